@@ -1,0 +1,5 @@
+"""Where data comes from; every source ends in one record, `Split`."""
+
+from fastlin.data.dataset import Dataset, Split
+
+__all__ = ["Dataset", "Split"]
