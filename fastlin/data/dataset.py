@@ -6,11 +6,38 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastlin.errors import InputError
 
 ROW_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
+
+
+def feature_scale(row_dtype: np.dtype[np.generic]) -> float:
+    """Return what a stored value is multiplied by to become a feature: 1/255 for uint8, else 1."""
+    return 1 / 255 if row_dtype == np.uint8 else 1.0
+
+
+def check_labels(y: ArrayLike, row_count: int, class_count: int) -> NDArray[np.int64]:
+    """Return labels as a C-contiguous (row_count,) int64 array.
+
+    Raises
+    ------
+    InputError
+        If their number, dtype or range is wrong: each must be in [0, class_count).
+    """
+    y = np.asarray(y)
+    if y.shape != (row_count,):
+        raise InputError(f"y has shape {y.shape}; with {row_count} rows it must be ({row_count},)")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise InputError(f"y has dtype {y.dtype}; labels must be integers")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= class_count:
+        wrong = low if low < 0 else high
+        raise InputError(
+            f"label {wrong} is outside 0 to {class_count - 1} (there are {class_count} classes)"
+        )
+    return np.ascontiguousarray(y, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,27 +65,19 @@ class Dataset:
     image_shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        X, y = np.asarray(self.X), np.asarray(self.y)
+        X = np.asarray(self.X)
         if X.ndim != 2 or 0 in X.shape:
             raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
         if X.dtype not in ROW_DTYPES:
             raise InputError(f"X has dtype {X.dtype}; it must be uint8, float32 or float64")
-        if y.shape != (X.shape[0],):
-            raise InputError(f"y has shape {y.shape}; with {X.shape[0]} rows it must be ({X.shape[0]},)")
-        if not np.issubdtype(y.dtype, np.integer):
-            raise InputError(f"y has dtype {y.dtype}; labels must be integers")
         if len(self.class_names) < 2:
             raise InputError(f"there are {len(self.class_names)} classes; at least 2 are needed")
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= len(self.class_names):
-            wrong = low if low < 0 else high
-            raise InputError(
-                f"label {wrong} is outside 0 to {len(self.class_names) - 1} "
-                f"(there are {len(self.class_names)} classes)"
-            )
+        y = check_labels(self.y, len(X), len(self.class_names))
         if X.dtype != np.uint8 and not np.isfinite(X).all():
             row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
-            raise InputError(f"X has a NaN or infinite value in row {row}; every feature must be finite")
+            raise InputError(
+                f"X has a NaN or infinite value in row {row}; every feature must be finite"
+            )
         if self.image_shape is not None:
             channels = self.image_shape[0] if len(self.image_shape) == 3 else 0
             if channels not in (1, 3) or int(np.prod(self.image_shape)) != X.shape[1]:
@@ -67,7 +86,7 @@ class Dataset:
                     "it must be (channels, height, width) with 1 or 3 channels"
                 )
         object.__setattr__(self, "X", np.ascontiguousarray(X))
-        object.__setattr__(self, "y", np.ascontiguousarray(y, dtype=np.int64))
+        object.__setattr__(self, "y", y)
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -75,7 +94,7 @@ class Dataset:
     @property
     def feature_scale(self) -> float:
         """What a stored value is multiplied by to become a feature: 1/255 for pixels, else 1."""
-        return 1 / 255 if self.X.dtype == np.uint8 else 1.0
+        return feature_scale(self.X.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,86 @@
+"""The decorators every kernel is compiled with: the one place for compiler flags and caching."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numba
+from numba import config
+from platformdirs import user_cache_path
+
+# Contracting a * b + c into one rounding is all that may be changed: sums keep the order written
+# in the code, so bits do not depend on how LLVM vectorises, and NaN stays NaN (no nnan, ninf).
+FASTMATH = {"contract"}
+
+_FLAGS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
+
+
+def inline_kernel(function: Callable) -> Callable:
+    """Compile a function that only other kernels call; it is cached as part of them."""
+    return numba.njit(**_FLAGS)(function)
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile an entry point called from Python, and cache it on disk."""
+    return _compile(function, parallel=False)
+
+
+def parallel_kernel(function: Callable) -> Callable:
+    """Compile an entry point with `prange` loops, and cache it on disk."""
+    return _compile(function, parallel=True)
+
+
+def _compile(function: Callable, *, parallel: bool) -> Callable:
+    directory = cache_directory()
+    if directory is None:
+        return numba.njit(parallel=parallel, **_FLAGS)(function)
+    # Numba decides where a function is cached while decorating it. The setting is global, so it
+    # is lent to this one decoration and given back: other libraries keep their own caches.
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(directory)
+    try:
+        return numba.njit(parallel=parallel, cache=True, **_FLAGS)(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+@functools.cache
+def cache_directory() -> Path | None:
+    """Return where compiled kernels are kept, or None where no folder can be written.
+
+    `NUMBA_CACHE_DIR` if it is set, else the user's cache folder, else (no home) a private one in
+    the temporary folder. The last part of the path is a digest of the kernels' source: Numba
+    itself looks only at the file of the outermost function, and would not see the others change.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    for parent in _cache_parents():
+        with contextlib.suppress(OSError):
+            directory = parent / name
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):
+                return directory
+    return None
+
+
+def _cache_parents() -> Iterator[Path]:
+    if config.CACHE_DIR:
+        yield Path(config.CACHE_DIR) / "fastlin"
+        return
+    with contextlib.suppress(RuntimeError):  # no home folder
+        yield user_cache_path("fastlin")
+    private = Path(tempfile.gettempdir()) / f"fastlin-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    with contextlib.suppress(OSError):
+        private.mkdir(mode=0o700, exist_ok=True)
+        # Compiled code is loaded from here: never from a folder that somebody else prepared.
+        owner = private.stat()
+        if not hasattr(os, "getuid") or (owner.st_uid == os.getuid() and not owner.st_mode & 0o022):
+            yield private

@@ -1,0 +1,151 @@
+"""The losses: scores of a batch in, losses out, scores overwritten by their gradient.
+
+Scores are stored class by class, (K, B): vector lanes run over samples, and nothing is summed
+across lanes. B is a whole number of vectors (`padded`); what the padding holds is computed and
+ignored.
+
+A loss is a named tuple of its parameters. Its type selects the code when a kernel is compiled
+(`loss_gradient` is overloaded on it), so one epoch kernel serves every loss at no cost. A new
+loss is a new named tuple and function here, an entry in `GRADIENTS`, and a twin in
+`fastlin.reference`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import config
+from numba.extending import overload
+
+from fastlin.kernels import simd
+from fastlin.kernels.jit import inline_kernel, kernel
+
+
+class Softmax(NamedTuple):
+    """Softmax cross-entropy."""
+
+
+class Hinge(NamedTuple):
+    """Multiclass hinge loss, summed over the wrong classes (Weston & Watkins 1999)."""
+
+    margin: float = 1.0
+
+
+def padded_length(count: int, dtype: np.dtype) -> int:
+    """Return count rounded up to whole vectors of a dtype, for arrays allocated in Python."""
+    lanes = simd.VECTOR_BYTES // dtype.itemsize
+    return -(-count // lanes) * lanes
+
+
+@inline_kernel
+def padded(count, like):
+    """Return count rounded up to whole vectors of the dtype of `like`."""
+    step = simd.lanes(like)
+    return (count + step - 1) // step * step
+
+
+@inline_kernel
+def softmax_gradient(loss, scores, labels, losses):
+    """Softmax cross-entropy of a batch; scores become dscores.
+
+    scores (K, B) float, overwritten; labels (1, B) of the same dtype; losses (1, B), overwritten.
+
+    With m_i = max_j s_ij:  l_i = log sum_j exp(s_ij - m_i) - (s_iy - m_i),
+    dscores_ij = exp(s_ij - m_i) / sum_j exp(s_ij - m_i) - [j == y_i].
+    """
+    K, B = scores.shape
+    for i in range(0, B, simd.lanes(scores)):
+        label = simd.load(labels, 0, i)
+        largest = simd.load(scores, 0, i)
+        true_score = largest
+        for k in range(1, K):
+            score = simd.load(scores, k, i)
+            largest = simd.select_greater(score, largest, score, largest)
+            true_score = simd.select_equal(simd.splat(k, scores), label, score, true_score)
+        total = simd.splat(0, scores)
+        for k in range(K):
+            power = simd.exp(simd.load(scores, k, i) - largest)
+            simd.store(scores, k, i, power)
+            total = total + power
+        simd.store(losses, 0, i, simd.log(total) - (true_score - largest))
+        one = simd.splat(1, scores)
+        for k in range(K):
+            prob = simd.load(scores, k, i) / total
+            is_label = simd.splat(k, scores)
+            simd.store(scores, k, i, simd.select_equal(is_label, label, prob - one, prob))
+
+
+@inline_kernel
+def hinge_gradient(loss, scores, labels, losses):
+    """Multiclass hinge loss of a batch; scores become dscores.
+
+    scores (K, B) float, overwritten; labels (1, B) of the same dtype; losses (1, B), overwritten.
+
+    l_i = sum over j != y of max(0, s_ij - s_iy + margin);  dscores_ij = [the term is above 0],
+    dscores_iy = minus the number of terms above 0.
+    """
+    K, B = scores.shape
+    zero = simd.splat(0, scores)
+    one = simd.splat(1, scores)
+    margin = simd.splat(loss.margin, scores)
+    for i in range(0, B, simd.lanes(scores)):
+        label = simd.load(labels, 0, i)
+        true_score = zero
+        for k in range(K):
+            score = simd.load(scores, k, i)
+            true_score = simd.select_equal(simd.splat(k, scores), label, score, true_score)
+        total = zero
+        violations = zero
+        for k in range(K):
+            term = simd.load(scores, k, i) - true_score + margin
+            term = simd.select_greater(zero, term, zero, term)  # a NaN stays a NaN
+            term = simd.select_equal(simd.splat(k, scores), label, zero, term)
+            violated = simd.select_greater(term, zero, one, zero)
+            simd.store(scores, k, i, violated)
+            total = total + term
+            violations = violations + violated
+        simd.store(losses, 0, i, total)
+        for k in range(K):
+            dscore = simd.load(scores, k, i)
+            is_label = simd.splat(k, scores)
+            simd.store(scores, k, i, simd.select_equal(is_label, label, zero - violations, dscore))
+
+
+@inline_kernel
+def predict_classes(scores, predictions):
+    """Write the class of the largest score of each sample, the first of equals.
+
+    scores (K, B) float; predictions (1, B) of the same dtype, overwritten.
+    """
+    K, B = scores.shape
+    for i in range(0, B, simd.lanes(scores)):
+        largest = simd.load(scores, 0, i)
+        best = simd.splat(0, scores)
+        for k in range(1, K):
+            score = simd.load(scores, k, i)
+            best = simd.select_greater(score, largest, simd.splat(k, scores), best)
+            largest = simd.select_greater(score, largest, score, largest)
+        simd.store(predictions, 0, i, best)
+
+
+GRADIENTS = {Softmax: softmax_gradient, Hinge: hinge_gradient}
+
+
+def loss_gradient(loss, scores, labels, losses):
+    """Run the loss that the type of `loss` names; see `softmax_gradient` for the arguments."""
+    GRADIENTS[type(loss)](loss, scores, labels, losses)
+
+
+if not config.DISABLE_JIT:
+
+    @overload(loss_gradient)
+    def _select_gradient(loss, scores, labels, losses):
+        gradient = GRADIENTS[loss.instance_class]
+        return lambda loss, scores, labels, losses: gradient(loss, scores, labels, losses)
+
+
+@kernel
+def batch_loss(loss, scores, labels, losses):
+    """Run a loss on its own; see `softmax_gradient` for the arguments."""
+    loss_gradient(loss, scores, labels, losses)

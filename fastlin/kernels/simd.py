@@ -1,0 +1,554 @@
+"""SIMD vectors as Numba values: what the register tiles and the loss loops are written in.
+
+LLVM vectorises a plain reduction only when it may reorder the sum, and then the order, hence the
+bits, depends on the shape of the loop around it. Here the lanes are explicit: a score is summed
+in the same order whatever tile, thread or grid entry computes it, and nothing is left to the
+vectoriser's cost model.
+
+A `Vector` fills one register of the machine compiled for (`VECTOR_BYTES`). Operations come in
+two forms: on one vector (`load`, `a + b`, `exp`), and on a tuple of vectors whose length is part
+of its type (`load_rows`, `outer_fma`). The tuple forms are how one micro-kernel serves every
+tile shape: LLVM sees straight-line code and keeps each element in a register.
+
+Each operation is an LLVM emitter paired with its meaning in NumPy. `NUMBA_DISABLE_JIT=1` runs
+the meaning, and the tests hold the emitter against it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+_I1, _I8, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+_IR_TYPES = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.uint8: _I8}
+_SUFFIXES = {types.float32: "f32", types.float64: "f64", types.uint8: "i8"}
+
+# Families that Numba may be told to compile for by name (NUMBA_CPU_NAME) and that have AVX-512.
+_AVX512_NAMES = ("avx512", "cascadelake", "cooperlake", "icelake", "tigerlake", "rocketlake",
+                 "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5", "knl")  # fmt: skip
+_NO_AVX_NAMES = ("generic", "x86-64", "core2", "penryn", "nehalem", "westmere", "k8", "amdfam10")
+
+
+def _register_file() -> tuple[int, int]:
+    """Return (bytes of a vector register, number of them) of the machine compiled for."""
+    if not binding.get_process_triple().startswith(("x86_64", "i386", "i686")):
+        return 16, 32  # NEON
+    if config.CPU_NAME and config.CPU_NAME != "host":
+        if any(part in config.CPU_NAME for part in _AVX512_NAMES):
+            return 64, 32
+        return (16, 16) if config.CPU_NAME in _NO_AVX_NAMES else (32, 16)
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 32
+    return (32, 16) if features.get("avx") else (16, 16)
+
+
+VECTOR_BYTES, VECTOR_REGISTERS = _register_file()
+
+
+class Vector(types.Type):
+    """The Numba type of one register of float32 or float64 lanes."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+        super().__init__(name=f"Vector({dtype}, {self.lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector):
+        super().__init__(manager, vector, _vector_ir(vector.dtype, vector.lanes))
+
+
+def _vector_ir(dtype: types.Type, lanes: int) -> ir.VectorType:
+    return ir.VectorType(_IR_TYPES[dtype], lanes)
+
+
+def vector_op(meaning: Callable) -> Callable:
+    """Pair an intrinsic with its meaning in NumPy, which stands in for it without the compiler."""
+
+    def pair(typing_function: Callable) -> Callable:
+        if config.DISABLE_JIT:
+            return meaning
+        operation = intrinsic(typing_function)
+        MEANINGS[typing_function.__name__] = (operation, meaning)
+        return operation
+
+    return pair
+
+
+MEANINGS: dict[str, tuple[Callable, Callable]] = {}
+
+
+# --- emitting LLVM ------------------------------------------------------------------------------
+
+
+def _constant(vector: ir.VectorType, value: float) -> ir.Constant:
+    return ir.Constant(vector, [value] * vector.count)
+
+
+def _splat(builder, scalar, lanes):
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, _I32(0))
+    return builder.shuffle_vector(
+        first, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+    )
+
+
+def _call(builder, name, result, arguments):
+    function_type = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, function_type, name), arguments
+    )
+
+
+def _fma(builder, dtype, a, b, c):
+    return _call(builder, f"llvm.fmuladd.v{a.type.count}{_SUFFIXES[dtype]}", a.type, [a, b, c])
+
+
+def _element_pointer(context, builder, array_type, array, row, column):
+    view = context.make_array(array_type)(context, builder, array)
+    row_stride = cgutils.unpack_tuple(builder, view.strides)[0]
+    base = builder.bitcast(view.data, _I8.as_pointer())
+    row_start = builder.gep(base, [builder.mul(row, row_stride)])
+    return builder.gep(row_start, [builder.mul(column, _I64(array_type.dtype.bitwidth // 8))])
+
+
+def _first_lanes(builder, count, lanes):
+    numbers = ir.Constant(ir.VectorType(_I64, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
+
+
+def _load(builder, dtype, lanes, pointer, count=None):
+    """Load `lanes` values, or the first `count` of them and zeros: never past the end of a row."""
+    vector = _vector_ir(dtype, lanes)
+    pointer = builder.bitcast(pointer, vector.as_pointer())
+    itemsize = dtype.bitwidth // 8
+    if count is None:
+        return builder.load(pointer, align=itemsize, typ=vector)
+    mask = _first_lanes(builder, count, lanes)
+    arguments = [pointer, _I32(itemsize), mask, ir.Constant(vector, None)]
+    return _call(builder, f"llvm.masked.load.v{lanes}{_SUFFIXES[dtype]}.p0", vector, arguments)
+
+
+def _store(builder, dtype, vector, pointer, count=None):
+    lanes, itemsize = vector.type.count, dtype.bitwidth // 8
+    pointer = builder.bitcast(pointer, vector.type.as_pointer())
+    if count is None:
+        builder.store(vector, pointer, align=itemsize)
+        return
+    arguments = [vector, pointer, _I32(itemsize), _first_lanes(builder, count, lanes)]
+    _call(builder, f"llvm.masked.store.v{lanes}{_SUFFIXES[dtype]}.p0", ir.VoidType(), arguments)
+
+
+def _convert(builder, vector, source, target):
+    result = _vector_ir(target, vector.type.count)
+    if source == target:
+        return vector
+    if source == types.uint8:
+        return builder.uitofp(vector, result)
+    return (builder.fpext if source.bitwidth < target.bitwidth else builder.fptrunc)(vector, result)
+
+
+def _clamped(builder, offset, count):
+    """Return min(offset, count - 1): tiles past the end repeat their last row."""
+    last = builder.sub(count, _I64(1))
+    return builder.select(builder.icmp_signed("<", _I64(offset), last), _I64(offset), last)
+
+
+# --- tuples of indices: the rows or classes of a tile -------------------------------------------
+
+
+def _repeat_last(indices, count, length):
+    return tuple(int(indices[min(i, count - 1)]) for i in range(length))
+
+
+@vector_op(lambda order, start, count, shape: _repeat_last(order[start:], count, len(shape)))
+def take_indices(typingctx, order, start, count, shape):
+    """Return order[start : start + count] as a tuple of len(shape), repeating the last one."""
+
+    def emit(context, builder, signature, arguments):
+        order_value, start_value, count_value, _ = arguments
+        data = context.make_array(signature.args[0])(context, builder, order_value).data
+        offsets = (_clamped(builder, i, count_value) for i in range(len(shape)))
+        indices = [builder.load(builder.gep(data, [builder.add(start_value, i)])) for i in offsets]
+        return cgutils.pack_array(builder, indices)
+
+    return types.UniTuple(types.int64, len(shape))(order, types.int64, types.int64, shape), emit
+
+
+@vector_op(lambda start, count, shape: _repeat_last(range(start, start + count), count, len(shape)))
+def range_indices(typingctx, start, count, shape):
+    """Return start, start + 1, ... (count of them) as a tuple of len(shape), repeating the last."""
+
+    def emit(context, builder, signature, arguments):
+        start_value, count_value, _ = arguments
+        offsets = (_clamped(builder, i, count_value) for i in range(len(shape)))
+        return cgutils.pack_array(builder, [builder.add(start_value, i) for i in offsets])
+
+    return types.UniTuple(types.int64, len(shape))(types.int64, types.int64, shape), emit
+
+
+# --- tuples of vectors: what a tile holds in registers ------------------------------------------
+
+
+def _row_vector(A, row, column, like, count):
+    lanes = VECTOR_BYTES // like.itemsize
+    vector = np.zeros(lanes, like.dtype)
+    vector[:count] = A[row, column : column + lanes][:count]
+    return vector
+
+
+def _emit_load_rows(context, builder, signature, arguments):
+    array_type, _, _, like, *_ = signature.args
+    array, rows, column, _, *count = arguments
+    target = signature.return_type.dtype
+    vectors = []
+    for row in cgutils.unpack_tuple(builder, rows):
+        pointer = _element_pointer(context, builder, array_type, array, row, column)
+        vector = _load(builder, array_type.dtype, target.lanes, pointer, *count)
+        vectors.append(_convert(builder, vector, array_type.dtype, like.dtype))
+    return cgutils.pack_array(builder, vectors)
+
+
+@vector_op(lambda A, rows, column, like: tuple(_row_vector(A, i, column, like, None) for i in rows))
+def load_rows(typingctx, A, rows, column, like):
+    """Return one vector of A[row, column:] for each row, converted to the dtype of `like`."""
+    result = types.UniTuple(Vector(like.dtype), len(rows))
+    return result(A, rows, types.int64, like), _emit_load_rows
+
+
+@vector_op(
+    lambda A, rows, column, like, count: tuple(_row_vector(A, i, column, like, count) for i in rows)
+)
+def load_row_ends(typingctx, A, rows, column, like, count):
+    """Like `load_rows` with only the first `count` lanes read; the others are zero."""
+    result = types.UniTuple(Vector(like.dtype), len(rows))
+    return result(A, rows, types.int64, like, types.int64), _emit_load_rows
+
+
+def _write_rows(A, rows, column, vectors, count=None):
+    for row, vector in zip(rows, vectors, strict=True):
+        A[row, column : column + len(vector[:count])] = vector[:count]
+
+
+def _emit_store_rows(context, builder, signature, arguments):
+    array, rows, column, vectors, *count = arguments
+    array_type = signature.args[0]
+    pairs = zip(
+        cgutils.unpack_tuple(builder, rows), cgutils.unpack_tuple(builder, vectors), strict=True
+    )
+    for row, vector in pairs:
+        pointer = _element_pointer(context, builder, array_type, array, row, column)
+        _store(builder, array_type.dtype, vector, pointer, *count)
+    return context.get_dummy_value()
+
+
+@vector_op(_write_rows)
+def store_rows(typingctx, A, rows, column, vectors):
+    """Write one vector to A[row, column:] for each row."""
+    return types.void(A, rows, types.int64, vectors), _emit_store_rows
+
+
+@vector_op(_write_rows)
+def store_row_ends(typingctx, A, rows, column, vectors, count):
+    """Like `store_rows` with only the first `count` lanes written."""
+    return types.void(A, rows, types.int64, vectors, types.int64), _emit_store_rows
+
+
+@vector_op(
+    lambda rows, columns, like: (
+        (np.zeros(VECTOR_BYTES // like.itemsize, like.dtype),) * (len(rows) * len(columns))
+    )
+)
+def zeros(typingctx, rows, columns, like):
+    """Return len(rows) * len(columns) zero vectors of the dtype of `like`."""
+
+    def emit(context, builder, signature, arguments):
+        return ir.Constant(context.get_value_type(signature.return_type), None)
+
+    return types.UniTuple(Vector(like.dtype), len(rows) * len(columns))(rows, columns, like), emit
+
+
+@vector_op(
+    lambda sums, x, w: tuple(total + x[i // len(w)] * w[i % len(w)] for i, total in enumerate(sums))
+)
+def outer_fma(typingctx, sums, x, w):
+    """Return sums[r, c] + x[r] * w[c] for every pair, sums being flattened row by row."""
+
+    def emit(context, builder, signature, arguments):
+        totals, xs, ws = (cgutils.unpack_tuple(builder, value) for value in arguments)
+        results = [
+            _fma(builder, x.dtype.dtype, xs[i // len(ws)], ws[i % len(ws)], total)
+            for i, total in enumerate(totals)
+        ]
+        return cgutils.pack_array(builder, results)
+
+    return sums(sums, x, w), emit
+
+
+def _add_combinations(w, factors, x):
+    columns = len(w)
+    return tuple(
+        sum((factors[r * columns + c] * x_r for r, x_r in enumerate(x)), start=w_c)
+        for c, w_c in enumerate(w)
+    )
+
+
+@vector_op(_add_combinations)
+def combination_fma(typingctx, w, factors, x):
+    """Return w[c] + sum over r of factors[r, c] * x[r], added in the order of r."""
+
+    def emit(context, builder, signature, arguments):
+        ws, fs, xs = (cgutils.unpack_tuple(builder, value) for value in arguments)
+        for i, factor in enumerate(fs):
+            r, c = divmod(i, len(ws))
+            ws[c] = _fma(builder, w.dtype.dtype, factor, xs[r], ws[c])
+        return cgutils.pack_array(builder, ws)
+
+    return w(w, factors, x), emit
+
+
+@vector_op(lambda vectors, factor: tuple(vector * factor for vector in vectors))
+def scale_all(typingctx, vectors, factor):
+    """Return every vector times one scalar."""
+
+    def emit(context, builder, signature, arguments):
+        values = cgutils.unpack_tuple(builder, arguments[0])
+        factors = _splat(builder, arguments[1], values[0].type.count)
+        return cgutils.pack_array(builder, [builder.fmul(value, factors) for value in values])
+
+    return vectors(vectors, vectors.dtype.dtype), emit
+
+
+def _halving_sum(vector):
+    while len(vector) > 1:
+        vector = vector[: len(vector) // 2] + vector[len(vector) // 2 :]
+    return vector[0]
+
+
+@vector_op(lambda vectors: tuple(_halving_sum(vector) for vector in vectors))
+def sum_lanes(typingctx, vectors):
+    """Return the sum of each vector's lanes: halves added to halves until one lane is left."""
+
+    def emit(context, builder, signature, arguments):
+        sums = []
+        for vector in cgutils.unpack_tuple(builder, arguments[0]):
+            while vector.type.count > 1:
+                half = vector.type.count // 2
+                parts = [
+                    builder.shuffle_vector(
+                        vector,
+                        vector,
+                        ir.Constant(ir.VectorType(_I32, half), list(range(i, i + half))),
+                    )
+                    for i in (0, half)
+                ]
+                vector = builder.fadd(*parts)
+            sums.append(builder.extract_element(vector, _I32(0)))
+        return cgutils.pack_array(builder, sums)
+
+    return types.UniTuple(vectors.dtype.dtype, len(vectors))(vectors), emit
+
+
+def _padded_block(A, row, column, row_tile, class_tile, like, rows, columns):
+    return tuple(
+        np.full(
+            VECTOR_BYTES // like.itemsize,
+            A[min(row + c, rows - 1), column + r] if column + r < columns else 0,
+            like.dtype,
+        )
+        for r in range(len(row_tile))
+        for c in range(len(class_tile))
+    )
+
+
+@vector_op(_padded_block)
+def splat_block(typingctx, A, row, column, row_tile, class_tile, like, rows, columns):
+    """Return A[row + c, column + r] in all lanes of a vector, for r, c of the tile.
+
+    Past the last of `rows` the last row is repeated, past the last of `columns` there are zeros:
+    what `range_indices` and `take_indices` make of the same block adds nothing.
+    """
+    vector = Vector(like.dtype)
+
+    def emit(context, builder, signature, arguments):
+        array, row_value, column_value, _, _, _, rows_value, columns_value = arguments
+        array_type = signature.args[0]
+        row_count = builder.sub(rows_value, row_value)
+        column_count = builder.sub(columns_value, column_value)
+        zero = ir.Constant(_IR_TYPES[A.dtype], 0)
+        splats = []
+        for r in range(len(row_tile)):
+            inside = builder.icmp_signed("<", _I64(r), column_count)
+            j = builder.add(column_value, _clamped(builder, r, column_count))
+            for c in range(len(class_tile)):
+                i = builder.add(row_value, _clamped(builder, c, row_count))
+                pointer = _element_pointer(context, builder, array_type, array, i, j)
+                pointer = builder.bitcast(pointer, _IR_TYPES[A.dtype].as_pointer())
+                value = builder.select(inside, builder.load(pointer, typ=_IR_TYPES[A.dtype]), zero)
+                splats.append(_splat(builder, value, vector.lanes))
+        return cgutils.pack_array(builder, splats)
+
+    i64 = types.int64
+    result = types.UniTuple(vector, len(row_tile) * len(class_tile))
+    return result(A, i64, i64, row_tile, class_tile, like, i64, i64), emit
+
+
+# --- single vectors: the loss loops, lanes over samples -----------------------------------------
+
+
+@vector_op(lambda like: VECTOR_BYTES // like.itemsize)
+def lanes(typingctx, like):
+    """Return how many values of the dtype of `like` a vector holds."""
+    count = Vector(like.dtype).lanes
+    return types.int64(like), lambda context, builder, signature, arguments: _I64(count)
+
+
+@vector_op(lambda A, row, column: _row_vector(A, row, column, A, None))
+def load(typingctx, A, row, column):
+    """Return A[row, column : column + lanes]."""
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element_pointer(context, builder, signature.args[0], *arguments)
+        return _load(builder, A.dtype, signature.return_type.lanes, pointer)
+
+    return Vector(A.dtype)(A, types.int64, types.int64), emit
+
+
+@vector_op(lambda A, row, column, vector: _write_rows(A, (row,), column, (vector,)))
+def store(typingctx, A, row, column, vector):
+    """Write A[row, column : column + lanes]."""
+
+    def emit(context, builder, signature, arguments):
+        array, row_value, column_value, value = arguments
+        pointer = _element_pointer(
+            context, builder, signature.args[0], array, row_value, column_value
+        )
+        _store(builder, A.dtype, value, pointer)
+        return context.get_dummy_value()
+
+    return types.void(A, types.int64, types.int64, vector), emit
+
+
+@vector_op(lambda value, like: np.full(VECTOR_BYTES // like.itemsize, value, like.dtype))
+def splat(typingctx, value, like):
+    """Return a vector of the dtype of `like` with one value in all lanes."""
+    result = Vector(like.dtype)
+
+    def emit(context, builder, signature, arguments):
+        return _splat(builder, arguments[0], result.lanes)
+
+    return result(like.dtype, like), emit
+
+
+def _compare_select(predicate):
+    def typing_function(typingctx, a, b, if_true, if_false):
+        def emit(context, builder, signature, arguments):
+            left, right, true_value, false_value = arguments
+            return builder.select(
+                builder.fcmp_ordered(predicate, left, right), true_value, false_value
+            )
+
+        return a(a, a, a, a), emit
+
+    return typing_function
+
+
+def select_greater(typingctx, a, b, if_true, if_false):
+    """Return, lane by lane, if_true where a > b, else if_false."""
+    return _compare_select(">")(typingctx, a, b, if_true, if_false)
+
+
+def select_equal(typingctx, a, b, if_true, if_false):
+    """Return, lane by lane, if_true where a == b, else if_false."""
+    return _compare_select("==")(typingctx, a, b, if_true, if_false)
+
+
+select_greater = vector_op(lambda a, b, x, y: np.where(a > b, x, y))(select_greater)
+select_equal = vector_op(lambda a, b, x, y: np.where(a == b, x, y))(select_equal)
+
+# exp: x = n ln 2 + r with |r| <= ln(2)/2, exp(x) = 2**n exp(r), and exp(r) as its Taylor series up
+# to the degree where the next term is below half an ulp. Per dtype: integer type, mantissa bits,
+# exponent bias, degree, smallest argument whose result is a normal number, and ln 2 in two parts
+# (Cody & Waite 1980), the first so short that n times it is exact.
+_EXP = {
+    types.float32: (_I32, 23, 127, 7, -87.0, 0.693145751953125),
+    types.float64: (_I64, 52, 1023, 13, -708.0, 0.6931471803691238),
+}
+_LN2_LOW = {types.float32: 1.42860682030941723212e-6, types.float64: 1.9082149292705877e-10}
+
+
+@vector_op(lambda x: np.where(x < _EXP_LOWEST[x.dtype], x.dtype.type(0), np.exp(x)))
+def exp(typingctx, x):
+    """Return e**x in every lane, for x <= 0 or NaN; 0 where the result would be subnormal."""
+    integer, mantissa_bits, bias, degree, lowest, ln2_high = _EXP[x.dtype]
+
+    def emit(context, builder, signature, arguments):
+        (value,) = arguments
+        vector = value.type
+        integers = ir.VectorType(integer, vector.count)
+
+        def fma(a, b, c):
+            return _fma(builder, x.dtype, a, b, c)
+
+        # Adding 1.5 * 2**mantissa_bits rounds to an integer and leaves it in the lowest bits.
+        shifter = _constant(vector, 1.5 * 2.0**mantissa_bits)
+        shifted = fma(value, _constant(vector, 1 / math.log(2)), shifter)
+        n = builder.fsub(shifted, shifter)
+        r = fma(n, _constant(vector, -ln2_high), value)
+        r = fma(n, _constant(vector, -_LN2_LOW[x.dtype]), r)
+        series = _constant(vector, 1 / math.factorial(degree))
+        for k in range(degree - 1, -1, -1):
+            series = fma(series, r, _constant(vector, 1 / math.factorial(k)))
+        exponent = builder.add(builder.bitcast(shifted, integers), _constant(integers, bias))
+        power = builder.bitcast(builder.shl(exponent, _constant(integers, mantissa_bits)), vector)
+        too_small = builder.fcmp_ordered("<", value, _constant(vector, lowest))
+        return builder.select(too_small, _constant(vector, 0.0), builder.fmul(series, power))
+
+    return x(x), emit
+
+
+@vector_op(lambda x: np.log(x))
+def log(typingctx, x):
+    """Return the natural logarithm of every lane: one library call a lane, for once a row."""
+
+    def emit(context, builder, signature, arguments):
+        vector = arguments[0].type
+        name = f"llvm.log.v{vector.count}{_SUFFIXES[x.dtype]}"
+        return _call(builder, name, vector, arguments)
+
+    return x(x), emit
+
+
+_EXP_LOWEST = {np.dtype(str(dtype)): parameters[4] for dtype, parameters in _EXP.items()}
+
+
+def _register_operator(function, instruction):
+    @type_callable(function)
+    def _type(context):
+        def typer(a, b):
+            return a if isinstance(a, Vector) and a == b else None
+
+        return typer
+
+    @lower_builtin(function, Vector, Vector)
+    def _lower(context, builder, signature, arguments):
+        return getattr(builder, instruction)(*arguments)
+
+
+for _function, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _register_operator(_function, _instruction)

@@ -1,0 +1,131 @@
+"""The NumPy twin of every kernel: vectorised, plain, and independent of the kernels.
+
+Tests and benchmarks hold the kernels against these functions, so nothing here may import them.
+They work in the dtype of W, float32 or float64, and take scores as (n, K), one row a sample.
+
+`scale` turns stored values into features: 1/255 for uint8 pixels, else 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.config import Loss
+
+Array = NDArray[Any]
+
+
+def scores(X: Array, W: Array, b: Array, scale: float = 1.0) -> Array:
+    """Return scale * X W^T + b, (n, K), for X (n, d), W (K, d), b (K,)."""
+    result: Array = X.astype(W.dtype, copy=False) @ W.T
+    if scale != 1:
+        result *= W.dtype.type(scale)
+    result += b
+    return result
+
+
+def softmax(scores: Array) -> Array:
+    """Return exp(s_ij) / sum_j exp(s_ij), (n, K), computed after subtracting each row's maximum."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def softmax_cross_entropy(scores: Array, y: Array) -> tuple[Array, Array]:
+    """Return losses (n,) and dscores (n, K) of softmax cross-entropy; y (n,) labels.
+
+    l_i = log sum_j exp(s_ij - m_i) - (s_iy - m_i) with m_i = max_j s_ij,
+    dscores_i = softmax(s_i) - onehot(y_i).
+    """
+    rows = np.arange(len(y))
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    totals = powers.sum(axis=1)
+    losses = np.log(totals) - shifted[rows, y]
+    dscores = powers
+    dscores /= totals[:, None]
+    dscores[rows, y] -= 1
+    return losses, dscores
+
+
+def multiclass_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Array, Array]:
+    """Return losses (n,) and dscores (n, K) of the Weston-Watkins hinge loss; y (n,) labels.
+
+    l_i = sum over j != y_i of max(0, s_ij - s_iy + margin); dscores_ij = 1 where that is above 0,
+    dscores_iy = minus their number.
+    """
+    rows = np.arange(len(y))
+    terms = scores - scores[rows, y][:, None] + scores.dtype.type(margin)
+    np.maximum(terms, 0, out=terms)
+    terms[rows, y] = 0
+    dscores = (terms > 0).astype(scores.dtype)
+    dscores[rows, y] = -dscores.sum(axis=1)
+    return terms.sum(axis=1), dscores
+
+
+LOSSES: dict[Loss, Callable[[Array, Array], tuple[Array, Array]]] = {
+    Loss.SOFTMAX: softmax_cross_entropy,
+    Loss.HINGE: multiclass_hinge,
+}
+
+
+def penalty(W: Array, l2: float) -> float:
+    """Return l2 * sum(W**2), summed in float64."""
+    return l2 * float(np.square(W, dtype=np.float64).sum())
+
+
+def loss_and_gradient(
+    X: Array, y: Array, W: Array, b: Array, l2: float, loss: Loss, scale: float = 1.0
+) -> tuple[float, Array, Array]:
+    """Return the cost, mean loss + l2 * sum(W**2), and its gradients dW (K, d) and db (K,)."""
+    losses, dscores = LOSSES[loss](scores(X, W, b, scale), y)
+    dW = dscores.T @ X.astype(W.dtype, copy=False)
+    dW *= W.dtype.type(scale / len(y))
+    dW += W.dtype.type(2 * l2) * W
+    return float(losses.mean(dtype=np.float64)) + penalty(W, l2), dW, dscores.mean(axis=0)
+
+
+def sgd_epoch(
+    X: Array,
+    y: Array,
+    order: Array,
+    W: Array,
+    b: Array,
+    lr: float,
+    l2: float,
+    batch_size: int,
+    loss: Loss,
+    scale: float = 1.0,
+) -> float:
+    """Take one SGD step per batch of `order`, updating W and b in place.
+
+    W = (1 - 2 lr l2) W - (lr / B) dscores^T X, b = b - (lr / B) sum dscores. Returns the mean loss
+    of the rows as the epoch met them.
+    """
+    total = 0.0
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        X_batch = X[rows].astype(W.dtype, copy=False)
+        losses, dscores = LOSSES[loss](scores(X_batch, W, b, scale), y[rows])
+        total += float(losses.sum(dtype=np.float64))
+        rate = lr / len(rows)
+        if l2:
+            W *= W.dtype.type(1 - 2 * lr * l2)
+        dscores *= W.dtype.type(rate)
+        b -= dscores.sum(axis=0)
+        if scale != 1:
+            dscores *= W.dtype.type(scale)
+        W -= dscores.T @ X_batch
+    return total / len(order)
+
+
+def evaluate(
+    X: Array, y: Array, W: Array, b: Array, loss: Loss, scale: float = 1.0
+) -> tuple[Array, Array]:
+    """Return the loss (n,) and the predicted class (n,) of every row, the first of equal scores."""
+    all_scores = scores(X, W, b, scale)
+    losses, _ = LOSSES[loss](all_scores, y)
+    return losses, all_scores.argmax(axis=1)
