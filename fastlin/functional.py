@@ -272,6 +272,14 @@ def unchecked_evaluate(
     return Evaluation(cost(row_losses, W, l2), accuracy, row_losses, predictions)
 
 
+def confusion_counts(
+    y: NDArray[np.int64], predictions: NDArray[np.int64], class_count: int
+) -> NDArray[np.int64]:
+    """Return how many rows of class i were predicted as j, (K, K) int64, from checked labels."""
+    cells = np.bincount(y * class_count + predictions, minlength=class_count**2)
+    return cells.reshape(class_count, class_count)
+
+
 def cost(row_losses: Array, W: Array, l2: float) -> float:
     """Return mean loss + l2 * sum(W**2), summed in float64."""
     penalty = l2 * float(np.square(W, dtype=np.float64).sum())

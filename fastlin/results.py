@@ -1,13 +1,28 @@
-"""What training leaves behind, as plain records: readable without Numba."""
+"""What training leaves behind, as plain records: readable without Numba or matplotlib."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-HISTORY_COLUMNS = ("epoch", "lr", "train_cost", "train_accuracy", "val_cost", "val_accuracy")
+from fastlin.errors import InputError
+
+
+class EpochRecord(NamedTuple):
+    """One row of a `History`, and of `history.csv`: the fields are its columns."""
+
+    epoch: int
+    lr: float
+    train_cost: float
+    train_accuracy: float
+    val_cost: float
+    val_accuracy: float
+
+
+HISTORY_COLUMNS = EpochRecord._fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +44,18 @@ class History:
     val_cost: NDArray[np.float64]
     val_accuracy: NDArray[np.float64]
 
+    @classmethod
+    def from_records(cls, records: list[EpochRecord]) -> Self:
+        """Turn a list of epochs into columns."""
+        columns = zip(*records, strict=True) if records else ((),) * len(HISTORY_COLUMNS)
+        epoch, *values = columns
+        return cls(np.array(epoch, np.int64), *(np.array(value, np.float64) for value in values))
+
+    def records(self) -> list[EpochRecord]:
+        """Return the epochs as rows of plain Python numbers."""
+        columns = (getattr(self, name).tolist() for name in HISTORY_COLUMNS)
+        return [EpochRecord(*row) for row in zip(*columns, strict=True)]
+
     def __len__(self) -> int:
         return len(self.epoch)
 
@@ -36,3 +63,60 @@ class History:
     def has_validation(self) -> bool:
         """Whether validation rows were evaluated."""
         return len(self) > 0 and not np.isnan(self.val_accuracy).all()
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the best validation accuracy, the first of equals; 0 if there is none.
+
+        Without validation rows, the epoch with the lowest training cost.
+        """
+        if len(self) == 0:
+            return 0
+        if self.has_validation:
+            return int(self.epoch[self.val_accuracy.argmax()])
+        return int(self.epoch[self.train_cost.argmin()])
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """A trained classifier: the class of a row x is the largest of the scores W x + b.
+
+    Attributes
+    ----------
+    W : (K, d) float32 or float64, one class a row.
+    b : (K,) of the same dtype.
+    class_names : K names.
+    image_shape : (channels, height, width) where a row of W can be drawn as an image, else None.
+    """
+
+    W: NDArray[Any]
+    b: NDArray[Any]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        W, b = self.W, self.b
+        if W.ndim != 2 or W.dtype not in (np.float32, np.float64):
+            raise InputError(f"W is {W.dtype} {W.shape}; it must be float32 or float64 (K, d)")
+        if b.shape != W.shape[:1] or b.dtype != W.dtype or len(self.class_names) != len(W):
+            raise InputError(f"b and the class names do not fit W, {W.dtype} {W.shape}")
+        if not (np.isfinite(W).all() and np.isfinite(b).all()):
+            raise InputError("W or b has a NaN or infinite value")
+        if self.image_shape is not None and int(np.prod(self.image_shape)) != W.shape[1]:
+            raise InputError(f"image shape {self.image_shape} does not fit {W.shape[1]} features")
+
+    def scores(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Return the scores (n, K) of rows X (n, d) uint8 (pixels), float32 or float64.
+
+        Raises
+        ------
+        InputError
+            If X does not fit W, or has a value that is not finite.
+        """
+        from fastlin import functional  # noqa: PLC0415  (loads Numba)
+
+        return functional.scores(X, self.W, self.b)
+
+    def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the class numbers (n,) of rows X, as in `scores`."""
+        return self.scores(X).argmax(axis=1)

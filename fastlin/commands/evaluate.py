@@ -1,0 +1,45 @@
+"""`fastlin evaluate`: a saved classifier on labelled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastlin.commands import options
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@options.data_options(None, "the run's own data")
+@click.option(
+    "--weights",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="Weights after the last epoch, or after the one with the best validation accuracy.",
+)
+@options.threads_option()
+def evaluate(
+    run: Path,
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    weights: str,
+    threads: int | None,
+) -> None:
+    """Print cost and accuracy of the classifier in the run folder RUN on every part of a data set."""
+    from rich.table import Table
+
+    from fastlin import runs, training
+    from fastlin.functional import use_threads
+
+    saved = runs.load_run(run)
+    loaded = options.load_reference(options.override(saved.data, data, split, data_dir))
+    model = saved.model if weights == "last" else saved.best_model
+    table = Table("", "rows", "cost", "accuracy")
+    with use_threads(threads):
+        for part, rows in loaded.parts().items():
+            found = training.evaluate(model, rows, saved.config)
+            table.add_row(part, f"{len(rows):,}", f"{found.cost:.4f}", f"{found.accuracy:.2%}")
+    options.console().print(table)

@@ -1,0 +1,71 @@
+"""`fastlin plot`: the figures of a run, drawn again from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastlin.commands import options
+
+if TYPE_CHECKING:
+    from fastlin.config import TrainConfig
+    from fastlin.data import Split
+    from fastlin.results import History, LinearModel
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@options.data_options(None, "the run's own data")
+@options.threads_option()
+def plot(
+    run: Path, data: str | None, data_dir: Path | None, split: str | None, threads: int | None
+) -> None:
+    """Draw the figures of the run folder RUN into its figures/ folder."""
+    from fastlin import runs
+
+    saved = runs.load_run(run)
+    loaded = options.load_reference(options.override(saved.data, data, split, data_dir))
+    for path in draw_figures(saved.history, saved.model, saved.config, loaded, run, threads):
+        options.console().print(str(path))
+
+
+def draw_figures(
+    history: History,
+    model: LinearModel,
+    config: TrainConfig,
+    split: Split,
+    folder: Path,
+    threads: int | None,
+) -> list[Path]:
+    """Draw every figure that a run has into folder/figures, and return the files.
+
+    Raises InputError if the data do not fit the model or the folder cannot be written.
+    """
+    from fastlin import figures, functional, runs
+    from fastlin.training import evaluate
+
+    part, rows = list(split.parts().items())[-1]  # test rows if there are any
+    train = split.train
+    with functional.use_threads(threads):
+        _, dW, _ = functional.loss_and_gradient(
+            train.X, train.y, model.W, model.b, loss=config.loss, l2=config.l2
+        )
+        predictions = evaluate(model, rows, config).predictions
+    drawn = {"gradient": figures.gradient_histogram(dW)}
+    if len(history) > 0:
+        drawn["cost"] = figures.cost_curves(history)
+        drawn["accuracy"] = figures.accuracy_curves(history)
+    if model.image_shape is not None:
+        drawn["templates"] = figures.weight_templates(model.W, model.image_shape, model.class_names)
+    K = len(model.class_names)
+    counts = functional.confusion_counts(rows.y, predictions, K)
+    drawn["confusion"] = figures.confusion_matrix(counts, model.class_names)
+    directory = runs.make_directory(folder / runs.FIGURES)
+    paths = []
+    for name, figure in drawn.items():
+        path = directory / f"{name}.png"
+        figures.save_figure(figure, path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,335 @@
+"""`fastlin train`: the main job, from data to a table, weights and pictures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastlin.commands import options
+from fastlin.config import Init, Loss, Precision, TrainConfig
+from fastlin.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fastlin.data import Split
+    from fastlin.results import EpochRecord
+    from fastlin.runs import DataReference
+    from fastlin.training import Trainer, TrainResult
+
+_DEFAULTS = TrainConfig()
+_DEFAULT_DATA = "cifar10-mini"
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_NOT_NEGATIVE = click.FloatRange(min=0)
+
+
+def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
+    """Return an option for a field of `TrainConfig`: None unless given, the default shown."""
+    default = getattr(_DEFAULTS, flag.split("/")[0].lstrip("-").replace("-", "_"))
+    if isinstance(default, bool):
+        default = "shuffle" if default else "no-shuffle"
+    return click.option(flag, type=kind, default=None, help=f"{text}  [default: {default}]")
+
+
+@click.command()
+@options.data_options(None, _DEFAULT_DATA)
+@_setting(
+    "--loss",
+    click.Choice([choice.value for choice in Loss]),
+    "Loss: softmax cross-entropy or multiclass hinge (SVM).",
+)
+@_setting("--lr", _POSITIVE, "Learning rate of the first epoch.")
+@_setting(
+    "--lr-decay", click.FloatRange(0, 1, min_open=True), "Factor of the learning rate, per epoch."
+)
+@_setting("--l2", _NOT_NEGATIVE, "Factor of the penalty on the sum of squared weights.")
+@_setting("--batch-size", click.IntRange(min=1), "Rows per step.")
+@_setting("--epochs", click.IntRange(min=1), "Passes over the training rows.")
+@_setting(
+    "--init",
+    click.Choice([choice.value for choice in Init]),
+    "First weights: normal with --sigma, or with 1/sqrt(d).",
+)
+@_setting("--sigma", _NOT_NEGATIVE, "Standard deviation of the gaussian first weights.")
+@_setting(
+    "--shuffle/--no-shuffle", None, "Draw a new order before every epoch, or keep file order."
+)
+@_setting("--seed", click.IntRange(0, 2**63 - 1), "Seed of first weights and orders.")
+@_setting(
+    "--dtype",
+    click.Choice([choice.value for choice in Precision]),
+    "Precision of weights and arithmetic.",
+)
+@options.threads_option()
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="A run's config.json: run it again; options given beside it take precedence.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/DATA-1, -2, ...]"
+)
+@click.option(
+    "--figures/--no-figures", default=True, help="Draw figures into the run folder, or not."
+)
+@click.pass_context
+def train(
+    ctx: click.Context,
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    threads: int | None,
+    config_path: Path | None,
+    out: Path | None,
+    figures: bool,
+    **settings: Any,
+) -> None:
+    """Train a linear classifier, evaluate it, and draw what it learned.
+
+    With no option at all it trains on cifar10-mini, 2,000 images that come with fastlin.
+    Results go to a run folder: config.json, history.csv, model.npz, summary.json, figures/.
+    """
+    started = time.perf_counter()
+    reference, config = _what_to_run(data, data_dir, split, config_path, settings)
+    notes = options.console(stderr=True)
+    loaded = options.load_reference(reference)
+    from fastlin import runs
+    from fastlin.training import DivergedError, Trainer
+
+    folder = runs.create_run_folder(out, loaded.name)
+    fingerprint = _InBackground(loaded.fingerprint)
+    trainer = Trainer(loaded, config, threads)
+    runs.save_config(folder, reference, config)
+    status, message = "finished", None
+    try:
+        with _note_if_slow(notes, "Compiling kernels for this machine (kept for the next run) ..."):
+            trainer.compile()
+        _run_epochs(trainer, notes)
+    except DivergedError as error:
+        status, message = "diverged", str(error)
+    except KeyboardInterrupt:
+        status, message = (
+            "interrupted",
+            f"Interrupted; keeping {trainer.epochs_done} finished epochs",
+        )
+    result = trainer.result()
+    runs.save_history(folder, result.history)
+    runs.save_models(folder, result.model, result.best_model)
+    evaluations, evaluation_seconds = _evaluate_all(result, loaded, trainer.threads)
+    seconds = {
+        "compile": result.seconds.compile,
+        "train": result.seconds.train,
+        "evaluate": result.seconds.evaluate + evaluation_seconds,
+        "draw": _draw(result, loaded, folder, trainer.threads) if figures else 0.0,
+    }
+    seconds["total"] = time.perf_counter() - started
+    summary = _summary(status, result, trainer, evaluations, seconds, fingerprint.result())
+    runs.save_summary(folder, summary)
+    _print_table(options.console(), result, evaluations, seconds, folder)
+    if message is not None:
+        click.echo(message, err=True)
+    ctx.exit({"finished": 0, "diverged": 1, "interrupted": 130}[status])
+
+
+def _what_to_run(
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    config_path: Path | None,
+    settings: dict[str, Any],
+) -> tuple[DataReference, TrainConfig]:
+    """Return data and settings: options where given, then --config, then the defaults."""
+    from fastlin import runs
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    if config_path is None:
+        reference = options.reference_of(data or _DEFAULT_DATA, split, data_dir)
+        config = TrainConfig(**given)
+    else:
+        reference, config = runs.load_config(config_path)
+        config = replace(config, **given)
+        reference = options.override(reference, data, split, data_dir)
+    if "sigma" in given and config.init is Init.XAVIER:
+        raise InputError("--sigma has no effect with --init xavier; leave one of them out")
+    return reference, config
+
+
+class _InBackground:
+    """A function of no arguments, run in a thread of its own."""
+
+    def __init__(self, function: Any) -> None:
+        self._value: Any = None
+        self._thread = threading.Thread(target=self._run, args=(function,), daemon=True)
+        self._thread.start()
+
+    def _run(self, function: Any) -> None:
+        self._value = function()
+
+    def result(self) -> Any:
+        self._thread.join()
+        return self._value
+
+
+@contextmanager
+def _note_if_slow(notes: Console, text: str, after: float = 0.8) -> Iterator[None]:
+    """Print a note if the body takes longer than `after` seconds."""
+    timer = threading.Timer(after, notes.print, (text,))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _run_epochs(trainer: Trainer, notes: Console) -> None:
+    """Train all epochs, with a progress bar on a terminal and a line now and then elsewhere."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    epochs, rows = trainer.config.epochs, len(trainer.split.train)
+    columns = (
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    every = max(1, epochs // 10)
+    with Progress(
+        *columns, console=notes, transient=True, disable=not notes.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=epochs, figures="")
+        for _ in range(epochs):
+            record = trainer.run_epoch()
+            speed = rows * record.epoch / trainer.seconds.train
+            figures = f"{_describe(record)}  {speed:,.0f} samples/s"
+            progress.update(task, advance=1, figures=figures)
+            if not notes.is_terminal and (record.epoch % every == 0 or record.epoch == epochs):
+                notes.print(f"epoch {record.epoch}/{epochs}  {figures}")
+
+
+def _describe(record: EpochRecord) -> str:
+    text = f"train {record.train_cost:.4f} {record.train_accuracy:6.2%}"
+    if record.val_cost == record.val_cost:  # noqa: PLR0124  (not NaN: there are validation rows)
+        text += f"  val {record.val_cost:.4f} {record.val_accuracy:6.2%}"
+    return text
+
+
+def _evaluate_all(
+    result: TrainResult, split: Split, threads: int
+) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
+    """Return cost and accuracy of the last and the best model on every part, and the seconds."""
+    from fastlin.functional import use_threads
+    from fastlin.training import evaluate
+
+    start = time.perf_counter()
+    models = {"last": result.model, "best": result.best_model}
+    with use_threads(threads):
+        evaluations = {
+            which: {
+                part: {"cost": found.cost, "accuracy": found.accuracy}
+                for part, found in (
+                    (part, evaluate(model, data, result.config))
+                    for part, data in split.parts().items()
+                )
+            }
+            for which, model in models.items()
+        }
+    return evaluations, time.perf_counter() - start
+
+
+def _draw(result: TrainResult, split: Split, folder: Path, threads: int) -> float:
+    from fastlin.commands.plot import draw_figures
+
+    start = time.perf_counter()
+    draw_figures(result.history, result.model, result.config, split, folder, threads)
+    return time.perf_counter() - start
+
+
+def _summary(
+    status: str,
+    result: TrainResult,
+    trainer: Trainer,
+    evaluations: dict[str, Any],
+    seconds: dict[str, float],
+    fingerprint: str,
+) -> dict[str, Any]:
+    import platform
+
+    import numba
+    import numpy as np
+
+    import fastlin
+
+    train_seconds = result.seconds.train
+    samples = len(trainer.split.train) * len(result.history)
+    return {
+        "status": status,
+        "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
+        "best_epoch": result.history.best_epoch,
+        "results": evaluations,
+        "data": {
+            "name": trainer.split.name,
+            "rows": {part: len(data) for part, data in trainer.split.parts().items()},
+            "features": trainer.split.train.X.shape[1],
+            "dtype": str(trainer.split.train.X.dtype),
+            "sha256": fingerprint,
+        },
+        "threads": trainer.threads,
+        "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
+        "seconds": seconds,
+        "versions": {
+            "fastlin": fastlin.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+        },
+        "machine": {"system": platform.system(), "architecture": platform.machine()},
+    }
+
+
+def _print_table(
+    console: Console,
+    result: TrainResult,
+    evaluations: dict[str, dict[str, dict[str, float]]],
+    seconds: dict[str, float],
+    folder: Path,
+) -> None:
+    from rich.table import Table
+
+    last, best = len(result.history), result.history.best_epoch
+    table = Table("", title=f"{result.config.loss} on {folder.name}", title_justify="left")
+    for heading in (f"last epoch ({last})", "", f"best epoch ({best})", ""):
+        table.add_column(heading, justify="right")
+    table.add_row("", "cost", "accuracy", "cost", "accuracy", style="dim")
+    for part, title in (("train", "train"), ("val", "validation"), ("test", "test")):
+        if part in evaluations["last"]:
+            cells = [evaluations[which][part] for which in ("last", "best")]
+            values = [f for c in cells for f in (f"{c['cost']:.4f}", f"{c['accuracy']:.2%}")]
+            table.add_row(title, *values)
+    console.print(table)
+    spent = ", ".join(
+        f"{name} {seconds[key]:.2f} s"
+        for name, key in (
+            ("compiling", "compile"),
+            ("training", "train"),
+            ("evaluating", "evaluate"),
+            ("drawing", "draw"),
+            ("total", "total"),
+        )
+    )
+    console.print(f"Time: {spent}")
+    console.print(f"Run folder: {folder}")
