@@ -60,7 +60,7 @@ def use_threads(count: int | None) -> Iterator[int]:
     InputError
         If count is below 1 or above the number of threads Numba was started with.
     """
-    available = numba.config.NUMBA_NUM_THREADS
+    available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     if count is not None and not 1 <= count <= available:
         raise InputError(f"threads is {count}; this process can use 1 to {available}")
     before = numba.get_num_threads()

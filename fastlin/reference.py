@@ -31,7 +31,8 @@ def scores(X: Array, W: Array, b: Array, scale: float = 1.0) -> Array:
 def softmax(scores: Array) -> Array:
     """Return exp(s_ij) / sum_j exp(s_ij), (n, K), computed after subtracting each row's maximum."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    probs: Array = powers / powers.sum(axis=1, keepdims=True)
+    return probs
 
 
 def softmax_cross_entropy(scores: Array, y: Array) -> tuple[Array, Array]:

@@ -119,4 +119,5 @@ class LinearModel:
 
     def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:
         """Return the class numbers (n,) of rows X, as in `scores`."""
-        return self.scores(X).argmax(axis=1)
+        classes: NDArray[np.int64] = self.scores(X).argmax(axis=1)
+        return classes

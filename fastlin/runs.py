@@ -222,8 +222,12 @@ def _load_history(path: Path) -> History:
             raise InputError(
                 f"{path} is damaged: its first line must be {','.join(HISTORY_COLUMNS)}"
             )
-        rows = [(int(epoch), *(float(v or "nan") for v in values)) for epoch, *values in lines[1:]]
-        return History.from_records([EpochRecord(*row) for row in rows])
+        return History.from_records(
+            [
+                EpochRecord(int(epoch), *(float(value or "nan") for value in values))
+                for epoch, *values in lines[1:]
+            ]
+        )
     except FileNotFoundError:
         raise InputError(f"{path} is missing") from None
     except InputError:
@@ -264,7 +268,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         ) as file:
             temporary = Path(file.name)
             yield file
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         temporary = None
     except OSError as error:

@@ -64,11 +64,16 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("name", ["config.json", "history.csv", "model.npz"])
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (name, damage)
+        for name in ("config.json", "history.csv", "model.npz")
+        for damage in DAMAGES
+        if (name, damage) != ("history.csv", "truncated")  # a shorter number is still a number
+    ],
+)
 def test_a_damaged_file_gives_one_line_that_names_it(folder, name, damage):
-    if (name, damage) == ("history.csv", "truncated"):
-        pytest.skip("a shorter number is still a number")
     DAMAGES[damage](folder / name)
     with pytest.raises(InputError) as caught:
         runs.load_run(folder)
@@ -157,7 +162,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 
 def test_a_full_disk_is_one_line(tmp_path):
     with (
-        pytest.raises(InputError, match="cannot write .*: No space left"),
+        pytest.raises(InputError, match=r"cannot write .*: No space left"),
         runs.atomic_write(tmp_path / "f"),
     ):
         raise OSError(28, "No space left on device")

@@ -28,7 +28,7 @@ def evaluate(
     weights: str,
     threads: int | None,
 ) -> None:
-    """Print cost and accuracy of the classifier in the run folder RUN on every part of a data set."""
+    """Print cost and accuracy of the classifier in the run folder RUN on its data."""
     from rich.table import Table
 
     from fastlin import runs, training

@@ -30,13 +30,15 @@ def data_options(default: str | None, default_text: str) -> Decorator:
             click.option(
                 "--data-dir",
                 type=click.Path(path_type=Path),
-                help="Folder that holds the data set  [default: $FASTLIN_DATA, else the user's cache]",
+                help="Folder that holds the data set  "
+                "[default: $FASTLIN_DATA, else the user's cache]",
             ),
             click.option(
                 "--data",
                 default=default,
                 metavar="NAME|PATH",
-                help=f"Data set by name, or a .npz file or CIFAR-10 folder or archive  [default: {default_text}]",
+                help="Data set by name, or a .npz file or CIFAR-10 folder or archive  "
+                f"[default: {default_text}]",
             ),
         ):
             command = option(command)

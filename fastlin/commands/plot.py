@@ -46,7 +46,7 @@ def draw_figures(
     from fastlin import figures, functional, runs
     from fastlin.training import evaluate
 
-    part, rows = list(split.parts().items())[-1]  # test rows if there are any
+    rows = list(split.parts().values())[-1]  # test rows if there are any
     train = split.train
     with functional.use_threads(threads):
         _, dW, _ = functional.loss_and_gradient(

@@ -32,7 +32,7 @@ _NOT_NEGATIVE = click.FloatRange(min=0)
 
 def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
     """Return an option for a field of `TrainConfig`: None unless given, the default shown."""
-    default = getattr(_DEFAULTS, flag.split("/")[0].lstrip("-").replace("-", "_"))
+    default = getattr(_DEFAULTS, flag.partition("/")[0].lstrip("-").replace("-", "_"))
     if isinstance(default, bool):
         default = "shuffle" if default else "no-shuffle"
     return click.option(flag, type=kind, default=None, help=f"{text}  [default: {default}]")
@@ -83,6 +83,7 @@ def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
 @click.pass_context
 def train(
     ctx: click.Context,
+    /,
     data: str | None,
     data_dir: Path | None,
     split: str | None,
@@ -223,7 +224,7 @@ def _run_epochs(trainer: Trainer, notes: Console) -> None:
 
 def _describe(record: EpochRecord) -> str:
     text = f"train {record.train_cost:.4f} {record.train_accuracy:6.2%}"
-    if record.val_cost == record.val_cost:  # noqa: PLR0124  (not NaN: there are validation rows)
+    if record.val_cost == record.val_cost:  # not NaN: there are validation rows
         text += f"  val {record.val_cost:.4f} {record.val_accuracy:6.2%}"
     return text
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlin.errors import InputError
 
-ROW_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.float64))
+ROW_DTYPES: tuple[np.dtype[Any], ...] = (
+    np.dtype(np.uint8),
+    np.dtype(np.float32),
+    np.dtype(np.float64),
+)
 
 
-def feature_scale(row_dtype: np.dtype[np.generic]) -> float:
+def feature_scale(row_dtype: np.dtype[Any]) -> float:
     """Return what a stored value is multiplied by to become a feature: 1/255 for uint8, else 1."""
     return 1 / 255 if row_dtype == np.uint8 else 1.0
 
@@ -59,7 +64,7 @@ class Dataset:
         If shapes, dtypes, label range or finiteness are wrong; the message says which.
     """
 
-    X: NDArray[np.generic]
+    X: NDArray[Any]
     y: NDArray[np.int64]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
@@ -82,8 +87,8 @@ class Dataset:
             channels = self.image_shape[0] if len(self.image_shape) == 3 else 0
             if channels not in (1, 3) or int(np.prod(self.image_shape)) != X.shape[1]:
                 raise InputError(
-                    f"image shape {self.image_shape} does not describe rows of {X.shape[1]} features; "
-                    "it must be (channels, height, width) with 1 or 3 channels"
+                    f"image shape {self.image_shape} does not describe rows of {X.shape[1]} "
+                    "features; it must be (channels, height, width) with 1 or 3 channels"
                 )
         object.__setattr__(self, "X", np.ascontiguousarray(X))
         object.__setattr__(self, "y", y)

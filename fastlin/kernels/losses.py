@@ -142,7 +142,11 @@ if not config.DISABLE_JIT:
     @overload(loss_gradient)
     def _select_gradient(loss, scores, labels, losses):
         gradient = GRADIENTS[loss.instance_class]
-        return lambda loss, scores, labels, losses: gradient(loss, scores, labels, losses)
+
+        def run(loss, scores, labels, losses):
+            gradient(loss, scores, labels, losses)
+
+        return run
 
 
 @kernel

@@ -13,7 +13,7 @@ from fastlin.kernels.tiles import batch_scores, batch_update
 def _sgd_step(X, y, order, start, stop, W, b, scale, lr, l2, loss, tile, scores, labels, losses):
     """One step on rows order[start:stop]; W and b are updated in place, scores are scratch.
 
-    W = (1 - 2 lr l2) W - (lr / B) dscores^T X,  b = b - (lr / B) sum dscores,  with B = stop - start.
+    W = (1 - 2 lr l2) W - (lr / B) dscores^T X,  b = b - (lr / B) sum dscores,  B = stop - start.
     No gradient array exists: the rank-B update goes straight into W.
     """
     K = W.shape[0]

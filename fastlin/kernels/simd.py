@@ -31,8 +31,20 @@ _IR_TYPES = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), type
 _SUFFIXES = {types.float32: "f32", types.float64: "f64", types.uint8: "i8"}
 
 # Families that Numba may be told to compile for by name (NUMBA_CPU_NAME) and that have AVX-512.
-_AVX512_NAMES = ("avx512", "cascadelake", "cooperlake", "icelake", "tigerlake", "rocketlake",
-                 "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5", "knl")  # fmt: skip
+_AVX512_NAMES = (
+    "avx512",
+    "cascadelake",
+    "cooperlake",
+    "icelake",
+    "tigerlake",
+    "rocketlake",
+    "sapphirerapids",
+    "emeraldrapids",
+    "graniterapids",
+    "znver4",
+    "znver5",
+    "knl",
+)
 _NO_AVX_NAMES = ("generic", "x86-64", "core2", "penryn", "nehalem", "westmere", "k8", "amdfam10")
 
 

@@ -2,8 +2,9 @@
 
 A tile is R rows of X by C rows of W (C classes). Its inner loop runs over features, contiguous in
 both, so that R + C loads feed R * C independent multiply-adds. The shape is part of the types:
-Numba compiles the loops below for the shape that the machine and the number of classes call for. Past the end of a batch or of W a tile repeats its last row, so remainders run at full speed
-and never read out of bounds.
+Numba compiles the loops below for the shape that the machine and the number of classes call for.
+Past the end of a batch or of W a tile repeats its last row, so remainders run at full speed and
+never read out of bounds.
 
 Every score is summed over features in one order, and every weight takes its rows in batch order,
 whatever the tile shape, the blocking or the thread: the bits depend on none of them.
@@ -76,7 +77,7 @@ def _scores_tile(X, rows, W, classes):
 
 @inline_kernel
 def batch_scores(X, order, start, stop, W, b, scale, tile, scores):
-    """Write the scores of rows order[start:stop]: scores[k, i] = scale * X[order[start+i]] . W[k] + b[k].
+    """Write scores[k, i] = scale * X[order[start + i]] . W[k] + b[k] for start + i < stop.
 
     X (n, d) rows as stored; order (n,) int64; W (K, d); b (K,); scale 1/255 for pixels, else 1;
     scores (K, at least stop - start), of W's dtype, overwritten.
@@ -127,7 +128,6 @@ def batch_update(X, order, start, stop, dscores, decay, tile, W):
     already times whatever the rows and the learning rate ask for; W (K, d), overwritten.
     """
     K = W.shape[0]
-    count = stop - start
     R, C = len(row_tile(tile)), len(tile)
     block = _rows_per_block(X, R)
     for first in range(start, stop, block):

@@ -1,0 +1,96 @@
+"""`fastlin data`: which data sets there are, what is in them, and how to get them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastlin.commands import options
+
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder that holds the data sets  [default: $FASTLIN_DATA, else the user's cache]",
+)
+
+
+@click.group()
+def data() -> None:
+    """List, describe and fetch data sets."""
+
+
+@data.command("list")
+@_data_dir
+def list_data(data_dir: Path | None) -> None:
+    """List the data sets that have a name, and where they are."""
+    from fastlin.data import catalog
+
+    for known in catalog.CATALOG.values():
+        click.echo(f"{known.name}: {known.description}")
+        if known.splits:
+            click.echo(f"    splits: {', '.join(known.splits)}")
+            found = catalog.locate_cifar10(data_dir)
+            place = catalog.data_place(data_dir)[0]
+            click.echo(f"    {f'found: {found}' if found else f'not there yet: {place}'}")
+    click.echo("Or give --data the path of a .npz file with the arrays X_train and y_train.")
+
+
+@data.command()
+@click.argument("name", metavar="NAME|PATH")
+@_data_dir
+@click.option("--split", metavar="NAME", help="Split of CIFAR-10: assignment or full.")
+def info(name: str, data_dir: Path | None, split: str | None) -> None:
+    """Describe the data set NAME|PATH: rows, classes, values, checksum, source."""
+    import numpy as np
+    from rich.table import Table
+
+    from fastlin.data import catalog
+
+    loaded = options.load_reference(options.reference_of(name, split, data_dir))
+    console = options.console()
+    train = loaded.train
+    shape = (
+        "" if train.image_shape is None else " as {} x {} x {} images".format(*train.image_shape)
+    )
+    console.print(f"{loaded.name}: {train.X.shape[1]:,} features{shape}, {train.X.dtype}")
+    table = Table("class")
+    for part in loaded.parts():
+        table.add_column(part, justify="right")
+    counts = [
+        np.bincount(rows.y, minlength=len(train.class_names)) for rows in loaded.parts().values()
+    ]
+    shown = min(len(train.class_names), 50)
+    for label in range(shown):
+        table.add_row(train.class_names[label], *(f"{count[label]:,}" for count in counts))
+    if shown < len(train.class_names):
+        table.add_row(f"{len(train.class_names) - shown} more", *("..." for _ in counts))
+    table.add_section()
+    table.add_row("all", *(f"{len(rows):,}" for rows in loaded.parts().values()))
+    console.print(table)
+    channels = train.image_shape[0] if train.image_shape else 1
+    values = train.X.reshape(len(train), channels, -1)
+    for name_of, of in (("mean", np.mean), ("standard deviation", np.std)):
+        numbers = [
+            float(of(values[:, channel], dtype=np.float64)) * train.feature_scale
+            for channel in range(channels)
+        ]
+        per = " per channel" if channels > 1 else ""
+        console.print(f"{name_of}{per}, training rows: {', '.join(f'{n:.4f}' for n in numbers)}")
+    console.print(f"SHA-256: {loaded.fingerprint()}")
+    known = catalog.CATALOG.get(name)
+    if known is not None:
+        console.print(f"source: {known.source}")
+        console.print(f"citation: {known.citation}")
+
+
+@data.command()
+@click.argument("name", metavar="NAME", type=click.Choice(["cifar10"]))
+@_data_dir
+@click.option("--url", help="Mirror to download from; the MD5 must be that of the original.")
+def fetch(name: str, data_dir: Path | None, url: str | None) -> None:
+    """Download the data set NAME and check it."""
+    from fastlin.data import catalog
+
+    folder = catalog.fetch_cifar10(catalog.data_place(data_dir)[0], url)
+    options.console().print(f"{name} is in {folder}")

@@ -1,0 +1,183 @@
+"""The data sets fastlin knows by name, where they are looked for, and how they are fetched."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platformdirs import user_cache_path
+
+from fastlin.data import cifar, npz, sample
+from fastlin.data.dataset import Split
+from fastlin.errors import InputError
+
+if TYPE_CHECKING:
+    import requests
+
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set that has a name.
+
+    Attributes
+    ----------
+    name : by which it is asked for.
+    description : one line: what it is and how large.
+    source : where it comes from.
+    citation : whom to cite.
+    splits : names of its splits, the default first; empty if it has only one.
+    """
+
+    name: str
+    description: str
+    source: str
+    citation: str
+    splits: tuple[str, ...] = ()
+
+
+_CITATION = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
+CATALOG = {
+    known.name: known
+    for known in (
+        Known(
+            sample.NAME,
+            "3,000 images of CIFAR-10 that come with fastlin",
+            "https://www.cs.toronto.edu/~kriz/cifar.html",
+            _CITATION,
+        ),
+        Known(
+            "cifar10",
+            "60,000 images of 32 x 32 RGB in ten classes (162 MB to download)",
+            CIFAR10_URL,
+            _CITATION,
+            cifar.SPLITS,
+        ),
+    )
+}
+
+
+def load_split(
+    data: str | Path = sample.NAME, split: str | None = None, data_dir: str | Path | None = None
+) -> Split:
+    """Load a data set by name or path.
+
+    Parameters
+    ----------
+    data : ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `fastlin.data.npz.load`), or
+        CIFAR-10 as a folder or .tar.gz archive, in its binary or Python distribution.
+    split : of CIFAR-10: ``assignment`` (the default) or ``full``.
+    data_dir : where to look for ``cifar10``; None for the folder in the environment variable
+        FASTLIN_DATA, or else the user's cache folder, into which it is downloaded if need be.
+
+    Raises
+    ------
+    InputError
+        If the data are unknown, not found or damaged, or an argument does not apply to them.
+    """
+    if data == "cifar10":
+        return cifar.load(_find_cifar10(data_dir), split)
+    if data_dir is not None:
+        raise InputError(f"--data-dir is where to look for cifar10; it has no meaning for {data}")
+    path = Path(data)
+    found = None if data == sample.NAME else cifar.find(path)
+    if found is not None:
+        return cifar.load(found, split)
+    if split is not None:
+        raise InputError(f"{data} has one split only; leave out --split {split}")
+    if data == sample.NAME:
+        return sample.load()
+    if path.is_file():
+        return npz.load(path)
+    if path.is_dir():
+        raise InputError(f"the folder {path} holds no CIFAR-10; name a .npz file or such a folder")
+    if path.suffix or len(path.parts) > 1:
+        raise InputError(f"there is no file {path}")
+    raise InputError(f"unknown data {str(data)!r}: neither a file nor one of {', '.join(CATALOG)}")
+
+
+def data_place(data_dir: str | Path | None) -> tuple[Path, str]:
+    """Return the one folder in which named data are looked for, and who named it."""
+    if data_dir is not None:
+        return Path(data_dir), "--data-dir"
+    if os.environ.get("FASTLIN_DATA"):
+        return Path(os.environ["FASTLIN_DATA"]), "FASTLIN_DATA"
+    try:
+        return user_cache_path("fastlin") / "data", "cache"
+    except RuntimeError:
+        raise InputError("there is no home folder; say where data are with --data-dir") from None
+
+
+def locate_cifar10(data_dir: str | Path | None = None) -> Path | None:
+    """Return the CIFAR-10 folder or archive that would be loaded, None if there is none."""
+    return cifar.find(data_place(data_dir)[0])
+
+
+def _find_cifar10(data_dir: str | Path | None) -> Path:
+    place, named_by = data_place(data_dir)
+    found = cifar.find(place)
+    if found is not None:
+        return found
+    if named_by == "cache":
+        return fetch_cifar10(place)
+    raise InputError(
+        f"no CIFAR-10 in {place} ({named_by}); "
+        f"`fastlin data fetch cifar10 --data-dir {place}` downloads it there"
+    )
+
+
+def fetch_cifar10(place: Path, url: str | None = None) -> Path:
+    """Download CIFAR-10's binary distribution, check its MD5, and return the unpacked folder.
+
+    An archive that is already in `place` is taken instead, if it has the right MD5. The folder
+    appears only when it is complete.
+
+    Parameters
+    ----------
+    place : folder to put it in; made if need be.
+    url : of a mirror; None for the original.
+
+    Raises
+    ------
+    InputError
+        If it cannot be downloaded or written, or is not the right file; says what to do by hand.
+    """
+    url = url or CIFAR10_URL
+    folder, archive = place / cifar.BINARY_FOLDER, place / cifar.BINARY_ARCHIVE
+    if cifar.find(folder) is not None:
+        return folder
+    import pooch  # noqa: PLC0415  (takes 0.2 s)
+    import requests  # noqa: PLC0415
+
+    pooch.get_logger().setLevel("ERROR")  # the progress bar says it all
+    by_hand = f"download it by other means and put it at {archive}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
+        pooch.retrieve(url, f"md5:{CIFAR10_MD5}", archive.name, place, downloader=downloader)
+        with tempfile.TemporaryDirectory(dir=place, prefix=".unpacking-") as temporary:
+            with tarfile.open(archive) as content:
+                content.extractall(temporary, filter="data")
+            (Path(temporary) / cifar.BINARY_FOLDER).replace(folder)
+        archive.unlink()
+    except requests.RequestException as error:
+        raise InputError(f"cannot download {url} ({_reason(error)}); {by_hand}") from None
+    except (ValueError, EOFError, tarfile.TarError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"what came from {url} is not CIFAR-10 ({reason}); {by_hand}") from None
+    except OSError as error:
+        raise InputError(f"cannot write to {place}: {error.strerror or error}") from None
+    return folder
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Return a few words for what requests tells in many."""
+    if error.response is not None:
+        return f"the server says {error.response.status_code} {error.response.reason}"
+    return "no connection" if "Connection" in type(error).__name__ else type(error).__name__
