@@ -58,10 +58,10 @@ class TrainConfig:
     """
 
     loss: Loss = Loss.SOFTMAX
-    lr: float = 0.01
-    lr_decay: float = 0.95
-    l2: float = 0.001
-    batch_size: int = 100
+    lr: float = 0.02
+    lr_decay: float = 0.9
+    l2: float = 0.01
+    batch_size: int = 64
     epochs: int = 40
     init: Init = Init.GAUSSIAN
     sigma: float = 0.01

@@ -23,10 +23,17 @@ from fastlin.data.dataset import ROW_DTYPES, check_labels, feature_scale
 from fastlin.errors import InputError
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, losses, sgd
+from fastlin.kernels.features import Scaled
+from fastlin.kernels.optimizers import Momentum, Nesterov, Plain
 from fastlin.kernels.tiles import class_tile
 
 Array = NDArray[Any]
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+# Multiply-adds below which a step gains nothing from one thread more: two launches cost as much
+# as it saves. See benchmarks/break_even.py.
+LEAST_WORK_OF_A_PIECE = 250_000
+
 _KERNEL_LOSSES: dict[Loss, NamedTuple] = {
     Loss.SOFTMAX: losses.Softmax(),
     Loss.HINGE: losses.Hinge(),
@@ -99,8 +106,9 @@ def softmax(scores: Array) -> Array:
     InputError
         If the scores are not a finite two-dimensional array of those dtypes.
     """
+    scores = _check_scores(scores)
     nobody = np.full(len(scores), -1)  # the gradient of a label that matches no class
-    return _row_loss(losses.Softmax(), _check_scores(scores), nobody)[1]
+    return _row_loss(losses.Softmax(), scores, nobody)[1]
 
 
 def cross_entropy(scores: Array, y: Array) -> tuple[Array, Array]:
@@ -183,6 +191,9 @@ def sgd_epoch(
     batch_size: int,
     l2: float = 0.0,
     loss: Loss = Loss.SOFTMAX,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    velocity: tuple[Array, Array] | None = None,
 ) -> float:
     """Take one SGD step per batch of rows, updating W and b in place.
 
@@ -196,6 +207,9 @@ def sgd_epoch(
     batch_size : rows per step, at least 1; the last batch may be short.
     l2 : factor of the penalty l2 * sum(W**2), finite and at least 0.
     loss : softmax or hinge.
+    momentum : in [0, 1); see `fastlin.kernels.optimizers` for its two forms.
+    nesterov : whether momentum is Nesterov's.
+    velocity : with momentum, arrays like W and b, zero before the first epoch; updated in place.
 
     Returns
     -------
@@ -207,13 +221,8 @@ def sgd_epoch(
     InputError
         If a shape, a dtype or a value does not fit.
     """
-    for name, array in (("W", W), ("b", b)):
-        if not (
-            isinstance(array, np.ndarray) and array.flags.c_contiguous and array.flags.writeable
-        ):
-            raise InputError(
-                f"{name} is updated in place; it must be a writable C-contiguous array"
-            )
+    _check_in_place("W", W)
+    _check_in_place("b", b)
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
     order = np.asarray(order)
@@ -225,7 +234,21 @@ def sgd_epoch(
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
     order = np.ascontiguousarray(order, dtype=np.int64)
     lr, l2 = _check_number("lr", lr), _check_number("l2", l2)
-    return unchecked_sgd_epoch(X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss)
+    if not 0 <= momentum < 1:
+        raise InputError(f"momentum is {momentum}; it must be 0 or above and below 1")
+    if (velocity is None) == (momentum > 0):
+        raise InputError("momentum needs a velocity, and a velocity needs momentum")
+    for name, array, like in zip(
+        ("velocity W", "velocity b"), velocity or (), (W, b), strict=False
+    ):
+        _check_in_place(name, array)
+        if array.shape != like.shape or array.dtype != like.dtype:
+            raise InputError(f"{name} is {array.dtype} {array.shape}; it must be like that of W, b")
+        _check_finite(name, array)
+    return unchecked_sgd_epoch(
+        X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss,
+        optimizer=kernel_optimizer(momentum, nesterov, velocity),
+    )  # fmt: skip
 
 
 def unchecked_sgd_epoch(
@@ -239,12 +262,41 @@ def unchecked_sgd_epoch(
     batch_size: int,
     l2: float,
     loss: Loss,
+    optimizer: NamedTuple | None = None,
+    features: NamedTuple | None = None,
 ) -> float:
-    """Do `sgd_epoch` without looking at the arrays, for a caller that has checked them once."""
-    mean_loss: float = sgd.sgd_epoch(
-        X, y, order, W, b, _scale(X, W), lr, l2, batch_size, kernel_loss(loss), class_tile(len(W))
+    """Do `sgd_epoch` without looking at the arrays, for a caller that has checked them once.
+
+    Parameters
+    ----------
+    optimizer : of `kernel_optimizer`; None for SGD without momentum.
+    features : of `fastlin.kernels.features`, which says what W holds; None for rows as they are.
+    """
+    tile = class_tile(len(W))
+    problem = (
+        X, y, order, W, b, features or Scaled(_scale(X, W)), lr, l2, batch_size,
+        kernel_loss(loss), optimizer or Plain(), tile,
+    )  # fmt: skip
+    pieces = pieces_of_step(min(batch_size, len(order)), len(W), X.shape[1])
+    mean_loss: float = (
+        sgd.sgd_epoch(*problem) if pieces == 1 else sgd.sgd_epoch_parallel(*problem, pieces)
     )
     return mean_loss
+
+
+def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int:
+    """Return how many threads share a step; the result of the step does not depend on it."""
+    work = batch_size * class_count * feature_count
+    return min(numba.get_num_threads(), max(1, work // LEAST_WORK_OF_A_PIECE))
+
+
+def kernel_optimizer(
+    momentum: float, nesterov: bool, velocity: tuple[Array, Array] | None
+) -> NamedTuple:
+    """Return the named tuple by which kernels know an optimizer; they update `velocity`."""
+    if velocity is None:
+        return Plain()
+    return (Nesterov if nesterov else Momentum)(momentum, *velocity)
 
 
 def evaluate(
@@ -311,6 +363,12 @@ def _check_number(name: str, value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise InputError(f"{name} is {value}; it must be a finite number, 0 or above")
     return float(value)
+
+
+def _check_in_place(name: str, array: Array) -> None:
+    is_array = isinstance(array, np.ndarray)
+    if not (is_array and array.flags.c_contiguous and array.flags.writeable):
+        raise InputError(f"{name} is updated in place; it must be a writable C-contiguous array")
 
 
 def _check_finite(name: str, array: Array) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fastlin import __version__
 from fastlin.errors import InputError
 
 COMMANDS = ("train", "evaluate", "plot", "gradcheck", "data")
@@ -46,7 +47,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fastlin")
+@click.version_option(__version__, prog_name="fastlin")
 def main() -> None:
     """Train linear classifiers (softmax, multiclass SVM) and see what they learned.
 

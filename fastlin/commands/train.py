@@ -105,9 +105,9 @@ def train(
     from fastlin import runs
     from fastlin.training import DivergedError, Trainer
 
+    trainer = Trainer(loaded, config, threads)
     folder = runs.create_run_folder(out, loaded.name)
     fingerprint = _InBackground(loaded.fingerprint)
-    trainer = Trainer(loaded, config, threads)
     runs.save_config(folder, reference, config)
     status, message = "finished", None
     try:

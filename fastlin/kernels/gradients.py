@@ -25,8 +25,11 @@ def loss_and_gradient(X, y, W, b, scale, l2, loss, tile, losses, dW, db):
     Threads divide rows while scoring and classes while summing, so every sum has one order.
     """
     n = X.shape[0]
-    K = W.shape[0]
+    K, d = W.shape
     tile_classes = len(tile)
+    one = W.dtype.type(1)
+    row_factor = W.dtype.type(scale / n)
+    penalty_factor = W.dtype.type(2 * l2)
     dscores = np.zeros((K, padded(min(n, CHUNK_ROWS), W)), W.dtype)
     dW[:] = 0
     db[:] = 0
@@ -51,13 +54,13 @@ def loss_and_gradient(X, y, W, b, scale, l2, loss, tile, losses, dW, db):
             k = np.int64(group) * tile_classes
             k_stop = min(k + tile_classes, K)
             block_dscores = dscores[k:k_stop]
-            batch_update(X, order, 0, order.size, block_dscores, None, tile, dW[k:k_stop])
+            batch_update(
+                X, order, 0, order.size, block_dscores, row_factor, one, tile, dW[k:k_stop], 0, d
+            )
             for i in range(k, k_stop):
                 for j in range(order.size):
                     db[i] += dscores[i, j]
-    row_factor = W.dtype.type(scale / n)
-    penalty_factor = W.dtype.type(2 * l2)
     for i in prange(K):
-        for j in range(W.shape[1]):
-            dW[i, j] = row_factor * dW[i, j] + penalty_factor * W[i, j]
+        for j in range(d):
+            dW[i, j] += penalty_factor * W[i, j]
         db[i] /= n

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numba
 from numba import config
+from numba.extending import overload
 from platformdirs import user_cache_path
 
 # Contracting a * b + c into one rounding is all that may be changed: sums keep the order written
@@ -34,6 +35,29 @@ def kernel(function: Callable) -> Callable:
 def parallel_kernel(function: Callable) -> Callable:
     """Compile an entry point with `prange` loops, and cache it on disk."""
     return _compile(function, parallel=True)
+
+
+def by_type(functions: dict[type, Callable]) -> Callable:
+    """Return a kernel that calls the function for the type of its first argument, a named tuple.
+
+    The choice is made while compiling: what is not chosen does not exist in the compiled code.
+    """
+
+    def choose(first, *rest):
+        return functions[type(first)](first, *rest)
+
+    if not config.DISABLE_JIT:
+
+        @overload(choose)
+        def _choose(first, *rest):
+            function = functions[first.instance_class]
+
+            def call(first, *rest):
+                return function(first, *rest)
+
+            return call
+
+    return choose
 
 
 def _compile(function: Callable, *, parallel: bool) -> Callable:

@@ -5,9 +5,8 @@ across lanes. B is a whole number of vectors (`padded`); what the padding holds 
 ignored.
 
 A loss is a named tuple of its parameters. Its type selects the code when a kernel is compiled
-(`loss_gradient` is overloaded on it), so one epoch kernel serves every loss at no cost. A new
-loss is a new named tuple and function here, an entry in `GRADIENTS`, and a twin in
-`fastlin.reference`.
+(`loss_gradient`), so one epoch kernel serves every loss at no cost. A new loss is a new named
+tuple and function here, an entry in `loss_gradient`, and a twin in `fastlin.reference`.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import config
-from numba.extending import overload
 
 from fastlin.kernels import simd
-from fastlin.kernels.jit import inline_kernel, kernel
+from fastlin.kernels.jit import by_type, inline_kernel, kernel
 
 
 class Softmax(NamedTuple):
@@ -129,24 +126,7 @@ def predict_classes(scores, predictions):
         simd.store(predictions, 0, i, best)
 
 
-GRADIENTS = {Softmax: softmax_gradient, Hinge: hinge_gradient}
-
-
-def loss_gradient(loss, scores, labels, losses):
-    """Run the loss that the type of `loss` names; see `softmax_gradient` for the arguments."""
-    GRADIENTS[type(loss)](loss, scores, labels, losses)
-
-
-if not config.DISABLE_JIT:
-
-    @overload(loss_gradient)
-    def _select_gradient(loss, scores, labels, losses):
-        gradient = GRADIENTS[loss.instance_class]
-
-        def run(loss, scores, labels, losses):
-            gradient(loss, scores, labels, losses)
-
-        return run
+loss_gradient = by_type({Softmax: softmax_gradient, Hinge: hinge_gradient})
 
 
 @kernel

@@ -371,11 +371,11 @@ def sum_lanes(typingctx, vectors):
     return types.UniTuple(vectors.dtype.dtype, len(vectors))(vectors), emit
 
 
-def _padded_block(A, row, column, row_tile, class_tile, like, rows, columns):
+def _padded_block(A, factor, row, column, row_tile, class_tile, like, rows, columns):
     return tuple(
         np.full(
             VECTOR_BYTES // like.itemsize,
-            A[min(row + c, rows - 1), column + r] if column + r < columns else 0,
+            factor * A[min(row + c, rows - 1), column + r] if column + r < columns else 0,
             like.dtype,
         )
         for r in range(len(row_tile))
@@ -384,8 +384,8 @@ def _padded_block(A, row, column, row_tile, class_tile, like, rows, columns):
 
 
 @vector_op(_padded_block)
-def splat_block(typingctx, A, row, column, row_tile, class_tile, like, rows, columns):
-    """Return A[row + c, column + r] in all lanes of a vector, for r, c of the tile.
+def splat_block(typingctx, A, factor, row, column, row_tile, class_tile, like, rows, columns):
+    """Return factor * A[row + c, column + r] in all lanes of a vector, for r, c of the tile.
 
     Past the last of `rows` the last row is repeated, past the last of `columns` there are zeros:
     what `range_indices` and `take_indices` make of the same block adds nothing.
@@ -393,7 +393,7 @@ def splat_block(typingctx, A, row, column, row_tile, class_tile, like, rows, col
     vector = Vector(like.dtype)
 
     def emit(context, builder, signature, arguments):
-        array, row_value, column_value, _, _, _, rows_value, columns_value = arguments
+        array, factor_value, row_value, column_value, _, _, _, rows_value, columns_value = arguments
         array_type = signature.args[0]
         row_count = builder.sub(rows_value, row_value)
         column_count = builder.sub(columns_value, column_value)
@@ -406,13 +406,14 @@ def splat_block(typingctx, A, row, column, row_tile, class_tile, like, rows, col
                 i = builder.add(row_value, _clamped(builder, c, row_count))
                 pointer = _element_pointer(context, builder, array_type, array, i, j)
                 pointer = builder.bitcast(pointer, _IR_TYPES[A.dtype].as_pointer())
-                value = builder.select(inside, builder.load(pointer, typ=_IR_TYPES[A.dtype]), zero)
+                value = builder.fmul(factor_value, builder.load(pointer, typ=_IR_TYPES[A.dtype]))
+                value = builder.select(inside, value, zero)
                 splats.append(_splat(builder, value, vector.lanes))
         return cgutils.pack_array(builder, splats)
 
     i64 = types.int64
     result = types.UniTuple(vector, len(row_tile) * len(class_tile))
-    return result(A, i64, i64, row_tile, class_tile, like, i64, i64), emit
+    return result(A, A.dtype, i64, i64, row_tile, class_tile, like, i64, i64), emit
 
 
 # --- single vectors: the loss loops, lanes over samples -----------------------------------------

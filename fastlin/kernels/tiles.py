@@ -101,46 +101,60 @@ def batch_scores(X, order, start, stop, W, b, scale, tile, scores):
 
 
 @inline_kernel
-def _update_tile(X, rows, W, classes, factors, decay):
-    """W[k] = decay * W[k] + sum over rows of factors[row, k] * X[row]; decay None is 1."""
+def single_row_scores(X, W, tile, scores):
+    """Write scores[k] = X[0] . W[k]; X (1, d) of W's dtype, W (K, d), scores (K,) overwritten."""
+    K = W.shape[0]
+    for k in range(0, K, len(tile)):
+        class_count = min(len(tile), K - k)
+        sums = _scores_tile(X, (0,), W, simd.range_indices(k, class_count, tile))
+        for c in range(class_count):
+            scores[k + c] = sums[c]
+
+
+@inline_kernel
+def _update_tile(X, rows, W, classes, first, last, factors, decay):
+    """W[k, j] = decay * W[k, j] + sum over rows of factors[row, k] * X[row, j], first <= j < last.
+
+    decay None is 1; first is a whole number of vectors.
+    """
     step = simd.lanes(W)
-    d = W.shape[1]
-    whole = d - d % step
-    for j in range(0, whole, step):
+    whole = last - (last - first) % step
+    for j in range(first, whole, step):
         w = simd.load_rows(W, classes, j, W)
         if decay is not None:
             w = simd.scale_all(w, decay)
         x = simd.load_rows(X, rows, j, W)
         simd.store_rows(W, classes, j, simd.combination_fma(w, factors, x))
-    if whole < d:
-        w = simd.load_row_ends(W, classes, whole, W, d - whole)
+    if whole < last:
+        w = simd.load_row_ends(W, classes, whole, W, last - whole)
         if decay is not None:
             w = simd.scale_all(w, decay)
-        x = simd.load_row_ends(X, rows, whole, W, d - whole)
-        simd.store_row_ends(W, classes, whole, simd.combination_fma(w, factors, x), d - whole)
+        x = simd.load_row_ends(X, rows, whole, W, last - whole)
+        simd.store_row_ends(W, classes, whole, simd.combination_fma(w, factors, x), last - whole)
 
 
 @inline_kernel
-def batch_update(X, order, start, stop, dscores, decay, tile, W):
-    """W[k] = decay * W[k] + sum over i of dscores[k, i] * X[order[start+i]], in place.
+def batch_update(X, order, start, stop, dscores, factor, decay, tile, W, first, last):
+    """W[k, j] = decay * W[k, j] + factor * sum over i of dscores[k, i] * X[order[start+i], j].
 
-    X (n, d) rows as stored; order (n,) int64; dscores (K, at least stop - start), of W's dtype,
-    already times whatever the rows and the learning rate ask for; W (K, d), overwritten.
+    X (n, d) rows as stored; order (n,) int64; dscores (K, at least stop - start), factor and decay
+    of W's dtype; W (K, d), of which columns first to last are overwritten, first being a whole
+    number of vectors: threads may divide W between them by columns.
     """
     K = W.shape[0]
     R, C = len(row_tile(tile)), len(tile)
     block = _rows_per_block(X, R)
-    for first in range(start, stop, block):
-        last = min(first + block, stop)
+    for i_block in range(start, stop, block):
+        i_stop = min(i_block + block, stop)
         for k in range(0, K, C):
             classes = simd.range_indices(k, min(C, K - k), tile)
-            for i in range(first, last, R):
-                row_count = min(R, last - i)
+            for i in range(i_block, i_stop, R):
+                row_count = min(R, i_stop - i)
                 rows = simd.take_indices(order, i, row_count, row_tile(tile))
                 factors = simd.splat_block(
-                    dscores, k, i - start, row_tile(tile), tile, W, K, last - start
+                    dscores, factor, k, i - start, row_tile(tile), tile, W, K, i_stop - start
                 )
                 if i == start:
-                    _update_tile(X, rows, W, classes, factors, decay)
+                    _update_tile(X, rows, W, classes, first, last, factors, decay)
                 else:
-                    _update_tile(X, rows, W, classes, factors, None)
+                    _update_tile(X, rows, W, classes, first, last, factors, None)

@@ -1,0 +1,18 @@
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def random_problem():
+    """Rows, labels, weights and biases with scores of order 1, of any size and dtypes."""
+
+    def make(n, d, K, row_dtype=np.float64, weight_dtype=np.float64, seed=0):
+        rng = np.random.default_rng([seed, n, d, K])
+        if row_dtype == np.uint8:
+            X = rng.integers(0, 256, (n, d), dtype=np.uint8)
+        else:
+            X = rng.normal(size=(n, d)).astype(row_dtype)
+        W = (rng.normal(size=(K, d)) / np.sqrt(d)).astype(weight_dtype)
+        return X, rng.integers(0, K, n), W, rng.normal(size=K).astype(weight_dtype)
+
+    return make

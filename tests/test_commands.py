@@ -1,0 +1,312 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import fastlin
+from fastlin import functional
+from fastlin.commands import COMMANDS, main
+from fastlin.data import catalog, cifar
+from fastlin.training import Trainer
+
+ROOT = Path(__file__).parent.parent
+
+
+def call(*arguments, code=0):
+    """Run a command in this process; an error must be one line on standard error."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    if code == 2:
+        assert result.stdout == ""
+        assert result.stderr.startswith("Error: ")
+        assert result.stderr.count("\n") == 1
+    return result
+
+
+def process(*arguments, **settings):
+    """Run the command line as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "fastlin", *map(str, arguments)],
+        capture_output=True, text=True, check=False, **settings,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+@pytest.fixture
+def small(place):
+    """Pixels of 2 x 3 RGB images in three classes, with all parts."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, n in (("train", 150), ("val", 40), ("test", 30)):
+        y = rng.integers(0, 3, n)
+        X = rng.integers(0, 120, (n, 2, 3, 3)) + 60 * np.eye(3, dtype=int)[y][:, None, None]
+        arrays |= {f"X_{part}": X.astype(np.uint8), f"y_{part}": y}
+    np.savez(place / "small.npz", **arrays)
+    return place / "small.npz"
+
+
+def history(folder):
+    with (Path(folder) / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def summary(folder):
+    return json.loads((Path(folder) / "summary.json").read_text())
+
+
+def same_run(first, second):
+    assert (Path(first) / "history.csv").read_bytes() == (Path(second) / "history.csv").read_bytes()
+    with np.load(Path(first) / "model.npz") as ours, np.load(Path(second) / "model.npz") as theirs:
+        assert set(ours) == set(theirs)
+        for name in ours:
+            assert ours[name].tobytes() == theirs[name].tobytes(), name
+
+
+def test_training_leaves_a_whole_run_and_says_what_it_found(small):
+    result = call("train", "--data", small, "--epochs", 3)
+    assert "Run folder: runs/small-1" in result.stdout
+    for word in ("last epoch (3)", "best epoch", "train", "validation", "test", "compiling"):
+        assert word in result.stdout
+    assert "epoch 3/3" in result.stderr
+    assert "samples/s" in result.stderr
+    folder = Path("runs/small-1")
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "history.csv", "model.npz", "summary.json", "figures",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "cost.png", "accuracy.png", "templates.png", "gradient.png", "confusion.png",
+    }  # fmt: skip
+    rows = history(folder)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    found = summary(folder)
+    assert found["status"] == "finished"
+    assert found["data"]["rows"] == {"train": 150, "val": 40, "test": 30}
+    assert found["results"]["last"]["val"]["accuracy"] == float(rows[-1]["val_accuracy"])
+    assert set(found["seconds"]) == {"compile", "train", "evaluate", "draw", "total"}
+
+
+def test_data_without_images_validation_or_test_train_too(place):
+    rng = np.random.default_rng(0)
+    np.savez(place / "plain.npz", X_train=rng.random((20, 5)), y_train=rng.integers(0, 2, 20))
+    call("train", "--data", "plain.npz", "--epochs", 2, "--dtype", "float64")
+    assert {path.name for path in Path("runs/plain-1/figures").iterdir()} == {
+        "cost.png", "accuracy.png", "gradient.png", "confusion.png",
+    }  # fmt: skip
+    assert history("runs/plain-1")[0]["val_cost"] == ""
+    call("evaluate", "runs/plain-1")
+
+
+def test_one_and_two_threads_give_the_same_files(small):
+    if functional.numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("this machine has one core")
+    for threads in (1, 2):
+        call("train", "--data", small, "--epochs", 4, "--no-figures", "--threads", threads,
+             "--out", f"run-{threads}")  # fmt: skip
+    same_run("run-1", "run-2")
+
+
+def test_a_run_is_repeated_from_its_config_and_options_take_precedence(small):
+    settings = ("--loss", "hinge", "--lr", 0.003, "--seed", 5, "--no-shuffle", "--init", "xavier")
+    call("train", "--data", small, "--epochs", 3, *settings, "--no-figures")
+    call("train", "--config", "runs/small-1/config.json", "--no-figures")
+    same_run("runs/small-1", "runs/small-2")
+    call("train", "--config", "runs/small-1/config.json", "--epochs", 1, "--shuffle")
+    config = json.loads(Path("runs/small-3/config.json").read_text())["train"]
+    assert (config["epochs"], config["shuffle"], config["loss"]) == (1, True, "hinge")
+
+
+def test_evaluate_and_plot_read_a_run_back(small):
+    call("train", "--data", small, "--epochs", 3, "--no-figures")
+    lines = call("evaluate", "runs/small-1").stdout
+    expected = summary("runs/small-1")["results"]
+    for part in ("train", "val", "test"):
+        assert f"{expected['last'][part]['cost']:.4f}" in lines
+    best = call("evaluate", "runs/small-1", "--weights", "best", "--data", small).stdout
+    assert f"{expected['best']['test']['cost']:.4f}" in best
+    drawn = call("plot", "runs/small-1").stdout.split()
+    assert len(drawn) == 5
+    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_divergence_stops_keeps_the_last_finite_weights_and_exits_1(small):
+    result = call("train", "--data", small, "--lr", 1e15, "--l2", 1, "--lr-decay", 1, code=1)
+    assert "training diverged: the cost of epoch" in result.stderr
+    assert "try a smaller --lr" in result.stderr
+    assert summary("runs/small-1")["status"] == "diverged"
+    with np.load("runs/small-1/model.npz") as arrays:
+        assert all(np.isfinite(arrays[name]).all() for name in ("W", "b"))
+    call("evaluate", "runs/small-1")
+
+
+def test_an_interrupt_keeps_the_finished_epochs(small, monkeypatch):
+    right = Trainer.run_epoch
+
+    def interrupted(trainer):
+        if trainer.epochs_done == 2:
+            raise KeyboardInterrupt
+        return right(trainer)
+
+    monkeypatch.setattr(Trainer, "run_epoch", interrupted)
+    result = call("train", "--data", small, code=130)
+    assert "keeping 2 finished epochs" in result.stderr
+    assert len(history("runs/small-1")) == 2
+    assert summary("runs/small-1")["epochs"]["finished"] == 2
+    monkeypatch.undo()
+    os.chdir(small.parent)
+    call("train", "--data", small, "--epochs", 2, "--no-figures", "--out", "two")
+    assert (Path("two/history.csv")).read_bytes() == Path("runs/small-1/history.csv").read_bytes()
+
+
+def test_ctrl_c_ends_a_real_process_with_130_and_a_readable_run(small):
+    training = subprocess.Popen(
+        [sys.executable, "-m", "fastlin", "train", "--data", str(small),
+         "--epochs", "1000000", "--out", "run", "--no-figures"],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not Path("run/config.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    training.send_signal(signal.SIGINT)
+    _, errors = training.communicate(timeout=120)
+    assert training.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "finished epochs" in errors
+    assert len(history("run")) == summary("run")["epochs"]["finished"]
+    call("evaluate", "run")
+
+
+BAD = {
+    "unknown data": ("train", "--data", "cifar11"),
+    "missing file": ("train", "--data", "no/such.npz"),
+    "missing folder": ("train", "--data", "cifar10", "--data-dir", "nowhere"),
+    "unknown split": ("train", "--data", "cifar10", "--split", "half"),
+    "negative lr": ("train", "--lr", -1),
+    "lr that is no number": ("train", "--lr", "fast"),
+    "infinite lr": ("train", "--lr", "inf"),
+    "nan l2": ("train", "--l2", "nan"),
+    "empty batch": ("train", "--batch-size", 0),
+    "no epochs": ("train", "--epochs", 0),
+    "growing lr": ("train", "--lr-decay", 1.5),
+    "unknown loss": ("train", "--loss", "square"),
+    "unknown option": ("train", "--learning-rate", 1),
+    "negative seed": ("train", "--seed", -1),
+    "too many threads": ("train", "--threads", 10_000),
+    "no threads": ("train", "--threads", 0),
+    "sigma of xavier": ("train", "--init", "xavier", "--sigma", 1),
+    "missing config": ("train", "--config", "none.json"),
+    "unwritable folder": ("train", "--out", "file/run"),
+    "full folder": ("train", "--out", "."),
+    "no run": ("evaluate", "nowhere"),
+    "no run to plot": ("plot", "nowhere"),
+    "unknown set": ("data", "fetch", "cifar11"),
+    "unknown info": ("data", "info", "cifar11"),
+    "unknown command": ("tarin",),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_2(small, name, monkeypatch):
+    monkeypatch.setenv("FASTLIN_DATA", str(small.parent / "data"))
+    (small.parent / "data" / cifar.BINARY_FOLDER).mkdir(parents=True)
+    (small.parent / "data" / cifar.BINARY_FOLDER / "test_batch.bin").touch()
+    (small.parent / "file").touch()
+    call(*BAD[name], code=2)
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_does_not_fit_its_data_or_is_damaged_is_one_line(small):
+    call("train", "--data", small, "--epochs", 1, "--no-figures", "--out", "run")
+    assert "features" in call("evaluate", "run", "--data", "cifar10-mini", code=2).stderr
+    assert "features" in call("plot", "run", "--data", "cifar10-mini", code=2).stderr
+    model = Path("run/model.npz")
+    model.write_bytes(model.read_bytes()[:100])
+    for command in ("evaluate", "plot"):
+        assert "model.npz is damaged" in call(command, "run", code=2).stderr
+
+
+def test_a_wrong_gradient_makes_gradcheck_exit_1(monkeypatch):
+    result = call("gradcheck", "--quick", "--coordinates", 4)
+    assert "All 48 gradients agree" in result.stdout
+    right = functional.loss_and_gradient
+
+    def wrong(*arguments, **settings):
+        cost, dW, db = right(*arguments, **settings)
+        return cost, 1.01 * dW, db
+
+    monkeypatch.setattr(functional, "loss_and_gradient", wrong)
+    result = call("gradcheck", "--quick", "--coordinates", 4, code=1)
+    assert "24 of 48 gradients FAILED" in result.stderr
+
+
+def test_gradcheck_refuses_rows_that_are_no_pixels(place):
+    np.savez(place / "f.npz", X_train=np.ones((4, 2)), y_train=[0, 1, 0, 1])
+    assert "needs images in uint8" in call("gradcheck", "--data", "f.npz", code=2).stderr
+
+
+def test_data_are_listed_and_described():
+    listed = call("data", "list").stdout
+    assert all(name in listed for name in catalog.CATALOG)
+    told = call("data", "info", "cifar10-mini").stdout
+    for text in ("3,072 features as 3 x 32 x 32 images, uint8", "airplane", "2,000", "Krizhevsky"):
+        assert text in told
+
+
+def test_help_is_there_for_every_command_and_loads_nothing_heavy():
+    code = (
+        "import sys; from fastlin.commands import main; main(['--help'], standalone_mode=False);"
+        "heavy = {'numba', 'numpy', 'matplotlib', 'rich', 'pooch'} & set(sys.modules);"
+        "sys.exit(','.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in COMMANDS:
+        assert command in done.stdout
+        assert "--help" in call(command, "--help").stdout
+
+
+def test_the_package_the_checkout_and_the_console_script_are_one_command_line(small):
+    version = process("--version").stdout
+    assert version == f"fastlin, version {fastlin.__version__}\n"
+    checkout = subprocess.run(
+        [sys.executable, ROOT / "cli.py", "train", "--data", small, "--epochs", "1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checkout.returncode == 0, checkout.stderr
+    assert "Run folder: runs/small-1" in checkout.stdout
+    wrong = process("train", "--lr", "-1")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_a_closed_pipe_is_no_traceback(small):
+    done = subprocess.run(
+        f"{sys.executable} -m fastlin train --help | head -1",
+        shell=True, capture_output=True, text=True, check=False,  # noqa: S602  (the pipe is the test)
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+
+
+def test_the_real_data_reach_the_published_accuracy():
+    if catalog.locate_cifar10() is None:
+        pytest.skip("needs CIFAR-10: set FASTLIN_DATA to the folder that holds it")
+    call("train", "--data", "cifar10", "--lr", 0.01, "--l2", 0.01, "--batch-size", 100,
+         "--lr-decay", 1, "--no-shuffle", "--no-figures")  # fmt: skip
+    accuracy = summary("runs/cifar10-1")["results"]["last"]["test"]["accuracy"]
+    assert accuracy == pytest.approx(0.365, abs=0.005)  # one binomial standard error

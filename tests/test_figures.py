@@ -1,0 +1,417 @@
+import io
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.patches import Rectangle, StepPatch
+from PIL import Image
+
+from fastlin import figures
+from fastlin.errors import InputError
+from fastlin.results import EpochRecord, History
+
+
+def history(epochs=12, validation=True, seed=0):
+    rng = np.random.default_rng(seed)
+    val = rng.random((epochs, 2)) if validation else np.full((epochs, 2), np.nan)
+    return History.from_records(
+        [
+            EpochRecord(epoch, 0.1, *map(float, rng.random(2)), *map(float, val[epoch - 1]))
+            for epoch in range(1, epochs + 1)
+        ]
+    )
+
+
+def names(K):
+    return tuple(f"class {k}" for k in range(K))
+
+
+def texts(figure):
+    """Every text that is drawn, in one string."""
+    figures.png(figure)
+    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
+
+
+def lines(figure):
+    return {line.get_label(): line for line in figure.axes[0].lines}
+
+
+def tile(figure, index, columns, shape):
+    """The pixels of one tile, found by where its caption is."""
+    mosaic = np.asarray(figure.axes[0].images[0].get_array())
+    x, y = figure.axes[0].texts[index].xy
+    height, width = shape
+    top, left = round(y + 0.5), round(x + 0.5 - width / 2)
+    assert left // (mosaic.shape[1] // columns) == index % columns
+    return mosaic[top : top + height, left : left + width]
+
+
+# Gradient
+
+
+def test_gradient_panels_share_bins_and_axes():
+    rng = np.random.default_rng(0)
+    wide, narrow = rng.normal(size=(3, 400)).astype(np.float32), 0.1 * rng.normal(size=(3, 50))
+    figure = figures.gradient_histograms({"wide": wide, "narrow": narrow})
+    first, second = (axes.findobj(StepPatch)[0].get_data() for axes in figure.axes)
+    np.testing.assert_array_equal(first.edges, second.edges)
+    assert first.edges[-1] == -first.edges[0] == np.abs(wide).max()
+    assert (first.values.sum(), second.values.sum()) == (wide.size, narrow.size)
+    np.testing.assert_array_equal(second.values, np.histogram(narrow, first.edges)[0])
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
+    assert [axes.get_title().split("\n")[0] for axes in figure.axes] == ["wide", "narrow"]
+
+
+def test_gradient_histogram_names_its_size_and_spread():
+    figure = figures.gradient_histogram(np.array([[-3.0, 1.0], [1.0, 1.0]]))
+    assert "4 values, standard deviation 1.73, largest size 3" in texts(figure)
+
+
+def test_a_gradient_of_zeros_is_one_bar_at_zero():
+    figure = figures.gradient_histogram(np.zeros((2, 5), np.float32))
+    bars = figure.findobj(StepPatch)[0].get_data()
+    (bar,) = np.flatnonzero(bars.values)
+    assert bars.values[bar] == 10
+    assert bars.edges[bar] < 0 < bars.edges[bar + 1]
+    figures.png(figure)
+
+
+@pytest.mark.parametrize("gradients", [{}, {"a": np.zeros(0)}, {"a": np.array([1.0, np.nan])}])
+def test_gradients_that_cannot_be_drawn(gradients):
+    with pytest.raises(InputError):
+        figures.gradient_histograms(gradients)
+
+
+# Curves
+
+
+@pytest.mark.parametrize("epochs", [1, 12])
+def test_cost_curves_are_the_history(epochs):
+    past = history(epochs)
+    figure = figures.cost_curves(past)
+    drawn = lines(figure)
+    for label, cost in (("training", past.train_cost), ("validation", past.val_cost)):
+        np.testing.assert_array_equal(drawn[label].get_xdata(), past.epoch)
+        np.testing.assert_array_equal(drawn[label].get_ydata(), cost)
+    (best,) = (line for label, line in drawn.items() if label.startswith("best"))
+    assert best.get_xdata() == [past.best_epoch]
+    assert best.get_ydata() == past.val_cost[past.best_epoch - 1]
+    assert f"best epoch: {past.best_epoch}\n(highest validation accuracy)" in texts(figure)
+
+
+def test_accuracy_curves_are_in_percent():
+    past = history()
+    figure = figures.accuracy_curves(past)
+    np.testing.assert_array_equal(lines(figure)["training"].get_ydata(), 100 * past.train_accuracy)
+    np.testing.assert_array_equal(lines(figure)["validation"].get_ydata(), 100 * past.val_accuracy)
+    assert figure.axes[0].get_ylabel() == "accuracy (%)"
+
+
+def test_without_validation_rows_there_is_no_validation_curve():
+    figure = figures.cost_curves(history(validation=False))
+    assert "validation" not in texts(figure)
+    assert "lowest training cost" in texts(figure)
+
+
+def test_a_single_epoch_is_a_visible_point():
+    for figure in (figures.cost_curves(history(1)), figures.cost_band([history(1)])):
+        assert lines(figure)["training"].get_marker() == "o"
+        figures.png(figure)
+
+
+def test_an_empty_history_has_no_curves():
+    with pytest.raises(InputError, match="no epoch"):
+        figures.accuracy_curves(History.from_records([]))
+
+
+def test_cost_band_is_the_mean_and_one_standard_deviation():
+    pasts = [history(seed=seed) for seed in range(4)]
+    figure = figures.cost_band(pasts)
+    costs = np.array([past.val_cost for past in pasts])
+    np.testing.assert_allclose(lines(figure)["validation"].get_ydata(), costs.mean(axis=0))
+    outline = figure.axes[0].collections[1].get_paths()[0].vertices
+    at_third_epoch = outline[outline[:, 0] == 3, 1]
+    mean, spread = costs[:, 2].mean(), costs[:, 2].std(ddof=1)
+    assert at_third_epoch.min() == pytest.approx(mean - spread)
+    assert at_third_epoch.max() == pytest.approx(mean + spread)
+    assert "4 seeds" in texts(figure)
+
+
+def test_cost_band_without_validation_rows():
+    assert list(lines(figures.cost_band([history(validation=False)] * 2))) == ["training"]
+
+
+@pytest.mark.parametrize(
+    "pasts", [[], [history(0)], [history(2), history(3)], [history(2), history(2, False)]]
+)
+def test_cost_band_needs_histories_of_the_same_epochs(pasts):
+    with pytest.raises(InputError):
+        figures.cost_band(pasts)
+
+
+def test_curve_overlay_shows_the_winner_over_the_others():
+    epochs = np.arange(1, 6)
+    curves = [(f"run {i}", epochs, 2.0 + i / np.sqrt(epochs)) for i in range(6)]
+    curves[2][2][3:] = 1e9, np.nan
+    figure = figures.curve_overlay(curves, 1, "cost")
+    np.testing.assert_array_equal(lines(figure)["run 1"].get_ydata(), curves[1][2])
+    (others,) = figure.axes[0].findobj(LineCollection)
+    assert len(others.get_segments()) == 5
+    np.testing.assert_array_equal(others.get_segments()[4][:, 1], curves[5][2])
+    assert figure.axes[0].get_ylim()[1] < 100  # the curve that runs away does not set the scale
+    assert "5 other settings" in texts(figure)
+    assert figure.axes[0].get_ylabel() == "cost"
+
+
+def test_a_lone_curve_has_no_others():
+    figure = figures.curve_overlay([("only", np.array([1]), np.array([0.5]))], 0, "cost")
+    assert "other" not in texts(figure)
+
+
+@pytest.mark.parametrize(("winner", "value"), [(1, 0.5), (-1, 0.5), (0, np.nan)])
+def test_curve_overlay_needs_a_winner(winner, value):
+    with pytest.raises(InputError):
+        figures.curve_overlay([("only", np.array([1]), np.array([value]))], winner, "cost")
+
+
+# Images
+
+
+def test_rgb_templates_are_grey_where_the_weight_is_zero():
+    W = np.zeros((7, 3 * 4 * 4), np.float32)
+    W[3] = np.repeat([1.0, 0.0, -1.0], 16)  # red positive, blue negative
+    figure = figures.weight_templates(W, (3, 4, 4), names(7))
+    np.testing.assert_array_equal(tile(figure, 0, 4, (4, 4)), 0.5)
+    red, green, blue = np.moveaxis(tile(figure, 3, 4, (4, 4)), -1, 0)
+    assert (red == 1).all()
+    assert (green == 0.5).all()
+    assert (blue == 0).all()
+    assert "|weight| of 1 and above" in texts(figure)
+    assert [text.get_text() for text in figure.axes[0].texts] == list(names(7))
+
+
+def test_templates_keep_the_order_of_pixels():
+    W = np.linspace(-1, 1, 2 * 3 * 5 * 2).reshape(2, 30)
+    figure = figures.weight_templates(W, (3, 5, 2), names(2))
+    limit = np.percentile(np.abs(W), 99)
+    expected = np.clip(0.5 + W[1].reshape(3, 5, 2) / (2 * limit), 0, 1)
+    np.testing.assert_allclose(tile(figure, 1, 2, (5, 2)), np.moveaxis(expected, 0, -1), rtol=1e-6)
+
+
+def test_one_channel_templates_have_a_colour_bar_centred_on_zero():
+    W = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
+    figure = figures.weight_templates(W, (1, 2, 3), names(10))
+    np.testing.assert_array_equal(tile(figure, 9, 5, (2, 3)), W[9].reshape(2, 3))
+    low, high = figure.axes[0].images[0].get_clim()
+    assert high == -low == pytest.approx(np.percentile(np.abs(W), 99))
+    assert len(figure.axes) == 2
+    figures.png(figure)
+
+
+@pytest.mark.parametrize("K", [1, 2, 26, 100, 101])
+def test_templates_of_any_number_of_classes(K):
+    figure = figures.weight_templates(np.ones((K, 4)), (1, 2, 2), names(K))
+    assert len(figure.axes[0].texts) == min(K, 100)
+    assert ("the first 100 of 101 classes" in texts(figure)) == (K == 101)
+
+
+def test_one_pixel_of_a_template_is_a_whole_number_of_figure_pixels():
+    figure = figures.weight_templates(np.ones((10, 3072)), (3, 32, 32), names(10))
+    pixels = figure.axes[0].get_window_extent().size[::-1]
+    zoom = pixels / figure.axes[0].images[0].get_array().shape[:2]
+    np.testing.assert_allclose(zoom, figures.TILE_PIXELS / 32)
+
+
+@pytest.mark.parametrize(
+    ("W", "shape", "K"),
+    [
+        (np.ones((2, 8)), (2, 2, 2), 2),
+        (np.ones((2, 8)), (1, 2, 2), 2),
+        (np.ones((2, 4)), (1, 2, 2), 3),
+        (np.ones((0, 4)), (1, 2, 2), 0),
+        (np.full((2, 4), np.nan), (1, 2, 2), 2),
+    ],
+)
+def test_templates_that_cannot_be_drawn(W, shape, K):
+    with pytest.raises(InputError):
+        figures.weight_templates(W, shape, names(K))
+
+
+def test_image_grid_takes_channels_first_and_last():
+    images = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+    captions = ["cat 99 %\ntrue: a rather long name of a class"] * 6
+    last = figures.image_grid(images, captions)
+    first = figures.image_grid(images.transpose(0, 3, 1, 2), captions)
+    np.testing.assert_allclose(tile(last, 4, 3, (5, 4)), images[4] / 255, rtol=1e-6)
+    assert figures.png(first) == figures.png(last)
+    first_line, second_line = last.axes[0].texts[0].get_text().split("\n")
+    assert first_line == "cat 99 %"
+    assert "…" in second_line
+
+
+def test_grey_and_large_images_are_drawn():
+    images = np.full((2, 1, 300, 200), 51, np.uint8)
+    figure = figures.image_grid(images, ["a", "b"])
+    np.testing.assert_allclose(tile(figure, 1, 2, (300, 200)), 0.2, rtol=1e-6)
+    figures.png(figure)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((1, 2, 2, 3)), np.zeros((1, 4, 4, 2), np.uint8), np.zeros((2, 2), np.uint8),
+               np.zeros((2, 4, 4, 3), np.uint8)]
+)  # fmt: skip
+def test_images_that_cannot_be_drawn(images):
+    with pytest.raises(InputError):
+        figures.image_grid(images, ["one"])
+
+
+# Tables
+
+
+def test_confusion_cells_are_percents_of_their_row():
+    counts = np.array([[3, 1, 0], [0, 0, 0], [1, 1, 198]])
+    figure = figures.confusion_matrix(counts, ("cat", "dog", r"$\frac$"))
+    cells = [cell.get_text() for cell in figure.axes[0].texts]
+    assert cells == ["75", "25", "", "", "", "", "0", "0", "99"]
+    shares = figure.axes[0].images[0].get_array()
+    np.testing.assert_allclose(shares, [[75, 25, 0], [0, 0, 0], [0.5, 0.5, 99]])
+    assert "accuracy 98.5 % of 204 rows" in texts(figure)
+    assert r"$\frac$" in texts(figure)  # not read as (wrong) mathematics
+    assert figure.axes[0].get_ylabel() == "true class"
+
+
+@pytest.mark.parametrize("K", [2, 20, 21, 100, 101, 1000])
+def test_confusion_of_many_classes(K):
+    figure = figures.confusion_matrix(np.eye(K, dtype=np.int64), names(K))
+    assert len(figure.axes[0].texts) == (K * K if K <= 20 else 0)
+    assert (f"class {K - 1}" in texts(figure)) == (K <= 100)
+    assert max(figure.get_size_inches()) < 12
+
+
+def test_confusion_of_no_rows():
+    assert "0 rows" in texts(figures.confusion_matrix(np.zeros((2, 2), np.int64), ("a", "b")))
+
+
+def test_long_names_keep_both_ends():
+    long = [f"a class with a long name, number {k}" for k in range(3)]
+    figure = figures.confusion_matrix(np.eye(3, dtype=np.int64), long)
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert len(set(shown)) == 3
+    assert all(len(name) == 18 for name in shown)
+
+
+@pytest.mark.parametrize(("shape", "K"), [((2, 2), 3), ((0, 0), 0), ((2, 3), 2)])
+def test_confusion_counts_must_fit_the_names(shape, K):
+    with pytest.raises(InputError):
+        figures.confusion_matrix(np.zeros(shape, np.int64), names(K))
+
+
+def test_heat_map_marks_the_best_cell():
+    values = np.array([[0.1, 0.25, np.nan], [0.3, 0.9, 0.2]])
+    figure = figures.heat_map(values, ["0", "1"], ["x", "y", "z"], "l2", "rate", "accuracy")
+    axes = figure.axes[0]
+    cells = [cell.get_text() for cell in axes.texts]
+    assert cells == ["10.00", "25.00", "", "30.00", "90.00", "20.00"]
+    (outline,) = (patch for patch in axes.patches if isinstance(patch, Rectangle))
+    assert outline.get_xy() == (0.5, 0.5)  # around row 1, column 1
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y", "z"]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("l2", "rate")
+    assert "accuracy (%)" in texts(figure)
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan])
+def test_heat_map_of_equal_values(value):
+    figures.png(figures.heat_map(np.full((2, 2), value), ["0", "1"], ["2", "3"], "a", "b", "c"))
+
+
+def test_heat_map_values_must_fit_the_labels():
+    with pytest.raises(InputError):
+        figures.heat_map(np.zeros((2, 2)), ["0", "1"], ["2"], "a", "b", "c")
+
+
+# Settings
+
+
+def test_parallel_coordinates_colour_lines_by_score_and_mark_the_best():
+    columns = {"l2": [0.0, 0.0, 1e-3, 1e-3], "loss": ["softmax", "hinge", "softmax", "hinge"]}
+    score = np.array([30.0, 20.0, 40.0, np.nan])
+    figure = figures.parallel_coordinates(columns, score, "accuracy (%)")
+    (drawn,) = (c for c in figure.axes[0].collections if c.get_array() is not None)
+    np.testing.assert_array_equal(drawn.get_array().filled(-1), [-1, 20, 30, 40])
+    (best,) = (line for line in figure.axes[0].lines if line.get_label().startswith("best"))
+    assert best.get_label() == "best, 40: l2 0.001, loss softmax"
+    np.testing.assert_array_equal(best.get_ydata(), drawn.get_segments()[-1][:, 1])
+    assert (best.get_ydata() > 0.5).all()  # the upper of two values on both axes
+    assert "accuracy (%)" in texts(figure)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0", "0.001", "hinge", "softmax"]
+
+
+def test_parallel_coordinates_names_only_some_of_many_values():
+    columns = {"lr": np.geomspace(1e-4, 1, 200).tolist(), "shuffle": [True, False] * 100}
+    figure = figures.parallel_coordinates(columns, np.arange(200.0))
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert len(shown) == figures.MAX_TICKS + 2
+    assert shown[-2:] == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "score"), [({}, [1.0]), ({"a": []}, []), ({"a": [1, 2]}, [1.0])]
+)
+def test_parallel_coordinates_needs_a_value_and_a_score_for_every_setting(columns, score):
+    with pytest.raises(InputError):
+        figures.parallel_coordinates(columns, np.array(score))
+
+
+# Files and imports
+
+
+def test_saved_figures_are_the_same_bytes_without_software_or_date(tmp_path):
+    for name in ("a.png", "b.png"):
+        figures.save_figure(figures.cost_curves(history()), tmp_path / name)
+    content = (tmp_path / "a.png").read_bytes()
+    assert content == (tmp_path / "b.png").read_bytes()
+    image = Image.open(io.BytesIO(content))
+    assert image.format == "PNG"
+    assert set(image.info) == {"dpi"}
+    assert image.size == (960, 600)
+
+
+def test_a_figure_that_cannot_be_written_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "cost.png"
+    path.write_bytes(b"old")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full_disk)
+    with pytest.raises(InputError, match=r"cost\.png: No space left"):
+        figures.save_figure(figures.cost_curves(history()), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="cannot write"):
+        figures.save_figure(figures.cost_curves(history()), tmp_path / "none" / "cost.png")
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path):
+    before = dict(mpl.rcParams)
+    figures.save_figure(figures.accuracy_curves(history()), tmp_path / "accuracy.png")
+    assert dict(mpl.rcParams) == before
+
+
+def test_neither_pyplot_nor_numba_is_loaded(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; import numpy as np; import fastlin.figures as f;"
+        "f.save_figure(f.gradient_histogram(np.ones(3)), Path(sys.argv[1]));"
+        "print([name for name in ('matplotlib.pyplot', 'numba') if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"

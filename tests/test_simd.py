@@ -1,0 +1,193 @@
+from types import FunctionType, SimpleNamespace
+
+import numba
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from fastlin.kernels import simd
+from fastlin.kernels.jit import inline_kernel
+
+pytestmark = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="without the compiler a meaning is all there is"
+)
+U8, F32, F64 = np.uint8, np.float32, np.float64
+LOWEST = {F32: -87.0, F64: -708.0}  # of exp; what is below gives 0
+
+
+def in_numpy(function):
+    """The same function with every vector operation replaced by its meaning."""
+    meanings = {name: meaning for name, (_, meaning) in simd.MEANINGS.items()}
+    return FunctionType(function.__code__, {"simd": SimpleNamespace(**meanings)})
+
+
+@inline_kernel
+def exp_of(x, out):
+    for i in range(0, x.shape[1], simd.lanes(x)):
+        simd.store(out, 0, i, simd.exp(simd.load(x, 0, i)))
+
+
+@inline_kernel
+def log_of(x, out):
+    for i in range(0, x.shape[1], simd.lanes(x)):
+        simd.store(out, 0, i, simd.log(simd.load(x, 0, i)))
+
+
+def run(function, values, dtype):
+    """Every value through a function of vectors, in lanes of changing neighbours."""
+    values = np.asarray(values, dtype)
+    x = np.full((1, -(-len(values) // 64) * 64), values[0], dtype)
+    x[0, : len(values)] = values
+    out = np.full_like(x, -5)
+    function(x, out)
+    return out[0, : len(values)]
+
+
+def ulps(actual, exact):
+    """Distance from results of more precision, in units of the last place of the results."""
+    return np.abs(actual - exact) / np.spacing(np.abs(exact).astype(actual.dtype))
+
+
+def negative_values(dtype):
+    rng = np.random.default_rng(0)
+    spread = -np.exp(rng.uniform(-30, np.log(-LOWEST[dtype]), 20_000))
+    # Where exp changes its power of two, and just beside.
+    edges = -(np.arange(100) + 0.5) * np.log(2)
+    values = np.concatenate([np.linspace(LOWEST[dtype], 0, 20_001), spread, edges]).astype(dtype)
+    return values[values >= LOWEST[dtype]]
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_exp_is_within_two_ulps_down_to_its_lowest_argument(dtype):
+    x = negative_values(dtype)
+    exact = np.exp(x.astype(np.longdouble))
+    assert ulps(run(exp_of, x, dtype), exact).max() <= 2
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_exp_at_the_ends_of_its_range(dtype):
+    lowest, info = dtype(LOWEST[dtype]), np.finfo(dtype)
+    below = np.nextafter(lowest, dtype(-np.inf))
+    x = [0.0, -0.0, -info.tiny, -info.smallest_subnormal, below, -1e4, info.min, -np.inf]
+    assert_array_equal(run(exp_of, x, dtype), [1, 1, 1, 1, 0, 0, 0, 0])
+    at_lowest = run(exp_of, [lowest], dtype)[0]
+    assert at_lowest == pytest.approx(np.exp(LOWEST[dtype]), rel=4 * float(info.eps))
+    assert at_lowest >= info.tiny
+    # A NaN stays one, beside numbers that do not mind.
+    assert_array_equal(run(exp_of, [np.nan, 0, np.nan], dtype), [np.nan, 1, np.nan])
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_exp_never_grows_as_its_argument_falls(dtype):
+    x = np.sort(negative_values(dtype))
+    steps = np.diff(run(exp_of, x, dtype).astype(np.longdouble))
+    assert (steps >= -2 * np.finfo(dtype).eps * np.exp(x[1:].astype(np.longdouble))).all()
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_log_is_within_one_and_a_half_ulps(dtype):
+    info = np.finfo(dtype)
+    exponents = np.random.default_rng(0).uniform(np.log(info.tiny), np.log(info.max), 5000)
+    x = np.concatenate(
+        [np.exp(exponents), np.linspace(0.5, 40, 5001), [info.smallest_subnormal, info.max]]
+    ).astype(dtype)
+    x = x[x != 1]
+    assert ulps(run(log_of, x, dtype), np.log(x.astype(np.longdouble))).max() <= 1.5
+    assert_array_equal(run(log_of, [1, np.inf, np.nan], dtype), [0, np.inf, np.nan])
+
+
+def arithmetic(a, b, out):
+    for i in range(0, a.shape[1], simd.lanes(a)):
+        x, y = simd.load(a, 0, i), simd.load(b, 0, i)
+        simd.store(out, 0, i, x + y)
+        simd.store(out, 1, i, x - y)
+        simd.store(out, 2, i, x * y)
+        simd.store(out, 3, i, x / y)
+        simd.store(out, 4, i, simd.select_greater(x, y, x, y))
+        simd.store(out, 5, i, simd.select_equal(x, y, simd.splat(7, a), x))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_arithmetic_and_choices_are_those_of_numpy(dtype):
+    special = np.array([0, -0.0, 1, -2.5, 3e30, np.inf, -np.inf, np.nan], dtype)
+    a, b = np.repeat(special, 8)[None], np.tile(special, 8)[None]
+    out, expected = np.empty((6, 64), dtype), np.empty((6, 64), dtype)
+    inline_kernel(arithmetic)(a, b, out)
+    with np.errstate(all="ignore"):
+        in_numpy(arithmetic)(a, b, expected)
+    assert_array_equal(out, expected)
+    zeros = expected == 0
+    assert_array_equal(np.signbit(out[zeros]), np.signbit(expected[zeros]))
+
+
+def tiles(X, W, factors, order, start, count, end, decay, sums, indices):
+    """Every operation on tuples, on a tile of 3 rows and 2 classes whose remainders are given."""
+    rows = simd.take_indices(order, start, count, (0, 0, 0))
+    classes = simd.range_indices(start, 1 + count % 2, (0, 0))
+    for i in range(3):
+        indices[i] = rows[i]
+    for i in range(2):
+        indices[3 + i] = classes[i]
+    x, w = simd.load_rows(X, rows, 0, W), simd.load_rows(W, classes, 0, W)
+    totals = simd.outer_fma(simd.zeros(rows, classes, W), x, w)
+    x = simd.load_row_ends(X, rows, simd.lanes(W), W, end)
+    w = simd.load_row_ends(W, classes, simd.lanes(W), W, end)
+    totals = simd.sum_lanes(simd.outer_fma(totals, x, w))
+    for i in range(6):
+        sums[i] = totals[i]
+    block = simd.splat_block(factors, start, 2, rows, classes, W, 4, 2 + count)
+    new = simd.combination_fma(simd.scale_all(w, decay), block, x)
+    simd.store_row_ends(W, classes, simd.lanes(W), new, end)
+    simd.store_rows(W, classes, 0, simd.scale_all(simd.load_rows(X, classes, 0, W), decay))
+
+
+@pytest.mark.parametrize(
+    ("row_dtype", "weight_dtype"), [(U8, F32), (F64, F32), (F32, F64), (F64, F64)]
+)
+def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype):
+    # Small whole numbers: sums are exact, so fused and separate roundings agree to the bit.
+    rng = np.random.default_rng(0)
+    width = simd.VECTOR_BYTES // np.dtype(weight_dtype).itemsize
+    compiled, order = inline_kernel(tiles), np.array([5, 0, 3, 6, 2, 1])
+    for start in (0, 1, 2):
+        for count in (1, 2, 3):
+            for end in {1, 2, width // 2, width - 1}:
+                # As wide as what may be read, and not one value wider.
+                X = rng.integers(0, 20, (7, width + end)).astype(row_dtype)
+                W = rng.integers(-9, 9, (4, width + end)).astype(weight_dtype)
+                factors = rng.integers(-9, 9, (4, 2 + count)).astype(weight_dtype)
+                results = []
+                for function in (compiled, in_numpy(tiles)):
+                    weights, sums = W.copy(), np.zeros(6, weight_dtype)
+                    indices = np.zeros(5, np.int64)
+                    decay = weight_dtype(0.5)
+                    function(X, weights, factors, order, start, count, end, decay, sums, indices)
+                    results.append((weights, sums, indices))
+                for ours, meant in zip(*results, strict=True):
+                    assert_array_equal(ours, meant)
+                rows, classes = indices[:3], indices[3:]
+                assert_array_equal(rows[:count], order[start : start + count])
+                products = X[rows].astype(weight_dtype) @ W[classes].T
+                assert_array_equal(results[0][1], products.ravel())
+
+
+def converted(X, like, out):
+    rows = simd.range_indices(0, 1, (0,))
+    simd.store_rows(out, rows, 0, simd.load_rows(X, rows, 0, like))
+
+
+def test_conversions_round_like_numpy():
+    X = np.random.default_rng(0).normal(size=(1, 64)) * np.logspace(-30, 30, 64)
+    out = np.zeros((1, 64), F32)
+    inline_kernel(converted)(X, out, out)
+    lanes = simd.VECTOR_BYTES // 4
+    assert_array_equal(out[:, :lanes], X[:, :lanes].astype(F32))
+    pixels = np.arange(256, dtype=U8)[None, ::-1][:, :lanes].copy()
+    inline_kernel(converted)(pixels, out, out)
+    assert_array_equal(out[:, :lanes], pixels)
+
+
+def test_every_operation_has_a_meaning_and_a_name():
+    for name, (operation, meaning) in simd.MEANINGS.items():
+        assert getattr(simd, name, operation) is operation
+        assert callable(meaning)
