@@ -93,9 +93,9 @@ def scores(X: Array, W: Array, b: Array) -> Array:
         If a shape, a dtype or a value does not fit.
     """
     X, W, b = _check_problem(X, W, b)
-    by_class = np.empty((len(W), len(X)), W.dtype)
+    by_class = np.empty((len(W), losses.padded_length(len(X), W.dtype)), W.dtype)
     evaluate_kernels.score_rows(X, W, b, _scale(X, W), class_tile(len(W)), by_class)
-    return by_class.T
+    return by_class[:, : len(X)].T
 
 
 def softmax(scores: Array) -> Array:
@@ -278,9 +278,7 @@ def unchecked_sgd_epoch(
         kernel_loss(loss), optimizer or Plain(), tile,
     )  # fmt: skip
     pieces = pieces_of_step(min(batch_size, len(order)), len(W), X.shape[1])
-    mean_loss: float = (
-        sgd.sgd_epoch(*problem) if pieces == 1 else sgd.sgd_epoch_parallel(*problem, pieces)
-    )
+    mean_loss: float = sgd.sgd_epoch(*problem, None if pieces == 1 else pieces)
     return mean_loss
 
 

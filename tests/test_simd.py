@@ -120,25 +120,25 @@ def test_arithmetic_and_choices_are_those_of_numpy(dtype):
     assert_array_equal(np.signbit(out[zeros]), np.signbit(expected[zeros]))
 
 
-def tiles(X, W, factors, order, start, count, end, decay, sums, indices):
+def tiles(X, flat, order, start, count, end, decay, sums, indices, out):
     """Every operation on tuples, on a tile of 3 rows and 2 classes whose remainders are given."""
     rows = simd.take_indices(order, start, count, (0, 0, 0))
-    classes = simd.range_indices(start, 1 + count % 2, (0, 0))
+    places = simd.tile_places(1, start, 4, (0, 0, 0), (0, 0))
     for i in range(3):
         indices[i] = rows[i]
-    for i in range(2):
-        indices[3 + i] = classes[i]
-    x, w = simd.load_rows(X, rows, 0, W), simd.load_rows(W, classes, 0, W)
-    totals = simd.outer_fma(simd.zeros(rows, classes, W), x, w)
-    x = simd.load_row_ends(X, rows, simd.lanes(W), W, end)
-    w = simd.load_row_ends(W, classes, simd.lanes(W), W, end)
-    totals = simd.sum_lanes(simd.outer_fma(totals, x, w))
     for i in range(6):
-        sums[i] = totals[i]
-    block = simd.splat_block(factors, start, 2, rows, classes, W, 4, 2 + count)
-    new = simd.combination_fma(simd.scale_all(w, decay), block, x)
-    simd.store_row_ends(W, classes, simd.lanes(W), new, end)
-    simd.store_rows(W, classes, 0, simd.scale_all(simd.load_rows(X, classes, 0, W), decay))
+        indices[3 + i] = places[i]
+    indices[9] = simd.index_at(order, start)
+    lanes = simd.lanes(flat)
+    x, w = simd.load_rows(X, rows, 0, flat), simd.load_run(flat, start, (0, 0))
+    simd.prefetch_rows(X, rows, 10**6)
+    totals = simd.outer_fma(simd.zeros(rows, (0, 0), flat), x, w)
+    x = simd.load_row_ends(X, rows, lanes, flat, end)
+    w = simd.load_run(flat, start + 2 * lanes, (0, 0))
+    totals = simd.scale_all(simd.outer_fma(totals, x, w), decay)
+    simd.store_rows(sums, places, 0, totals)
+    simd.store_run(out, 1, simd.load_columns(X, rows[0], end, (0,), flat))
+    simd.store_run(out, 1 + lanes, simd.splat_run(flat, start, (0, 0)))
 
 
 @pytest.mark.parametrize(
@@ -147,33 +147,57 @@ def tiles(X, W, factors, order, start, count, end, decay, sums, indices):
 def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype):
     # Small whole numbers: sums are exact, so fused and separate roundings agree to the bit.
     rng = np.random.default_rng(0)
-    width = simd.VECTOR_BYTES // np.dtype(weight_dtype).itemsize
+    lanes = simd.VECTOR_BYTES // np.dtype(weight_dtype).itemsize
     compiled, order = inline_kernel(tiles), np.array([5, 0, 3, 6, 2, 1])
     for start in (0, 1, 2):
         for count in (1, 2, 3):
-            for end in {1, 2, width // 2, width - 1}:
+            for end in {1, 2, lanes // 2, lanes - 1}:
                 # As wide as what may be read, and not one value wider.
-                X = rng.integers(0, 20, (7, width + end)).astype(row_dtype)
-                W = rng.integers(-9, 9, (4, width + end)).astype(weight_dtype)
-                factors = rng.integers(-9, 9, (4, 2 + count)).astype(weight_dtype)
+                X = rng.integers(0, 20, (7, lanes + end)).astype(row_dtype)
+                flat = rng.integers(-9, 9, start + 4 * lanes).astype(weight_dtype)
                 results = []
                 for function in (compiled, in_numpy(tiles)):
-                    weights, sums = W.copy(), np.zeros(6, weight_dtype)
-                    indices = np.zeros(5, np.int64)
-                    decay = weight_dtype(0.5)
-                    function(X, weights, factors, order, start, count, end, decay, sums, indices)
-                    results.append((weights, sums, indices))
+                    sums, out = (
+                        np.zeros((20, lanes), weight_dtype),
+                        np.zeros(1 + 3 * lanes, flat.dtype),
+                    )
+                    indices, decay = np.zeros(10, np.int64), weight_dtype(0.5)
+                    function(X, flat, order, start, count, end, decay, sums, indices, out)
+                    results.append((sums, indices, out))
                 for ours, meant in zip(*results, strict=True):
                     assert_array_equal(ours, meant)
-                rows, classes = indices[:3], indices[3:]
+                sums, indices, out = results[0]
+                rows = indices[:3]
                 assert_array_equal(rows[:count], order[start : start + count])
-                products = X[rows].astype(weight_dtype) @ W[classes].T
-                assert_array_equal(results[0][1], products.ravel())
+                assert indices[9] == order[start]
+                weights = flat[start:].reshape(2, 2, lanes).transpose(1, 0, 2).reshape(2, -1)
+                products = X[rows].astype(weight_dtype) @ weights[:, : lanes + end].T
+                places = indices[3:9].reshape(3, 2)
+                assert_array_equal(sums[places].sum(axis=2), products / 2)
+                assert_array_equal(out[1 : 1 + lanes], X[rows[0], end:])
+                assert_array_equal(out[1 + lanes :], np.repeat(flat[start : start + 2], lanes))
+
+
+def sums_of_lanes(A, out):
+    simd.store(out, 0, 0, simd.sum_rows(A, 1))
+    for i in range(A.shape[1]):
+        out[1, i] = simd.sum_lanes(simd.load(A, 1 + i, 0))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_lanes_are_summed_in_one_order(dtype):
+    lanes = simd.VECTOR_BYTES // np.dtype(dtype).itemsize
+    A = np.random.default_rng(0).normal(size=(lanes + 1, lanes)).astype(dtype)
+    out, expected = np.zeros((2, lanes), dtype), np.zeros((2, lanes), dtype)
+    inline_kernel(sums_of_lanes)(A, out)
+    in_numpy(sums_of_lanes)(A, expected)
+    assert_array_equal(out, expected)
+    assert_array_equal(out[0], out[1])
+    np.testing.assert_allclose(out[0], A[1:].sum(axis=1), rtol=1e-4)
 
 
 def converted(X, like, out):
-    rows = simd.range_indices(0, 1, (0,))
-    simd.store_rows(out, rows, 0, simd.load_rows(X, rows, 0, like))
+    simd.store_rows(out, (0,), 0, simd.load_rows(X, (0,), 0, like))
 
 
 def test_conversions_round_like_numpy():

@@ -7,20 +7,21 @@ from numba import prange
 
 from fastlin.kernels.jit import inline_kernel, parallel_kernel
 from fastlin.kernels.losses import loss_gradient, padded, predict_classes
-from fastlin.kernels.tiles import batch_scores
+from fastlin.kernels.tiles import aligned_zeros, batch_scores, packed_weights, sums_of_block
 
 BLOCK_ROWS = 128
 
 
 @inline_kernel
-def _evaluate_block(X, y, start, stop, W, b, scale, loss, tile, losses, predictions):
-    K = W.shape[0]
-    width = padded(stop - start, W)
-    scores = np.zeros((K, width), W.dtype)
-    labels = np.zeros((1, width), W.dtype)
-    row_values = np.zeros((1, width), W.dtype)
+def evaluate_block(X, y, start, stop, packed, b, scale, loss, tile, losses, predictions):
+    """Write the losses and predictions of rows start to stop."""
+    K, width = b.size, padded(stop - start, b)
+    scores = aligned_zeros(K * width, b).reshape(K, width)
+    labels = np.zeros((1, width), b.dtype)
+    row_values = np.zeros((1, width), b.dtype)
     order = np.arange(start, stop)
-    batch_scores(X, order, 0, stop - start, W, b, scale, tile, scores)
+    sums = sums_of_block(tile, b)
+    batch_scores(X, order, 0, stop - start, packed, b, scale, tile, sums, scores)
     predict_classes(scores, row_values)
     for i in range(stop - start):
         predictions[start + i] = np.int64(row_values[0, i])
@@ -38,22 +39,25 @@ def evaluate_rows(X, y, W, b, scale, loss, tile, losses, predictions):
     `sgd_epoch`; losses (n,) of W's dtype and predictions (n,) int64, overwritten.
     """
     n = X.shape[0]
+    packed = packed_weights(W, tile)
     for block in prange((n + BLOCK_ROWS - 1) // BLOCK_ROWS):
         start = np.int64(block) * BLOCK_ROWS
         stop = min(start + BLOCK_ROWS, n)
-        _evaluate_block(X, y, start, stop, W, b, scale, loss, tile, losses, predictions)
+        evaluate_block(X, y, start, stop, packed, b, scale, loss, tile, losses, predictions)
 
 
 @parallel_kernel
 def score_rows(X, W, b, scale, tile, scores):
     """Write the scores of every row, class by class.
 
-    X (n, d) rows as stored; W (K, d); b (K,); scale and tile as in `sgd_epoch`; scores (K, n)
-    of W's dtype, overwritten.
+    X (n, d) rows as stored; W (K, d); b (K,); scale and tile as in `sgd_epoch`; scores (K, n in
+    whole vectors) of W's dtype, overwritten.
     """
     n = X.shape[0]
+    packed = packed_weights(W, tile)
     for block in prange((n + BLOCK_ROWS - 1) // BLOCK_ROWS):
         start = np.int64(block) * BLOCK_ROWS
         stop = min(start + BLOCK_ROWS, n)
         order = np.arange(start, stop)
-        batch_scores(X, order, 0, stop - start, W, b, scale, tile, scores[:, start:stop])
+        sums = sums_of_block(tile, b)
+        batch_scores(X, order, 0, stop - start, packed, b, scale, tile, sums, scores[:, start:])

@@ -9,7 +9,8 @@ Standardized   x = (u - mean) / std, per feature. With V the weights of x, W is 
                on W: the rank-B update of the rows as stored, less one row more, the mean.
                Penalty and momentum are linear in W, so nothing else changes.
 
-The kind is a named tuple, and its type selects the code (`by_type`).
+The kind is a named tuple, and its type selects the code (`by_type`). W and U are packed, as
+`fastlin.kernels.tiles` has them; a piece of them is the vectors first to last of every class.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
+from fastlin.kernels import simd
 from fastlin.kernels.jit import by_type, inline_kernel, parallel_kernel
-from fastlin.kernels.tiles import single_row_scores
+from fastlin.kernels.tiles import aligned_zeros, batch_scores, vector_count
 
 COLUMN_BLOCK = 256
 
@@ -39,71 +41,87 @@ class Standardized(NamedTuple):
 
 
 @inline_kernel
-def _same_weights(features, W):
+def _same_weights(features, packed):
     """Return U, the weights of rows as stored: W itself."""
-    return W
+    return packed
 
 
 @inline_kernel
-def _new_weights(features, W):
-    """Return U, the weights of rows as stored: a new array (K, d)."""
-    return np.empty_like(W)
+def _new_weights(features, packed):
+    """Return U, the weights of rows as stored: a new array."""
+    return aligned_zeros(packed.size, packed)
 
 
 @inline_kernel
-def _nothing_to_divide(features, W, U, first, last):
-    """Compute columns first to last of U from W, which are the same."""
+def _nothing_to_divide(features, packed, row_weights, tile, first, last):
+    """Compute a piece of U from W, which are the same."""
 
 
 @inline_kernel
-def _divide_by_variance(features, W, U, first, last):
-    """Compute columns first to last of U from W: U = W / std**2."""
-    for k in range(W.shape[0]):
-        w, u = W[k, first:last], U[k, first:last]
-        factors = features.inverse_variance[first:last]
-        for j in range(w.size):
-            u[j] = w[j] * factors[j]
+def _divide_by_variance(features, packed, row_weights, tile, first, last):
+    """Compute a piece of U from W: U = W / std**2."""
+    C, step = len(tile), simd.lanes(packed)
+    d = features.inverse_variance.size
+    vectors = vector_count(d, packed)
+    for t in range(packed.size // (vectors * C * step)):
+        for vector in range(first, last):
+            factors = features.inverse_variance[vector * step : min((vector + 1) * step, d)]
+            for c in range(C):
+                place = ((t * vectors + vector) * C + c) * step
+                w, u = packed[place : place + step], row_weights[place : place + step]
+                for j in range(factors.size):
+                    u[j] = w[j] * factors[j]
 
 
 @inline_kernel
-def _offsets_of_zero(features, U, b, tile, offsets):
-    """Write what is added to U u, b, to offsets (K,)."""
-    offsets[:] = b
-
-
-@inline_kernel
-def _offsets_of_mean(features, U, b, tile, offsets):
-    """Write what is added to U u, b - U mean, to offsets (K,)."""
-    single_row_scores(features.mean, U, tile, offsets)
+def _offsets_of_zero(features, row_weights, b, tile, sums, offsets):
+    """Write what is added to U u, b, to offsets (K, one vector)."""
     for k in range(b.size):
-        offsets[k] = b[k] - offsets[k]
+        offsets[k, 0] = b[k]
 
 
 @inline_kernel
-def _scale(features, W):
-    """Return what U u is multiplied by, in W's dtype."""
-    return W.dtype.type(features.scale)
+def _offsets_of_mean(features, row_weights, b, tile, sums, offsets):
+    """Write what is added to U u, b - U mean, to offsets (K, one vector)."""
+    batch_scores(
+        features.mean, np.zeros(1, np.int64), 0, 1, row_weights, np.zeros_like(b), b.dtype.type(1),
+        tile, sums, offsets,
+    )  # fmt: skip
+    for k in range(b.size):
+        offsets[k, 0] = b[k] - offsets[k, 0]
 
 
 @inline_kernel
-def _one(features, W):
-    """Return what U u is multiplied by, in W's dtype."""
-    return W.dtype.type(1)
+def _scale(features, like):
+    """Return what U u is multiplied by, in the dtype of `like`."""
+    return like.dtype.type(features.scale)
 
 
 @inline_kernel
-def _no_mean(features, W, factor, dscore_sums, first, last):
-    """Subtract factor * dscore_sums mean^T from columns first to last of W: there is no mean."""
+def _one(features, like):
+    """Return what U u is multiplied by, in the dtype of `like`."""
+    return like.dtype.type(1)
 
 
 @inline_kernel
-def _subtract_mean(features, W, factor, dscore_sums, first, last):
-    """Subtract factor * dscore_sums mean^T from columns first to last of W."""
-    for k in range(W.shape[0]):
-        w, mean = W[k, first:last], features.mean[0, first:last]
+def _no_mean(features, packed, factor, dscore_sums, tile, first, last):
+    """Subtract a piece of factor * dscore_sums mean^T from W: there is no mean."""
+
+
+@inline_kernel
+def _subtract_mean(features, packed, factor, dscore_sums, tile, first, last):
+    """Subtract a piece of factor * dscore_sums mean^T from W."""
+    C, step = len(tile), simd.lanes(packed)
+    d = features.mean.size
+    vectors = vector_count(d, packed)
+    for k in range(dscore_sums.size):
         amount = factor * dscore_sums[k]
-        for j in range(w.size):
-            w[j] -= amount * mean[j]
+        for vector in range(first, last):
+            mean = features.mean[0, vector * step : min((vector + 1) * step, d)]
+            place = ((k // C * vectors + vector) * C + k % C) * step
+            w = packed[place : place + step]
+            for j in range(mean.size):
+                w[j] -= amount * mean[j]
 
 
 @parallel_kernel
@@ -127,7 +145,7 @@ def column_moments(X, mean, variance):
         variance[first:last] = sums / n
 
 
-row_weights = by_type({Scaled: _same_weights, Standardized: _new_weights})
+weights_of_rows = by_type({Scaled: _same_weights, Standardized: _new_weights})
 refresh_row_weights = by_type({Scaled: _nothing_to_divide, Standardized: _divide_by_variance})
 row_offsets = by_type({Scaled: _offsets_of_zero, Standardized: _offsets_of_mean})
 row_scale = by_type({Scaled: _scale, Standardized: _one})

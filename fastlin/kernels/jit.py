@@ -27,6 +27,11 @@ def inline_kernel(function: Callable) -> Callable:
     return numba.njit(**_FLAGS)(function)
 
 
+def inline_parallel_kernel(function: Callable) -> Callable:
+    """Compile a function with `prange` loops that only other kernels call."""
+    return numba.njit(parallel=True, **_FLAGS)(function)
+
+
 def kernel(function: Callable) -> Callable:
     """Compile an entry point called from Python, and cache it on disk."""
     return _compile(function, parallel=False)

@@ -10,6 +10,9 @@ Nesterov   v = momentum v + g;  W = W - lr (g + momentum v)  (Sutskever et al. 2
 
 with g = dscores^T X / B + 2 l2 W, lr being that of the step. The kind is a named tuple, and its
 type selects the code (`by_type`).
+
+W and the velocity of W are packed, as `fastlin.kernels.tiles` has them; what is done to them one by
+one is done to elements first to last of the flat arrays.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlin.kernels.jit import by_type, inline_kernel
+from fastlin.kernels.tiles import packed_weights, unpack
 
 
 class Plain(NamedTuple):
@@ -42,13 +46,44 @@ class Nesterov(NamedTuple):
 
 
 @inline_kernel
-def _weights(optimizer, W):
-    """Return the array that rows are added to."""
-    return W
+def _nothing_to_pack(optimizer, tile):
+    """Return the optimizer with a packed velocity: there is none."""
+    return optimizer
 
 
 @inline_kernel
-def _velocity(optimizer, W):
+def _pack_momentum(optimizer, tile):
+    """Return the optimizer with a packed velocity."""
+    velocity = packed_weights(optimizer.velocity_W, tile)
+    return Momentum(optimizer.momentum, velocity, optimizer.velocity_b)
+
+
+@inline_kernel
+def _pack_nesterov(optimizer, tile):
+    """Return the optimizer with a packed velocity."""
+    velocity = packed_weights(optimizer.velocity_W, tile)
+    return Nesterov(optimizer.momentum, velocity, optimizer.velocity_b)
+
+
+@inline_kernel
+def _nothing_to_unpack(packed_optimizer, tile, optimizer):
+    """Write the packed velocity back: there is none."""
+
+
+@inline_kernel
+def _unpack_velocity(packed_optimizer, tile, optimizer):
+    """Write the packed velocity back."""
+    unpack(packed_optimizer.velocity_W, tile, optimizer.velocity_W)
+
+
+@inline_kernel
+def _weights(optimizer, packed):
+    """Return the array that rows are added to."""
+    return packed
+
+
+@inline_kernel
+def _velocity(optimizer, packed):
     """Return the array that rows are added to."""
     return optimizer.velocity_W
 
@@ -78,57 +113,53 @@ def _none(optimizer, lr, l2):
 
 
 @inline_kernel
-def _nothing_before(optimizer, W, lr, l2, first, last):
-    """Ready columns first to last for the update."""
+def _nothing_before(optimizer, packed, lr, l2, first, last):
+    """Ready elements first to last for the update."""
 
 
 @inline_kernel
-def _before_momentum(optimizer, W, lr, l2, first, last):
-    """Ready columns first to last for the update: v = momentum v + 2 l2 W."""
-    keep, pull = W.dtype.type(optimizer.momentum), W.dtype.type(2 * l2)
-    for k in range(W.shape[0]):
-        w, v = W[k, first:last], optimizer.velocity_W[k, first:last]
-        for j in range(w.size):
-            v[j] = keep * v[j] + pull * w[j]
+def _before_momentum(optimizer, packed, lr, l2, first, last):
+    """Ready elements first to last for the update: v = momentum v + 2 l2 W."""
+    keep, pull = packed.dtype.type(optimizer.momentum), packed.dtype.type(2 * l2)
+    w, v = packed[first:last], optimizer.velocity_W[first:last]
+    for j in range(w.size):
+        v[j] = keep * v[j] + pull * w[j]
 
 
 @inline_kernel
-def _before_nesterov(optimizer, W, lr, l2, first, last):
-    """Ready columns first to last: v = momentum v + 2 l2 W, and W = W + lr momentum v_before."""
-    keep, pull = W.dtype.type(optimizer.momentum), W.dtype.type(2 * l2)
-    back = W.dtype.type(lr * optimizer.momentum)
-    for k in range(W.shape[0]):
-        w, v = W[k, first:last], optimizer.velocity_W[k, first:last]
-        for j in range(w.size):
-            v_before = v[j]
-            v[j] = keep * v_before + pull * w[j]
-            w[j] += back * v_before
+def _before_nesterov(optimizer, packed, lr, l2, first, last):
+    """Ready elements first to last: v = momentum v + 2 l2 W, and W = W + lr momentum v_before."""
+    keep, pull = packed.dtype.type(optimizer.momentum), packed.dtype.type(2 * l2)
+    back = packed.dtype.type(lr * optimizer.momentum)
+    w, v = packed[first:last], optimizer.velocity_W[first:last]
+    for j in range(w.size):
+        v_before = v[j]
+        v[j] = keep * v_before + pull * w[j]
+        w[j] += back * v_before
 
 
 @inline_kernel
-def _nothing_after(optimizer, W, lr, first, last):
-    """Finish columns first to last after the update."""
+def _nothing_after(optimizer, packed, lr, first, last):
+    """Finish elements first to last after the update."""
 
 
 @inline_kernel
-def _after_momentum(optimizer, W, lr, first, last):
-    """Finish columns first to last after the update: W = W - lr v."""
-    _take_velocity(W, W.dtype.type(lr), optimizer.velocity_W, first, last)
+def _after_momentum(optimizer, packed, lr, first, last):
+    """Finish elements first to last after the update: W = W - lr v."""
+    _take_velocity(packed[first:last], packed.dtype.type(lr), optimizer.velocity_W[first:last])
 
 
 @inline_kernel
-def _after_nesterov(optimizer, W, lr, first, last):
-    """Finish columns first to last after the update: W = W - lr (1 + momentum) v."""
-    rate = W.dtype.type(lr * (1 + optimizer.momentum))
-    _take_velocity(W, rate, optimizer.velocity_W, first, last)
+def _after_nesterov(optimizer, packed, lr, first, last):
+    """Finish elements first to last after the update: W = W - lr (1 + momentum) v."""
+    rate = packed.dtype.type(lr * (1 + optimizer.momentum))
+    _take_velocity(packed[first:last], rate, optimizer.velocity_W[first:last])
 
 
 @inline_kernel
-def _take_velocity(W, rate, velocity, first, last):
-    for k in range(W.shape[0]):
-        w, v = W[k, first:last], velocity[k, first:last]
-        for j in range(w.size):
-            w[j] -= rate * v[j]
+def _take_velocity(w, rate, v):
+    for j in range(w.size):
+        w[j] -= rate * v[j]
 
 
 @inline_kernel
@@ -157,6 +188,12 @@ def _nesterov_bias(optimizer, b, gradient, lr):
         b[k] -= rate * (gradient[k] + keep * v[k])
 
 
+packed_optimizer = by_type(
+    {Plain: _nothing_to_pack, Momentum: _pack_momentum, Nesterov: _pack_nesterov}
+)
+unpack_optimizer = by_type(
+    {Plain: _nothing_to_unpack, Momentum: _unpack_velocity, Nesterov: _unpack_velocity}
+)
 accumulator = by_type({Plain: _weights, Momentum: _velocity, Nesterov: _velocity})
 gradient_factor = by_type({Plain: _minus_lr, Momentum: _one, Nesterov: _one})
 accumulator_decay = by_type({Plain: _shrinkage, Momentum: _none, Nesterov: _none})

@@ -1,160 +1,263 @@
 """Mini-batch SGD: the fused step, and the epoch, which is one compiled call.
 
-A step has two phases. Forward divides the rows of the batch, backward the columns of W; within a
+A step has two phases. Forward divides the rows of the batch, backward the features of W; within a
 phase no output depends on another, so threads may share it, and every sum keeps its one order.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import prange
 
+from fastlin.kernels import simd
 from fastlin.kernels.features import (
     refresh_row_weights,
     row_offsets,
     row_scale,
-    row_weights,
     subtract_mean,
+    weights_of_rows,
 )
-from fastlin.kernels.jit import inline_kernel, kernel, parallel_kernel
+from fastlin.kernels.jit import inline_kernel, inline_parallel_kernel, kernel
 from fastlin.kernels.losses import loss_gradient, padded
 from fastlin.kernels.optimizers import (
     accumulator,
     accumulator_decay,
     finish,
     gradient_factor,
+    packed_optimizer,
     prepare,
     step_bias,
+    unpack_optimizer,
 )
-from fastlin.kernels.simd import lanes
-from fastlin.kernels.tiles import batch_scores, batch_update
+from fastlin.kernels.tiles import (
+    aligned_zeros,
+    batch_scores,
+    batch_update,
+    column_tile,
+    pack_factors,
+    packed_weights,
+    sums_of_block,
+    tile_count,
+    unpack,
+    vector_count,
+)
+
+
+class Classifier(NamedTuple):
+    """What one classifier holds while it is trained: weights, packed, and scratch for a batch.
+
+    weights, row_weights (flat, packed; see `features`), bias (K,), offsets (K, one vector),
+    scores (K, width), labels and losses (1, width), factors (flat; see `pack_factors`), and
+    dscore_sums and bias_gradient (K,). width: the rows of the largest batch, in whole vectors.
+    """
+
+    weights: np.ndarray
+    row_weights: np.ndarray
+    bias: np.ndarray
+    offsets: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    losses: np.ndarray
+    factors: np.ndarray
+    dscore_sums: np.ndarray
+    bias_gradient: np.ndarray
 
 
 @inline_kernel
-def share(piece, pieces, count, like):
-    """Return (first, last) of a piece of range(count); bounds are whole vectors but for the end."""
-    step = lanes(like)
-    vectors = (count + step - 1) // step
-    return (
-        min(vectors * piece // pieces * step, count),
-        min(vectors * (piece + 1) // pieces * step, count),
+def new_classifier(W, b, features, batch_size, tile):
+    """Return a `Classifier` of W (K, d), copied, and b (K,), which stays in place."""
+    K, d = W.shape
+    width = padded(batch_size, W)
+    weights = packed_weights(W, tile)
+    row_weights = weights_of_rows(features, weights)
+    refresh_row_weights(features, weights, row_weights, tile, 0, vector_count(d, W))
+    return Classifier(
+        weights,
+        row_weights,
+        b,
+        np.zeros((K, simd.lanes(W)), W.dtype),
+        aligned_zeros(K * width, W).reshape(K, width),
+        np.zeros((1, width), W.dtype),
+        np.zeros((1, width), W.dtype),
+        np.zeros(tile_count(K, tile) * len(tile) * batch_size, W.dtype),
+        np.zeros(K, W.dtype),
+        np.zeros(K, W.dtype),
     )
 
 
 @inline_kernel
-def _forward(X, y, order, start, stop, U, b, features, loss, tile, offsets, scores, labels, losses):
-    """Write losses and dscores of rows order[start:stop], a piece that begins at column 0."""
-    row_offsets(features, U, b, tile, offsets)
-    batch_scores(X, order, start, stop, U, offsets, row_scale(features, U), tile, scores)
-    for i in range(stop - start):
-        labels[0, i] = y[order[start + i]]
-    width = padded(stop - start, scores)
-    loss_gradient(loss, scores[:, :width], labels[:, :width], losses[:, :width])
+def share(piece, pieces, count, whole):
+    """Return (first, last) of a piece of range(count); bounds are multiples of `whole`, or end."""
+    units = (count + whole - 1) // whole
+    return (
+        min(units * piece // pieces * whole, count),
+        min(units * (piece + 1) // pieces * whole, count),
+    )
 
 
 @inline_kernel
-def _backward(
-    X, order, start, stop, W, U, features, optimizer, lr, l2, tile, dscores, dscore_sums,
-    first, last,
-):  # fmt: skip
-    """Take the step on columns first to last of W."""
-    target = accumulator(optimizer, W)
-    factor = gradient_factor(optimizer, lr) / (stop - start)
-    row_factor = W.dtype.type(factor * row_scale(features, W))
-    decay = W.dtype.type(accumulator_decay(optimizer, lr, l2))
-    prepare(optimizer, W, lr, l2, first, last)
-    batch_update(X, order, start, stop, dscores, row_factor, decay, tile, target, first, last)
-    subtract_mean(features, target, row_factor, dscore_sums, first, last)
-    finish(optimizer, W, lr, first, last)
-    refresh_row_weights(features, W, U, first, last)
+def prepare_forward(model, features, tile, sums):
+    """Compute what every row's scores need of the weights."""
+    row_offsets(features, model.row_weights, model.bias, tile, sums, model.offsets)
 
 
 @inline_kernel
-def _sum_rows(dscores, count, sums):
-    for k in range(sums.size):
-        total = sums.dtype.type(0)
-        for i in range(count):
-            total += dscores[k, i]
-        sums[k] = total
+def forward_scores(X, order, start, first, last, model, features, tile, sums):
+    """Write the scores of rows first to last of the batch at `start`; first in whole vectors."""
+    scale = row_scale(features, model.weights)
+    batch_scores(
+        X, order, start + first, start + last, model.row_weights, model.offsets[:, 0], scale, tile,
+        sums, model.scores[:, first:],
+    )  # fmt: skip
 
 
 @inline_kernel
-def _step_bias(optimizer, b, dscore_sums, count, lr, gradient):
-    for k in range(b.size):
-        gradient[k] = dscore_sums[k] / count
-    step_bias(optimizer, b, gradient, lr)
+def forward_loss(y, order, start, first, last, count, model, features, loss, optimizer, lr, tile):
+    """Turn scores of rows first to last of a batch of `count` into losses, dscores, factors."""
+    width = padded(last - first, model.weights)
+    scores = model.scores[:, first : first + width]
+    labels, losses = model.labels[:, first : first + width], model.losses[:, first : first + width]
+    for i in range(last - first):
+        labels[0, i] = y[order[start + first + i]]
+    loss_gradient(loss, scores, labels, losses)
+    for k in range(scores.shape[0]):
+        for i in range(last - first, width):
+            scores[k, i] = 0
+    factor = row_factor(features, optimizer, model, lr, count)
+    pack_factors(scores, first, last, factor, count, tile, model.factors)
+
+
+@inline_kernel
+def row_factor(features, optimizer, model, lr, count):
+    """Return what dscores are multiplied by when a row is added to the accumulator."""
+    factor = gradient_factor(optimizer, lr) / count * row_scale(features, model.weights)
+    return model.weights.dtype.type(factor)
+
+
+@inline_kernel
+def sum_dscores(model, count):
+    """Sum dscores over the batch, class by class; what pads them is zero."""
+    scores = model.scores
+    for k in range(scores.shape[0]):
+        total = simd.splat(0, scores)
+        for i in range(0, count, simd.lanes(scores)):
+            total = total + simd.load(scores, k, i)
+        model.dscore_sums[k] = simd.sum_lanes(total)
+
+
+@inline_kernel
+def backward_prepare(model, features, optimizer, lr, l2, tile, d, first, last):
+    """Ready the vectors first to last of every class for the rows of a batch."""
+    vectors = vector_count(d, model.weights)
+    size = len(tile) * simd.lanes(model.weights)
+    for t in range(tile_count(model.bias.size, tile)):
+        piece = t * vectors * size
+        prepare(optimizer, model.weights, lr, l2, piece + first * size, piece + last * size)
+
+
+@inline_kernel
+def backward_rows(
+    X, order, start, i_first, i_last, count, model, optimizer, lr, l2, tile, first, last
+):
+    """Add rows i_first to i_last of a batch to the vectors first to last of every class."""
+    target = accumulator(optimizer, model.weights)
+    decay = target.dtype.type(accumulator_decay(optimizer, lr, l2))
+    batch_update(
+        X, order, start, i_first, i_last, count, model.factors, decay, tile, target, first, last
+    )
+
+
+@inline_kernel
+def backward_finish(model, features, optimizer, lr, count, tile, d, first, last):
+    """End the step for the vectors first to last of every class."""
+    target = accumulator(optimizer, model.weights)
+    factor = row_factor(features, optimizer, model, lr, count)
+    subtract_mean(features, target, factor, model.dscore_sums, tile, first, last)
+    vectors = vector_count(d, model.weights)
+    size = len(tile) * simd.lanes(model.weights)
+    for t in range(tile_count(model.bias.size, tile)):
+        piece = t * vectors * size
+        finish(optimizer, model.weights, lr, piece + first * size, piece + last * size)
+    refresh_row_weights(features, model.weights, model.row_weights, tile, first, last)
+
+
+@inline_kernel
+def end_step(model, optimizer, lr, count):
+    """Take the step of the bias, and return the sum of the batch's losses."""
+    for k in range(model.bias.size):
+        model.bias_gradient[k] = model.dscore_sums[k] / count
+    step_bias(optimizer, model.bias, model.bias_gradient, lr)
+    total = 0.0
+    for i in range(count):
+        total += model.losses[0, i]
+    return total
+
+
+@inline_kernel
+def _step(X, y, order, start, count, model, features, lr, l2, loss, optimizer, tile, sums):
+    """Take the step of the batch at `start` on one thread."""
+    d, vectors = X.shape[1], vector_count(X.shape[1], model.weights)
+    forward_scores(X, order, start, 0, count, model, features, tile, sums)
+    forward_loss(y, order, start, 0, count, count, model, features, loss, optimizer, lr, tile)
+    sum_dscores(model, count)
+    backward_prepare(model, features, optimizer, lr, l2, tile, d, 0, vectors)
+    backward_rows(X, order, start, 0, count, count, model, optimizer, lr, l2, tile, 0, vectors)
+    backward_finish(model, features, optimizer, lr, count, tile, d, 0, vectors)
+
+
+@inline_parallel_kernel
+def _shared_step(X, y, order, start, count, model, features, lr, l2, loss, optimizer, tile, pieces):
+    """Take the step of the batch at `start`, every phase divided into `pieces`, one a thread."""
+    d, vectors = X.shape[1], vector_count(X.shape[1], model.weights)
+    step = simd.lanes(model.weights)
+    for piece in prange(pieces):
+        first, last = share(np.int64(piece), pieces, count, step)
+        if first < last:
+            sums = sums_of_block(tile, model.weights)
+            forward_scores(X, order, start, first, last, model, features, tile, sums)
+            forward_loss(
+                y, order, start, first, last, count, model, features, loss, optimizer, lr, tile
+            )
+    sum_dscores(model, count)
+    for piece in prange(pieces):
+        first, last = share(np.int64(piece), pieces, vectors, len(column_tile(tile)))
+        if first < last:
+            backward_prepare(model, features, optimizer, lr, l2, tile, d, first, last)
+            backward_rows(
+                X, order, start, 0, count, count, model, optimizer, lr, l2, tile, first, last
+            )
+            backward_finish(model, features, optimizer, lr, count, tile, d, first, last)
 
 
 @kernel
-def sgd_epoch(X, y, order, W, b, features, lr, l2, batch_size, loss, optimizer, tile):
+def sgd_epoch(X, y, order, W, b, features, lr, l2, batch_size, loss, optimizer, tile, pieces):
     """Take one SGD step per batch of `order`; W and b are updated in place.
 
     X (n, d) uint8, float32 or float64, C-contiguous; y (n,) int64 labels in [0, K); order (m,)
     int64 row numbers, taken batch_size at a time, the last batch perhaps short; W (K, d) and
     b (K,) float32 or float64, C-contiguous; features a named tuple of `fastlin.kernels.features`,
     which says what W holds; lr the learning rate; l2 the factor of sum(W**2); loss and optimizer
-    named tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`.
+    named tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`; pieces: into
+    which steps are divided for threads, None for one thread. The bits do not depend on it.
 
     Returns the mean loss (without penalty) of the rows as the epoch met them, float64.
     """
-    K, d = W.shape
-    width = padded(min(batch_size, order.size), W)
-    scores = np.zeros((K, width), W.dtype)
-    labels = np.zeros((1, width), W.dtype)
-    losses = np.zeros((1, width), W.dtype)
-    offsets, dscore_sums, gradient = np.empty_like(b), np.empty_like(b), np.empty_like(b)
-    U = row_weights(features, W)
-    refresh_row_weights(features, W, U, 0, d)
-    total = 0.0
-    for start in range(0, order.size, batch_size):
-        stop = min(start + batch_size, order.size)
-        _forward(
-            X, y, order, start, stop, U, b, features, loss, tile, offsets, scores, labels, losses
-        )
-        _sum_rows(scores, stop - start, dscore_sums)
-        _backward(
-            X, order, start, stop, W, U, features, optimizer, lr, l2, tile, scores, dscore_sums,
-            0, d,
-        )  # fmt: skip
-        _step_bias(optimizer, b, dscore_sums, stop - start, lr, gradient)
-        for i in range(stop - start):
-            total += losses[0, i]
-    return total / order.size
-
-
-@parallel_kernel
-def sgd_epoch_parallel(
-    X, y, order, W, b, features, lr, l2, batch_size, loss, optimizer, tile, pieces
-):
-    """Do `sgd_epoch`, to the bit, with every phase divided into `pieces`, one a thread."""
-    K, d = W.shape
-    width = padded(min(batch_size, order.size), W)
-    scores = np.zeros((K, width), W.dtype)
-    labels = np.zeros((1, width), W.dtype)
-    losses = np.zeros((1, width), W.dtype)
-    offsets = np.empty((pieces, K), W.dtype)
-    dscore_sums, gradient = np.empty_like(b), np.empty_like(b)
-    U = row_weights(features, W)
-    refresh_row_weights(features, W, U, 0, d)
+    sums = sums_of_block(tile, W)
+    model = new_classifier(W, b, features, min(batch_size, order.size), tile)
+    packed = packed_optimizer(optimizer, tile)
     total = 0.0
     for start in range(0, order.size, batch_size):
         count = min(batch_size, order.size - start)
-        for piece in prange(pieces):
-            first, last = share(np.int64(piece), pieces, count, W)
-            if first < last:
-                _forward(
-                    X, y, order, start + first, start + last, U, b, features, loss, tile,
-                    offsets[piece], scores[:, first:], labels[:, first:], losses[:, first:],
-                )  # fmt: skip
-        _sum_rows(scores, count, dscore_sums)
-        for piece in prange(pieces):
-            first, last = share(np.int64(piece), pieces, d, W)
-            if first < last:
-                _backward(
-                    X, order, start, start + count, W, U, features, optimizer, lr, l2, tile,
-                    scores, dscore_sums, first, last,
-                )  # fmt: skip
-        _step_bias(optimizer, b, dscore_sums, count, lr, gradient)
-        for i in range(count):
-            total += losses[0, i]
+        prepare_forward(model, features, tile, sums)
+        if pieces is None:
+            _step(X, y, order, start, count, model, features, lr, l2, loss, packed, tile, sums)
+        else:
+            _shared_step(
+                X, y, order, start, count, model, features, lr, l2, loss, packed, tile, pieces
+            )
+        total += end_step(model, packed, lr, count)
+    unpack(model.weights, tile, W)
+    unpack_optimizer(packed, tile, optimizer)
     return total / order.size

@@ -134,6 +134,11 @@ def _element_pointer(context, builder, array_type, array, row, column):
     return builder.gep(row_start, [builder.mul(column, _I64(array_type.dtype.bitwidth // 8))])
 
 
+def _flat_pointer(context, builder, array_type, array, offset):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
 def _first_lanes(builder, count, lanes):
     numbers = ir.Constant(ir.VectorType(_I64, lanes), list(range(lanes)))
     return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
@@ -197,16 +202,37 @@ def take_indices(typingctx, order, start, count, shape):
     return types.UniTuple(types.int64, len(shape))(order, types.int64, types.int64, shape), emit
 
 
-@vector_op(lambda start, count, shape: _repeat_last(range(start, start + count), count, len(shape)))
-def range_indices(typingctx, start, count, shape):
-    """Return start, start + 1, ... (count of them) as a tuple of len(shape), repeating the last."""
+def _places(k, i, stride, row_tile, class_tile):
+    return tuple(
+        (k + c) * stride + i + r for r in range(len(row_tile)) for c in range(len(class_tile))
+    )
+
+
+@vector_op(_places)
+def tile_places(typingctx, k, i, stride, row_tile, class_tile):
+    """Return (k + c) * stride + i + r for r, c of the tile, as a tuple flattened row by row."""
+    result = types.UniTuple(types.int64, len(row_tile) * len(class_tile))
 
     def emit(context, builder, signature, arguments):
-        start_value, count_value, _ = arguments
-        offsets = (_clamped(builder, i, count_value) for i in range(len(shape)))
-        return cgutils.pack_array(builder, [builder.add(start_value, i) for i in offsets])
+        k_value, i_value, stride_value, _, _ = arguments
+        first = builder.add(builder.mul(k_value, stride_value), i_value)
+        columns = [
+            builder.add(first, builder.mul(_I64(c), stride_value)) for c in range(len(class_tile))
+        ]
+        places = [builder.add(column, _I64(r)) for r in range(len(row_tile)) for column in columns]
+        return cgutils.pack_array(builder, places)
 
-    return types.UniTuple(types.int64, len(shape))(types.int64, types.int64, shape), emit
+    return result(types.int64, types.int64, types.int64, row_tile, class_tile), emit
+
+
+@vector_op(lambda order, i: int(order[i]))
+def index_at(typingctx, order, i):
+    """Return order[i], i not negative: without the code for an index from the end."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.load(_flat_pointer(context, builder, signature.args[0], *arguments))
+
+    return types.int64(order, types.int64), emit
 
 
 # --- tuples of vectors: what a tile holds in registers ------------------------------------------
@@ -247,33 +273,134 @@ def load_row_ends(typingctx, A, rows, column, like, count):
     return result(A, rows, types.int64, like, types.int64), _emit_load_rows
 
 
-def _write_rows(A, rows, column, vectors, count=None):
+def _write_rows(A, rows, column, vectors):
     for row, vector in zip(rows, vectors, strict=True):
-        A[row, column : column + len(vector[:count])] = vector[:count]
-
-
-def _emit_store_rows(context, builder, signature, arguments):
-    array, rows, column, vectors, *count = arguments
-    array_type = signature.args[0]
-    pairs = zip(
-        cgutils.unpack_tuple(builder, rows), cgutils.unpack_tuple(builder, vectors), strict=True
-    )
-    for row, vector in pairs:
-        pointer = _element_pointer(context, builder, array_type, array, row, column)
-        _store(builder, array_type.dtype, vector, pointer, *count)
-    return context.get_dummy_value()
+        A[row, column : column + len(vector)] = vector
 
 
 @vector_op(_write_rows)
 def store_rows(typingctx, A, rows, column, vectors):
     """Write one vector to A[row, column:] for each row."""
-    return types.void(A, rows, types.int64, vectors), _emit_store_rows
+
+    def emit(context, builder, signature, arguments):
+        array, row_values, column_value, vector_values = arguments
+        pairs = zip(
+            cgutils.unpack_tuple(builder, row_values),
+            cgutils.unpack_tuple(builder, vector_values),
+            strict=True,
+        )
+        for row, vector in pairs:
+            pointer = _element_pointer(
+                context, builder, signature.args[0], array, row, column_value
+            )
+            _store(builder, A.dtype, vector, pointer)
+        return context.get_dummy_value()
+
+    return types.void(A, rows, types.int64, vectors), emit
 
 
-@vector_op(_write_rows)
-def store_row_ends(typingctx, A, rows, column, vectors, count):
-    """Like `store_rows` with only the first `count` lanes written."""
-    return types.void(A, rows, types.int64, vectors, types.int64), _emit_store_rows
+def _vectors_of(flat, offset, count):
+    lanes = VECTOR_BYTES // flat.itemsize
+    return tuple(flat[offset + i * lanes : offset + (i + 1) * lanes].copy() for i in range(count))
+
+
+@vector_op(lambda flat, offset, shape: _vectors_of(flat, offset, len(shape)))
+def load_run(typingctx, flat, offset, shape):
+    """Return len(shape) vectors that follow one another in a one-dimensional array."""
+    result = types.UniTuple(Vector(flat.dtype), len(shape))
+
+    def emit(context, builder, signature, arguments):
+        start = _flat_pointer(context, builder, signature.args[0], *arguments[:2])
+        lanes = result.dtype.lanes
+        pointers = (builder.gep(start, [_I64(i * lanes)]) for i in range(len(shape)))
+        return cgutils.pack_array(
+            builder, [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
+        )
+
+    return result(flat, types.int64, shape), emit
+
+
+def _write_run(flat, offset, vectors):
+    run = np.concatenate(vectors)
+    flat[offset : offset + len(run)] = run
+
+
+@vector_op(_write_run)
+def store_run(typingctx, flat, offset, vectors):
+    """Write vectors one after another into a one-dimensional array."""
+
+    def emit(context, builder, signature, arguments):
+        start = _flat_pointer(context, builder, signature.args[0], *arguments[:2])
+        for i, vector in enumerate(cgutils.unpack_tuple(builder, arguments[2])):
+            pointer = builder.gep(start, [_I64(i * vector.type.count)])
+            _store(builder, flat.dtype, vector, pointer)
+        return context.get_dummy_value()
+
+    return types.void(flat, types.int64, vectors), emit
+
+
+@vector_op(
+    lambda flat, offset, shape: tuple(
+        np.full(VECTOR_BYTES // flat.itemsize, value, flat.dtype)
+        for value in flat[offset : offset + len(shape)]
+    )
+)
+def splat_run(typingctx, flat, offset, shape):
+    """Return len(shape) vectors, each with one value in all lanes, from values in a row."""
+    result = types.UniTuple(Vector(flat.dtype), len(shape))
+
+    def emit(context, builder, signature, arguments):
+        start = _flat_pointer(context, builder, signature.args[0], *arguments[:2])
+        pointers = (builder.gep(start, [_I64(i)]) for i in range(len(shape)))
+        values = (builder.load(pointer, typ=_IR_TYPES[flat.dtype]) for pointer in pointers)
+        return cgutils.pack_array(
+            builder, [_splat(builder, value, result.dtype.lanes) for value in values]
+        )
+
+    return result(flat, types.int64, shape), emit
+
+
+def _columns_of(A, row, column, shape, like):
+    lanes = VECTOR_BYTES // like.itemsize
+    return tuple(_row_vector(A, row, column + i * lanes, like, None) for i in range(len(shape)))
+
+
+@vector_op(_columns_of)
+def load_columns(typingctx, A, row, column, shape, like):
+    """Return len(shape) vectors of A[row, column:], converted to the dtype of `like`."""
+    result = types.UniTuple(Vector(like.dtype), len(shape))
+
+    def emit(context, builder, signature, arguments):
+        array_type, lanes = signature.args[0], result.dtype.lanes
+        start = _element_pointer(context, builder, array_type, *arguments[:3])
+        step = lanes * (array_type.dtype.bitwidth // 8)
+        vectors = (
+            _load(builder, A.dtype, lanes, builder.gep(start, [_I64(i * step)]))
+            for i in range(len(shape))
+        )
+        return cgutils.pack_array(
+            builder, [_convert(builder, vector, A.dtype, like.dtype) for vector in vectors]
+        )
+
+    return result(A, types.int64, types.int64, shape, like), emit
+
+
+@vector_op(lambda A, rows, column: None)
+def prefetch_rows(typingctx, A, rows, column):
+    """Ask for the cache line of A[row, column] of each row; column may be past the row's end."""
+
+    def emit(context, builder, signature, arguments):
+        array, row_values, column_value = arguments
+        for row in cgutils.unpack_tuple(builder, row_values):
+            pointer = _element_pointer(
+                context, builder, signature.args[0], array, row, column_value
+            )
+            pointer = builder.bitcast(pointer, _I8.as_pointer())
+            options = [_I32(0), _I32(3), _I32(1)]  # to read, into all caches, data
+            _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *options])
+        return context.get_dummy_value()
+
+    return types.void(A, rows, types.int64), emit
 
 
 @vector_op(
@@ -307,28 +434,6 @@ def outer_fma(typingctx, sums, x, w):
     return sums(sums, x, w), emit
 
 
-def _add_combinations(w, factors, x):
-    columns = len(w)
-    return tuple(
-        sum((factors[r * columns + c] * x_r for r, x_r in enumerate(x)), start=w_c)
-        for c, w_c in enumerate(w)
-    )
-
-
-@vector_op(_add_combinations)
-def combination_fma(typingctx, w, factors, x):
-    """Return w[c] + sum over r of factors[r, c] * x[r], added in the order of r."""
-
-    def emit(context, builder, signature, arguments):
-        ws, fs, xs = (cgutils.unpack_tuple(builder, value) for value in arguments)
-        for i, factor in enumerate(fs):
-            r, c = divmod(i, len(ws))
-            ws[c] = _fma(builder, w.dtype.dtype, factor, xs[r], ws[c])
-        return cgutils.pack_array(builder, ws)
-
-    return w(w, factors, x), emit
-
-
 @vector_op(lambda vectors, factor: tuple(vector * factor for vector in vectors))
 def scale_all(typingctx, vectors, factor):
     """Return every vector times one scalar."""
@@ -347,73 +452,66 @@ def _halving_sum(vector):
     return vector[0]
 
 
-@vector_op(lambda vectors: tuple(_halving_sum(vector) for vector in vectors))
-def sum_lanes(typingctx, vectors):
-    """Return the sum of each vector's lanes: halves added to halves until one lane is left."""
+def _choose(builder, a, b, indices):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(indices)), indices))
+
+
+@vector_op(_halving_sum)
+def sum_lanes(typingctx, vector):
+    """Return the sum of the lanes: halves added to halves until one lane is left."""
 
     def emit(context, builder, signature, arguments):
-        sums = []
-        for vector in cgutils.unpack_tuple(builder, arguments[0]):
-            while vector.type.count > 1:
-                half = vector.type.count // 2
-                parts = [
-                    builder.shuffle_vector(
-                        vector,
-                        vector,
-                        ir.Constant(ir.VectorType(_I32, half), list(range(i, i + half))),
-                    )
-                    for i in (0, half)
-                ]
-                vector = builder.fadd(*parts)
-            sums.append(builder.extract_element(vector, _I32(0)))
-        return cgutils.pack_array(builder, sums)
+        (value,) = arguments
+        while value.type.count > 1:
+            half = value.type.count // 2
+            low, high = list(range(half)), list(range(half, 2 * half))
+            value = builder.fadd(
+                _choose(builder, value, value, low), _choose(builder, value, value, high)
+            )
+        return builder.extract_element(value, _I32(0))
 
-    return types.UniTuple(vectors.dtype.dtype, len(vectors))(vectors), emit
+    return vector.dtype(vector), emit
 
 
-def _padded_block(A, factor, row, column, row_tile, class_tile, like, rows, columns):
-    return tuple(
-        np.full(
-            VECTOR_BYTES // like.itemsize,
-            factor * A[min(row + c, rows - 1), column + r] if column + r < columns else 0,
-            like.dtype,
-        )
-        for r in range(len(row_tile))
-        for c in range(len(class_tile))
-    )
+def _lane_sums(A, row):
+    return np.array([_halving_sum(A[row + i]) for i in range(A.shape[1])], A.dtype)
 
 
-@vector_op(_padded_block)
-def splat_block(typingctx, A, factor, row, column, row_tile, class_tile, like, rows, columns):
-    """Return factor * A[row + c, column + r] in all lanes of a vector, for r, c of the tile.
+@vector_op(_lane_sums)
+def sum_rows(typingctx, A, row):
+    """Return in lane i the sum of the lanes of A[row + i], added as `sum_lanes` does.
 
-    Past the last of `rows` the last row is repeated, past the last of `columns` there are zeros:
-    what `range_indices` and `take_indices` make of the same block adds nothing.
+    A (rows, lanes). Each round halves the number of vectors: of every block of lanes the halves
+    are added, and the results of two vectors go side by side into one.
     """
-    vector = Vector(like.dtype)
+    vector = Vector(A.dtype)
+    lanes = vector.lanes
 
     def emit(context, builder, signature, arguments):
-        array, factor_value, row_value, column_value, _, _, _, rows_value, columns_value = arguments
-        array_type = signature.args[0]
-        row_count = builder.sub(rows_value, row_value)
-        column_count = builder.sub(columns_value, column_value)
-        zero = ir.Constant(_IR_TYPES[A.dtype], 0)
-        splats = []
-        for r in range(len(row_tile)):
-            inside = builder.icmp_signed("<", _I64(r), column_count)
-            j = builder.add(column_value, _clamped(builder, r, column_count))
-            for c in range(len(class_tile)):
-                i = builder.add(row_value, _clamped(builder, c, row_count))
-                pointer = _element_pointer(context, builder, array_type, array, i, j)
-                pointer = builder.bitcast(pointer, _IR_TYPES[A.dtype].as_pointer())
-                value = builder.fmul(factor_value, builder.load(pointer, typ=_IR_TYPES[A.dtype]))
-                value = builder.select(inside, value, zero)
-                splats.append(_splat(builder, value, vector.lanes))
-        return cgutils.pack_array(builder, splats)
+        array, first_row = arguments
+        rows = (builder.add(first_row, _I64(i)) for i in range(lanes))
+        pointers = (
+            _element_pointer(context, builder, signature.args[0], array, row, _I64(0))
+            for row in rows
+        )
+        vectors = [_load(builder, A.dtype, lanes, pointer) for pointer in pointers]
+        while len(vectors) > 1:
+            half = len(vectors) // 2
+            low = [
+                source + block + i
+                for block in range(0, lanes, 2 * half)
+                for source in (0, lanes)
+                for i in range(half)
+            ]
+            high = [i + half for i in low]
+            pairs = zip(vectors[:half], vectors[half:], strict=True)
+            vectors = [
+                builder.fadd(_choose(builder, a, b, low), _choose(builder, a, b, high))
+                for a, b in pairs
+            ]
+        return vectors[0]
 
-    i64 = types.int64
-    result = types.UniTuple(vector, len(row_tile) * len(class_tile))
-    return result(A, A.dtype, i64, i64, row_tile, class_tile, like, i64, i64), emit
+    return vector(A, types.int64), emit
 
 
 # --- single vectors: the loss loops, lanes over samples -----------------------------------------
