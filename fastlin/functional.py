@@ -9,7 +9,7 @@ is in `fastlin.reference`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,10 +22,10 @@ from fastlin.config import Loss
 from fastlin.data.dataset import ROW_DTYPES, check_labels, feature_scale
 from fastlin.errors import InputError
 from fastlin.kernels import evaluate as evaluate_kernels
-from fastlin.kernels import gradients, losses, sgd
-from fastlin.kernels.features import Scaled
+from fastlin.kernels import gradients, grid, losses, sgd
+from fastlin.kernels.features import Scaled, Standardized, column_moments, weights_of_rows
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain
-from fastlin.kernels.tiles import class_tile
+from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
 
 Array = NDArray[Any]
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -94,7 +94,8 @@ def scores(X: Array, W: Array, b: Array) -> Array:
     """
     X, W, b = _check_problem(X, W, b)
     by_class = np.empty((len(W), losses.padded_length(len(X), W.dtype)), W.dtype)
-    evaluate_kernels.score_rows(X, W, b, _scale(X, W), class_tile(len(W)), by_class)
+    tile = class_tile(len(W))
+    evaluate_kernels.score_rows(X, pack(W, tile), b, _scale(X, W), tile, by_class)
     return by_class[:, : len(X)].T
 
 
@@ -172,12 +173,15 @@ def loss_and_gradient(
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
     l2 = _check_number("l2", l2)
-    row_losses = np.empty(len(X), W.dtype)
-    dW, db = np.empty_like(W), np.empty_like(b)
+    tile, row_losses = class_tile(len(W)), np.empty(len(X), W.dtype)
+    db = np.empty_like(b)
+    packed = pack(W, tile)
+    gradient = aligned_zeros(packed.shape, W.dtype)
     gradients.loss_and_gradient(
-        X, y, W, b, _scale(X, W), l2, kernel_loss(loss), class_tile(len(W)), row_losses, dW, db
+        X, y, packed, b, _scale(X, W), kernel_loss(loss), tile, row_losses, gradient, db
     )
-    return cost(row_losses, W, l2), dW, db
+    dW = unpack(gradient, tile, W.shape) + W.dtype.type(2 * l2) * W
+    return float(row_losses.mean(dtype=np.float64)) + _penalty(W, l2), dW, db
 
 
 def sgd_epoch(
@@ -246,15 +250,15 @@ def sgd_epoch(
             raise InputError(f"{name} is {array.dtype} {array.shape}; it must be like that of W, b")
         _check_finite(name, array)
     return unchecked_sgd_epoch(
-        X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss,
-        optimizer=kernel_optimizer(momentum, nesterov, velocity),
+        X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss, momentum=momentum,
+        nesterov=nesterov, velocity=velocity,
     )  # fmt: skip
 
 
 def unchecked_sgd_epoch(
     X: Array,
     y: Array,
-    order: Array,
+    order: NDArray[np.int64],
     W: Array,
     b: Array,
     *,
@@ -262,39 +266,147 @@ def unchecked_sgd_epoch(
     batch_size: int,
     l2: float,
     loss: Loss,
-    optimizer: NamedTuple | None = None,
-    features: NamedTuple | None = None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    velocity: tuple[Array, Array] | None = None,
 ) -> float:
-    """Do `sgd_epoch` without looking at the arrays, for a caller that has checked them once.
+    """Do `sgd_epoch` without looking at the arrays, for a caller that has checked them once."""
+    epoch = EntryEpoch(0, order, lr, l2, batch_size, momentum)
+    if velocity is not None:
+        velocity = velocity[0][None], velocity[1][None]
+    mean_losses = unchecked_sgd_epochs(
+        X, y, W[None], b[None], [epoch], loss=loss, velocity=velocity, nesterov=nesterov,
+        pieces=pieces_of_step(min(batch_size, len(order)), *W.shape),
+    )  # fmt: skip
+    return float(mean_losses[0])
+
+
+class EntryEpoch(NamedTuple):
+    """An epoch of one of many classifiers.
+
+    Attributes
+    ----------
+    entry : which one.
+    order : (m,) int64 row numbers, C-contiguous.
+    lr, l2, batch_size, momentum : as in `sgd_epoch`.
+    """
+
+    entry: int
+    order: NDArray[np.int64]
+    lr: float
+    l2: float
+    batch_size: int
+    momentum: float
+
+
+def unchecked_sgd_epochs(
+    X: Array,
+    y: Array,
+    W: Array,
+    b: Array,
+    epochs: Sequence[EntryEpoch],
+    *,
+    loss: Loss,
+    features: Scaled | Standardized | None = None,
+    velocity: tuple[Array, Array] | None = None,
+    nesterov: bool = False,
+    pieces: int = 1,
+) -> NDArray[np.float64]:
+    """Do `sgd_epoch` for some of many classifiers, for a caller that has checked the arrays.
 
     Parameters
     ----------
-    optimizer : of `kernel_optimizer`; None for SGD without momentum.
-    features : of `fastlin.kernels.features`, which says what W holds; None for rows as they are.
+    X, y : as in `sgd_epoch`.
+    W : (M, K, d), b : (M, K); velocity : arrays like them, or None without momentum; those of the
+        entries are updated in place.
+    epochs : of different entries. Neighbours with one order and batch size share their batches,
+        and every thread takes an equal part of them all.
+    loss, nesterov : of all entries.
+    features : of `kernel_features`, which says what W holds; None for rows as they are.
+    pieces : if above 1, entries are trained one after another instead, and as many threads share
+        every step.
+
+    Returns
+    -------
+    (m,) float64, the mean loss of each entry's rows as its epoch met them.
     """
-    tile = class_tile(len(W))
-    problem = (
-        X, y, order, W, b, features or Scaled(_scale(X, W)), lr, l2, batch_size,
-        kernel_loss(loss), optimizer or Plain(), tile,
+    features = features or kernel_features(X.dtype, W.dtype)
+    chosen = [epoch.entry for epoch in epochs]
+    tile, shape = class_tile(W.shape[1]), W.shape[1:]
+    weights, bias = pack(W[chosen], tile), b[chosen]
+    row_weights = weights_of_rows(features, weights)
+    optimizer: Plain | Momentum | Nesterov = Plain()
+    if velocity is not None:
+        momentum = np.array([epoch.momentum for epoch in epochs])
+        packed_velocity = pack(velocity[0][chosen], tile), velocity[1][chosen]
+        optimizer = (Nesterov if nesterov else Momentum)(momentum, *packed_velocity)
+    train = _shared_epochs if pieces > 1 else _grid_epoch
+    mean_losses = train(
+        X, y, epochs, weights, row_weights, bias, features, optimizer, kernel_loss(loss), tile,
+        pieces,
     )  # fmt: skip
-    pieces = pieces_of_step(min(batch_size, len(order)), len(W), X.shape[1])
-    mean_loss: float = sgd.sgd_epoch(*problem, None if pieces == 1 else pieces)
-    return mean_loss
+    W[chosen], b[chosen] = unpack(weights, tile, shape), bias
+    if velocity is not None and not isinstance(optimizer, Plain):
+        velocity[0][chosen] = unpack(optimizer.velocity_W, tile, shape)
+        velocity[1][chosen] = optimizer.velocity_b
+    return mean_losses
+
+
+def _shared_epochs(
+    X: Array, y: Array, epochs: Sequence[EntryEpoch], weights: Array, row_weights: Array,
+    bias: Array, features: NamedTuple, optimizer: NamedTuple, loss: NamedTuple,
+    tile: tuple[int, ...], pieces: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Train entries one after another, every step shared by threads."""
+    mean_losses = np.empty(len(epochs))
+    for e, epoch in enumerate(epochs):
+        largest = min(epoch.batch_size, len(epoch.order))
+        model = sgd.new_classifier(
+            weights[e], row_weights[e], bias[e], features, X.shape[1], largest, tile
+        )
+        own = type(optimizer)(*(array[e] for array in optimizer))
+        mean_losses[e] = sgd.shared_epoch(
+            X, y, epoch.order, model, features, float(epoch.lr), float(epoch.l2), epoch.batch_size,
+            loss, own, tile, pieces,
+        )  # fmt: skip
+    return mean_losses
+
+
+def _grid_epoch(
+    X: Array, y: Array, epochs: Sequence[EntryEpoch], weights: Array, row_weights: Array,
+    bias: Array, features: NamedTuple, optimizer: NamedTuple, loss: NamedTuple,
+    tile: tuple[int, ...], _pieces: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Train entries together, every thread its part of them."""
+    distinct = {id(epoch.order): epoch.order for epoch in epochs}
+    lengths = [0, *(len(order) for order in distinct.values())]
+    firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
+    order_firsts = np.array([firsts[id(epoch.order)] for epoch in epochs])
+    order_lasts = order_firsts + np.array([len(epoch.order) for epoch in epochs])
+    parts = min(numba.get_num_threads(), len(epochs))
+    mean_losses = np.empty(len(epochs))
+    grid.grid_epoch(
+        X, y, np.concatenate(list(distinct.values())), order_firsts, order_lasts,
+        np.arange(parts + 1) * len(epochs) // parts, weights, row_weights, bias, features,
+        optimizer, np.array([float(epoch.lr) for epoch in epochs]),
+        np.array([float(epoch.l2) for epoch in epochs]),
+        np.array([epoch.batch_size for epoch in epochs], np.int64), loss, tile, mean_losses,
+    )  # fmt: skip
+    return mean_losses
+
+
+def _evaluation(
+    y: Array, row_losses: Array, predictions: NDArray[np.int64], penalty: float
+) -> Evaluation:
+    accuracy = float(np.count_nonzero(predictions == y) / len(y))
+    cost = float(row_losses.mean(dtype=np.float64)) + penalty
+    return Evaluation(cost, accuracy, row_losses, predictions)
 
 
 def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int:
     """Return how many threads share a step; the result of the step does not depend on it."""
     work = batch_size * class_count * feature_count
     return min(numba.get_num_threads(), max(1, work // LEAST_WORK_OF_A_PIECE))
-
-
-def kernel_optimizer(
-    momentum: float, nesterov: bool, velocity: tuple[Array, Array] | None
-) -> NamedTuple:
-    """Return the named tuple by which kernels know an optimizer; they update `velocity`."""
-    if velocity is None:
-        return Plain()
-    return (Nesterov if nesterov else Momentum)(momentum, *velocity)
 
 
 def evaluate(
@@ -306,20 +418,33 @@ def evaluate(
     """
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
-    return unchecked_evaluate(X, y, W, b, loss=loss, l2=_check_number("l2", l2))
+    penalty = _penalty(W, _check_number("l2", l2))
+    return unchecked_evaluate(X, y, W, b, loss=loss, penalty=penalty)
 
 
 def unchecked_evaluate(
-    X: Array, y: Array, W: Array, b: Array, *, loss: Loss, l2: float
+    X: Array, y: Array, W: Array, b: Array, *, loss: Loss, penalty: float
 ) -> Evaluation:
-    """Do `evaluate` without looking at the arrays, for a caller that has checked them once."""
-    row_losses = np.empty(len(X), W.dtype)
-    predictions = np.empty(len(X), np.int64)
+    """Do `evaluate` without looking at the arrays, for a caller that has checked them once.
+
+    The cost is mean loss + penalty.
+    """
+    return unchecked_evaluate_all(X, y, W[None], b[None], loss=loss, penalties=[penalty])[0]
+
+
+def unchecked_evaluate_all(
+    X: Array, y: Array, W: Array, b: Array, *, loss: Loss, penalties: Sequence[float]
+) -> list[Evaluation]:
+    """Do `unchecked_evaluate` for classifiers W (M, K, d), b (M, K), in one pass over the rows."""
+    M, tile = len(W), class_tile(W.shape[1])
+    row_losses, predictions = np.empty((M, len(X)), W.dtype), np.empty((M, len(X)), np.int64)
     evaluate_kernels.evaluate_rows(
-        X, y, W, b, _scale(X, W), kernel_loss(loss), class_tile(len(W)), row_losses, predictions
+        X, y, pack(W, tile), b, _scale(X, W), kernel_loss(loss), tile, row_losses, predictions
     )
-    accuracy = float(np.count_nonzero(predictions == y) / len(y))
-    return Evaluation(cost(row_losses, W, l2), accuracy, row_losses, predictions)
+    return [
+        _evaluation(y, row_losses[m], predictions[m], penalty)
+        for m, penalty in enumerate(penalties)
+    ]
 
 
 def confusion_counts(
@@ -330,10 +455,44 @@ def confusion_counts(
     return cells.reshape(class_count, class_count)
 
 
-def cost(row_losses: Array, W: Array, l2: float) -> float:
-    """Return mean loss + l2 * sum(W**2), summed in float64."""
-    penalty = l2 * float(np.square(W, dtype=np.float64).sum())
-    return float(row_losses.mean(dtype=np.float64)) + penalty
+def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean and the standard deviation of every feature, (d,) float64 each.
+
+    Parameters
+    ----------
+    X : (n, d) uint8, float32 or float64; a feature is pixel / 255 for uint8.
+
+    Raises
+    ------
+    InputError
+        If the shape, the dtype or a value does not fit.
+    """
+    X = check_rows(X)
+    mean, variance = np.empty(X.shape[1]), np.empty(X.shape[1])
+    column_moments(X, mean, variance)
+    scale = feature_scale(X.dtype)
+    return mean * scale, np.sqrt(variance) * scale
+
+
+def kernel_features(
+    row_dtype: np.dtype[Any],
+    weight_dtype: np.dtype[Any],
+    moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> Scaled | Standardized:
+    """Return the named tuple by which kernels know features; moments of rows to standardise."""
+    scale = feature_scale(row_dtype)
+    if moments is None:
+        return Scaled(weight_dtype.type(scale))
+    mean, std = moments  # of features; kernels take those of the rows as stored
+    return Standardized(
+        np.ascontiguousarray(mean / scale, weight_dtype)[None],
+        np.ascontiguousarray((scale / std) ** 2, weight_dtype),
+    )
+
+
+def _penalty(W: Array, l2: float) -> float:
+    """Return l2 * sum(W**2), summed in float64."""
+    return l2 * float(np.square(W, dtype=np.float64).sum())
 
 
 def kernel_loss(loss: Loss) -> NamedTuple:
@@ -387,11 +546,7 @@ def _check_scores(scores: Array) -> Array:
 
 
 def _check_problem(X: Array, W: Array, b: Array) -> tuple[Array, Array, Array]:
-    X, W, b = np.asarray(X), np.asarray(W), np.asarray(b)
-    if X.ndim != 2 or 0 in X.shape:
-        raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
-    if X.dtype not in ROW_DTYPES:
-        raise InputError(f"X has dtype {X.dtype}; it must be uint8, float32 or float64")
+    X, W, b = check_rows(X), np.asarray(W), np.asarray(b)
     if W.ndim != 2 or W.shape[0] < 2 or W.shape[1] != X.shape[1]:
         raise InputError(
             f"W has shape {W.shape}; it must be (at least 2 classes, {X.shape[1]} features)"
@@ -400,6 +555,17 @@ def _check_problem(X: Array, W: Array, b: Array) -> tuple[Array, Array, Array]:
         raise InputError(f"W has dtype {W.dtype}; it must be float32 or float64")
     if b.shape != (len(W),) or b.dtype != W.dtype:
         raise InputError(f"b is {b.dtype} {b.shape}; with this W it must be {W.dtype} ({len(W)},)")
-    for name, array in (("X", X), ("W", W), ("b", b)):
+    for name, array in (("W", W), ("b", b)):
         _check_finite(name, array)
-    return np.ascontiguousarray(X), np.ascontiguousarray(W), np.ascontiguousarray(b)
+    return X, np.ascontiguousarray(W), np.ascontiguousarray(b)
+
+
+def check_rows(X: Array) -> Array:
+    """Return rows as a C-contiguous array. Raises InputError if they do not fit."""
+    X = np.asarray(X)
+    if X.ndim != 2 or 0 in X.shape:
+        raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
+    if X.dtype not in ROW_DTYPES:
+        raise InputError(f"X has dtype {X.dtype}; it must be uint8, float32 or float64")
+    _check_finite("X", X)
+    return np.ascontiguousarray(X)

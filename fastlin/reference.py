@@ -123,6 +123,39 @@ def sgd_epoch(
     return total / len(order)
 
 
+def momentum_epoch(
+    X: Array,
+    y: Array,
+    order: Array,
+    W: Array,
+    b: Array,
+    velocity: tuple[Array, Array],
+    lr: float,
+    l2: float,
+    batch_size: int,
+    loss: Loss,
+    momentum: float,
+    *,
+    nesterov: bool = False,
+    scale: float = 1.0,
+) -> float:
+    """Do `sgd_epoch` with momentum, updating the velocity, arrays like W and b, in place too.
+
+    With g the gradient of the batch's cost: v = momentum v + g, then W = W - lr v (Polyak 1964)
+    or, for Nesterov's form, W = W - lr (g + momentum v) (Sutskever et al. 2013).
+    """
+    total = 0.0
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        cost, *gradients = loss_and_gradient(X[rows], y[rows], W, b, l2, loss, scale)
+        total += (cost - penalty(W, l2)) * len(rows)
+        for weights, v, gradient in zip((W, b), velocity, gradients, strict=True):
+            v *= momentum
+            v += gradient
+            weights -= lr * (gradient + momentum * v if nesterov else v)
+    return total / len(order)
+
+
 def evaluate(
     X: Array, y: Array, W: Array, b: Array, loss: Loss, scale: float = 1.0
 ) -> tuple[Array, Array]:

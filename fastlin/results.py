@@ -73,7 +73,7 @@ class History:
         if len(self) == 0:
             return 0
         if self.has_validation:
-            return int(self.epoch[self.val_accuracy.argmax()])
+            return int(self.epoch[np.nanargmax(self.val_accuracy)])
         return int(self.epoch[self.train_cost.argmin()])
 
 
@@ -87,12 +87,15 @@ class LinearModel:
     b : (K,) of the same dtype.
     class_names : K names.
     image_shape : (channels, height, width) where a row of W can be drawn as an image, else None.
+    feature_std : (d,) float64, by which features were divided in training, else None. The penalty
+        is on W * feature_std, the weights that were trained.
     """
 
     W: NDArray[Any]
     b: NDArray[Any]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
+    feature_std: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -104,6 +107,16 @@ class LinearModel:
             raise InputError("W or b has a NaN or infinite value")
         if self.image_shape is not None and int(np.prod(self.image_shape)) != W.shape[1]:
             raise InputError(f"image shape {self.image_shape} does not fit {W.shape[1]} features")
+        std = self.feature_std
+        if std is not None and (
+            std.shape != W.shape[1:] or not (np.isfinite(std) & (std > 0)).all()
+        ):
+            raise InputError(f"feature_std does not fit {W.shape[1]} features, each above 0")
+
+    def penalty(self, l2: float) -> float:
+        """Return l2 times the sum of the squared weights that were trained, in float64."""
+        W = self.W if self.feature_std is None else self.W * self.feature_std
+        return l2 * float(np.square(W, dtype=np.float64).sum())
 
     def scores(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return the scores (n, K) of rows X (n, d) uint8 (pixels), float32 or float64.

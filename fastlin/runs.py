@@ -127,7 +127,7 @@ def _next_free(parent: Path, name: str) -> Path:
 
 def save_config(folder: Path, data: DataReference, config: TrainConfig) -> None:
     """Write config.json. Raises InputError if the folder cannot be written."""
-    _write_json(folder / CONFIG, {"data": asdict(data), "train": config.to_dict()})
+    save_json(folder / CONFIG, {"data": asdict(data), "train": config.to_dict()})
 
 
 def save_history(folder: Path, history: History) -> None:
@@ -152,13 +152,15 @@ def save_models(folder: Path, model: LinearModel, best_model: LinearModel) -> No
     }
     if model.image_shape is not None:
         arrays["image_shape"] = np.array(model.image_shape, np.int64)
+    if model.feature_std is not None:
+        arrays["feature_std"] = model.feature_std
     with atomic_write(folder / MODEL) as file:
         np.savez(file, **arrays)
 
 
 def save_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write summary.json. Raises InputError if the folder cannot be written."""
-    _write_json(folder / SUMMARY, summary)
+    save_json(folder / SUMMARY, summary)
 
 
 def load_config(path: Path) -> tuple[DataReference, TrainConfig]:
@@ -169,7 +171,7 @@ def load_config(path: Path) -> tuple[DataReference, TrainConfig]:
     InputError
         If the file is missing, is not JSON, or has unknown or impossible settings.
     """
-    content = _read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict) or not {"data", "train"} <= content.keys():
         raise InputError(f"{path} is not a fastlin configuration: it must hold 'data' and 'train'")
     try:
@@ -199,9 +201,10 @@ def _load_models(path: Path) -> tuple[LinearModel, LinearModel]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = tuple(str(name) for name in arrays["class_names"])
             shape = tuple(arrays["image_shape"].tolist()) if "image_shape" in arrays else None
+            std = arrays.get("feature_std")
             return (
-                LinearModel(arrays["W"], arrays["b"], names, shape),
-                LinearModel(arrays["best_W"], arrays["best_b"], names, shape),
+                LinearModel(arrays["W"], arrays["b"], names, shape, std),
+                LinearModel(arrays["best_W"], arrays["best_b"], names, shape, std),
             )
     except FileNotFoundError:
         raise InputError(f"{path} is missing; the run has no weights") from None
@@ -236,7 +239,8 @@ def _load_history(path: Path) -> History:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file. Raises InputError if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -247,7 +251,8 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{path} is not valid JSON: {error}") from None
 
 
-def _write_json(path: Path, content: Any) -> None:
+def save_json(path: Path, content: Any) -> None:
+    """Write a JSON file. Raises InputError if it cannot be written; the old one remains."""
     with atomic_write(path) as file:
         file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 

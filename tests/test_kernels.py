@@ -328,7 +328,15 @@ def test_kernels_without_the_compiler_equal_their_twins_too(tmp_path):
     )
     assert result.returncode == 0, result.stdout[-3000:]
     files = ",".join(
-        f"fastlin/kernels/{name}.py" for name in ("tiles", "losses", "sgd", "evaluate", "gradients")
+        f"fastlin/kernels/{name}.py"
+        for name in (
+            "tiles",
+            "losses",
+            "sgd",
+            "grid",
+            "evaluate",
+            "gradients",
+        )
     )
     report = run_python("-m", "coverage", "report", data, f"--include={files}", "--fail-under=90")
     assert report.returncode == 0, report.stdout

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from fastlin.training import (
     Trainer,
     epoch_order,
     evaluate,
+    gradient,
     initial_weights,
     train,
 )
@@ -35,7 +38,7 @@ def reference_run(split, config):
     W, b = (array.astype(np.float64) for array in initial_weights(config, 5, data.X.shape[1]))
     epochs = []
     for epoch in range(1, config.epochs + 1):
-        lr = config.lr * config.lr_decay ** (epoch - 1)
+        lr = config.lr_at(epoch)
         order = epoch_order(config, len(data), epoch)
         reference.sgd_epoch(
             data.X, data.y, order, W, b, lr, config.l2, config.batch_size, config.loss, scale
@@ -196,3 +199,155 @@ def test_refuses_impossible_thread_counts_and_restores_the_count():
         import numba
 
         assert numba.get_num_threads() == 1
+
+
+def images(n=61, shape=(3, 4, 5), K=4, row_dtype=np.uint8):
+    plain = problem(n, int(np.prod(shape)), K, row_dtype=row_dtype)
+    parts = {
+        name: Dataset(data.X, data.y, data.class_names, shape)
+        for name, data in plain.parts().items()
+    }
+    return Split("images", **parts)
+
+
+def mirrored(X, shape):
+    return X.reshape(-1, *shape)[..., ::-1].reshape(X.shape)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_equals_a_numpy_run(nesterov):
+    split = problem()
+    config = TrainConfig(
+        lr=0.02, momentum=0.8, nesterov=nesterov, l2=0.03, batch_size=16, epochs=4, dtype="float64"
+    )
+    trainer, data = Trainer(split, config), split.train
+    W, b = initial_weights(config, 5, data.X.shape[1])
+    velocity = np.zeros_like(W), np.zeros_like(b)
+    for epoch in range(1, 5):
+        trainer.run_epoch()
+        reference.momentum_epoch(
+            data.X, data.y, epoch_order(config, len(data), epoch), W, b, velocity,
+            config.lr_at(epoch), config.l2, 16, config.loss, 0.8, nesterov=nesterov,
+            scale=data.feature_scale,
+        )  # fmt: skip
+        model = trainer.result().model
+        np.testing.assert_allclose(model.W, W, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(model.b, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+@pytest.mark.parametrize("row_dtype", [np.uint8, np.float64])
+def test_standardising_equals_a_numpy_run_on_standardised_rows(row_dtype, momentum):
+    split = problem(row_dtype=row_dtype)
+    split.train.X[:, 3] = 77 if row_dtype == np.uint8 else 0.3  # a constant feature
+    config = TrainConfig(
+        lr=0.02, momentum=momentum, l2=0.02, batch_size=16, epochs=4, standardize=True,
+        dtype="float64",
+    )  # fmt: skip
+    data = split.train
+    features = data.X * data.feature_scale
+    std = np.where(features.std(axis=0) > 1e-12, features.std(axis=0), 1)
+    X = (features - features.mean(axis=0)) / std
+    V, b = initial_weights(config, 5, X.shape[1])
+    velocity = np.zeros_like(V), np.zeros_like(b)
+    trainer = Trainer(split, config)
+    for epoch in range(1, 5):
+        record = trainer.run_epoch()
+        reference.momentum_epoch(
+            X, data.y, epoch_order(config, len(data), epoch), V, b, velocity,
+            config.lr_at(epoch), config.l2, 16, config.loss, momentum,
+        )  # fmt: skip
+        result = trainer.result()
+        np.testing.assert_allclose(result.model.W * std, V, rtol=1e-8, atol=1e-11)
+        losses, predictions = reference.evaluate(X, data.y, V, b, config.loss)
+        cost = losses.mean() + reference.penalty(V, config.l2)
+        assert record.train_cost == pytest.approx(cost, rel=1e-9)
+        assert record.train_accuracy == (predictions == data.y).mean()
+        assert evaluate(result.model, data, config).cost == pytest.approx(cost, rel=1e-9)
+
+
+def test_the_gradient_of_a_standardised_model_is_that_of_its_own_cost():
+    split = problem(row_dtype=np.float64)
+    config = TrainConfig(epochs=2, standardize=True, l2=0.3, dtype="float64")
+    model = train(split, config).model
+    dW = gradient(model, split.train, config)
+    for k, j in [(0, 0), (2, 5), (4, 36)]:
+        costs = []
+        for step in (1e-5, -1e-5):
+            W = model.W.copy()
+            W[k, j] += step
+            costs.append(evaluate(replace(model, W=W), split.train, config).cost)
+        assert dW[k, j] == pytest.approx((costs[0] - costs[1]) / 2e-5, rel=1e-6)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_mirroring_equals_training_on_mirrored_rows(standardize):
+    split = images()
+    data, shape = split.train, split.train.image_shape
+    config = TrainConfig(
+        lr=0.05, batch_size=8, epochs=4, flip=True, standardize=standardize, dtype="float64"
+    )
+    X = data.X / 255
+    mean, std = (X.mean(axis=0), X.std(axis=0)) if standardize else (0.0, 1.0)
+    W, b = initial_weights(config, 4, X.shape[1])
+    trainer = Trainer(split, config)
+    for epoch in range(1, 5):
+        trainer.run_epoch()
+        order = epoch_order(config, len(X), epoch)
+        rows = X.copy()
+        half = order[:32] if epoch % 2 else order[32:]  # 8 batches of 8, the last one short
+        rows[half] = mirrored(X[half], shape)
+        reference.sgd_epoch(
+            (rows - mean) / std, data.y, order, W, b, config.lr_at(epoch), config.l2, 8, config.loss
+        )
+        np.testing.assert_allclose(trainer.result().model.W * std, W, rtol=1e-8, atol=1e-11)
+
+
+def test_only_images_can_be_mirrored():
+    with pytest.raises(InputError, match="flip mirrors images"):
+        Trainer(problem(), TrainConfig(flip=True))
+
+
+def test_averaging_takes_the_mean_of_the_last_epochs_and_leaves_training_alone():
+    split = problem()
+    config = TrainConfig(epochs=5, dtype="float64")
+    plain = Trainer(split, config)
+    averaged = Trainer(split, replace(config, average_epochs=3))
+    seen = []
+    for epoch in range(1, 6):
+        plain.run_epoch()
+        record = averaged.run_epoch()
+        seen.append(plain.result().model)
+        model = averaged.result().model
+        np.testing.assert_allclose(model.W, np.mean([m.W for m in seen[-3:]], axis=0), rtol=1e-12)
+        np.testing.assert_allclose(model.b, np.mean([m.b for m in seen[-3:]], axis=0), rtol=1e-12)
+        assert record.train_cost == evaluate(model, split.train, config).cost
+        assert epoch > 1 or model.W.tobytes() == seen[0].W.tobytes()
+
+
+ALL_AT_ONCE = {"momentum": 0.5, "standardize": True, "flip": True, "average_epochs": 3}
+
+
+def test_a_run_goes_on_from_its_saved_arrays_with_the_same_bits():
+    split, config = images(), TrainConfig(epochs=6, **ALL_AT_ONCE)
+    whole, first, second = (Trainer(split, config) for _ in range(3))
+    for _ in range(6):
+        whole.run_epoch()
+    for _ in range(4):
+        first.run_epoch()
+    saved = first.state.finished
+    arrays = {name: array.copy() for name, array in saved.arrays().items()}
+    second.state.restore(second.state.finished.of_arrays(saved.records, arrays))
+    for _ in range(2):
+        second.run_epoch()
+    assert same_bits(whole.result(), second.result())
+    arrays.pop("training_velocity_W")
+    with pytest.raises(InputError, match="training_velocity_W"):
+        second.state.finished.of_arrays(saved.records, arrays)
+
+
+@pytest.mark.parametrize("settings", [{}, ALL_AT_ONCE, {"momentum": 0.9, "nesterov": True}])
+def test_threads_that_share_steps_change_no_bit(settings, monkeypatch):
+    monkeypatch.setattr("fastlin.functional.LEAST_WORK_OF_A_PIECE", 1)
+    split, config = images(n=300), TrainConfig(epochs=3, **settings)
+    assert same_bits(train(split, config, threads=1), train(split, config))

@@ -10,7 +10,7 @@ import click
 from fastlin import __version__
 from fastlin.errors import InputError
 
-COMMANDS = ("train", "evaluate", "plot", "gradcheck", "data")
+COMMANDS = ("train", "grid", "evaluate", "plot", "report", "gradcheck", "data")
 
 
 class OneLineError(click.ClickException):

@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastlin.config import TrainConfig
     from fastlin.data import Split
     from fastlin.runs import DataReference
 
@@ -76,6 +77,29 @@ def override(
         return reference_of(data, split, data_dir)
     saved_dir = Path(reference.data_dir) if reference.data_dir else None
     return reference_of(reference.data, split or reference.split, data_dir or saved_dir)
+
+
+def train_command(reference: DataReference, config: TrainConfig) -> str:
+    """Return the `fastlin train` command of settings, to the last digit; defaults are left out."""
+    import shlex
+
+    from fastlin.config import TrainConfig
+
+    words = ["fastlin", "train"]
+    for name, value in [("data", reference.data), ("split", reference.split),
+                        ("data_dir", reference.data_dir)]:  # fmt: skip
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", value]
+    defaults = TrainConfig().to_dict()
+    for name, value in config.to_dict().items():
+        flag = name.replace("_", "-")
+        if value == defaults[name]:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)
 
 
 def load_reference(reference: DataReference) -> Split:

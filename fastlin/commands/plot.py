@@ -44,14 +44,12 @@ def draw_figures(
     Raises InputError if the data do not fit the model or the folder cannot be written.
     """
     from fastlin import figures, functional, runs
-    from fastlin.training import evaluate
+    from fastlin.training import evaluate, gradient
 
     rows = list(split.parts().values())[-1]  # test rows if there are any
     train = split.train
     with functional.use_threads(threads):
-        _, dW, _ = functional.loss_and_gradient(
-            train.X, train.y, model.W, model.b, loss=config.loss, l2=config.l2
-        )
+        dW = gradient(model, train, config)
         predictions = evaluate(model, rows, config).predictions
     drawn = {"gradient": figures.gradient_histogram(dW)}
     if len(history) > 0:

@@ -2,53 +2,62 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options
-from fastlin.config import Init, Loss, Precision, TrainConfig
+from fastlin.commands import options, outcome
+from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
 from fastlin.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fastlin.data import Split
     from fastlin.results import EpochRecord
     from fastlin.runs import DataReference
     from fastlin.training import Trainer, TrainResult
 
 _DEFAULTS = TrainConfig()
-_DEFAULT_DATA = "cifar10-mini"
+DEFAULT_DATA = "cifar10-mini"
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _NOT_NEGATIVE = click.FloatRange(min=0)
 
 
 def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
     """Return an option for a field of `TrainConfig`: None unless given, the default shown."""
-    default = getattr(_DEFAULTS, flag.partition("/")[0].lstrip("-").replace("-", "_"))
+    name = flag.partition("/")[0].lstrip("-")
+    default = getattr(_DEFAULTS, name.replace("-", "_"))
     if isinstance(default, bool):
-        default = "shuffle" if default else "no-shuffle"
+        default = name if default else f"no-{name}"
     return click.option(flag, type=kind, default=None, help=f"{text}  [default: {default}]")
 
 
 @click.command()
-@options.data_options(None, _DEFAULT_DATA)
+@options.data_options(None, DEFAULT_DATA)
 @_setting(
     "--loss",
     click.Choice([choice.value for choice in Loss]),
     "Loss: softmax cross-entropy or multiclass hinge (SVM).",
 )
-@_setting("--lr", _POSITIVE, "Learning rate of the first epoch.")
+@_setting("--lr", _POSITIVE, "Learning rate of the first epoch (after the warm-up).")
+@_setting(
+    "--schedule",
+    click.Choice([choice.value for choice in Schedule]),
+    "How the learning rate goes on: times --lr-decay every epoch (exponential) or every "
+    "--step-epochs (step), constant, or down to 0 (cosine).",
+)
 @_setting(
     "--lr-decay", click.FloatRange(0, 1, min_open=True), "Factor of the learning rate, per epoch."
 )
+@_setting("--step-epochs", click.IntRange(min=1), "Epochs per step of the step schedule.")
+@_setting(
+    "--warmup-epochs", click.IntRange(min=0), "Epochs at first in which the learning rate rises."
+)
+@_setting("--momentum", click.FloatRange(0, 1, max_open=True), "Momentum; 0 for none.")
+@_setting("--nesterov/--no-nesterov", None, "Nesterov's form of momentum, or the classical one.")
 @_setting("--l2", _NOT_NEGATIVE, "Factor of the penalty on the sum of squared weights.")
 @_setting("--batch-size", click.IntRange(min=1), "Rows per step.")
 @_setting("--epochs", click.IntRange(min=1), "Passes over the training rows.")
@@ -60,6 +69,17 @@ def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
 @_setting("--sigma", _NOT_NEGATIVE, "Standard deviation of the gaussian first weights.")
 @_setting(
     "--shuffle/--no-shuffle", None, "Draw a new order before every epoch, or keep file order."
+)
+@_setting(
+    "--standardize/--no-standardize",
+    None,
+    "Train on features less their mean, over their standard deviation, or as they are.",
+)
+@_setting("--flip/--no-flip", None, "Augment images with their mirror images, or not.")
+@_setting(
+    "--average-epochs",
+    click.IntRange(min=1),
+    "Take as result the mean of the weights after so many last epochs.",
 )
 @_setting("--seed", click.IntRange(0, 2**63 - 1), "Seed of first weights and orders.")
 @_setting(
@@ -107,11 +127,11 @@ def train(
 
     trainer = Trainer(loaded, config, threads)
     folder = runs.create_run_folder(out, loaded.name)
-    fingerprint = _InBackground(loaded.fingerprint)
+    fingerprint = outcome.InBackground(loaded.fingerprint)
     runs.save_config(folder, reference, config)
     status, message = "finished", None
     try:
-        with _note_if_slow(notes, "Compiling kernels for this machine (kept for the next run) ..."):
+        with outcome.note_if_slow(notes, "Compiling kernels for this machine (kept) ..."):
             trainer.compile()
         _run_epochs(trainer, notes)
     except DivergedError as error:
@@ -124,15 +144,17 @@ def train(
     result = trainer.result()
     runs.save_history(folder, result.history)
     runs.save_models(folder, result.model, result.best_model)
-    evaluations, evaluation_seconds = _evaluate_all(result, loaded, trainer.threads)
+    evaluations, evaluation_seconds = outcome.evaluate_all(result, loaded, trainer.threads)
     seconds = {
         "compile": result.seconds.compile,
         "train": result.seconds.train,
         "evaluate": result.seconds.evaluate + evaluation_seconds,
-        "draw": _draw(result, loaded, folder, trainer.threads) if figures else 0.0,
+        "draw": outcome.draw(result, loaded, folder, trainer.threads) if figures else 0.0,
     }
     seconds["total"] = time.perf_counter() - started
-    summary = _summary(status, result, trainer, evaluations, seconds, fingerprint.result())
+    summary = outcome.summarize(
+        status, result, loaded, trainer.threads, evaluations, seconds, fingerprint.result()
+    )
     runs.save_summary(folder, summary)
     _print_table(options.console(), result, evaluations, seconds, folder)
     if message is not None:
@@ -152,42 +174,25 @@ def _what_to_run(
 
     given = {name: value for name, value in settings.items() if value is not None}
     if config_path is None:
-        reference = options.reference_of(data or _DEFAULT_DATA, split, data_dir)
+        reference = options.reference_of(data or DEFAULT_DATA, split, data_dir)
         config = TrainConfig(**given)
     else:
         reference, config = runs.load_config(config_path)
         config = replace(config, **given)
         reference = options.override(reference, data, split, data_dir)
-    if "sigma" in given and config.init is Init.XAVIER:
-        raise InputError("--sigma has no effect with --init xavier; leave one of them out")
+    for name, unused, why in (
+        ("sigma", config.init is Init.XAVIER, "--init xavier"),
+        (
+            "lr_decay",
+            config.schedule in {Schedule.CONSTANT, Schedule.COSINE},
+            f"--schedule {config.schedule}",
+        ),
+        ("step_epochs", config.schedule is not Schedule.STEP, f"--schedule {config.schedule}"),
+    ):
+        if name in given and unused:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag} has no effect with {why}; leave one of them out")
     return reference, config
-
-
-class _InBackground:
-    """A function of no arguments, run in a thread of its own."""
-
-    def __init__(self, function: Any) -> None:
-        self._value: Any = None
-        self._thread = threading.Thread(target=self._run, args=(function,), daemon=True)
-        self._thread.start()
-
-    def _run(self, function: Any) -> None:
-        self._value = function()
-
-    def result(self) -> Any:
-        self._thread.join()
-        return self._value
-
-
-@contextmanager
-def _note_if_slow(notes: Console, text: str, after: float = 0.8) -> Iterator[None]:
-    """Print a note if the body takes longer than `after` seconds."""
-    timer = threading.Timer(after, notes.print, (text,))
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _run_epochs(trainer: Trainer, notes: Console) -> None:
@@ -227,79 +232,6 @@ def _describe(record: EpochRecord) -> str:
     if record.val_cost == record.val_cost:  # not NaN: there are validation rows
         text += f"  val {record.val_cost:.4f} {record.val_accuracy:6.2%}"
     return text
-
-
-def _evaluate_all(
-    result: TrainResult, split: Split, threads: int
-) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
-    """Return cost and accuracy of the last and the best model on every part, and the seconds."""
-    from fastlin.functional import use_threads
-    from fastlin.training import evaluate
-
-    start = time.perf_counter()
-    models = {"last": result.model, "best": result.best_model}
-    with use_threads(threads):
-        evaluations = {
-            which: {
-                part: {"cost": found.cost, "accuracy": found.accuracy}
-                for part, found in (
-                    (part, evaluate(model, data, result.config))
-                    for part, data in split.parts().items()
-                )
-            }
-            for which, model in models.items()
-        }
-    return evaluations, time.perf_counter() - start
-
-
-def _draw(result: TrainResult, split: Split, folder: Path, threads: int) -> float:
-    from fastlin.commands.plot import draw_figures
-
-    start = time.perf_counter()
-    draw_figures(result.history, result.model, result.config, split, folder, threads)
-    return time.perf_counter() - start
-
-
-def _summary(
-    status: str,
-    result: TrainResult,
-    trainer: Trainer,
-    evaluations: dict[str, Any],
-    seconds: dict[str, float],
-    fingerprint: str,
-) -> dict[str, Any]:
-    import platform
-
-    import numba
-    import numpy as np
-
-    import fastlin
-
-    train_seconds = result.seconds.train
-    samples = len(trainer.split.train) * len(result.history)
-    return {
-        "status": status,
-        "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
-        "best_epoch": result.history.best_epoch,
-        "results": evaluations,
-        "data": {
-            "name": trainer.split.name,
-            "rows": {part: len(data) for part, data in trainer.split.parts().items()},
-            "features": trainer.split.train.X.shape[1],
-            "dtype": str(trainer.split.train.X.dtype),
-            "sha256": fingerprint,
-        },
-        "threads": trainer.threads,
-        "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
-        "seconds": seconds,
-        "versions": {
-            "fastlin": fastlin.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-        },
-        "machine": {"system": platform.system(), "architecture": platform.machine()},
-    }
 
 
 def _print_table(

@@ -41,18 +41,6 @@ class Standardized(NamedTuple):
 
 
 @inline_kernel
-def _same_weights(features, packed):
-    """Return U, the weights of rows as stored: W itself."""
-    return packed
-
-
-@inline_kernel
-def _new_weights(features, packed):
-    """Return U, the weights of rows as stored: a new array."""
-    return aligned_zeros(packed.size, packed)
-
-
-@inline_kernel
 def _nothing_to_divide(features, packed, row_weights, tile, first, last):
     """Compute a piece of U from W, which are the same."""
 
@@ -131,21 +119,30 @@ def column_moments(X, mean, variance):
     for block in prange((d + COLUMN_BLOCK - 1) // COLUMN_BLOCK):
         first = np.int64(block) * COLUMN_BLOCK
         last = min(first + COLUMN_BLOCK, d)
-        means, sums = mean[first:last], np.zeros(last - first)
+        means, variances = mean[first:last], variance[first:last]
+        for j in range(means.size):
+            means[j], variances[j] = 0, 0
         for i in range(n):
             row = X[i, first:last]
             for j in range(row.size):
-                sums[j] += row[j]
-        means[:] = sums / n
-        sums[:] = 0
+                means[j] += row[j]
+        for j in range(means.size):
+            means[j] /= n
         for i in range(n):
             row = X[i, first:last]
             for j in range(row.size):
-                sums[j] += (row[j] - means[j]) ** 2
-        variance[first:last] = sums / n
+                variances[j] += (row[j] - means[j]) ** 2
+        for j in range(means.size):
+            variances[j] /= n
 
 
-weights_of_rows = by_type({Scaled: _same_weights, Standardized: _new_weights})
+def weights_of_rows(features: Scaled | Standardized, packed: np.ndarray) -> np.ndarray:
+    """Return an array for U, the weights of rows as stored: W itself if they are the same."""
+    if isinstance(features, Scaled):
+        return packed
+    return aligned_zeros(packed.shape, packed.dtype)
+
+
 refresh_row_weights = by_type({Scaled: _nothing_to_divide, Standardized: _divide_by_variance})
 row_offsets = by_type({Scaled: _offsets_of_zero, Standardized: _offsets_of_mean})
 row_scale = by_type({Scaled: _scale, Standardized: _one})

@@ -20,16 +20,40 @@ from platformdirs import user_cache_path
 FASTMATH = {"contract"}
 
 _FLAGS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
+# Python never calls an inner kernel: without the code for that, compiling takes half the time.
+_INNER_FLAGS = _FLAGS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _prange_only() -> dict[str, bool]:
+    """Return the setting by which only `prange` loops become parallel, not arrays' every use."""
+    others = (
+        "comprehension",
+        "reduction",
+        "inplace_binop",
+        "setitem",
+        "numpy",
+        "stencil",
+        "fusion",
+    )
+    return {"prange": True} | dict.fromkeys(others, False)
 
 
 def inline_kernel(function: Callable) -> Callable:
     """Compile a function that only other kernels call; it is cached as part of them."""
-    return numba.njit(**_FLAGS)(function)
+    return numba.njit(**_INNER_FLAGS)(function)
+
+
+def pasted_kernel(function: Callable) -> Callable:
+    """Compile a function as part of every kernel that calls it, as if its lines stood there.
+
+    Every level of calls is optimised on its own, with all that is below: this takes one away.
+    """
+    return numba.njit(inline="always", **_INNER_FLAGS)(function)
 
 
 def inline_parallel_kernel(function: Callable) -> Callable:
     """Compile a function with `prange` loops that only other kernels call."""
-    return numba.njit(parallel=True, **_FLAGS)(function)
+    return numba.njit(parallel=_prange_only(), **_INNER_FLAGS)(function)
 
 
 def kernel(function: Callable) -> Callable:
@@ -53,28 +77,31 @@ def by_type(functions: dict[type, Callable]) -> Callable:
 
     if not config.DISABLE_JIT:
 
-        @overload(choose)
+        @overload(choose, strict=False, jit_options=_INNER_FLAGS)
         def _choose(first, *rest):
             function = functions[first.instance_class]
+            if function.targetoptions.get("parallel"):  # an overload cannot carry that on
 
-            def call(first, *rest):
-                return function(first, *rest)
+                def call(first, *rest):
+                    return function(first, *rest)
 
-            return call
+                return call
+            return function.py_func
 
     return choose
 
 
 def _compile(function: Callable, *, parallel: bool) -> Callable:
     directory = cache_directory()
+    threads = _prange_only() if parallel else False
     if directory is None:
-        return numba.njit(parallel=parallel, **_FLAGS)(function)
+        return numba.njit(parallel=threads, **_FLAGS)(function)
     # Numba decides where a function is cached while decorating it. The setting is global, so it
     # is lent to this one decoration and given back: other libraries keep their own caches.
     before = config.CACHE_DIR
     config.CACHE_DIR = str(directory)
     try:
-        return numba.njit(parallel=parallel, cache=True, **_FLAGS)(function)
+        return numba.njit(parallel=threads, cache=True, **_FLAGS)(function)
     finally:
         config.CACHE_DIR = before
 

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlin.kernels.jit import by_type, inline_kernel
-from fastlin.kernels.tiles import packed_weights, unpack
 
 
 class Plain(NamedTuple):
@@ -30,50 +29,40 @@ class Plain(NamedTuple):
 
 
 class Momentum(NamedTuple):
-    """Classical momentum; velocity_W (K, d) and velocity_b (K,) of W's dtype, updated in place."""
+    """Classical momentum; velocity_W, packed like W, and velocity_b (K,), updated in place.
 
-    momentum: float
+    Of many entries, `kernels.grid` takes all three as arrays with one axis more.
+    """
+
+    momentum: float | np.ndarray
     velocity_W: np.ndarray
     velocity_b: np.ndarray
 
 
 class Nesterov(NamedTuple):
-    """Nesterov momentum; velocity_W (K, d) and velocity_b (K,) of W's dtype, updated in place."""
+    """Nesterov momentum; velocity_W, packed like W, and velocity_b (K,), updated in place."""
 
-    momentum: float
+    momentum: float | np.ndarray
     velocity_W: np.ndarray
     velocity_b: np.ndarray
 
 
 @inline_kernel
-def _nothing_to_pack(optimizer, tile):
-    """Return the optimizer with a packed velocity: there is none."""
+def _plain_of_entry(optimizer, e):
+    """Return the optimizer of one entry of many."""
     return optimizer
 
 
 @inline_kernel
-def _pack_momentum(optimizer, tile):
-    """Return the optimizer with a packed velocity."""
-    velocity = packed_weights(optimizer.velocity_W, tile)
-    return Momentum(optimizer.momentum, velocity, optimizer.velocity_b)
+def _momentum_of_entry(optimizer, e):
+    """Return the optimizer of one entry of many; `optimizer` has arrays over all of them."""
+    return Momentum(optimizer.momentum[e], optimizer.velocity_W[e], optimizer.velocity_b[e])
 
 
 @inline_kernel
-def _pack_nesterov(optimizer, tile):
-    """Return the optimizer with a packed velocity."""
-    velocity = packed_weights(optimizer.velocity_W, tile)
-    return Nesterov(optimizer.momentum, velocity, optimizer.velocity_b)
-
-
-@inline_kernel
-def _nothing_to_unpack(packed_optimizer, tile, optimizer):
-    """Write the packed velocity back: there is none."""
-
-
-@inline_kernel
-def _unpack_velocity(packed_optimizer, tile, optimizer):
-    """Write the packed velocity back."""
-    unpack(packed_optimizer.velocity_W, tile, optimizer.velocity_W)
+def _nesterov_of_entry(optimizer, e):
+    """Return the optimizer of one entry of many; `optimizer` has arrays over all of them."""
+    return Nesterov(optimizer.momentum[e], optimizer.velocity_W[e], optimizer.velocity_b[e])
 
 
 @inline_kernel
@@ -188,11 +177,8 @@ def _nesterov_bias(optimizer, b, gradient, lr):
         b[k] -= rate * (gradient[k] + keep * v[k])
 
 
-packed_optimizer = by_type(
-    {Plain: _nothing_to_pack, Momentum: _pack_momentum, Nesterov: _pack_nesterov}
-)
-unpack_optimizer = by_type(
-    {Plain: _nothing_to_unpack, Momentum: _unpack_velocity, Nesterov: _unpack_velocity}
+optimizer_of_entry = by_type(
+    {Plain: _plain_of_entry, Momentum: _momentum_of_entry, Nesterov: _nesterov_of_entry}
 )
 accumulator = by_type({Plain: _weights, Momentum: _velocity, Nesterov: _velocity})
 gradient_factor = by_type({Plain: _minus_lr, Momentum: _one, Nesterov: _one})

@@ -1,4 +1,6 @@
-"""Mini-batch SGD: the fused step, and the epoch, which is one compiled call.
+"""Mini-batch SGD: the parts of a fused step, and the epoch whose steps threads share.
+
+`fastlin.kernels.grid` puts the same parts together for one thread, and for many classifiers.
 
 A step has two phases. Forward divides the rows of the batch, backward the features of W; within a
 phase no output depends on another, so threads may share it, and every sum keeps its one order.
@@ -17,30 +19,24 @@ from fastlin.kernels.features import (
     row_offsets,
     row_scale,
     subtract_mean,
-    weights_of_rows,
 )
-from fastlin.kernels.jit import inline_kernel, inline_parallel_kernel, kernel
+from fastlin.kernels.jit import inline_kernel, kernel, parallel_kernel, pasted_kernel
 from fastlin.kernels.losses import loss_gradient, padded
 from fastlin.kernels.optimizers import (
     accumulator,
     accumulator_decay,
     finish,
     gradient_factor,
-    packed_optimizer,
     prepare,
     step_bias,
-    unpack_optimizer,
 )
 from fastlin.kernels.tiles import (
-    aligned_zeros,
     batch_scores,
     batch_update,
     column_tile,
     pack_factors,
-    packed_weights,
     sums_of_block,
     tile_count,
-    unpack,
     vector_count,
 )
 
@@ -66,24 +62,21 @@ class Classifier(NamedTuple):
 
 
 @inline_kernel
-def new_classifier(W, b, features, batch_size, tile):
-    """Return a `Classifier` of W (K, d), copied, and b (K,), which stays in place."""
-    K, d = W.shape
-    width = padded(batch_size, W)
-    weights = packed_weights(W, tile)
-    row_weights = weights_of_rows(features, weights)
-    refresh_row_weights(features, weights, row_weights, tile, 0, vector_count(d, W))
+def classifier(weights, row_weights, b, features, d, batch_size, tile):
+    """Return a `Classifier` of weights, row_weights (packed) and b (K,), which stay in place."""
+    K, width = b.size, padded(batch_size, b)
+    refresh_row_weights(features, weights, row_weights, tile, np.int64(0), vector_count(d, weights))
     return Classifier(
         weights,
         row_weights,
         b,
-        np.zeros((K, simd.lanes(W)), W.dtype),
-        aligned_zeros(K * width, W).reshape(K, width),
-        np.zeros((1, width), W.dtype),
-        np.zeros((1, width), W.dtype),
-        np.zeros(tile_count(K, tile) * len(tile) * batch_size, W.dtype),
-        np.zeros(K, W.dtype),
-        np.zeros(K, W.dtype),
+        np.zeros((K, simd.lanes(b)), b.dtype),
+        np.zeros((K, width), b.dtype),
+        np.zeros((1, width), b.dtype),
+        np.zeros((1, width), b.dtype),
+        np.zeros(tile_count(K, tile) * len(tile) * batch_size, b.dtype),
+        np.zeros(K, b.dtype),
+        np.zeros(K, b.dtype),
     )
 
 
@@ -97,13 +90,13 @@ def share(piece, pieces, count, whole):
     )
 
 
-@inline_kernel
+@pasted_kernel
 def prepare_forward(model, features, tile, sums):
     """Compute what every row's scores need of the weights."""
     row_offsets(features, model.row_weights, model.bias, tile, sums, model.offsets)
 
 
-@inline_kernel
+@pasted_kernel
 def forward_scores(X, order, start, first, last, model, features, tile, sums):
     """Write the scores of rows first to last of the batch at `start`; first in whole vectors."""
     scale = row_scale(features, model.weights)
@@ -129,14 +122,14 @@ def forward_loss(y, order, start, first, last, count, model, features, loss, opt
     pack_factors(scores, first, last, factor, count, tile, model.factors)
 
 
-@inline_kernel
+@pasted_kernel
 def row_factor(features, optimizer, model, lr, count):
     """Return what dscores are multiplied by when a row is added to the accumulator."""
     factor = gradient_factor(optimizer, lr) / count * row_scale(features, model.weights)
     return model.weights.dtype.type(factor)
 
 
-@inline_kernel
+@pasted_kernel
 def sum_dscores(model, count):
     """Sum dscores over the batch, class by class; what pads them is zero."""
     scores = model.scores
@@ -147,7 +140,7 @@ def sum_dscores(model, count):
         model.dscore_sums[k] = simd.sum_lanes(total)
 
 
-@inline_kernel
+@pasted_kernel
 def backward_prepare(model, features, optimizer, lr, l2, tile, d, first, last):
     """Ready the vectors first to last of every class for the rows of a batch."""
     vectors = vector_count(d, model.weights)
@@ -157,7 +150,7 @@ def backward_prepare(model, features, optimizer, lr, l2, tile, d, first, last):
         prepare(optimizer, model.weights, lr, l2, piece + first * size, piece + last * size)
 
 
-@inline_kernel
+@pasted_kernel
 def backward_rows(
     X, order, start, i_first, i_last, count, model, optimizer, lr, l2, tile, first, last
 ):
@@ -169,7 +162,7 @@ def backward_rows(
     )
 
 
-@inline_kernel
+@pasted_kernel
 def backward_finish(model, features, optimizer, lr, count, tile, d, first, last):
     """End the step for the vectors first to last of every class."""
     target = accumulator(optimizer, model.weights)
@@ -183,7 +176,7 @@ def backward_finish(model, features, optimizer, lr, count, tile, d, first, last)
     refresh_row_weights(features, model.weights, model.row_weights, tile, first, last)
 
 
-@inline_kernel
+@pasted_kernel
 def end_step(model, optimizer, lr, count):
     """Take the step of the bias, and return the sum of the batch's losses."""
     for k in range(model.bias.size):
@@ -195,69 +188,48 @@ def end_step(model, optimizer, lr, count):
     return total
 
 
-@inline_kernel
-def _step(X, y, order, start, count, model, features, lr, l2, loss, optimizer, tile, sums):
-    """Take the step of the batch at `start` on one thread."""
-    d, vectors = X.shape[1], vector_count(X.shape[1], model.weights)
-    forward_scores(X, order, start, 0, count, model, features, tile, sums)
-    forward_loss(y, order, start, 0, count, count, model, features, loss, optimizer, lr, tile)
-    sum_dscores(model, count)
-    backward_prepare(model, features, optimizer, lr, l2, tile, d, 0, vectors)
-    backward_rows(X, order, start, 0, count, count, model, optimizer, lr, l2, tile, 0, vectors)
-    backward_finish(model, features, optimizer, lr, count, tile, d, 0, vectors)
-
-
-@inline_parallel_kernel
-def _shared_step(X, y, order, start, count, model, features, lr, l2, loss, optimizer, tile, pieces):
-    """Take the step of the batch at `start`, every phase divided into `pieces`, one a thread."""
-    d, vectors = X.shape[1], vector_count(X.shape[1], model.weights)
-    step = simd.lanes(model.weights)
-    for piece in prange(pieces):
-        first, last = share(np.int64(piece), pieces, count, step)
-        if first < last:
-            sums = sums_of_block(tile, model.weights)
-            forward_scores(X, order, start, first, last, model, features, tile, sums)
-            forward_loss(
-                y, order, start, first, last, count, model, features, loss, optimizer, lr, tile
-            )
-    sum_dscores(model, count)
-    for piece in prange(pieces):
-        first, last = share(np.int64(piece), pieces, vectors, len(column_tile(tile)))
-        if first < last:
-            backward_prepare(model, features, optimizer, lr, l2, tile, d, first, last)
-            backward_rows(
-                X, order, start, 0, count, count, model, optimizer, lr, l2, tile, first, last
-            )
-            backward_finish(model, features, optimizer, lr, count, tile, d, first, last)
-
-
 @kernel
-def sgd_epoch(X, y, order, W, b, features, lr, l2, batch_size, loss, optimizer, tile, pieces):
-    """Take one SGD step per batch of `order`; W and b are updated in place.
+def new_classifier(weights, row_weights, b, features, d, batch_size, tile):
+    """Do `classifier` for Python: what `shared_epoch` works on."""
+    return classifier(weights, row_weights, b, features, d, batch_size, tile)
+
+
+@parallel_kernel
+def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimizer, tile, pieces):
+    """Take one SGD step per batch of `order`, each divided into `pieces`, one a thread.
 
     X (n, d) uint8, float32 or float64, C-contiguous; y (n,) int64 labels in [0, K); order (m,)
-    int64 row numbers, taken batch_size at a time, the last batch perhaps short; W (K, d) and
-    b (K,) float32 or float64, C-contiguous; features a named tuple of `fastlin.kernels.features`,
-    which says what W holds; lr the learning rate; l2 the factor of sum(W**2); loss and optimizer
-    named tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`; pieces: into
-    which steps are divided for threads, None for one thread. The bits do not depend on it.
+    int64 row numbers, taken batch_size at a time, the last batch perhaps short; model of
+    `new_classifier`, updated in place; features a named tuple of `fastlin.kernels.features`, which
+    says what its weights are; lr the learning rate; l2 the factor of sum(W**2); loss and optimizer
+    named tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`.
 
     Returns the mean loss (without penalty) of the rows as the epoch met them, float64.
     """
-    sums = sums_of_block(tile, W)
-    model = new_classifier(W, b, features, min(batch_size, order.size), tile)
-    packed = packed_optimizer(optimizer, tile)
+    d, vectors = X.shape[1], vector_count(X.shape[1], model.weights)
+    step, zero = simd.lanes(model.weights), np.int64(0)
+    sums = sums_of_block(tile, model.weights)
     total = 0.0
     for start in range(0, order.size, batch_size):
         count = min(batch_size, order.size - start)
         prepare_forward(model, features, tile, sums)
-        if pieces is None:
-            _step(X, y, order, start, count, model, features, lr, l2, loss, packed, tile, sums)
-        else:
-            _shared_step(
-                X, y, order, start, count, model, features, lr, l2, loss, packed, tile, pieces
-            )
-        total += end_step(model, packed, lr, count)
-    unpack(model.weights, tile, W)
-    unpack_optimizer(packed, tile, optimizer)
+        for piece in prange(pieces):
+            first, last = share(np.int64(piece), pieces, count, step)
+            if first < last:
+                own_sums = sums_of_block(tile, model.weights)
+                forward_scores(X, order, start, first, last, model, features, tile, own_sums)
+                forward_loss(
+                    y, order, start, first, last, count, model, features, loss, optimizer, lr, tile
+                )
+        sum_dscores(model, count)
+        for piece in prange(pieces):
+            first, last = share(np.int64(piece), pieces, vectors, len(column_tile(tile)))
+            if first < last:
+                backward_prepare(model, features, optimizer, lr, l2, tile, d, first, last)
+                backward_rows(
+                    X, order, start, zero, count, count, model, optimizer, lr, l2, tile,
+                    first, last,
+                )  # fmt: skip
+                backward_finish(model, features, optimizer, lr, count, tile, d, first, last)
+        total += end_step(model, optimizer, lr, count)
     return total / order.size

@@ -434,16 +434,28 @@ def outer_fma(typingctx, sums, x, w):
     return sums(sums, x, w), emit
 
 
-@vector_op(lambda vectors, factor: tuple(vector * factor for vector in vectors))
-def scale_all(typingctx, vectors, factor):
-    """Return every vector times one scalar."""
+def _sum_with_scaled(vectors, others, factor, is_scaled):
+    if is_scaled:
+        others = tuple(other * factor for other in others)
+    return tuple(vector + other for vector, other in zip(vectors, others, strict=True))
+
+
+@vector_op(_sum_with_scaled)
+def add_scaled(typingctx, vectors, others, factor, is_scaled):
+    """Return vectors + factor * others, one by one, or vectors + others if not `is_scaled`."""
 
     def emit(context, builder, signature, arguments):
-        values = cgutils.unpack_tuple(builder, arguments[0])
-        factors = _splat(builder, arguments[1], values[0].type.count)
-        return cgutils.pack_array(builder, [builder.fmul(value, factors) for value in values])
+        values, other_values = (cgutils.unpack_tuple(builder, value) for value in arguments[:2])
+        lanes = values[0].type.count
+        one = ir.Constant(arguments[2].type, 1.0)
+        factors = _splat(builder, builder.select(arguments[3], arguments[2], one), lanes)
+        sums = (
+            builder.fadd(value, builder.fmul(factors, other))
+            for value, other in zip(values, other_values, strict=True)
+        )
+        return cgutils.pack_array(builder, list(sums))
 
-    return vectors(vectors, vectors.dtype.dtype), emit
+    return vectors(vectors, vectors, vectors.dtype.dtype, types.boolean), emit
 
 
 def _halving_sum(vector):

@@ -19,11 +19,13 @@ none of them.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import types
 
 from fastlin.kernels import simd
-from fastlin.kernels.jit import inline_kernel
+from fastlin.kernels.jit import inline_kernel, pasted_kernel
 
 # By the number of vector registers, for the classes of a tile: the rows of a score tile (R * C
 # sums, C weights and a row stay in registers), and the vectors of an update tile.
@@ -66,74 +68,52 @@ row_tile = _length_by_classes(_ROWS, "row_tile has one element for each row of a
 column_tile = _length_by_classes(
     _VECTORS, "column_tile has one element for each vector of an update tile."
 )
-sums_tile = _length_by_classes(
-    {C: V * C for C, V in _VECTORS.items()},
-    "sums_tile has one element for each vector of weights in an update tile.",
-)
 
 
-@inline_kernel
+@pasted_kernel
 def vector_count(d, like):
     """Return how many vectors of the dtype of `like` d values take."""
     step = simd.lanes(like)
     return (d + step - 1) // step
 
 
-@inline_kernel
+@pasted_kernel
 def tile_count(K, tile):
     """Return how many tiles K classes take."""
     return (K + len(tile) - 1) // len(tile)
 
 
-@inline_kernel
-def packed_size(K, d, tile, like):
-    """Return the length of packed weights of K classes and d features."""
-    return tile_count(K, tile) * len(tile) * vector_count(d, like) * simd.lanes(like)
+def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return zeros that begin at a cache line."""
+    size = math.prod(shape) * dtype.itemsize
+    buffer = np.zeros(size + CACHE_LINE, np.uint8)
+    first = -buffer.ctypes.data % CACHE_LINE
+    return buffer[first : first + size].view(dtype).reshape(shape)
 
 
-@inline_kernel
-def aligned_zeros(count, like):
-    """Return zeros (count,) of the dtype of `like` that begin at a cache line."""
-    buffer = np.zeros(count + CACHE_LINE // like.itemsize, like.dtype)
-    skipped = (CACHE_LINE - buffer.ctypes.data % CACHE_LINE) % CACHE_LINE // like.itemsize
-    return buffer[skipped : skipped + count]
-
-
-@inline_kernel
-def pack(W, tile, packed):
-    """Write W (K, d) into packed weights, flat; what pads them is left as it is."""
-    K, d = W.shape
-    C, step = len(tile), simd.lanes(W)
-    vectors = vector_count(d, W)
-    for k in range(K):
-        row = W[k]
-        start = (k // C * vectors * C + k % C) * step
-        for j in range(d):
-            packed[start + j // step * (C * step) + j % step] = row[j]
-
-
-@inline_kernel
-def unpack(packed, tile, W):
-    """Write packed weights, flat, into W (K, d)."""
-    K, d = W.shape
-    C, step = len(tile), simd.lanes(W)
-    vectors = vector_count(d, W)
-    for k in range(K):
-        row = W[k]
-        start = (k // C * vectors * C + k % C) * step
-        for j in range(d):
-            row[j] = packed[start + j // step * (C * step) + j % step]
-
-
-@inline_kernel
-def packed_weights(W, tile):
-    """Return W (K, d) packed, flat, with zeros where nothing is."""
-    packed = aligned_zeros(packed_size(W.shape[0], W.shape[1], tile, W), W)
-    pack(W, tile, packed)
+def pack(W: np.ndarray, tile: tuple[int, ...]) -> np.ndarray:
+    """Return W (..., K, d) packed, (..., size), with zeros where nothing is."""
+    *entries, K, d = W.shape
+    C, step = len(tile), simd.VECTOR_BYTES // W.itemsize
+    tiles, vectors = -(-K // C), -(-d // step)
+    padded = np.zeros((*entries, tiles * C, vectors * step), W.dtype)
+    padded[..., :K, :d] = W
+    packed = aligned_zeros((*entries, tiles * vectors * C * step), W.dtype)
+    by_tile = padded.reshape(*entries, tiles, C, vectors, step).swapaxes(-3, -2)
+    packed.reshape(by_tile.shape)[...] = by_tile
     return packed
 
 
-@inline_kernel
+def unpack(packed: np.ndarray, tile: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Return packed weights (..., size) as an array (..., K, d), of which shape is (K, d)."""
+    K, d = shape
+    C, step = len(tile), simd.VECTOR_BYTES // packed.itemsize
+    *entries, _ = packed.shape
+    by_tile = packed.reshape(*entries, -(-K // C), -(-d // step), C, step).swapaxes(-3, -2)
+    return by_tile.reshape(*entries, by_tile.shape[-4] * C, -1)[..., :K, :d].copy()
+
+
+@pasted_kernel
 def _classes_per_block(tile):
     return CLASS_BLOCK // len(tile) * len(tile)
 
@@ -142,11 +122,10 @@ def _classes_per_block(tile):
 def sums_of_block(tile, like):
     """Return the scratch array that `batch_scores` needs."""
     rows = _classes_per_block(tile) * (ROW_BLOCK + len(row_tile(tile)))
-    flat = aligned_zeros(rows * simd.lanes(like), like)
-    return flat.reshape(rows, simd.lanes(like))
+    return np.empty((rows, simd.lanes(like)), like.dtype)
 
 
-@inline_kernel
+@pasted_kernel
 def _scores_tile(X, rows, next_rows, jump, packed, offset, first, last, tile, sums):
     """Add X[row, first:last] . W[k, first:last] to the sums of each row and class, lane by lane.
 
@@ -230,15 +209,18 @@ def pack_factors(dscores, first, last, factor, count, tile, factors):
             factors[place + i * C] = row[i] * factor
 
 
-@inline_kernel
-def _rows_per_pass(X):
+@pasted_kernel
+def rows_per_pass(X):
     """Return how many rows pass by an update tile: their pieces stay in the first-level cache.
 
-    Rows that begin at the same place of a page compete for the same eight lines of it.
+    Rows that begin at the same place of a page compete for the same eight lines of it. A power of
+    two, at most 64.
     """
     row_bytes = X.shape[1] * X.itemsize
-    least = 8 if row_bytes % 4096 == 0 else 16
-    return max(least, 16 * 1024 // row_bytes)
+    rows = 8 if row_bytes % 4096 == 0 else 16
+    while rows < 64 and 2 * rows * row_bytes <= 16 * 1024:
+        rows *= 2
+    return rows
 
 
 @inline_kernel
@@ -248,9 +230,11 @@ def batch_update(
     """W = decay * W + sum over rows i of factors[i] X[order[start + i]], for some of i and of W.
 
     X (n, d) rows as stored; order (n,) int64; count: rows of the batch, which begins at start, of
-    which first to last are added now, with the decay if first is 0; factors of `pack_factors`;
-    W (K, d) packed, of which the vectors first_vector to last_vector of every class are
-    overwritten: threads may divide W between them so.
+    which first to last are added now, with the decay if first is 0, first being a multiple of
+    `rows_per_pass`; factors of `pack_factors`; W (K, d) packed, of which the vectors first_vector
+    to last_vector of every class are overwritten: threads may divide W between them so.
+
+    The rows of a pass are added up before W takes their sum: it is rounded once a pass.
     """
     C, step = len(tile), simd.lanes(packed)
     V = len(column_tile(tile))
@@ -259,32 +243,30 @@ def batch_update(
     tiles = packed.size // (vectors * C * step)
     whole = min(last_vector, d // step)
     whole -= max(0, whole - first_vector) % V
-    rows_per_pass = _rows_per_pass(X)
-    for i_first in range(first, last, rows_per_pass):
-        i_last = min(i_first + rows_per_pass, last)
+    rows = rows_per_pass(X)
+    for i_first in range(first, last, rows):
+        i_last = min(i_first + rows, last)
         for vector in range(first_vector, whole, V):
             for t in range(tiles):
                 place = (t * vectors + vector) * C * step
-                w = simd.load_run(packed, place, sums_tile(tile))
-                if i_first == 0:
-                    w = simd.scale_all(w, decay)
                 next_factors = (t * count + i_first) * C
+                total = simd.zeros(column_tile(tile), tile, packed)
                 for i in range(i_first, i_last):
                     row = simd.index_at(order, start + i)
                     x = simd.load_columns(X, row, vector * step, column_tile(tile), packed)
-                    w = simd.outer_fma(w, x, simd.splat_run(factors, next_factors, tile))
+                    total = simd.outer_fma(total, x, simd.splat_run(factors, next_factors, tile))
                     next_factors += C
-                simd.store_run(packed, place, w)
+                w = simd.load_run(packed, place, total)
+                simd.store_run(packed, place, simd.add_scaled(total, w, decay, i_first == 0))
         for vector in range(whole, last_vector):
             for t in range(tiles):
                 place = (t * vectors + vector) * C * step
-                w = simd.load_run(packed, place, tile)
-                if i_first == 0:
-                    w = simd.scale_all(w, decay)
                 next_factors = (t * count + i_first) * C
+                total = simd.zeros((0,), tile, packed)
                 for i in range(i_first, i_last):
                     row = (simd.index_at(order, start + i),)
                     x = simd.load_row_ends(X, row, vector * step, packed, d - vector * step)
-                    w = simd.outer_fma(w, x, simd.splat_run(factors, next_factors, tile))
+                    total = simd.outer_fma(total, x, simd.splat_run(factors, next_factors, tile))
                     next_factors += C
-                simd.store_run(packed, place, w)
+                w = simd.load_run(packed, place, total)
+                simd.store_run(packed, place, simd.add_scaled(total, w, decay, i_first == 0))

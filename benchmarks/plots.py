@@ -1,0 +1,103 @@
+"""The study's two pictures: speed relative to the fastest rival, and the roofline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+from benchmarks.outcomes import SGEMM, Outcome
+
+_COLOURS = {1: "#1f77b4", 2: "#d62728"}
+_OWN = {"fastlin, 1 thread", "scikit-learn"}  # not the same method on the same threads
+
+
+def speed(outcomes: Sequence[Outcome]) -> Figure | None:
+    """Draw, for each case, all speeds relative to the fastest rival's; None without cases."""
+    raced = [outcome for outcome in outcomes if set(outcome.speedups) - _OWN]
+    if not raced:
+        return None
+    figure = Figure(figsize=(9, 1.4 + 0.42 * len(raced)), layout="constrained")
+    axes = figure.subplots()
+    names = sorted({name for outcome in raced for name in outcome.speedups}, key=_place)
+    markers = dict(zip(names, "osD^v", strict=False))
+    for height, outcome in enumerate(raced):
+        best = min(outcome.speedups.values())
+        axes.barh(height, best, color=_COLOURS[outcome.threads], alpha=0.85, height=0.6)
+        axes.text(best, height, f" {best:.1f}x", va="center", fontsize=8)
+    for name in names:
+        points = [
+            (min(outcome.speedups.values()) / outcome.speedups[name], height)
+            for height, outcome in enumerate(raced)
+            if name in outcome.speedups
+        ]
+        axes.plot(
+            *np.transpose(points), markers[name], color="black", fillstyle="none", ms=5, label=name
+        )
+    for threads in sorted({outcome.threads for outcome in raced}):
+        label = f"fastlin, {threads} thread{'s' * (threads > 1)}"
+        axes.barh(0, 0, color=_COLOURS[threads], label=label)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(raced)), [outcome.title for outcome in raced], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("speed relative to the fastest rival")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def _place(name: str) -> int:
+    order = ["NumPy twin", "NumPy", "PyTorch", "JAX"]
+    return order.index(name) if name in order else len(order)
+
+
+def roofline(outcomes: Sequence[Outcome], bandwidths: Mapping[int, float]) -> Figure | None:
+    """Draw achieved GFLOP/s over arithmetic intensity below the machine's measured limits.
+
+    Parameters
+    ----------
+    outcomes : of all cases; those without a count of their work are left out.
+    bandwidths : for each number of threads, the measured reading speed of memory in bytes/s.
+    """
+    counted = [outcome for outcome in outcomes if outcome.gflops and SGEMM in outcome.seconds]
+    if not counted:
+        return None
+    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    intensities = [outcome.flop / outcome.bytes for outcome in counted]
+    span = np.geomspace(min(intensities) / 4, max(intensities) * 2)
+    for threads in sorted({outcome.threads for outcome in counted}):
+        group = [outcome for outcome in counted if outcome.threads == threads]
+        _draw_threads(axes, group, span, bandwidths[threads])
+    for in_cache, fill, label in ((True, "none", "rows in cache"), (False, "full", "whole epoch")):
+        if any(outcome.in_cache is in_cache for outcome in counted):
+            axes.plot([], [], "o", color="grey", fillstyle=fill, label=label)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_yticks([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
+    axes.set_ylim(min(o.gflops for o in counted) / 1.5, max(o.peak_gflops for o in counted) * 1.3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("arithmetic intensity (FLOP per byte of rows and weights)")
+    axes.set_ylabel("GFLOP/s")
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def _draw_threads(axes: Axes, group: Sequence[Outcome], span: np.ndarray, bandwidth: float) -> None:
+    threads = group[0].threads
+    colour = _COLOURS[threads]
+    peak = float(np.median([outcome.peak_gflops for outcome in group]))
+    words = f"{threads} thread{'s' * (threads > 1)}"
+    label = f"{words}: sgemm {peak:.0f} GFLOP/s, memory {bandwidth / 1e9:.0f} GB/s"
+    span = np.sort([*span, 1e9 * peak / bandwidth])
+    axes.plot(span, np.minimum(peak, span * bandwidth / 1e9), color=colour, label=label)
+    for outcome in group:
+        fill = "none" if outcome.in_cache else "full"
+        intensity = outcome.flop / outcome.bytes
+        axes.plot(intensity, outcome.gflops, "o", color=colour, fillstyle=fill)

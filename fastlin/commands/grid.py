@@ -1,0 +1,566 @@
+"""`fastlin grid`: many settings trained together, and the best of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from fastlin.commands import options, outcome
+from fastlin.commands.train import DEFAULT_DATA, train
+from fastlin.config import SWEPT_SETTINGS, GridSpec, Init, TrainConfig
+from fastlin.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fastlin.data import Split
+    from fastlin.grids import GridResult
+    from fastlin.runs import DataReference
+    from fastlin.search import GridProgress
+
+ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
+SHOWN_ENTRIES = 10
+MAX_CELLS = 30  # rows or columns of a heat map that one can still read
+
+_OWN_FOLDER = "-"  # --resume without a folder: that of --out
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is searched, where, and how: all that --resume needs."""
+
+    data: DataReference
+    grid: GridSpec
+    search: str = "grid"
+    trials: int | None = None
+    search_seed: int = 0
+    halving: bool = False
+
+
+def _with_settings_of_train(command: click.Command) -> click.Command:
+    """Add the settings of `fastlin train`; those that can be searched take lists."""
+    names = {field.name for field in fields(TrainConfig)}
+    settings: list[click.Parameter] = []
+    for option in train.params:
+        if not isinstance(option, click.Option) or option.name not in names:
+            continue
+        if option.name in SWEPT_SETTINGS and not option.is_flag:
+            kind = click.Option(option.opts, multiple=True, metavar="LIST", help=option.help)
+            settings.append(kind)
+        else:
+            settings.append(option)
+    after_data = 3
+    command.params[after_data:after_data] = settings
+    return command
+
+
+@_with_settings_of_train
+@click.command()
+@options.data_options(None, DEFAULT_DATA)
+@click.option(
+    "--grid",
+    "grid_path",
+    type=click.Path(path_type=Path),
+    help="TOML file with lists under [grid] and fixed settings under [train]; options given "
+    "beside it take precedence.",
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="A run's config.json: data and settings that are not searched.",
+)
+@click.option(
+    "--search",
+    type=click.Choice(["grid", "random"]),
+    default="grid",
+    show_default=True,
+    help="Try every combination, or --trials random ones.",
+)
+@click.option("--trials", type=click.IntRange(min=1), help="Combinations that random search draws.")
+@click.option(
+    "--search-seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of that draw.",
+)
+@click.option("--halving", is_flag=True, help="Stop hopeless entries early (successive halving).")
+@click.option(
+    "--select",
+    type=click.Choice(["accuracy", "cost"]),
+    default="accuracy",
+    show_default=True,
+    help="Choose the best by validation accuracy or cost.",
+)
+@click.option(
+    "--at",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="After the last epoch, or after each entry's best.",
+)
+@options.threads_option()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Grid folder  [default: runs/DATA-grid-1, -2, ...]",
+)
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value=_OWN_FOLDER,
+    type=click.Path(),
+    metavar="[FOLDER]",
+    help="Go on with the search in FOLDER (or --out) where it was interrupted.",
+)
+@click.option(
+    "--figures/--no-figures", default=True, help="Draw figures into the grid folder, or not."
+)
+@click.pass_context
+def grid(
+    ctx: click.Context,
+    /,
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    grid_path: Path | None,
+    config_path: Path | None,
+    search: str,
+    trials: int | None,
+    search_seed: int,
+    halving: bool,
+    select: str,
+    at: str,
+    threads: int | None,
+    out: Path | None,
+    resume: str | None,
+    figures: bool,
+    **settings: Any,
+) -> None:
+    """Train many settings together and find the best on validation rows.
+
+    \b
+    A LIST is values and ranges, or a range to draw from:
+      --lr 0.01,0.02,0.03     these (or --lr 0.01 --lr 0.02 ...)
+      --l2 0,0.0001:0.1:4     0, and 4 values evenly spaced in log space
+      --lr 1e-4:1             any value, for --search random
+    The winner becomes a run folder of its own; only it sees the test rows.
+    """  # noqa: D301  (\b keeps click from filling the list)
+    started = time.perf_counter()
+    given = {name: value for name, value in settings.items() if value not in (None, ())}
+    how: dict[str, Any] = {
+        "search": search,
+        "trials": trials,
+        "search_seed": search_seed,
+        "halving": halving,
+    }
+    again = _asked(data, data_dir, split, grid_path, config_path, given, how)
+    folder = _folder_to_resume(resume, out)
+    asked = again if folder is None else _resumed(ctx, folder, again, data, data_dir, split)
+    loaded = options.load_reference(asked.data)
+    from fastlin import runs
+    from fastlin.functional import use_threads
+    from fastlin.grids import Rule, save_table
+    from fastlin.search import GridDivergedError, check_comparable, grid_configs, grid_search
+
+    configs = grid_configs(
+        asked.grid, search=asked.search, trials=asked.trials, search_seed=asked.search_seed
+    )
+    if len(configs) == 1 and asked.search == "grid":
+        raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
+    rule = Rule(select=f"val_{select}", at=at)  # type: ignore[arg-type]
+    check_comparable(loaded, configs, rule)
+    with use_threads(threads) as thread_count:
+        fingerprint = outcome.InBackground(loaded.fingerprint)
+    if folder is None:
+        folder = runs.create_run_folder(out, f"{loaded.name}-grid")
+        runs.save_json(folder / ASKED, {**asdict(asked), "grid": asked.grid.to_dict()})
+    notes, failure = options.console(stderr=True), None
+    try:
+        with _progress(notes, configs) as report:
+            result = grid_search(
+                loaded, configs, select=rule.select, at=rule.at, halving=asked.halving,
+                threads=thread_count, progress=report, note=notes.print,
+                journal=folder / JOURNAL, resume=resume is not None,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted; go on with: fastlin grid --resume {quote(str(folder))}", err=True)
+        ctx.exit(130)
+    except GridDivergedError as error:
+        result, failure = error.result, str(error)
+    save_table(folder / TABLE, result)
+    console = options.console()
+    _print_ranking(console, result, folder)
+    if failure is not None:
+        click.echo(failure, err=True)
+        ctx.exit(1)
+    finished = _Finished(asked.data, loaded, result, thread_count, fingerprint.result(), folder)
+    _finish(console, finished, started, figures=figures)
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A search that is over, and what is needed to tell of it."""
+
+    reference: DataReference
+    split: Split
+    result: GridResult
+    threads: int
+    fingerprint: str
+    folder: Path
+
+
+def _finish(console: Console, finished: _Finished, started: float, *, figures: bool) -> None:
+    """Write the winner's run folder, the figures and the summary, and say what was found."""
+    from fastlin import runs
+
+    result, folder = finished.result, finished.folder
+    test = _save_winner(finished, figures=figures)
+    drawing = time.perf_counter()
+    if figures:
+        draw_grid(result, folder)
+    now = time.perf_counter()
+    seconds = {"search": result.seconds, "draw": now - drawing, "total": now - started}
+    command = options.train_command(finished.reference, result.best.config)
+    runs.save_summary(folder, _summary(finished, test, command, seconds))
+    settings = _settings_text(result.best.config, result.swept)
+    console.print(f"Winner by {result.rule}: entry {result.best.index}, {settings}")
+    if test is not None:
+        console.print(
+            f"Test accuracy of the winner, after epoch {result.best.epoch}: "
+            f"{test['accuracy']:.2%} (no other entry saw the test rows)"
+        )
+    console.print(f"Train it alone: {command}")
+    spent = ", ".join(f"{name} {spent:.2f} s" for name, spent in seconds.items())
+    console.print(f"Time: {spent}")
+    console.print(f"Grid folder: {folder}")
+
+
+def _folder_to_resume(resume: str | None, out: Path | None) -> Path | None:
+    if resume is None:
+        return None
+    if resume == _OWN_FOLDER:
+        if out is None:
+            raise InputError("--resume needs the folder of the search: --resume FOLDER")
+        return out
+    if out is not None and Path(resume) != out:
+        raise InputError("--resume and --out name two folders; a search is resumed where it is")
+    return Path(resume)
+
+
+def _resumed(
+    ctx: click.Context,
+    folder: Path,
+    again: Asked,
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+) -> Asked:
+    """Return what a folder was begun with; `again` is what the options ask for, if they do."""
+    asked = _saved(folder)
+    decisive = {"grid_path", "config_path", "search", "trials", "search_seed", "halving"}
+    decisive |= {setting.name for setting in fields(TrainConfig)}
+    sources = {ctx.get_parameter_source(name) for name in decisive}
+    repeated = bool(sources - {None, ParameterSource.DEFAULT})
+    if repeated and replace(again, data=asked.data) != asked:
+        raise InputError(
+            f"cannot resume {folder}: the grid is not what it was begun with; leave its options "
+            "out, or start anew in another folder"
+        )
+    return replace(asked, data=options.override(asked.data, data, split, data_dir))
+
+
+def _asked(
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    grid_path: Path | None,
+    config_path: Path | None,
+    given: Mapping[str, Any],
+    how: Mapping[str, Any],
+) -> Asked:
+    """Return what the options ask for: options, then --grid, then --config, then the defaults."""
+    from fastlin import runs
+    from fastlin.sweeps import parse_values, read_grid_file
+
+    if config_path is None:
+        base, reference = None, options.reference_of(data or DEFAULT_DATA, split, data_dir)
+    else:
+        saved, base = runs.load_config(config_path)
+        reference = options.override(saved, data, split, data_dir)
+    spec = GridSpec({}, base or TrainConfig())
+    if grid_path is not None:
+        spec = read_grid_file(grid_path, base)
+    lists = {
+        name: parse_values(name, value) for name, value in given.items() if isinstance(value, tuple)
+    }
+    swept = {**spec.swept, **lists}
+    # One value of each list stands in the base, so that it is possible as a whole.
+    first = {name: values[0] for name, values in swept.items() if isinstance(values, tuple)}
+    fixed = {name: value for name, value in given.items() if name not in lists}
+    spec = GridSpec(swept, replace(spec.base, **first, **fixed))
+    if "sigma" in given and spec.swept.get("init", (spec.base.init,)) == (Init.XAVIER,):
+        raise InputError("--sigma has no effect with --init xavier; leave one of them out")
+    return Asked(reference, spec, **how)
+
+
+def _saved(folder: Path) -> Asked:
+    """Read what a grid folder was begun with."""
+    from fastlin import runs
+
+    path = folder / ASKED
+    if not path.exists():
+        raise InputError(f"there is no search to resume in {folder}; it would hold {ASKED}")
+    content = runs.read_json(path)
+    try:
+        return Asked(
+            **{
+                **content,
+                "data": runs.DataReference(**content["data"]),
+                "grid": GridSpec.from_dict(content["grid"]),
+            }
+        )
+    except (InputError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+@contextmanager
+def _progress(notes: Console, configs: tuple[TrainConfig, ...]) -> Iterator[Any]:
+    """Yield what is called after every epoch: a table that lives, or lines where none can."""
+    from rich.live import Live
+
+    from fastlin.grids import swept_settings
+
+    swept = swept_settings(configs)
+
+    def leader(progress: GridProgress) -> str:
+        if progress.best is None:
+            return "none"
+        return f"{progress.score:.4g} ({_settings_text(configs[progress.best], swept)})"
+
+    if notes.is_terminal:
+        with Live(console=notes, transient=True, refresh_per_second=8) as live:
+            live.update(_live_table(None, len(configs), "none yet"))
+            yield lambda progress: live.update(
+                _live_table(progress, len(configs), leader(progress))
+            )
+        return
+
+    def line(progress: GridProgress) -> None:
+        every = max(1, progress.epochs // 10)
+        if progress.epoch % every == 0 or progress.epoch == progress.epochs:
+            notes.print(
+                f"epoch {progress.epoch}/{progress.epochs}  {_counts(progress)}  "
+                f"best {leader(progress)}  {progress.seconds_left:.0f} s left"
+            )
+
+    yield line
+
+
+def _counts(progress: GridProgress) -> str:
+    done = progress.finished + progress.stopped + progress.diverged
+    text = f"{done} of {progress.entries} entries done"
+    parts = [
+        f"{count} {name}"
+        for name, count in (("stopped early", progress.stopped), ("diverged", progress.diverged))
+        if count
+    ]
+    return f"{text} ({', '.join(parts)})" if parts else text
+
+
+def _live_table(progress: GridProgress | None, count: int, best: str) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    if progress is None:
+        table.add_row("entries", f"{count}: loading kernels, first epoch")
+        return table
+    table.add_row("entries", _counts(progress))
+    bar = ProgressBar(progress.epochs, progress.epoch, width=24)
+    table.add_row("epoch", f"{progress.epoch} of {progress.epochs}", bar)
+    table.add_row("best so far", best)
+    table.add_row("time", f"{progress.seconds:.0f} s, {progress.seconds_left:.0f} s left")
+    return table
+
+
+def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | None:
+    """Write the winner as a run folder; return its cost and accuracy on test rows, if there are."""
+    from fastlin import runs
+    from fastlin.functional import use_threads
+    from fastlin.training import Seconds, TrainResult, evaluate
+
+    split, threads, best = finished.split, finished.threads, finished.result.best
+    models = best.model, best.last_model, best.best_model
+    model, last, of_best_epoch = (found for found in models if found is not None)
+    run = TrainResult(best.config, best.history, last, of_best_epoch, Seconds())
+    folder = runs.make_directory(finished.folder / WINNER)
+    runs.save_config(folder, finished.reference, best.config)
+    runs.save_history(folder, best.history)
+    runs.save_models(folder, last, of_best_epoch)
+    evaluations, evaluating = outcome.evaluate_all(run, split, threads)
+    drawing = outcome.draw(run, split, folder, threads) if figures else 0.0
+    seconds = {
+        "compile": 0.0, "train": 0.0, "evaluate": evaluating, "draw": drawing,
+        "total": evaluating + drawing,
+    }  # fmt: skip
+    runs.save_summary(
+        folder,
+        outcome.summarize(
+            best.status, run, split, threads, evaluations, seconds, finished.fingerprint
+        ),
+    )
+    if split.test is None:
+        return None
+    if best.epoch == len(best.history):
+        return evaluations["last"]["test"]
+    if best.epoch == best.history.best_epoch:
+        return evaluations["best"]["test"]
+    with use_threads(threads):
+        found = evaluate(model, split.test, best.config)
+    return {"cost": found.cost, "accuracy": found.accuracy}
+
+
+def draw_grid(result: GridResult, folder: Path) -> list[Path]:
+    """Draw the figures of a grid into folder/figures, and return the files.
+
+    A heat map for each pair of settings of which lists were searched, the validation curves of
+    all entries, and parallel coordinates where three or more settings differ.
+
+    Raises InputError if the folder cannot be written.
+    """
+    from itertools import combinations
+
+    import numpy as np
+
+    from fastlin import figures, runs
+
+    directory = runs.make_directory(folder / runs.FIGURES)
+    accuracy = np.array(
+        [entry.record.val_accuracy if entry.record else np.nan for entry in result.entries]
+    )
+    settings = [entry.config.to_dict() for entry in result.entries]
+    columns = {name: [setting[name] for setting in settings] for name in result.swept}
+    drawn = {}
+    for row, column in combinations(columns, 2):
+        rows, across = sorted(set(columns[row])), sorted(set(columns[column]))
+        if max(len(rows), len(across)) > MAX_CELLS or len(rows) * len(across) > 2 * len(settings):
+            continue
+        values = np.full((len(rows), len(across)), np.nan)
+        for row_value, column_value, found in zip(
+            columns[row], columns[column], accuracy, strict=True
+        ):
+            cell = rows.index(row_value), across.index(column_value)
+            values[cell] = np.fmax(values[cell], found)
+        others = len(result.swept) > 2
+        drawn[f"heat-{row}-{column}"] = figures.heat_map(
+            values,
+            [_text(value) for value in rows],
+            [_text(value) for value in across],
+            row,
+            column,
+            "validation accuracy" + (", best over the other settings" if others else ""),
+        )
+    curves = [
+        (
+            _settings_text(entry.config, result.swept),
+            entry.history.epoch,
+            100 * entry.history.val_accuracy,
+        )
+        for entry in result.entries
+        if len(entry.history) > 0
+    ]
+    place = sum(len(entry.history) > 0 for entry in result.entries[: result.winner])
+    drawn["curves"] = figures.curve_overlay(curves, place, "validation accuracy (%)")
+    if len(columns) >= 3:
+        drawn["parallel"] = figures.parallel_coordinates(
+            columns, 100 * accuracy, "validation accuracy (%)"
+        )
+    paths = []
+    for name, figure in drawn.items():
+        path = directory / f"{name}.png"
+        figures.save_figure(figure, path)
+        paths.append(path)
+    return paths
+
+
+def _summary(
+    finished: _Finished,
+    test: dict[str, float] | None,
+    command: str,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    result = finished.result
+    best = result.best
+    statuses = [entry.status for entry in result.entries]
+    return {
+        "entries": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
+        "swept": list(result.swept),
+        "rule": result.rule,
+        "winner": {
+            "entry": best.index,
+            "settings": best.config.to_dict(),
+            "epoch": best.epoch,
+            "score": best.score,
+            "test": test,
+            "command": command,
+        },
+        "halving": [asdict(rung) for rung in result.rungs],
+        "epochs_trained": sum(len(entry.history) for entry in result.entries),
+        "data": outcome.describe_data(finished.split, finished.fingerprint),
+        "threads": finished.threads,
+        "seconds": seconds,
+        **outcome.describe_environment(),
+    }
+
+
+def _print_ranking(console: Console, result: GridResult, folder: Path) -> None:
+    """Print the decisions of halving, and the best entries."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    for rung in result.rungs:
+        total = len(rung.kept) + len(rung.stopped)
+        kept = ", ".join(map(str, rung.kept))
+        console.print(f"After epoch {rung.epoch}, {len(rung.kept)} of {total} went on: {kept}")
+    shown = result.ranked()[:SHOWN_ENTRIES]
+    console.print(f"Best {len(shown)} of {len(result.entries)} by {result.rule}, {folder.name}:")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("rank", "entry", *result.swept, "val. accuracy", "val. cost", "epoch"):
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    table.add_column("status")
+    for rank, entry in enumerate(shown, start=1):
+        settings = entry.config.to_dict()
+        record = entry.record
+        status: str = entry.status
+        if entry.diverged_epoch is not None:
+            status += f" in epoch {entry.diverged_epoch}"
+        table.add_row(
+            str(rank),
+            str(entry.index),
+            *(_text(settings[name]) for name in result.swept),
+            f"{record.val_accuracy:.2%}" if record else "",
+            f"{record.val_cost:.4f}" if record else "",
+            str(entry.epoch),
+            status,
+        )
+    console.print(table)
+
+
+def _settings_text(config: TrainConfig, names: tuple[str, ...]) -> str:
+    settings = config.to_dict()
+    return ", ".join(f"{name} {_text(settings[name])}" for name in names)
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

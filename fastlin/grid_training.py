@@ -1,0 +1,240 @@
+"""Training many configurations on one split: all of them together, an epoch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import functional
+from fastlin.config import Loss, TrainConfig
+from fastlin.data.dataset import Dataset, Split
+from fastlin.functional import Array, Evaluation
+from fastlin.results import EpochRecord, History, LinearModel
+from fastlin.training import (
+    DivergedError,
+    RunState,
+    Standardization,
+    entry_epoch,
+    epoch_parts,
+    epoch_record,
+    pieces_of,
+    run_epoch_part,
+)
+
+
+class GridTrainer:
+    """Trains many configurations on one split, an epoch of all of them at a time.
+
+    Every entry has the bits of a `Trainer` of its own: its batches pass through the caches
+    together with those of others, but the arithmetic is the same.
+
+    Parameters
+    ----------
+    split : training rows, and validation rows if there are any; the test rows are not touched.
+    configs : the settings of every entry; all of `SHARED_SETTINGS` are the same in all of them.
+    threads : to run on, None for all; the result does not depend on it.
+
+    Raises
+    ------
+    InputError
+        If `threads` is outside what the process can use, or images are to be mirrored that are
+        none.
+    """
+
+    def __init__(
+        self, split: Split, configs: Sequence[TrainConfig], threads: int | None = None
+    ) -> None:
+        self.split = split
+        self.configs = tuple(configs)
+        with functional.use_threads(threads) as count:
+            self.threads = count
+            standardize = self.configs[0].standardize
+            standardization = Standardization(split.train.X) if standardize else None
+            self.states = [RunState(split, config, standardization) for config in self.configs]
+        self._stack_states()
+
+    def _stack_states(self) -> None:
+        """Put what is trained into arrays over all entries, of which every state has its part."""
+        self._W = np.stack([state.W for state in self.states])
+        self._b = np.stack([state.b for state in self.states])
+        self._velocity: tuple[Array, Array] | None = None
+        if any(state.velocity for state in self.states):
+            self._velocity = np.zeros_like(self._W), np.zeros_like(self._b)
+        for e, state in enumerate(self.states):
+            state.W, state.b = self._W[e], self._b[e]
+            if state.velocity is not None and self._velocity is not None:
+                state.velocity = self._velocity[0][e], self._velocity[1][e]
+
+    def compile(self) -> None:
+        """Compile, or load from the cache, every kernel that the entries need."""
+        spare = GridTrainer(self.split, self.configs, self.threads)
+        kinds = {_kind(config): e for e, config in enumerate(self.configs)}
+        one_row, train = np.zeros(1, np.int64), self.split.train
+        with functional.use_threads(self.threads):
+            for e in kinds.values():
+                spare._train_together([e], {e: one_row}, {e: 0.0}, mirrored=False)
+                if len(self.configs) % self.threads and self._pieces(e) > 1:
+                    run_epoch_part(spare.states[e], train, one_row, 0.0)
+                one = Dataset(train.X[:1], train.y[:1], train.class_names)
+                spare._evaluate([e], [spare.states[e].weights()], one)
+
+    def run_epoch(self, active: Sequence[int]) -> dict[int, EpochRecord | DivergedError]:
+        """Train one more epoch of each active entry, evaluate it, and return what came of it.
+
+        An entry that diverged keeps its last finished epoch, and must not be active again.
+        """
+        train, val = self.split.train, self.split.val
+        with functional.use_threads(self.threads):
+            loss_sums = self._train(active)
+            weights = [self.states[e].weights() for e in active]
+            on_train = self._evaluate(active, weights, train)
+            on_val = self._evaluate(active, weights, val) if val is not None else None
+        outcomes: dict[int, EpochRecord | DivergedError] = {}
+        for i, e in enumerate(active):
+            (W, b), state, config = weights[i], self.states[e], self.configs[e]
+            epoch = state.epochs_done + 1
+            val_found = on_val[i] if on_val is not None else None
+            record = epoch_record(epoch, config.lr_at(epoch), loss_sums[e], on_train[i], val_found)
+            if record is None:
+                state.restore(state.finished)
+                outcomes[e] = DivergedError(epoch, config)
+            else:
+                state.finish(record, W, b)
+                outcomes[e] = record
+        return outcomes
+
+    def _train(self, active: Sequence[int]) -> dict[int, float]:
+        """Train an epoch of every active entry; return the sums of their rows' losses."""
+        rows, cached = len(self.split.train), {}
+        parts: dict[int, list[tuple[NDArray[np.int64], bool]]] = {}
+        for e in active:
+            config, epoch = self.configs[e], self.states[e].epochs_done + 1
+            key = config.seed, epoch, config.batch_size if config.flip else 0
+            if key not in cached:
+                cached[key] = epoch_parts(config, rows, epoch)
+            parts[e] = cached[key]
+        lrs = {e: self.configs[e].lr_at(self.states[e].epochs_done + 1) for e in active}
+        loss_sums = dict.fromkeys(active, 0.0)
+        for number in range(max(len(part) for part in parts.values())):
+            calls: dict[tuple[Any, ...], list[int]] = {}
+            for e in active:
+                if number < len(parts[e]):
+                    mirrored = parts[e][number][1]
+                    calls.setdefault((*_kind(self.configs[e]), mirrored), []).append(e)
+            for (*_, mirrored), entries in calls.items():
+                orders = {e: parts[e][number][0] for e in entries}
+                mean_losses = self._train_entries(entries, orders, lrs, mirrored=mirrored)
+                for e in entries:
+                    loss_sums[e] += mean_losses[e] * len(orders[e])
+        return loss_sums
+
+    def _train_entries(
+        self,
+        entries: list[int],
+        orders: dict[int, NDArray[np.int64]],
+        lrs: dict[int, float],
+        *,
+        mirrored: bool,
+    ) -> dict[int, float]:
+        """Train entries of one kind; return their mean losses.
+
+        Each thread takes as many whole entries as the others. Those left over are trained one
+        after another by all threads together, if their steps are large enough to be shared.
+        """
+        by_batches = sorted(entries, key=lambda e: (self.configs[e].batch_size, id(orders[e]), e))
+        together = by_batches
+        left_over = len(entries) % self.threads
+        if left_over and all(self._pieces(e) > 1 for e in by_batches[-left_over:]):
+            together = by_batches[:-left_over]
+        mean_losses = {
+            e: run_epoch_part(
+                self.states[e], self.split.train, orders[e], lrs[e], mirrored=mirrored
+            )
+            for e in by_batches[len(together) :]
+        }
+        if together:
+            mean_losses |= self._train_together(together, orders, lrs, mirrored=mirrored)
+        return mean_losses
+
+    def _pieces(self, e: int) -> int:
+        return pieces_of(self.states[e], len(self.split.train))
+
+    def _train_together(
+        self,
+        entries: list[int],
+        orders: dict[int, NDArray[np.int64]],
+        lrs: dict[int, float],
+        *,
+        mirrored: bool,
+    ) -> dict[int, float]:
+        """Train entries of one kind, every thread its part of them; return their mean losses."""
+        first = self.states[entries[0]]
+        for e in entries if mirrored else ():
+            self.states[e].mirror()
+        mean_losses = functional.unchecked_sgd_epochs(
+            self.split.train.X, self.split.train.y, self._W, self._b,
+            [entry_epoch(e, self.configs[e], orders[e], lrs[e]) for e in entries],
+            loss=first.config.loss,
+            features=first.features(mirrored=mirrored),
+            velocity=self._velocity if first.config.momentum > 0 else None,
+            nesterov=first.config.nesterov,
+        )  # fmt: skip
+        for e in entries if mirrored else ():
+            self.states[e].mirror()
+        return dict(zip(entries, mean_losses.tolist(), strict=True))
+
+    def _evaluate(
+        self, entries: Sequence[int], weights: Sequence[tuple[Array, Array]], data: Dataset
+    ) -> list[Evaluation]:
+        """Evaluate what the entries' states returned as weights, those of one loss in one pass."""
+        found: dict[int, Evaluation] = {}
+        for loss in Loss:
+            chosen = [i for i, e in enumerate(entries) if self.configs[e].loss is loss]
+            if chosen:
+                evaluations = functional.unchecked_evaluate_all(
+                    data.X, data.y,
+                    np.stack([weights[i][0] for i in chosen]),
+                    np.stack([weights[i][1] for i in chosen]),
+                    loss=loss,
+                    penalties=[self.states[entries[i]].penalty(weights[i][0]) for i in chosen],
+                )  # fmt: skip
+                found |= dict(zip(chosen, evaluations, strict=True))
+        return [found[i] for i in range(len(entries))]
+
+    def epochs_done(self, index: int) -> int:
+        """Return how many epochs of an entry are finished."""
+        return self.states[index].epochs_done
+
+    def history(self, index: int) -> History:
+        """Return cost and accuracy of an entry after every finished epoch."""
+        return History.from_records(list(self.states[index].finished.records))
+
+    def model(self, index: int) -> LinearModel:
+        """Return the classifier of an entry after its last finished epoch."""
+        return self.states[index].models()[0]
+
+    def best_model(self, index: int) -> LinearModel:
+        """Return the classifier of an entry after `history(index).best_epoch`."""
+        return self.states[index].models()[1]
+
+    def state(self, index: int) -> dict[str, Array]:
+        """Return the arrays from which, with its records, `restore` continues an entry."""
+        return self.states[index].finished.arrays()
+
+    def restore(self, index: int, records: Sequence[EpochRecord], arrays: dict[str, Array]) -> None:
+        """Continue an entry from the records and arrays of a run with equal settings.
+
+        Raises
+        ------
+        InputError
+            If the arrays are not those of such a run.
+        """
+        self.states[index].restore(self.states[index].finished.of_arrays(tuple(records), arrays))
+
+
+def _kind(config: TrainConfig) -> tuple[Loss, bool]:
+    """Return what entries must have in common to be trained by one kernel."""
+    return config.loss, config.momentum > 0

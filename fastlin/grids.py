@@ -1,0 +1,227 @@
+"""What a grid search leaves behind, as plain records: readable without Numba or matplotlib."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fastlin.config import TrainConfig
+from fastlin.errors import InputError
+from fastlin.results import EpochRecord, History, LinearModel
+from fastlin.runs import atomic_write
+
+Measure = Literal["val_accuracy", "val_cost"]
+Moment = Literal["last", "best"]
+Status = Literal["finished", "stopped", "diverged"]
+
+_STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """By what the entries of a grid are ranked.
+
+    Attributes
+    ----------
+    select : ``val_accuracy`` (the higher the better) or ``val_cost`` (the lower the better; it
+        contains the penalty).
+    at : ``last`` epoch, or the ``best`` one by the same measure, the first of equals.
+
+    Raises
+    ------
+    InputError
+        If there is no such rule.
+    """
+
+    select: Measure = "val_accuracy"
+    at: Moment = "last"
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("select", self.select, ("val_accuracy", "val_cost")),
+            ("at", self.at, ("last", "best")),
+        ):
+            if value not in choices:
+                raise InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+
+    def __str__(self) -> str:
+        measure = {"val_accuracy": "validation accuracy", "val_cost": "validation cost"}
+        return f"{measure[self.select]} at the {self.at} epoch"
+
+    @property
+    def sign(self) -> int:
+        """1 if the higher of two scores is the better one, else -1."""
+        return 1 if self.select == "val_accuracy" else -1
+
+    def epoch(self, history: History) -> int:
+        """Return the epoch (counted from 1) that decides; 0 if no epoch is finished."""
+        if len(history) == 0:
+            return 0
+        if self.at == "last":
+            return len(history)
+        return int((self.sign * getattr(history, self.select)).argmax()) + 1
+
+    def score(self, history: History) -> float:
+        """Return the measure at the epoch that decides; NaN if no epoch is finished."""
+        epoch = self.epoch(history)
+        return float(getattr(history, self.select)[epoch - 1]) if epoch else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class GridEntry:
+    """One configuration of a grid and what came of it.
+
+    Attributes
+    ----------
+    index : its place in the grid, counted from 0.
+    config : its settings.
+    status : ``finished`` all its epochs; ``stopped`` early by successive halving; ``diverged``.
+    history : cost and accuracy after every finished epoch.
+    diverged_epoch : the epoch whose cost was not finite, None if it did not diverge.
+    epoch : the epoch that decided its rank, counted from 1; 0 if none is finished.
+    score : what it is ranked by; NaN if no epoch is finished.
+    model : the classifier after that epoch, where weights were kept.
+    last_model, best_model : those after the last epoch and after `history.best_epoch`, likewise.
+    """
+
+    index: int
+    config: TrainConfig
+    status: Status
+    history: History
+    diverged_epoch: int | None
+    epoch: int
+    score: float
+    model: LinearModel | None = None
+    last_model: LinearModel | None = None
+    best_model: LinearModel | None = None
+
+    @property
+    def record(self) -> EpochRecord | None:
+        """The epoch that decided its rank, None if none is finished."""
+        return self.history.records()[self.epoch - 1] if self.epoch else None
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One decision of successive halving.
+
+    Attributes
+    ----------
+    epoch : after which it was taken.
+    kept : indices of the entries that went on, best first.
+    stopped : indices of those that did not, best first.
+    """
+
+    epoch: int
+    kept: tuple[int, ...]
+    stopped: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class GridResult:
+    """Everything that a grid search found.
+
+    Attributes
+    ----------
+    entries : in grid order, so that `entries[i].index == i`.
+    winner : index of the best entry.
+    ranked_by : the rule by which it is the best.
+    seconds : wall time; of a resumed search, since it was resumed.
+    rungs : the decisions of successive halving, if there were any.
+    """
+
+    entries: tuple[GridEntry, ...]
+    winner: int
+    ranked_by: Rule
+    seconds: float
+    rungs: tuple[Rung, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """The rule in words, such as "validation accuracy at the last epoch"."""
+        return str(self.ranked_by)
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """Names of the settings that differ between entries."""
+        return swept_settings([entry.config for entry in self.entries])
+
+    @property
+    def best(self) -> GridEntry:
+        """The winner."""
+        return self.entries[self.winner]
+
+    def ranked(self) -> tuple[GridEntry, ...]:
+        """Return the entries, best first; see `rank_entries`."""
+        return rank_entries(self.entries, self.ranked_by)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one flat dict per entry, best first, ready for `pandas.DataFrame`.
+
+        Keys are rank (from 1), entry (its index), every setting of `TrainConfig`, status,
+        epochs_finished, diverged_epoch, score, epoch (the one that decided), and costs and
+        accuracies after that epoch. What is not known is None.
+        """
+        return [_flat(rank, entry) for rank, entry in enumerate(self.ranked(), start=1)]
+
+
+def rank_entries(entries: Sequence[GridEntry], rule: Rule) -> tuple[GridEntry, ...]:
+    """Return entries best first: finished ones, stopped ones that came further, diverged ones.
+
+    Among equals the score decides, then the place in the grid.
+    """
+
+    def key(entry: GridEntry) -> tuple[int, int, float, int]:
+        came_to = 0 if entry.status == "finished" else -len(entry.history)
+        score = math.inf if math.isnan(entry.score) else -rule.sign * entry.score
+        return _STATUSES.index(entry.status), came_to, score, entry.index
+
+    return tuple(sorted(entries, key=key))
+
+
+def _flat(rank: int, entry: GridEntry) -> dict[str, Any]:
+    record = entry.record or EpochRecord(0, *(5 * [math.nan]))
+    measured = record._asdict()
+    del measured["lr"]  # of that epoch; the setting has the same name
+    flat = {
+        "rank": rank,
+        "entry": entry.index,
+        **entry.config.to_dict(),
+        "status": entry.status,
+        "epochs_finished": len(entry.history),
+        "diverged_epoch": entry.diverged_epoch,
+        "score": entry.score,
+        **measured,
+    }
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in flat.items()
+    }
+
+
+def save_table(path: Path, result: GridResult) -> None:
+    """Write the records of a grid as CSV; numbers are exact. Raises InputError if it cannot."""
+    lines = io.StringIO(newline="")
+    records = result.to_records()
+    writer = csv.DictWriter(lines, records[0], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow(
+            {
+                name: "" if value is None else repr(value) if isinstance(value, float) else value
+                for name, value in record.items()
+            }
+        )
+    with atomic_write(path) as file:
+        file.write(lines.getvalue().encode())
+
+
+def swept_settings(configs: Sequence[TrainConfig]) -> tuple[str, ...]:
+    """Return the names of the settings that differ between configurations."""
+    first, *others = (config.to_dict() for config in configs)
+    return tuple(name for name in first if any(other[name] != first[name] for other in others))

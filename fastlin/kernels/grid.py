@@ -1,0 +1,112 @@
+"""Many classifiers at once, or one: each mini-batch passes through a group while it is in cache.
+
+Entries with the same batches form a group. A thread takes a block of rows of a batch through all
+entries of its group before it goes on to the next block; what is done to an entry is, in order,
+the same whatever the company, so every entry has the bits of a run of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from fastlin.kernels.jit import inline_kernel, parallel_kernel
+from fastlin.kernels.optimizers import optimizer_of_entry
+from fastlin.kernels.sgd import (
+    backward_finish,
+    backward_prepare,
+    backward_rows,
+    classifier,
+    end_step,
+    forward_loss,
+    forward_scores,
+    prepare_forward,
+    sum_dscores,
+)
+from fastlin.kernels.tiles import rows_per_pass, sums_of_block, vector_count
+
+# Rows of a batch are taken through a group in blocks of about this size, which the second-level
+# cache holds beside the weights of an entry. A block is a whole number of the widest vectors and
+# of the rows of a pass.
+ROW_BLOCK_BYTES = 256 * 1024
+ROW_BLOCK_MULTIPLE = 16
+
+
+@inline_kernel
+def _train_group(
+    X, y, order, first_entry, last_entry, weights, row_weights, b, features, optimizer, lrs, l2s,
+    batch_size, loss, tile, mean_losses,
+):  # fmt: skip
+    """Take an epoch of the entries first_entry to last_entry, all with the same batches."""
+    d, vectors, sums = X.shape[1], vector_count(X.shape[1], b), sums_of_block(tile, b)
+    rows = max(rows_per_pass(X), ROW_BLOCK_MULTIPLE)
+    while 2 * rows * d * X.itemsize <= ROW_BLOCK_BYTES:
+        rows *= 2
+    largest = min(batch_size, order.size)
+    entries = np.arange(first_entry, last_entry)
+    models = [
+        classifier(weights[e], row_weights[e], b[e], features, d, largest, tile) for e in entries
+    ]
+    optimizers = [optimizer_of_entry(optimizer, e) for e in entries]
+    totals, zero = np.zeros(entries.size), np.int64(0)
+    for start in range(0, order.size, batch_size):
+        count = min(batch_size, order.size - start)
+        for m in range(entries.size):
+            prepare_forward(models[m], features, tile, sums)
+        for first in range(0, count, rows):
+            last = min(first + rows, count)
+            for m in range(entries.size):
+                forward_scores(X, order, start, first, last, models[m], features, tile, sums)
+        for m in range(entries.size):
+            lr, l2 = lrs[entries[m]], l2s[entries[m]]
+            forward_loss(
+                y, order, start, zero, count, count, models[m], features, loss, optimizers[m], lr,
+                tile,
+            )  # fmt: skip
+            sum_dscores(models[m], count)
+            backward_prepare(models[m], features, optimizers[m], lr, l2, tile, d, zero, vectors)
+        for first in range(0, count, rows):
+            last = min(first + rows, count)
+            for m in range(entries.size):
+                lr, l2 = lrs[entries[m]], l2s[entries[m]]
+                backward_rows(
+                    X, order, start, first, last, count, models[m], optimizers[m], lr, l2, tile,
+                    zero, vectors,
+                )  # fmt: skip
+        for m in range(entries.size):
+            lr = lrs[entries[m]]
+            backward_finish(models[m], features, optimizers[m], lr, count, tile, d, zero, vectors)
+            totals[m] += end_step(models[m], optimizers[m], lr, count)
+    for m in range(entries.size):
+        mean_losses[entries[m]] = totals[m] / order.size
+
+
+@parallel_kernel
+def grid_epoch(
+    X, y, orders, order_firsts, order_lasts, bounds, weights, row_weights, b, features, optimizer,
+    lrs, l2s, batch_sizes, loss, tile, mean_losses,
+):  # fmt: skip
+    """Take an epoch of many entries; weights, b and the optimizer's velocities change in place.
+
+    X (n, d), y (n,), features, loss and tile as in `shared_epoch`. Arrays over all M entries:
+    weights and row_weights (M, packed size), b (M, K); optimizer, whose arrays have one axis more;
+    lrs, l2s (M,) float64; batch_sizes (M,) int64; order_firsts, order_lasts (M,) int64: entry e
+    takes the rows orders[order_firsts[e] : order_lasts[e]]; orders int64; mean_losses (M,) float64,
+    overwritten. Piece p, one a thread, is the entries bounds[p] to bounds[p + 1]; neighbours with
+    equal batches share them.
+    """
+    for piece in prange(bounds.size - 1):
+        first = bounds[piece]
+        while first < bounds[piece + 1]:
+            last = first + 1
+            while last < bounds[piece + 1] and (
+                batch_sizes[last] == batch_sizes[first]
+                and order_firsts[last] == order_firsts[first]
+            ):
+                last += 1
+            order = orders[order_firsts[first] : order_lasts[first]]
+            _train_group(
+                X, y, order, first, last, weights, row_weights, b, features, optimizer, lrs, l2s,
+                batch_sizes[first], loss, tile, mean_losses,
+            )  # fmt: skip
+            first = last

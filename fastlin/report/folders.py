@@ -1,0 +1,224 @@
+"""Run and grid folders -> results: plain JSON values, the only source of their page."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastlin import functional, training
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset, Split
+from fastlin.errors import InputError
+from fastlin.report import statistics
+from fastlin.report.findings import WRONG_IMAGES, as_pixels, most_wrong
+from fastlin.report.machine import describe_machine, now
+from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
+from fastlin.results import History
+from fastlin.runs import CONFIG, DataReference, Run, load_run
+
+GRID_TABLE, GRID_WINNER = "grid.csv", "winner"
+MAX_DETAILED = 6  # runs that are shown with all their pictures
+MAX_ENTRIES = 10_000  # of a grid
+
+Load = Callable[[DataReference], Split]
+Command = Callable[[DataReference, TrainConfig], str]
+
+
+def describe_runs(
+    places: Sequence[Path], load: Load, command_of: Command, command: str, threads: int | None
+) -> Json:
+    """Return what there is to say of run folders and grid folders.
+
+    Parameters
+    ----------
+    places : folders of runs, or of grids, of which the winner is a run.
+    load : returns the data of a run.
+    command_of : the command that repeats a run.
+    command : that makes the report.
+    threads : to evaluate on, None for all.
+
+    Raises
+    ------
+    InputError
+        If a folder is neither a run nor a grid, or damaged, or its data cannot be loaded.
+    """
+    grids, runs = [], []
+    for name, place in zip(_names(places), places, strict=True):
+        if (place / GRID_TABLE).is_file():
+            grids.append({"name": name, **_describe_grid(place / GRID_TABLE)})
+            runs.append((f"{name}, winner", load_run(place / GRID_WINNER)))
+        elif place.is_dir() and not (place / CONFIG).exists():
+            raise InputError(f"{place} is neither a run nor a grid: it has no {CONFIG}")
+        else:
+            runs.append((name, load_run(place)))
+    results: Json = {
+        "format": FORMAT,
+        "kind": "runs",
+        "command": command,
+        "grids": grids,
+        "runs": [],
+        "arrays": {},
+    }
+    loaded: dict[DataReference, tuple[Split, str]] = {}
+    with functional.use_threads(threads) as count:
+        for number, (name, run) in enumerate(runs):
+            if run.data not in loaded:
+                loaded.clear()  # one data set in memory
+                split = load(run.data)
+                loaded[run.data] = split, split.fingerprint()
+            split, fingerprint = loaded[run.data]
+            described = _describe_run(name, run, split, number, results["arrays"])
+            described["data"] = {"name": split.name, "sha256": fingerprint}
+            described["command"] = command_of(run.data, run.config)
+            results["runs"].append(described)
+    results["ranking"] = sorted(range(len(runs)), key=lambda i: _rank(results["runs"][i]))
+    kept = set(results["ranking"][:MAX_DETAILED])
+    results["arrays"] = {
+        name: pack(array)
+        for name, array in results["arrays"].items()
+        if int(name.rpartition(" ")[2]) in kept
+    }
+    results["detailed"] = sorted(kept)
+    results["seed_groups"] = _seed_groups(results["runs"])
+    results["computed"] = {**describe_machine(), "date": now(), "threads": count}
+    checked: Json = finite(results)
+    return checked
+
+
+def _names(places: Sequence[Path]) -> list[str]:
+    """Return as much of the end of every path as tells it from the others."""
+    parts = [place.resolve().parts for place in places]
+    if len(set(parts)) < len(parts):
+        raise InputError("a folder is named twice")
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _describe_run(name: str, run: Run, split: Split, number: int, arrays: dict[str, Any]) -> Json:
+    model, config = run.model, run.config
+    if model.class_names != split.train.class_names:
+        raise InputError(f"{run.folder} was trained on other classes than {split.name} has")
+    evaluations = {
+        part: training.evaluate(model, data, config) for part, data in split.parts().items()
+    }
+    judged = list(evaluations)[-1]  # test rows if there are any
+    rows = split.parts()[judged]
+    counts = functional.confusion_counts(
+        rows.y, evaluations[judged].predictions, len(model.class_names)
+    )
+    arrays[f"confusion {number}"] = counts
+    if model.image_shape is not None:
+        arrays[f"weights {number}"] = model.W
+    wrong = most_wrong(model, rows, config, WRONG_IMAGES)
+    if rows.image_shape is not None and wrong:
+        arrays[f"wrong {number}"] = _images(rows, wrong)
+    return {
+        "name": name,
+        "settings": config.to_dict(),
+        "epochs": len(run.history),
+        "best_epoch": run.history.best_epoch,
+        "class_names": list(model.class_names),
+        "image_shape": model.image_shape and list(model.image_shape),
+        "rows": {part: len(data) for part, data in split.parts().items()},
+        "last": {
+            part: {"cost": found.cost, "accuracy": found.accuracy}
+            for part, found in evaluations.items()
+        },
+        "judged": judged,
+        "per_class": [
+            counts[label, label] / max(int(counts[label].sum()), 1) for label in range(len(counts))
+        ],
+        "wrong": wrong,
+        "curves": _curves(run.history),
+    }
+
+
+def _images(data: Dataset, wrong: list[Json]) -> Any:
+    assert data.image_shape is not None  # noqa: S101  (asked before)
+    pixels = as_pixels(data.X[[row["row"] for row in wrong]])
+    return pixels.reshape(-1, *data.image_shape)
+
+
+def _curves(history: History) -> Json:
+    """Return a history like that of an experiment with one seed."""
+    return {
+        "epoch": history.epoch.tolist(),
+        "lr": history.lr.tolist(),
+        **{name: [getattr(history, name).tolist()] for name in CURVES},
+    }
+
+
+def _rank(run: Json) -> float:
+    """Return by what runs are ordered: validation accuracy, or that on the rows there are."""
+    part = "val" if "val" in run["last"] else run["judged"]
+    return -float(run["last"][part]["accuracy"])
+
+
+def _seed_groups(runs: Sequence[Json]) -> list[Json]:
+    """Return mean and standard deviation of runs that differ in nothing but their seed."""
+    groups: dict[str, list[int]] = {}
+    for index, run in enumerate(runs):
+        settings = {**run["settings"], "seed": None}
+        key = f"{run['data']['sha256']} {run['judged']} {run['epochs']} {settings}"
+        groups.setdefault(key, []).append(index)
+    return [
+        {
+            "runs": members,
+            "accuracy": {
+                part: statistics.summarise(
+                    [runs[index]["last"][part]["accuracy"] for index in members]
+                )._asdict()
+                for part in runs[members[0]]["last"]
+            },
+        }
+        for members in groups.values()
+        if len(members) > 1
+    ]
+
+
+def _describe_grid(path: Path) -> Json:
+    """Read the table of a grid, which is best first."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))[:MAX_ENTRIES]
+        entries: list[Json] = [
+            {
+                "settings": {
+                    name: _value(line[name]) for name in TrainConfig().to_dict() if name in line
+                },
+                "status": str(line["status"]),
+                "epochs": int(line["epochs_finished"]),
+                "score": float(line["score"] or "nan"),
+                "val_accuracy": float(line["val_accuracy"] or "nan"),
+            }
+            for line in lines
+        ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path} is damaged; `fastlin grid` writes it") from None
+    if not entries:
+        raise InputError(f"{path} is damaged: it has no entry")
+    swept: dict[str, list[Any]] = {}
+    for name in entries[0]["settings"]:
+        values = list(dict.fromkeys(entry["settings"][name] for entry in entries))
+        if len(values) > 1:
+            swept[name] = sorted(values, key=lambda value: (isinstance(value, str), value))
+    return {"swept": swept, "entries": entries}
+
+
+def _value(text: str) -> Any:
+    """Return the value that a cell of a table holds."""
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() and math.isfinite(number) else number

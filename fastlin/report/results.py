@@ -1,0 +1,141 @@
+"""The results of a report on disk: JSON for a page and for machines, CSV for a spreadsheet."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.errors import InputError
+from fastlin.runs import atomic_write
+
+Json = dict[str, Any]
+FORMAT = 1
+RESULTS, TABLE = "results.json", "results.csv"
+CURVES = ("train_cost", "val_cost", "train_accuracy", "val_accuracy")
+MEASURES = (
+    "train_cost", "val_cost", "test_cost", "train_accuracy", "val_accuracy", "test_accuracy",
+)  # fmt: skip
+
+
+def pack(array: NDArray[Any]) -> Json:
+    """Return an array as JSON values: dtype, shape and base64 of its bytes, little-endian."""
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return {
+        "dtype": array.dtype.name,
+        "shape": list(array.shape),
+        "base64": base64.b64encode(array.tobytes()).decode(),
+    }
+
+
+def unpack(packed: Json) -> NDArray[Any]:
+    """Return the array that was packed."""
+    content = base64.b64decode(packed["base64"], validate=True)
+    dtype = np.dtype(packed["dtype"]).newbyteorder("<")
+    return np.frombuffer(content, dtype).reshape(packed["shape"])
+
+
+def finite(value: Any) -> Any:
+    """Return JSON values with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save_results(folder: Path, results: Json) -> None:
+    """Write results.json. Raises InputError if it cannot be written."""
+    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    with atomic_write(folder / RESULTS) as file:
+        file.write((text + "\n").encode())
+
+
+def load_results(folder: Path) -> Json:
+    """Read the results.json of a report.
+
+    Raises
+    ------
+    InputError
+        If it is missing, damaged, or written by another version.
+    """
+    path = folder / RESULTS
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if results["format"] != FORMAT or results["kind"] not in ("study", "runs"):
+            raise InputError(f"{path} was written by another version of fastlin; make it again")
+        for packed in results["arrays"].values():
+            unpack(packed)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
+        raise InputError(f"{path} is not what fastlin report writes, or damaged") from None
+    return dict(results)
+
+
+def save_table(folder: Path, rows: list[Json]) -> None:
+    """Write results.csv, numbers exact. Raises InputError if it cannot be written."""
+    lines = io.StringIO(newline="")
+    columns = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(lines, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(folder / TABLE) as file:
+        file.write(lines.getvalue().encode())
+
+
+def table(results: Json) -> list[Json]:
+    """Return the rows of results.csv."""
+    return _study_table(results) if results["kind"] == "study" else _runs_table(results)
+
+
+def _runs_table(results: Json) -> list[Json]:
+    """Return a row per run."""
+    return [
+        {
+            "run": run["name"],
+            "data": run["data"]["name"],
+            **run["settings"],
+            "epochs_finished": run["epochs"],
+            **{
+                f"{part}_{what}": value
+                for part, measured in run["last"].items()
+                for what, value in measured.items()
+            },
+        }
+        for run in results["runs"]
+    ]
+
+
+def _study_table(results: Json) -> list[Json]:
+    """Return a row per experiment and seed, then a row per candidate of every grid and seed."""
+    rows = []
+    for found in results["experiments"].values():
+        for place, settings in enumerate(found["settings"]):
+            rows.append(
+                {
+                    "experiment": found["id"],
+                    **settings,
+                    "train_rows": found["train_rows"],
+                    **{name: found[name]["values"][place] for name in MEASURES},
+                }
+            )
+    for key, grid in results["grids"].items():
+        base = results["experiments"][key]["settings"][0]
+        for entry in grid["entries"]:
+            for seed in range(grid["seeds"]):
+                measured = {name: entry[name]["values"][seed]
+                            for name in ("val_accuracy", "test_accuracy")}  # fmt: skip
+                settings = {**base, **entry["settings"], "seed": results["seeds"][seed]}
+                rows.append({"experiment": f"{key} grid", **settings, **measured})
+    return rows

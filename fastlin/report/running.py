@@ -1,0 +1,215 @@
+"""Training what a report asks for, with a memory: a run that is on disk is never trained twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import __version__, training
+from fastlin.config import SHARED_SETTINGS, TrainConfig
+from fastlin.data.dataset import Split
+from fastlin.errors import InputError
+from fastlin.functional import use_threads
+from fastlin.report.study import PICTURED_SEED
+from fastlin.results import HISTORY_COLUMNS, EpochRecord, History, LinearModel
+from fastlin.runs import atomic_write, make_directory
+from fastlin.search import GridDivergedError, GridProgress, grid_search
+
+FORMAT = 1  # of the checkpoints
+
+
+class Progress(Protocol):
+    """Told how training goes on, in training rows times epochs."""
+
+    def begin(self, rows: int) -> None:
+        """Take note of how many rows lie ahead, at most."""
+
+    def stage(self, title: str) -> None:
+        """Name what comes next."""
+
+    def advance(self, rows: int, *, trained: bool) -> None:
+        """Count rows that are done: trained just now, or found on disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """What is kept of one training run.
+
+    Attributes
+    ----------
+    config : its settings.
+    history : cost and accuracy after every epoch.
+    test_cost, test_accuracy : of the weights after the last epoch.
+    predictions : (n,) unsigned, the class given to every test row.
+    W, b : the weights after the last epoch, where the seed is the one that is drawn, else empty.
+    seconds : its share, by rows, of the wall time of the runs it was trained with.
+    """
+
+    config: TrainConfig
+    history: History
+    test_cost: float
+    test_accuracy: float
+    predictions: NDArray[Any]
+    W: NDArray[Any]
+    b: NDArray[Any]
+    seconds: float
+
+    @property
+    def val_accuracy(self) -> float:
+        """Validation accuracy after the last epoch."""
+        return float(self.history.val_accuracy[-1])
+
+
+class Runner:
+    """Trains configurations on splits, remembering every finished run in a folder.
+
+    A run is known by its settings, the fingerprint of its data and the version of fastlin.
+
+    Parameters
+    ----------
+    folder : for the checkpoints; made if need be.
+    threads : to train on, None for all.
+    progress : told what is done.
+    """
+
+    def __init__(self, folder: Path, threads: int | None, progress: Progress) -> None:
+        self._folder = make_directory(folder)
+        self._threads = threads
+        self._progress = progress
+        self._counted: set[str] = set()
+        self._records: dict[str, RunRecord] = {}
+        self._fingerprints: dict[int, tuple[Split, str]] = {}
+        self.trained = 0
+        for path in sorted(folder.glob("*.npz")):
+            self._records |= _load(path)
+
+    def fingerprint(self, split: Split) -> str:
+        """Return the fingerprint of a split, computed once."""
+        if id(split) not in self._fingerprints:
+            self._fingerprints[id(split)] = (split, split.fingerprint())
+        return self._fingerprints[id(split)][1]
+
+    def run(self, split: Split, configs: Sequence[TrainConfig]) -> list[RunRecord]:
+        """Return a record per configuration, training those that are not known yet.
+
+        Raises
+        ------
+        InputError
+            If a run diverges, or a checkpoint cannot be written.
+        """
+        keys = [self._key(split, config) for config in configs]
+        missing: dict[tuple[Any, ...], dict[str, TrainConfig]] = {}
+        for key, config in zip(keys, configs, strict=True):
+            if key not in self._records:
+                settings = config.to_dict()
+                shared = tuple(settings.get(name) for name in sorted(SHARED_SETTINGS))
+                missing.setdefault(shared, {})[key] = config
+            elif key not in self._counted:
+                self._progress.advance(len(split.train) * config.epochs, trained=False)
+            self._counted.add(key)
+        for block in missing.values():
+            self._records |= self._train(split, block)
+        return [self._records[key] for key in keys]
+
+    def _train(self, split: Split, block: dict[str, TrainConfig]) -> dict[str, RunRecord]:
+        start = time.perf_counter()
+        configs = list(block.values())
+        models, histories = self._fit(split, configs)
+        assert split.test is not None  # noqa: S101  (the study has test rows)
+        kind = np.min_scalar_type(len(split.train.class_names) - 1)
+        with use_threads(self._threads):
+            evaluations = [
+                training.evaluate(model, split.test, config)
+                for model, config in zip(models, configs, strict=True)
+            ]
+        seconds = (time.perf_counter() - start) / len(configs)
+        records = {}
+        for (key, config), model, history, found in zip(
+            block.items(), models, histories, evaluations, strict=True
+        ):
+            is_drawn = config.seed == PICTURED_SEED
+            records[key] = RunRecord(
+                config, history, found.cost, found.accuracy, found.predictions.astype(kind),
+                model.W if is_drawn else model.W[:0], model.b if is_drawn else model.b[:0], seconds,
+            )  # fmt: skip
+        _save(self._folder, records)
+        self.trained += len(records)
+        return records
+
+    def _fit(
+        self, split: Split, configs: list[TrainConfig]
+    ) -> tuple[list[LinearModel], list[History]]:
+        """Train configurations together: runs that take rows in the same order share them."""
+        rows = len(split.train)
+
+        def report(progress: GridProgress) -> None:
+            self._progress.advance(rows * progress.active, trained=True)
+
+        try:
+            result = grid_search(split, configs, threads=self._threads, keep="all", progress=report)
+        except GridDivergedError as error:
+            result = error.result
+        models = []
+        for entry in result.entries:
+            if entry.last_model is None or entry.status != "finished":
+                raise InputError(
+                    f"on {split.name} training diverges with lr {entry.config.lr:g} and "
+                    f"{entry.config.loss} loss; the settings of the study do not suit these data"
+                )
+            models.append(entry.last_model)
+        return models, [entry.history for entry in result.entries]
+
+    def _key(self, split: Split, config: TrainConfig) -> str:
+        identity = [FORMAT, __version__, self.fingerprint(split), config.to_dict()]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _save(folder: Path, records: dict[str, RunRecord]) -> None:
+    """Write finished runs to a file of their own."""
+    name = hashlib.sha256("".join(records).encode()).hexdigest()[:16]
+    arrays: dict[str, Any] = {"keys": np.array(list(records))}
+    for index, record in enumerate(records.values()):
+        arrays |= {
+            f"config_{index}": np.array(json.dumps(record.config.to_dict())),
+            f"history_{index}": np.array(record.history.records(), np.float64),
+            f"test_{index}": np.array([record.test_cost, record.test_accuracy, record.seconds]),
+            f"predictions_{index}": record.predictions,
+            f"W_{index}": record.W,
+            f"b_{index}": record.b,
+        }
+    with atomic_write(folder / f"{name}.npz") as file:
+        np.savez(file, **arrays)
+
+
+def _load(path: Path) -> dict[str, RunRecord]:
+    """Read finished runs; none if the file is damaged: they will be trained again."""
+    records = {}
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            for index, key in enumerate(arrays["keys"].tolist()):
+                config = TrainConfig.from_dict(json.loads(str(arrays[f"config_{index}"])))
+                rows = arrays[f"history_{index}"]
+                if rows.shape != (config.epochs, len(HISTORY_COLUMNS)):
+                    return {}
+                history = History.from_records([EpochRecord(int(e), *v) for e, *v in rows.tolist()])
+                cost, accuracy, seconds = arrays[f"test_{index}"].tolist()
+                records[str(key)] = RunRecord(
+                    config, history, cost, accuracy, arrays[f"predictions_{index}"],
+                    arrays[f"W_{index}"], arrays[f"b_{index}"], seconds,
+                )  # fmt: skip
+    except (
+        OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError,
+        zipfile.BadZipFile, zlib.error, MemoryError, SyntaxError,
+    ):  # fmt: skip
+        return {}
+    return records

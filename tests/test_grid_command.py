@@ -1,0 +1,381 @@
+import csv
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from fastlin import journal, search
+from fastlin.commands import grid as grid_command
+from fastlin.commands import main
+from fastlin.config import TrainConfig
+from fastlin.data import load_split
+from fastlin.search import GridProgress, grid_search
+
+ROOT = Path(__file__).parent.parent
+LISTS = ("--lr", "0.02,0.2", "--l2", "0,0.001:0.1:2", "--batch-size", "16,32", "--epochs", 4)
+
+
+def call(*arguments, code=0):
+    """Run `fastlin grid` in this process; bad input must be one line on standard error."""
+    result = CliRunner().invoke(main, ["grid", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    if code == 2:
+        assert result.stdout == ""
+        assert result.stderr.splitlines()[-1].startswith("Error: ")
+    return result
+
+
+def fastlin(*arguments):
+    """Run another command in this process."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+@pytest.fixture
+def small(place):
+    """Pixels of 2 x 3 RGB images in three classes, with all parts."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, n in (("train", 150), ("val", 40), ("test", 30)):
+        y = rng.integers(0, 3, n)
+        X = rng.integers(0, 200, (n, 2, 3, 3)) + 55 * np.eye(3, dtype=int)[y][:, None, None]
+        arrays |= {f"X_{part}": X.astype(np.uint8), f"y_{part}": y}
+    np.savez(place / "small.npz", **arrays)
+    return place / "small.npz"
+
+
+def table(folder):
+    with (Path(folder) / "grid.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def summary(folder):
+    return json.loads((Path(folder) / "summary.json").read_text())
+
+
+def same_run(first, second):
+    assert (Path(first) / "history.csv").read_bytes() == (Path(second) / "history.csv").read_bytes()
+    with np.load(Path(first) / "model.npz") as ours, np.load(Path(second) / "model.npz") as theirs:
+        assert {name: ours[name].tobytes() for name in ours} == {
+            name: theirs[name].tobytes() for name in theirs
+        }
+
+
+def test_a_grid_leaves_its_table_its_figures_and_its_winner(small):
+    result = call("--data", small, *LISTS)
+    folder = Path("runs/small-grid-1")
+    assert {path.name for path in folder.iterdir()} == {
+        "grid.json", "grid.csv", "summary.json", "figures", "winner", "journal.jsonl",
+        "journal.npz",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "heat-lr-l2.png", "heat-lr-batch_size.png", "heat-l2-batch_size.png", "curves.png",
+        "parallel.png",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "winner").iterdir()} == {
+        "config.json", "history.csv", "model.npz", "summary.json", "figures",
+    }  # fmt: skip
+    rows = table(folder)
+    assert [row["rank"] for row in rows] == [str(rank) for rank in range(1, 13)]
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    found = summary(folder)
+    assert found["entries"] == {"finished": 12}
+    assert found["winner"]["entry"] == int(rows[0]["entry"])
+    assert found["winner"]["score"] == scores[0]
+    test = summary(folder / "winner")["results"]["last"]["test"]
+    assert found["winner"]["test"] == test
+    for text in (
+        "Best 10 of 12 by validation accuracy at the last epoch",
+        f"Test accuracy of the winner, after epoch 4: {test['accuracy']:.2%}",
+        f"Train it alone: {found['winner']['command']}",
+        "Grid folder: runs/small-grid-1",
+        "total",
+    ):
+        assert text in result.stdout
+    assert "epoch 4/4  12 of 12 entries done" in result.stderr
+
+
+def test_the_winner_is_an_ordinary_run_and_its_command_repeats_it(small):
+    call("--data", small, *LISTS, "--at", "best", "--no-figures", "--out", "g")
+    assert not Path("g/figures").exists()
+    assert not Path("g/winner/figures").exists()
+    fastlin("evaluate", "g/winner")
+    assert len(fastlin("plot", "g/winner").split()) == 5
+    fastlin("train", "--config", "g/winner/config.json", "--no-figures", "--out", "again")
+    same_run("g/winner", "again")
+    command = summary("g")["winner"]["command"].split()
+    assert command[:2] == ["fastlin", "train"]
+    fastlin(*command[1:], "--no-figures", "--out", "alone")
+    same_run("g/winner", "alone")
+
+
+def test_every_row_of_the_table_is_a_single_run(small):
+    call("--data", small, "--loss", "softmax,hinge", "--seed", "0:1:2", "--epochs", 3,
+         "--no-figures", "--out", "g")  # fmt: skip
+    for row in table("g"):
+        out = f"run-{row['entry']}"
+        fastlin("train", "--data", small, "--epochs", 3, "--loss", row["loss"], "--seed",
+                row["seed"], "--no-figures", "--out", out)  # fmt: skip
+        with (Path(out) / "history.csv").open() as file:
+            last = list(csv.DictReader(file))[-1]
+        for name in ("train_cost", "train_accuracy", "val_cost", "val_accuracy"):
+            assert row[name] == last[name]
+
+
+def test_lists_from_a_file_and_options_that_take_precedence(small):
+    Path("grid.toml").write_text(
+        "[grid]\nlr = [0.1, 0.2]\nl2 = '0,0.1'\n[train]\nepochs = 2\nseed = 3\n"
+    )
+    call("--data", small, "--grid", "grid.toml", "--l2", 0.5, "--epochs", 1, "--no-figures",
+         "--out", "g")  # fmt: skip
+    rows = table("g")
+    assert {(row["lr"], row["l2"], row["epochs"], row["seed"]) for row in rows} == {
+        ("0.1", "0.5", "1", "3"), ("0.2", "0.5", "1", "3"),
+    }  # fmt: skip
+    assert summary("g")["swept"] == ["lr"]
+    call("--config", "g/winner/config.json", "--lr", "0.3,0.4", "--no-figures", "--out", "h")
+    assert {(row["lr"], row["seed"]) for row in table("h")} == {("0.3", "3"), ("0.4", "3")}
+
+
+def test_random_search_and_halving(small):
+    call("--data", small, "--lr", "0.001:1", "--batch-size", "8,16,32", "--search", "random",
+         "--trials", 9, "--search-seed", 2, "--epochs", 10, "--halving", "--out", "g")  # fmt: skip
+    rows = table("g")
+    assert len(rows) == 9
+    assert len({row["lr"] for row in rows}) == 9
+    found = summary("g")
+    assert found["entries"] == {"finished": 1, "stopped": 8}
+    assert [rung["epoch"] for rung in found["halving"]] == [2, 4]
+    assert found["epochs_trained"] == 9 * 2 + 3 * 2 + 6
+    again = call("--data", small, "--lr", "0.001:1", "--batch-size", "8,16,32", "--search",
+                 "random", "--trials", 9, "--search-seed", 2, "--epochs", 10, "--halving",
+                 "--no-figures", "--out", "h")  # fmt: skip
+    assert table("h") == rows
+    assert "After epoch 2, 3 of 9 went on:" in again.stdout
+    assert "stopped" in again.stdout
+    logged = (Path("g") / "journal.jsonl").read_text()
+    assert '"rung":2' in logged
+    assert '"stopped"' in logged
+
+
+def test_data_without_images_or_test_rows_work_and_without_validation_do_not(place):
+    rng = np.random.default_rng(0)
+    arrays = {"X_train": rng.random((20, 5)), "y_train": rng.integers(0, 2, 20)}
+    np.savez(place / "bare.npz", **arrays)
+    result = call("--data", "bare.npz", "--lr", "0.1,0.2", code=2)
+    assert "bare has no validation rows" in result.stderr
+    np.savez(place / "val.npz", **arrays, X_val=arrays["X_train"], y_val=arrays["y_train"])
+    result = call("--data", "val.npz", "--lr", "0.1,0.2", "--epochs", 2)
+    assert "Test accuracy" not in result.stdout
+    assert summary("runs/val-grid-1")["winner"]["test"] is None
+    assert {path.name for path in Path("runs/val-grid-1/figures").iterdir()} == {"curves.png"}
+
+
+def test_divergent_entries_are_told_and_do_not_stop_the_others(small):
+    lists = ("--l2", 1, "--lr-decay", 1, "--epochs", 6, "--no-figures")
+    result = call("--data", small, "--lr", "0.02,1e32", *lists, "--out", "g")
+    assert "diverged in epoch" in result.stdout
+    assert [row["status"] for row in table("g")] == ["finished", "diverged"]
+    result = call("--data", small, "--lr", "1e31,1e32", *lists, "--out", "h", code=1)
+    assert "all 2 configurations diverged; try a smaller --lr" in result.stderr
+    assert [row["status"] for row in table("h")] == ["diverged", "diverged"]
+
+
+OFTEN = (
+    "from fastlin import search; from fastlin.commands import main; import sys;"
+    "search._CHECKPOINT_SECONDS = search._CHECKPOINT_SHARE = 0;"
+    "main(['grid', *sys.argv[1:]])"
+)
+
+
+def begin(*arguments, lines):
+    """Start a grid that writes its journal after every epoch; return when it has some lines."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OFTEN, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    path, deadline = Path("g/journal.jsonl"), time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") >= lines:
+            break
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+    return process
+
+
+MANY = ("--lr", "0.02,0.05,1e32", "--l2", "0,1", "--lr-decay", 1, "--epochs", 100, "--no-figures")
+
+
+@pytest.mark.parametrize("lines", [1, 40])
+def test_a_grid_that_was_killed_ends_with_the_same_table_bit_for_bit(small, lines):
+    process = begin("--data", small, *MANY, "--out", "g", lines=lines)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not Path("g/grid.csv").exists()
+    result = call("--resume", "g", "--no-figures")
+    assert "Winner" in result.stdout
+    call("--data", small, *MANY, "--out", "whole")
+    assert Path("g/grid.csv").read_bytes() == Path("whole/grid.csv").read_bytes()
+    same_run("g/winner", "whole/winner")
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(small):
+    process = begin("--data", small, *MANY, "--out", "g", lines=20)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "Interrupted; go on with: fastlin grid --resume g" in errors
+    call("--data", small, *MANY, "--out", "g", "--resume")
+    assert len(table("g")) == 6
+
+
+def interrupted(monkeypatch, small, *arguments):
+    """Begin a grid and interrupt it after its second epoch."""
+    right = search.GridTrainer.run_epoch
+    monkeypatch.setattr(search, "_CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(search, "_CHECKPOINT_SHARE", 0)
+
+    def run_epoch(trainer, active):
+        if trainer.epochs_done(active[0]) == 2:
+            raise KeyboardInterrupt
+        return right(trainer, active)
+
+    monkeypatch.setattr(search.GridTrainer, "run_epoch", run_epoch)
+    call("--data", small, *LISTS, "--no-figures", "--out", "g", *arguments, code=130)
+    monkeypatch.setattr(search.GridTrainer, "run_epoch", right)
+
+
+def test_only_the_same_search_is_resumed(small, monkeypatch):
+    interrupted(monkeypatch, small)
+    for other in (("--lr", "0.1,0.2"), ("--halving",), ("--epochs", 5), ("--search-seed", 1)):
+        result = call("--resume", "g", *other, code=2)
+        assert "the grid is not what it was begun with" in result.stderr
+        assert result.stderr.count("\n") == 1
+    result = call("--resume", "g", "--data", "cifar10-mini", code=2)
+    assert "the data is not what it was begun with" in result.stderr
+    assert "there is no search to resume" in call("--resume", "none", code=2).stderr
+    assert "needs the folder" in call("--resume", code=2).stderr
+    assert "name two folders" in call("--resume", "g", "--out", "h", code=2).stderr
+    call("--resume", "g", "--select", "cost", "--no-figures", "--threads", 1)
+    assert summary("g")["rule"] == "validation cost at the last epoch"
+
+
+def test_a_damaged_journal_is_one_line_and_can_be_mended(small, monkeypatch):
+    interrupted(monkeypatch, small)
+    path = Path("g/journal.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], b"?" + lines[3], *lines[4:]]))
+    result = call("--resume", "g", code=2)
+    assert f"line 4 of {len(lines)}" in result.stderr
+    assert "sed -i '4d' g/journal.jsonl" in result.stderr
+    assert result.stderr.count("\n") == 1
+    path.write_bytes(b"".join([*lines[:3], *lines[4:], b"cut sho"]))
+    result = call("--resume", "g", "--no-figures")
+    assert "was cut short" in result.stderr
+    call("--data", small, *LISTS, "--no-figures", "--out", "whole")
+    assert Path("g/grid.csv").read_bytes() == Path("whole/grid.csv").read_bytes()
+    Path("g/grid.json").write_text("{")
+    assert "grid.json is not valid JSON" in call("--resume", "g", code=2).stderr
+    Path("g/grid.json").write_text('{"data": {"data": "x"}}')
+    assert "grid.json is damaged" in call("--resume", "g", code=2).stderr
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3, 5])
+def test_a_full_disk_is_one_error_and_what_is_intact_goes_on(small, monkeypatch, writes):
+    monkeypatch.setattr(search, "_CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(search, "_CHECKPOINT_SHARE", 0)
+    right, done = journal._to_disk, []
+
+    def to_disk(file):
+        if len(done) >= writes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done.append(file)
+        right(file)
+
+    monkeypatch.setattr(journal, "_to_disk", to_disk)
+    result = call("--data", small, *LISTS, "--no-figures", "--out", "g", code=2)
+    assert "No space left on device" in result.stderr.splitlines()[-1]
+    monkeypatch.setattr(journal, "_to_disk", right)
+    call("--resume", "g", "--no-figures")
+    call("--data", small, *LISTS, "--no-figures", "--out", "whole")
+    assert Path("g/grid.csv").read_bytes() == Path("whole/grid.csv").read_bytes()
+
+
+BAD = {
+    "nothing to search": (),
+    "one value each": ("--lr", 0.1, "--l2", 0),
+    "lr that is no number": ("--lr", "fast,slow"),
+    "twice the same": ("--lr", "0.1,0.1"),
+    "twice in two options": ("--lr", 0.1, "--lr", 0.1),
+    "negative lr": ("--lr", "0.1,-0.1"),
+    "range from zero": ("--l2", "0:1:3"),
+    "range without count": ("--lr", "0.1:1"),
+    "count of one": ("--lr", "0.1:1:1"),
+    "too many trials": ("--lr", "0.1,1", "--search", "random", "--trials", 3),
+    "no trials": ("--lr", "0.1,1", "--search", "random"),
+    "trials of a grid": ("--lr", "0.1,1", "--trials", 3),
+    "unknown loss": ("--loss", "softmax,square"),
+    "unknown search": ("--lr", "0.1,1", "--search", "genetic"),
+    "costs of two losses": ("--loss", "softmax,hinge", "--select", "cost"),
+    "too many threads": ("--lr", "0.1,1", "--threads", 10_000),
+    "list of epochs": ("--lr", "0.1,1", "--epochs", "1,2"),
+    "sigma of xavier": ("--lr", "0.1,1", "--init", "xavier", "--sigma", 1),
+    "missing file": ("--grid", "none.toml"),
+    "wrong file": ("--grid", "wrong.toml"),
+    "missing config": ("--lr", "0.1,1", "--config", "none.json"),
+    "unknown data": ("--lr", "0.1,1", "--data", "cifar11"),
+    "full folder": ("--lr", "0.1,1", "--out", "."),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_2(small, name):
+    Path("wrong.toml").write_text("[grid\n")
+    arguments = BAD[name] if "--data" in BAD[name] else ("--data", small, *BAD[name])
+    result = call(*arguments, code=2)
+    assert result.stderr.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_on_a_terminal_a_table_lives_while_the_grid_runs():
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=100, height=25)
+    configs = (TrainConfig(lr=0.1), TrainConfig(lr=0.2))
+    with grid_command._progress(console, configs) as report:
+        report(GridProgress(4, 10, 9, 0, 0, 0, 9, None, float("nan"), 12.0, 0.0))
+        report(GridProgress(3, 10, 9, 6, 0, 2, 1, 1, 0.4321, 12.0, 34.0))
+    shown = text.getvalue()
+    for part in (
+        "3 of 9 entries done (2 stopped early, 1 diverged)", "3 of 10", "0.4321 (lr 0.2)",
+        "12 s, 34 s left",
+    ):  # fmt: skip
+        assert part in shown
+
+
+def test_heat_maps_are_of_lists_only(small, place):
+    split = load_split(small)
+    configs = [TrainConfig(lr=0.1 + i / 1000, l2=i / 1000, epochs=1) for i in range(35)]
+    drawn = grid_command.draw_grid(grid_search(split, configs), place)
+    assert [path.name for path in drawn] == ["curves.png"]

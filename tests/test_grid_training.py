@@ -1,0 +1,109 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset, Split
+from fastlin.grid_training import GridTrainer
+from fastlin.training import DivergedError, Trainer
+
+
+def blobs(n=150, shape=(1, 5, 7), K=3, seed=0):
+    rng = np.random.default_rng(seed)
+    names = tuple(f"class {k}" for k in range(K))
+    centres = rng.uniform(60, 190, (K, int(np.prod(shape))))
+
+    def part(rows):
+        y = rng.integers(0, K, rows)
+        X = np.clip(centres[y] + rng.normal(0, 60, (rows, centres.shape[1])), 0, 255)
+        return Dataset(X.astype(np.uint8), y, names, shape)
+
+    return Split("blobs", part(n), part(40))
+
+
+def grid(**settings):
+    return [
+        TrainConfig(epochs=3, lr=lr, batch_size=batch_size, loss=loss, seed=seed, **settings)
+        for lr, batch_size, loss, seed in itertools.product(
+            (0.01, 0.05), (16, 50), ("softmax", "hinge"), (0, 7)
+        )
+    ][:-1]  # 15: not a multiple of the threads
+
+
+def assert_equal_to_single_runs(split, configs, trainer, epochs):
+    for e, config in enumerate(configs):
+        single = Trainer(split, config, threads=1)
+        for _ in range(epochs):
+            single.run_epoch()
+        result = single.result()
+        for ours, alone in (
+            (trainer.model(e), result.model),
+            (trainer.best_model(e), result.best_model),
+        ):
+            assert ours.W.tobytes() == alone.W.tobytes()
+            assert ours.b.tobytes() == alone.b.tobytes()
+        assert repr(trainer.history(e).records()) == repr(result.history.records())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shared_steps", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"momentum": 0.5, "standardize": True, "flip": True, "average_epochs": 2},
+        {"momentum": 0.9, "nesterov": True, "l2": 0.0},
+    ],
+)
+def test_every_entry_has_the_bits_of_a_single_run(settings, threads, shared_steps, monkeypatch):
+    if shared_steps:
+        monkeypatch.setattr("fastlin.functional.LEAST_WORK_OF_A_PIECE", 1)
+    split, configs = blobs(), grid(**settings)
+    trainer = GridTrainer(split, configs, threads)
+    trainer.compile()
+    for _ in range(3):
+        trainer.run_epoch(range(len(configs)))
+    assert_equal_to_single_runs(split, configs, trainer, 3)
+
+
+def test_entries_may_rest_while_others_go_on():
+    split, configs = blobs(), grid(flip=True)
+    trainer = GridTrainer(split, configs)
+    trainer.run_epoch(range(len(configs)))
+    trainer.run_epoch(range(0, len(configs), 2))
+    trainer.run_epoch(range(len(configs)))  # now at different epochs, mirrored and not
+    for e, config in enumerate(configs):
+        assert trainer.epochs_done(e) == (3 if e % 2 == 0 else 2)
+        assert_equal_to_single_runs(split, [config], _Only(trainer, e), trainer.epochs_done(e))
+
+
+class _Only:
+    def __init__(self, trainer, e):
+        self.model = lambda _: trainer.model(e)
+        self.best_model = lambda _: trainer.best_model(e)
+        self.history = lambda _: trainer.history(e)
+
+
+def test_a_diverging_entry_is_told_and_disturbs_no_other():
+    split = blobs()
+    configs = [TrainConfig(epochs=3, lr=lr, l2=0.1) for lr in (0.01, 1e30, 0.02)]
+    trainer = GridTrainer(split, configs)
+    outcomes = trainer.run_epoch(range(3))
+    assert isinstance(outcomes[1], DivergedError)
+    assert outcomes[1].epoch == 1
+    trainer.run_epoch([0, 2])
+    for e in (0, 2):
+        assert_equal_to_single_runs(split, [configs[e]], _Only(trainer, e), 2)
+
+
+def test_entries_go_on_from_saved_arrays_with_the_same_bits():
+    split, configs = blobs(), grid(momentum=0.5, average_epochs=2)
+    first, second = GridTrainer(split, configs), GridTrainer(split, configs)
+    for _ in range(2):
+        first.run_epoch(range(len(configs)))
+    for e in range(len(configs)):
+        arrays = {name: array.copy() for name, array in first.state(e).items()}
+        second.restore(e, first.history(e).records(), arrays)
+    second.run_epoch(range(len(configs)))
+    assert_equal_to_single_runs(split, configs, second, 3)
