@@ -42,10 +42,12 @@ def main(
     figures are medians and ratios of medians within the run.
     """
     _keep_to_cores(CORES)  # before any library starts its threads
-    from benchmarks import cases, machine, processes, report  # noqa: PLC0415
+    from benchmarks import cases, grid_cases, machine, processes, report  # noqa: PLC0415
     from benchmarks.peers import RIVALS  # noqa: PLC0415
 
-    every = [*cases.STEPS, *cases.EPOCHS, *cases.COMPARISONS, *processes.PROCESSES]
+    every = [
+        *cases.STEPS, *cases.EPOCHS, *cases.COMPARISONS, *grid_cases.GRIDS, *processes.PROCESSES,
+    ]  # fmt: skip
     chosen = _choose(every, only)
     if list_only:
         for case in chosen:

@@ -1,5 +1,19 @@
+import os
+
 import numpy as np
 import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Without --benchmark-only tests run in several processes, in which nothing can be timed."""
+    if not config.getoption("benchmark_only"):
+        config.option.benchmark_disable = True
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Benchmarks run one by one; tests in as many processes as there are cores, up to 4."""
+    return 0 if config.getoption("benchmark_only") else min(4, os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

@@ -322,7 +322,7 @@ def test_kernels_without_the_compiler_equal_their_twins_too(tmp_path):
     data = f"--data-file={tmp_path / 'coverage'}"
     result = run_python(
         *("-m", "coverage", "run", data, "--source=fastlin.kernels"),
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", WITHOUT_COMPILER),
+        *("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", WITHOUT_COMPILER),
         "tests/test_kernels.py",
         NUMBA_DISABLE_JIT="1",
     )

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from fastlin.kernels import simd
-from fastlin.kernels.jit import inline_kernel
+from fastlin.kernels import jit, simd
 
 pytestmark = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="without the compiler a meaning is all there is"
@@ -15,19 +14,24 @@ U8, F32, F64 = np.uint8, np.float32, np.float64
 LOWEST = {F32: -87.0, F64: -708.0}  # of exp; what is below gives 0
 
 
+def compiled_for_python(function):
+    """A kernel's code as Python can call it, which an inner kernel is compiled without."""
+    return numba.njit(**jit.FLAGS)(function)
+
+
 def in_numpy(function):
     """The same function with every vector operation replaced by its meaning."""
     meanings = {name: meaning for name, (_, meaning) in simd.MEANINGS.items()}
     return FunctionType(function.__code__, {"simd": SimpleNamespace(**meanings)})
 
 
-@inline_kernel
+@compiled_for_python
 def exp_of(x, out):
     for i in range(0, x.shape[1], simd.lanes(x)):
         simd.store(out, 0, i, simd.exp(simd.load(x, 0, i)))
 
 
-@inline_kernel
+@compiled_for_python
 def log_of(x, out):
     for i in range(0, x.shape[1], simd.lanes(x)):
         simd.store(out, 0, i, simd.log(simd.load(x, 0, i)))
@@ -112,7 +116,7 @@ def test_arithmetic_and_choices_are_those_of_numpy(dtype):
     special = np.array([0, -0.0, 1, -2.5, 3e30, np.inf, -np.inf, np.nan], dtype)
     a, b = np.repeat(special, 8)[None], np.tile(special, 8)[None]
     out, expected = np.empty((6, 64), dtype), np.empty((6, 64), dtype)
-    inline_kernel(arithmetic)(a, b, out)
+    compiled_for_python(arithmetic)(a, b, out)
     with np.errstate(all="ignore"):
         in_numpy(arithmetic)(a, b, expected)
     assert_array_equal(out, expected)
@@ -149,7 +153,7 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype):
     # Small whole numbers: sums are exact, so fused and separate roundings agree to the bit.
     rng = np.random.default_rng(0)
     lanes = simd.VECTOR_BYTES // np.dtype(weight_dtype).itemsize
-    compiled, order = inline_kernel(tiles), np.array([5, 0, 3, 6, 2, 1])
+    compiled, order = compiled_for_python(tiles), np.array([5, 0, 3, 6, 2, 1])
     for start in (0, 1, 2):
         for count in (1, 2, 3):
             for end in {1, 2, lanes // 2, lanes - 1}:
@@ -191,7 +195,7 @@ def test_lanes_are_summed_in_one_order(dtype):
     lanes = simd.VECTOR_BYTES // np.dtype(dtype).itemsize
     A = np.random.default_rng(0).normal(size=(lanes + 1, lanes)).astype(dtype)
     out, expected = np.zeros((2, lanes), dtype), np.zeros((2, lanes), dtype)
-    inline_kernel(sums_of_lanes)(A, out)
+    compiled_for_python(sums_of_lanes)(A, out)
     in_numpy(sums_of_lanes)(A, expected)
     assert_array_equal(out, expected)
     assert_array_equal(out[0], out[1])
@@ -205,11 +209,11 @@ def converted(X, like, out):
 def test_conversions_round_like_numpy():
     X = np.random.default_rng(0).normal(size=(1, 64)) * np.logspace(-30, 30, 64)
     out = np.zeros((1, 64), F32)
-    inline_kernel(converted)(X, out, out)
+    compiled_for_python(converted)(X, out, out)
     lanes = simd.VECTOR_BYTES // 4
     assert_array_equal(out[:, :lanes], X[:, :lanes].astype(F32))
     pixels = np.arange(256, dtype=U8)[None, ::-1][:, :lanes].copy()
-    inline_kernel(converted)(pixels, out, out)
+    compiled_for_python(converted)(pixels, out, out)
     assert_array_equal(out[:, :lanes], pixels)
 
 

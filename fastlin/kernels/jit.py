@@ -15,13 +15,18 @@ from numba import config
 from numba.extending import overload
 from platformdirs import user_cache_path
 
+# Threads that wait for each other spin for a moment, then sleep: left to itself, GNU's OpenMP spins
+# so long that a step of two threads takes fifty times its time when the machine is busy.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 # Contracting a * b + c into one rounding is all that may be changed: sums keep the order written
 # in the code, so bits do not depend on how LLVM vectorises, and NaN stays NaN (no nnan, ninf).
 FASTMATH = {"contract"}
 
-_FLAGS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
+FLAGS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
 # Python never calls an inner kernel: without the code for that, compiling takes half the time.
-_INNER_FLAGS = _FLAGS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER_FLAGS = FLAGS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def _prange_only() -> dict[str, bool]:
@@ -95,13 +100,13 @@ def _compile(function: Callable, *, parallel: bool) -> Callable:
     directory = cache_directory()
     threads = _prange_only() if parallel else False
     if directory is None:
-        return numba.njit(parallel=threads, **_FLAGS)(function)
+        return numba.njit(parallel=threads, **FLAGS)(function)
     # Numba decides where a function is cached while decorating it. The setting is global, so it
     # is lent to this one decoration and given back: other libraries keep their own caches.
     before = config.CACHE_DIR
     config.CACHE_DIR = str(directory)
     try:
-        return numba.njit(parallel=threads, cache=True, **_FLAGS)(function)
+        return numba.njit(parallel=threads, cache=True, **FLAGS)(function)
     finally:
         config.CACHE_DIR = before
 
