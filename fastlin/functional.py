@@ -383,14 +383,21 @@ def _grid_epoch(
     firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
     order_firsts = np.array([firsts[id(epoch.order)] for epoch in epochs])
     order_lasts = order_firsts + np.array([len(epoch.order) for epoch in epochs])
-    parts = min(numba.get_num_threads(), len(epochs))
     mean_losses = np.empty(len(epochs))
+    lrs = np.array([float(epoch.lr) for epoch in epochs])
+    l2s = np.array([float(epoch.l2) for epoch in epochs])
+    if len(epochs) == 1:
+        grid.group_epoch(
+            X, y, epochs[0].order, 0, 1, weights, row_weights, bias, features, optimizer, lrs, l2s,
+            epochs[0].batch_size, loss, tile, mean_losses,
+        )  # fmt: skip
+        return mean_losses
+    parts = min(numba.get_num_threads(), len(epochs))
     grid.grid_epoch(
         X, y, np.concatenate(list(distinct.values())), order_firsts, order_lasts,
         np.arange(parts + 1) * len(epochs) // parts, weights, row_weights, bias, features,
-        optimizer, np.array([float(epoch.lr) for epoch in epochs]),
-        np.array([float(epoch.l2) for epoch in epochs]),
-        np.array([epoch.batch_size for epoch in epochs], np.int64), loss, tile, mean_losses,
+        optimizer, lrs, l2s, np.array([epoch.batch_size for epoch in epochs], np.int64), loss,
+        tile, mean_losses,
     )  # fmt: skip
     return mean_losses
 

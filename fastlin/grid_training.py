@@ -75,7 +75,7 @@ class GridTrainer:
         one_row, train = np.zeros(1, np.int64), self.split.train
         with functional.use_threads(self.threads):
             for e in kinds.values():
-                spare._train_together([e], {e: one_row}, {e: 0.0}, mirrored=False)
+                spare._train_together([e, e], {e: one_row}, {e: 0.0}, mirrored=False)
                 if len(self.configs) % self.threads and self._pieces(e) > 1:
                     run_epoch_part(spare.states[e], train, one_row, 0.0)
                 one = Dataset(train.X[:1], train.y[:1], train.class_names)

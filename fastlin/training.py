@@ -65,12 +65,12 @@ class TrainResult:
 class Standardization:
     """Features as (x - mean) / std; moments (d,) float64 of the training rows' features.
 
-    A constant feature has std 1: it is 0 once its mean is gone.
+    A constant feature, but for rounding, has std 1: it is 0 once its mean is gone.
     """
 
     def __init__(self, X: Array) -> None:
         self.mean, std = functional.feature_moments(X)
-        self.std = np.where(std > 0, std, 1.0)
+        self.std = np.where(std > 1e-9 * np.abs(self.mean), std, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,8 @@ def made_up_results():
         }  # fmt: skip
         if published is not None:
             found["against_published"] = {
-                "difference": 0.01, "error": 0.005, "verdict": "reproduced", "reach_of_seeds": 0.004,
+                "difference": 0.01, "error": 0.005, "verdict": "reproduced",
+                "reach_of_seeds": 0.004,
             }  # fmt: skip
         return found
 

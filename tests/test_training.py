@@ -168,10 +168,10 @@ def test_an_interrupt_anywhere_leaves_whole_epochs(monkeypatch):
     trainer.run_epoch()
     trainer.run_epoch()
 
-    def interrupted(self, data):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_evaluate", interrupted)
+    monkeypatch.setattr("fastlin.training.evaluate_weights", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.run_epoch()
     assert same_bits(trainer.result(), whole)

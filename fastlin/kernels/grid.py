@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from fastlin.kernels.jit import inline_kernel, parallel_kernel
+from fastlin.kernels.jit import inline_kernel, kernel, parallel_kernel
 from fastlin.kernels.optimizers import optimizer_of_entry
 from fastlin.kernels.sgd import (
     backward_finish,
@@ -32,12 +32,14 @@ ROW_BLOCK_BYTES = 256 * 1024
 ROW_BLOCK_MULTIPLE = 16
 
 
-@inline_kernel
 def _train_group(
     X, y, order, first_entry, last_entry, weights, row_weights, b, features, optimizer, lrs, l2s,
     batch_size, loss, tile, mean_losses,
 ):  # fmt: skip
-    """Take an epoch of the entries first_entry to last_entry, all with the same batches."""
+    """Take an epoch of the entries first_entry to last_entry, all with the same batches.
+
+    order (m,) int64 and batch_size are those of all these entries; the rest as in `grid_epoch`.
+    """
     d, vectors, sums = X.shape[1], vector_count(X.shape[1], b), sums_of_block(tile, b)
     rows = max(rows_per_pass(X), ROW_BLOCK_MULTIPLE)
     while 2 * rows * d * X.itemsize <= ROW_BLOCK_BYTES:
@@ -81,6 +83,10 @@ def _train_group(
         mean_losses[entries[m]] = totals[m] / order.size
 
 
+train_group = inline_kernel(_train_group)
+group_epoch = kernel(_train_group)
+
+
 @parallel_kernel
 def grid_epoch(
     X, y, orders, order_firsts, order_lasts, bounds, weights, row_weights, b, features, optimizer,
@@ -105,7 +111,7 @@ def grid_epoch(
             ):
                 last += 1
             order = orders[order_firsts[first] : order_lasts[first]]
-            _train_group(
+            train_group(
                 X, y, order, first, last, weights, row_weights, b, features, optimizer, lrs, l2s,
                 batch_sizes[first], loss, tile, mean_losses,
             )  # fmt: skip
