@@ -185,29 +185,29 @@ DETAILS = {
 EXPLANATIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "S1": (
         (
-            "With a constant learning rate the accuracy after the last epoch depends on the last few "
-            "batches, and one run says little."
+            "With a constant learning rate the accuracy after the last epoch depends on the last "
+            "few batches, and one run says little."
         ),
         ("S0",),
     ),
     "X0": (
         (
-            "With a constant learning rate the accuracy after the last epoch depends on the last few "
-            "batches, and one run says little."
+            "With a constant learning rate the accuracy after the last epoch depends on the last "
+            "few batches, and one run says little."
         ),
         ("D2",),
     ),
     "X1": (
         (
-            "With a constant learning rate the accuracy after the last epoch depends on the last few "
-            "batches, and one run says little."
+            "With a constant learning rate the accuracy after the last epoch depends on the last "
+            "few batches, and one run says little."
         ),
         ("D2",),
     ),
     "D1": (
         (
-            "The study may have let the learning rate decay before the first epoch already, so that it "
-            "never was 0.02; or its rows may have come in file order."
+            "The study may have let the learning rate decay before the first epoch already, so "
+            "that it never was 0.02; or its rows may have come in file order."
         ),
         ("D3", "D4"),
     ),
