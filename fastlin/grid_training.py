@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,28 +81,44 @@ class GridTrainer:
                 one = Dataset(train.X[:1], train.y[:1], train.class_names)
                 spare._evaluate([e], [spare.states[e].weights()], one)
 
-    def run_epoch(self, active: Sequence[int]) -> dict[int, EpochRecord | DivergedError]:
+    def run_epoch(
+        self, active: Sequence[int], evaluated: Collection[int] | None = None
+    ) -> dict[int, EpochRecord | DivergedError]:
         """Train one more epoch of each active entry, evaluate it, and return what came of it.
 
         An entry that diverged keeps its last finished epoch, and must not be active again.
+
+        Parameters
+        ----------
+        active : the entries to train.
+        evaluated : those of them to evaluate, None for all. Costs and accuracies of the others are
+            NaN, and only their loss in training can tell that they diverged.
         """
         train, val = self.split.train, self.split.val
+        chosen = [e for e in active if evaluated is None or e in evaluated]
         with functional.use_threads(self.threads):
             loss_sums = self._train(active)
-            weights = [self.states[e].weights() for e in active]
-            on_train = self._evaluate(active, weights, train)
-            on_val = self._evaluate(active, weights, val) if val is not None else None
+            weights = {e: self.states[e].weights() for e in active}
+            of_chosen = [weights[e] for e in chosen]
+            on_train = dict(zip(chosen, self._evaluate(chosen, of_chosen, train), strict=True))
+            on_val: dict[int, Evaluation] = {}
+            if val is not None:
+                on_val = dict(zip(chosen, self._evaluate(chosen, of_chosen, val), strict=True))
         outcomes: dict[int, EpochRecord | DivergedError] = {}
-        for i, e in enumerate(active):
-            (W, b), state, config = weights[i], self.states[e], self.configs[e]
+        for e in active:
+            state, config = self.states[e], self.configs[e]
             epoch = state.epochs_done + 1
-            val_found = on_val[i] if on_val is not None else None
-            record = epoch_record(epoch, config.lr_at(epoch), loss_sums[e], on_train[i], val_found)
+            lr = config.lr_at(epoch)
+            if e in on_train:
+                record = epoch_record(epoch, lr, loss_sums[e], on_train[e], on_val.get(e))
+            else:
+                is_finite = np.isfinite(loss_sums[e])
+                record = EpochRecord(epoch, lr, *(4 * [np.nan])) if is_finite else None
             if record is None:
                 state.restore(state.finished)
                 outcomes[e] = DivergedError(epoch, config)
             else:
-                state.finish(record, W, b)
+                state.finish(record, *weights[e])
                 outcomes[e] = record
         return outcomes
 

@@ -3,7 +3,6 @@ import math
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,12 @@ from fastlin import TrainConfig, reference
 from fastlin.commands import main
 from fastlin.commands import report as report_command
 from fastlin.commands.train import train as train_command
-from fastlin.report import page, running, statistics, study, wording
+from fastlin.grid_training import GridTrainer
+from fastlin.report import page, statistics, study, wording
 from fastlin.report import results as files
 from fastlin.report.running import Runner
 from fastlin.sweeps import parse_values
-from fastlin.training import epoch_order, initial_weights
+from fastlin.training import DivergedError, epoch_order, initial_weights
 
 SEEDS, EPOCHS = 2, 2
 HOSTILE = ("<script>alert(1)</script>", 'a|b & "c"', "$x_1$ *d*")
@@ -193,7 +193,8 @@ def test_numbers_are_those_of_an_independent_run_in_float64(made, results, name)
         assert (config.seed, config.epochs) == (seed, EPOCHS)
         curves, predictions = independent_run(split, config)
         for curve, ref in curves.items():
-            assert found["curves"][curve][seed] == pytest.approx(ref, rel=2e-5)
+            if "curves" in found:
+                assert found["curves"][curve][seed] == pytest.approx(ref, rel=2e-5)
             assert found[curve]["values"][seed] == pytest.approx(ref[-1], rel=2e-5)
         right = np.count_nonzero(predictions == split.test.y)
         assert found["test_accuracy"]["values"][seed] == right / 30
@@ -384,17 +385,37 @@ def test_bad_input_is_one_line_and_exit_2(place, name):
 
 
 def test_a_study_that_diverges_says_so(made, monkeypatch):
-    right = running.grid_search
+    def diverging(trainer, active, evaluated=None):
+        return {e: DivergedError(1, trainer.configs[e]) for e in active}
 
-    def diverging(*arguments, **settings):
-        result = right(*arguments, **settings)
-        return replace(result, entries=[replace(e, status="diverged") for e in result.entries])
-
-    monkeypatch.setattr(running, "grid_search", diverging)
+    monkeypatch.setattr(GridTrainer, "run_epoch", diverging)
     asked = ("report", "--data", made.parent / "small.npz", "--epochs", 1, "--seeds", 1)
     result = CliRunner().invoke(main, [*map(str, asked), "--out", "diverged"])
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("Error: on small training diverges with lr")
+
+
+def test_a_run_is_the_same_with_and_without_curves(made, place):
+    split = fastlin.load_split(made.parent / "small.npz")
+    configs = [TrainConfig(epochs=3, lr=lr, average_epochs=2) for lr in (0.01, 0.02, 0.03)]
+
+    class Silent:
+        def advance(self, rows, *, trained):
+            pass
+
+    plain, curved = (
+        Runner(place / name, None, with_curves, Silent()).run(split, configs)
+        for name, with_curves in (("plain", configs[:1]), ("curved", configs))
+    )
+    assert [run.has_curves for run in plain] == [True, False, False]
+    for one, other in zip(plain, curved, strict=True):
+        assert other.has_curves
+        assert np.array_equal(one.W, other.W)
+        assert one.history.records()[-1] == other.history.records()[-1]
+        assert one.test_cost == other.test_cost
+    again = Runner(place / "plain", None, configs, Silent())
+    assert [run.has_curves for run in again.run(split, configs)] == [True, True, True]
+    assert again.trained == 2
 
 
 def test_a_missing_package_is_one_line(monkeypatch):
@@ -439,7 +460,8 @@ def test_a_claim_is_judged_by_the_interval(expects, low, high, verdict):
     found = comparison((low + high) / 2, low, high, expects)
     assert wording.judge(found) == verdict
     sentence = wording.compare_sentence(found)
-    assert ("no difference can be seen" in sentence) == (low <= 0 <= high)
+    assert ("no difference can be seen" in sentence) == (expects == "none" and low <= 0 <= high)
+    assert ("too few" in sentence) == (verdict == "open")
 
 
 def test_numbers_as_text():

@@ -106,6 +106,11 @@ def made_up_results():
         "epochs": epochs, "published_epochs": study.EPOCHS, "noise_errors": 2.0,
         "command": "fastlin report", "best": "F1",
         "experiments": {name: describe(experiment) for name, experiment in by_id.items()},
+        "explanations": [
+            {"id": name, "text": text, "tests": list(tests),
+             "within_seeds": dict.fromkeys((name, *tests), False)}
+            for name, (text, tests) in study.EXPLANATIONS.items()
+        ],
         "conclusions": [compare(c) for c in study.CONCLUSIONS],
         "details": {name: [compare(c) for c in found] for name, found in study.DETAILS.items()},
         "outlook": [compare(c) for c in study.OUTLOOK],

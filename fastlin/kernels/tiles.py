@@ -29,14 +29,14 @@ from fastlin.kernels.jit import inline_kernel, pasted_kernel
 
 # By the number of vector registers, for the classes of a tile: the rows of a score tile (R * C
 # sums, C weights and a row stay in registers), and the vectors of an update tile.
-_ROWS_FOR_CLASSES = {32: {5: 4, 4: 5, 3: 7, 2: 8}, 16: {5: 2, 4: 3, 3: 4, 2: 5}}
+_ROWS_FOR_CLASSES = {32: {5: 4, 4: 5, 3: 7, 2: 8}, 16: {5: 2, 4: 2, 3: 4, 2: 5}}
 _VECTORS_FOR_CLASSES = {32: {5: 4, 4: 4, 3: 4, 2: 8}, 16: {5: 2, 4: 2, 3: 4, 2: 4}}
 _ROWS = _ROWS_FOR_CLASSES[simd.VECTOR_REGISTERS]
 _VECTORS = _VECTORS_FOR_CLASSES[simd.VECTOR_REGISTERS]
 
 # Weights of this many bytes share a first-level cache with the rows that pass by.
 WEIGHT_BLOCK_BYTES = 20 * 1024
-CLASS_BLOCK = 15  # classes scored together at most; a block is a whole number of tiles
+CLASS_BLOCK = 10  # classes scored together at most; a block is a whole number of tiles
 ROW_BLOCK = 64  # rows scored together; a whole number of vectors
 CACHE_LINE = 64
 

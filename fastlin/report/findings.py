@@ -81,7 +81,13 @@ class _Study:
         self.progress = progress
         with functional.use_threads(threads) as count:
             self.threads = count
-        self.runner = Runner(folder / CHECKPOINTS, threads, progress)
+        with_curves = {
+            experiment.config(seed, epochs)
+            for experiment in study.all_experiments()
+            if experiment.has_curves
+            for seed in self.seeds
+        }
+        self.runner = Runner(folder / CHECKPOINTS, threads, with_curves, progress)
         self.runs: dict[str, list[RunRecord]] = {}
         self.candidates: dict[str, list[list[RunRecord]]] = {}  # per seed, those of every candidate
         self.data: dict[bool, Json] = {}
@@ -249,11 +255,12 @@ class _Study:
                 "verdict": statistics.verdict(difference, error),
                 "reach_of_seeds": statistics.reach_of_seeds(accuracy),
             }
-        described["curves"] = {
-            "epoch": runs[0].history.epoch.tolist(),
-            "lr": runs[0].history.lr.tolist(),
-            **{name: [getattr(run.history, name).tolist() for run in runs] for name in CURVES},
-        }
+        if experiment.has_curves:
+            described["curves"] = {
+                "epoch": runs[0].history.epoch.tolist(),
+                "lr": runs[0].history.lr.tolist(),
+                **{name: [getattr(run.history, name).tolist() for run in runs] for name in CURVES},
+            }
         return described
 
     def _compare(self, comparison: Comparison, y: NDArray[np.int64]) -> Json:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import weakref
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +21,10 @@ from fastlin.config import SHARED_SETTINGS, TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError
 from fastlin.functional import use_threads
+from fastlin.grid_training import GridTrainer
 from fastlin.report.study import PICTURED_SEED
 from fastlin.results import HISTORY_COLUMNS, EpochRecord, History, LinearModel
 from fastlin.runs import atomic_write, make_directory
-from fastlin.search import GridDivergedError, GridProgress, grid_search
 
 FORMAT = 1  # of the checkpoints
 
@@ -69,6 +70,11 @@ class RunRecord:
         """Validation accuracy after the last epoch."""
         return float(self.history.val_accuracy[-1])
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether it was evaluated after every epoch, not after the last one only."""
+        return bool(np.isfinite(self.history.train_cost).all())
+
 
 class Runner:
     """Trains configurations on splits, remembering every finished run in a folder.
@@ -79,25 +85,34 @@ class Runner:
     ----------
     folder : for the checkpoints; made if need be.
     threads : to train on, None for all.
+    with_curves : the configurations to evaluate after every epoch; all others are evaluated after
+        the last one only, and before it their histories hold NaN.
     progress : told what is done.
     """
 
-    def __init__(self, folder: Path, threads: int | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        threads: int | None,
+        with_curves: Collection[TrainConfig],
+        progress: Progress,
+    ) -> None:
         self._folder = make_directory(folder)
         self._threads = threads
+        self._with_curves = with_curves
         self._progress = progress
         self._counted: set[str] = set()
         self._records: dict[str, RunRecord] = {}
-        self._fingerprints: dict[int, tuple[Split, str]] = {}
+        self._fingerprints: weakref.WeakKeyDictionary[Split, str] = weakref.WeakKeyDictionary()
         self.trained = 0
         for path in sorted(folder.glob("*.npz")):
             self._records |= _load(path)
 
     def fingerprint(self, split: Split) -> str:
         """Return the fingerprint of a split, computed once."""
-        if id(split) not in self._fingerprints:
-            self._fingerprints[id(split)] = (split, split.fingerprint())
-        return self._fingerprints[id(split)][1]
+        if split not in self._fingerprints:
+            self._fingerprints[split] = split.fingerprint()
+        return self._fingerprints[split]
 
     def run(self, split: Split, configs: Sequence[TrainConfig]) -> list[RunRecord]:
         """Return a record per configuration, training those that are not known yet.
@@ -110,7 +125,7 @@ class Runner:
         keys = [self._key(split, config) for config in configs]
         missing: dict[tuple[Any, ...], dict[str, TrainConfig]] = {}
         for key, config in zip(keys, configs, strict=True):
-            if key not in self._records:
+            if not self._is_known(key, config):
                 settings = config.to_dict()
                 shared = tuple(settings.get(name) for name in sorted(SHARED_SETTINGS))
                 missing.setdefault(shared, {})[key] = config
@@ -146,28 +161,30 @@ class Runner:
         self.trained += len(records)
         return records
 
+    def _is_known(self, key: str, config: TrainConfig) -> bool:
+        record = self._records.get(key)
+        return record is not None and (config not in self._with_curves or record.has_curves)
+
     def _fit(
         self, split: Split, configs: list[TrainConfig]
     ) -> tuple[list[LinearModel], list[History]]:
         """Train configurations together: runs that take rows in the same order share them."""
-        rows = len(split.train)
-
-        def report(progress: GridProgress) -> None:
-            self._progress.advance(rows * progress.active, trained=True)
-
-        try:
-            result = grid_search(split, configs, threads=self._threads, keep="all", progress=report)
-        except GridDivergedError as error:
-            result = error.result
-        models = []
-        for entry in result.entries:
-            if entry.last_model is None or entry.status != "finished":
-                raise InputError(
-                    f"on {split.name} training diverges with lr {entry.config.lr:g} and "
-                    f"{entry.config.loss} loss; the settings of the study do not suit these data"
-                )
-            models.append(entry.last_model)
-        return models, [entry.history for entry in result.entries]
+        trainer = GridTrainer(split, configs, self._threads)
+        trainer.compile()
+        places = range(len(configs))
+        curved = [place for place in places if configs[place] in self._with_curves]
+        epochs = configs[0].epochs
+        for epoch in range(1, epochs + 1):
+            outcomes = trainer.run_epoch(places, places if epoch == epochs else curved)
+            for place, outcome in outcomes.items():
+                if isinstance(outcome, training.DivergedError):
+                    config = configs[place]
+                    raise InputError(
+                        f"on {split.name} training diverges with lr {config.lr:g} and "
+                        f"{config.loss} loss; the settings of the study do not suit these data"
+                    )
+            self._progress.advance(len(split.train) * len(configs), trained=True)
+        return [trainer.model(place) for place in places], [trainer.history(p) for p in places]
 
     def _key(self, split: Split, config: TrainConfig) -> str:
         identity = [FORMAT, __version__, self.fingerprint(split), config.to_dict()]
