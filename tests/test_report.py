@@ -3,6 +3,7 @@ import math
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastlin.commands import main
 from fastlin.commands import report as report_command
 from fastlin.commands.train import train as train_command
 from fastlin.grid_training import GridTrainer
-from fastlin.report import page, statistics, study, wording
+from fastlin.report import findings, page, statistics, study, wording
 from fastlin.report import results as files
 from fastlin.report.running import Runner
 from fastlin.sweeps import parse_values
@@ -395,14 +396,51 @@ def test_a_study_that_diverges_says_so(made, monkeypatch):
     assert result.stderr.splitlines()[-1].startswith("Error: on small training diverges with lr")
 
 
+class Silent:
+    """A progress that only counts."""
+
+    planned = done = 0
+
+    def begin(self, rows):
+        self.planned = rows
+
+    def stage(self, title):
+        pass
+
+    def advance(self, rows, *, trained):
+        self.done += rows
+
+
+def test_all_training_rows_are_used_where_there_are_more(made, place):
+    split = fastlin.load_split(made.parent / "small.npz")
+    both = (split.train, split.val)
+    X, y = (np.concatenate([getattr(part, name) for part in both]) for name in ("X", "y"))
+    more = replace(split, train=replace(split.train, X=X, y=y))
+
+    def load(is_full):
+        return more if is_full else split
+
+    def command_of(experiment, config):
+        return f"fastlin train --seed {config.seed}"
+
+    source = findings.Source(load, len(X), "fastlin report", command_of)
+    progress = Silent()
+    found = findings.run_study(source, 1, 2, None, place, progress)
+    assert progress.done == progress.planned
+    assert {"F0", "F1"} <= found["experiments"].keys()
+    assert {"data", "recipe"} <= {comparison["id"] for comparison in found["outlook"]}
+    candidates = found["grids"]["F1"]["entries"]
+    assert all(entry["settings"]["flip"] for entry in candidates)
+    chosen = candidates[found["grids"]["F1"]["winners"][0]]["settings"]
+    assert found["experiments"]["F1"]["settings"] == [chosen]
+    pictures = page.draw(found)
+    assert "candidates of F1" in page.render_html(found, pictures)
+    page.render_markdown(found, pictures)
+
+
 def test_a_run_is_the_same_with_and_without_curves(made, place):
     split = fastlin.load_split(made.parent / "small.npz")
     configs = [TrainConfig(epochs=3, lr=lr, average_epochs=2) for lr in (0.01, 0.02, 0.03)]
-
-    class Silent:
-        def advance(self, rows, *, trained):
-            pass
-
     plain, curved = (
         Runner(place / name, None, with_curves, Silent()).run(split, configs)
         for name, with_curves in (("plain", configs[:1]), ("curved", configs))

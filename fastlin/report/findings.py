@@ -17,7 +17,7 @@ from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
 from fastlin.report import statistics, study
 from fastlin.report.machine import describe_machine, now
-from fastlin.report.results import CURVES, FORMAT, Json, pack
+from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
 from fastlin.report.running import Progress, Runner, RunRecord
 from fastlin.report.study import Comparison, Experiment
 from fastlin.results import LinearModel
@@ -60,7 +60,8 @@ def run_study(
     InputError
         If the data have no validation or test rows, a run diverges, or a file cannot be written.
     """
-    return _Study(source, seeds, epochs, threads, folder, progress).results()
+    results: Json = finite(_Study(source, seeds, epochs, threads, folder, progress).results())
+    return results
 
 
 def check_parts(split: Split) -> None:
@@ -139,7 +140,7 @@ class _Study:
                 for c in study.OUTLOOK
                 if {c.first, c.second} <= self.runs.keys()
             ],
-            "grids": {key: self._describe_grid(key, test.y) for key in self.candidates},
+            "grids": {key: self._describe_grid(key) for key in self.candidates},
             "best": best,
             "errors": {key: self._errors(key, test) for key in dict.fromkeys(["G1w", best])},
             "wrong": self._wrong(best, test),
@@ -178,8 +179,9 @@ class _Study:
                 for config in experiment.configs(seed, self.epochs)
             }
             tuned = sum(experiment.kind == "tuned" for experiment in experiments)
-            runs = len(configs) + tuned * (len(self.seeds) - 1)
-            planned += runs * self.epochs * (self.source.full_rows if full else rows)
+            epochs = sum(config.epochs for config in configs)
+            epochs += tuned * (len(self.seeds) - 1) * self.epochs
+            planned += epochs * (self.source.full_rows if full else rows)
         return planned
 
     def _train(self, split: Split, *, full: bool) -> None:
@@ -295,8 +297,8 @@ class _Study:
             within[name] = None if reach is None else abs(sample.mean - published) <= reach
         return {"id": key, "text": text, "tests": list(tests), "within_seeds": within}
 
-    def _describe_grid(self, key: str, y: NDArray[np.int64]) -> Json:
-        """Return the candidates of a grid, and how far the first of a reference is from them."""
+    def _describe_grid(self, key: str) -> Json:
+        """Return the candidates of a grid, and how far its published winner is from the others."""
         experiment = next(e for e in study.all_experiments() if e.id == key)
         per_seed = self.candidates[key]
         entries: list[Json] = [
@@ -304,7 +306,7 @@ class _Study:
                 "settings": {
                     name: value
                     for name, value in runs[0].config.to_dict().items()
-                    if name in _varied(per_seed[0])
+                    if name in experiment.swept or not experiment.swept
                 },
                 "val_accuracy": _sample([run.val_accuracy for run in runs]),
                 "test_accuracy": _sample([run.test_accuracy for run in runs]),
@@ -391,12 +393,6 @@ class _Study:
 def _best(records: Sequence[RunRecord]) -> RunRecord:
     """Return the run with the best validation accuracy after the last epoch, first of equals."""
     return max(records, key=lambda run: run.val_accuracy)
-
-
-def _varied(records: Sequence[RunRecord]) -> set[str]:
-    """Return the names of the settings in which runs differ."""
-    settings = [run.config.to_dict() for run in records]
-    return {name for name in settings[0] if len({str(s[name]) for s in settings}) > 1}
 
 
 def _sample(values: Sequence[float]) -> Json:

@@ -42,6 +42,7 @@ class Experiment:
     published : test accuracy of the study, a fraction.
     full : whether it trains on all training images rather than on the split of the study.
     has_curves : whether it is evaluated after every epoch, for a figure.
+    part : of the epochs of all others that it runs for.
     """
 
     id: str
@@ -53,9 +54,11 @@ class Experiment:
     published: float | None = None
     full: bool = False
     has_curves: bool = False
+    part: float = 1.0
 
     def config(self, seed: int, epochs: int) -> TrainConfig:
         """Return the configuration without what the candidates add."""
+        epochs = max(1, round(self.part * epochs))
         return TrainConfig(**{**self.settings, "epochs": epochs, "seed": seed})
 
     def configs(self, seed: int, epochs: int) -> list[TrainConfig]:
@@ -95,7 +98,7 @@ _PLAIN: Settings = {"l2": 0.0, "batch_size": 100, "lr": 0.01, "lr_decay": 1.0}
 _DECAYED: Settings = {**_PLAIN, "lr": 0.02, "lr_decay": 0.9}
 _WINNER: Settings = {"l2": 0.0001, "batch_size": 64, "lr": 0.02, "lr_decay": 0.9}
 _STANDARDIZED: Settings = {"standardize": True, "l2": 0.01, "batch_size": 128, "lr": 0.003}
-_GRID = {"l2": (0.0, 0.001, 0.0001), "batch_size": (64, 100, 128)}
+_BATCH_SIZES, _RATES = (64, 100, 128), (0.01, 0.02, 0.03)
 
 PUBLISHED = (
     Experiment(
@@ -111,7 +114,7 @@ PUBLISHED = (
     Experiment("D1", "decaying learning rate", _DECAYED, published=0.3809, has_curves=True),
     Experiment(
         "G1", "grid search, 27 settings", {"lr_decay": 0.9}, "grid",
-        {**_GRID, "lr": (0.01, 0.02, 0.03)}, published=0.3865,
+        {"l2": (0.0, 0.001, 0.0001), "batch_size": _BATCH_SIZES, "lr": _RATES}, published=0.3865,
     ),
     Experiment(
         "V1", "multiclass hinge loss (SVM)", {**_WINNER, "loss": "hinge"}, published=0.3601,
@@ -125,29 +128,30 @@ CHECKS = (
     Experiment("D0", "learning rate 0.02, no decay", {**_DECAYED, "lr_decay": 1.0}),
     Experiment("D2", "learning rate 0.01, decay", {**_DECAYED, "lr": 0.01}),
     Experiment("D3", "decay before the first epoch, too", {**_DECAYED, "lr": 0.018}),
-    Experiment("D4", "decaying learning rate, file order", {**_DECAYED, "shuffle": False}),
+    Experiment("D4", "decaying learning rate, half the epochs", _DECAYED, part=0.5),
+    Experiment("D5", "decaying learning rate, file order", {**_DECAYED, "shuffle": False}),
 )
 
-# What the study asks and does not try.
+# What the study asks and does not try. The losses are tuned over as many settings each; the
+# penalty, which hardly matters at 10,000 rows, is that of the published winner.
 TRIALS = (
     Experiment(
-        "T1", "softmax, tuned on the study's grid", {"lr_decay": 0.9}, "tuned",
-        {**_GRID, "lr": (0.01, 0.02, 0.03)},
+        "T1", "softmax, tuned", {"l2": 0.0001, "lr_decay": 0.9}, "tuned",
+        {"batch_size": _BATCH_SIZES, "lr": _RATES},
     ),
     Experiment(
-        "H1", "hinge, tuned on a grid of its own", {"lr_decay": 0.9, "loss": "hinge"}, "tuned",
-        {**_GRID, "lr": (0.002, 0.004, 0.008)},
+        "H1", "hinge, tuned alike", {"l2": 0.0001, "lr_decay": 0.9, "loss": "hinge"}, "tuned",
+        {"batch_size": _BATCH_SIZES, "lr": (0.002, 0.004, 0.008)},
     ),
     Experiment(
         "N1", "standardised inputs, tuned", {"lr_decay": 0.9, "standardize": True}, "tuned",
-        {"l2": (0.0, 0.1, 0.3), "lr": (0.001, 0.002, 0.004)},
+        {"l2": (0.0, 0.1, 0.3), "lr": (0.002, 0.004, 0.008)},
     ),
     Experiment("F0", "the grid's published winner, on all training images", _WINNER, full=True),
     Experiment(
         "F1", "all training images, tuned recipe", {}, "tuned",
         candidates=(
             {**_WINNER, "flip": True, "schedule": "cosine"},
-            _STANDARDIZED,
             {**_STANDARDIZED, "flip": True},
             {**_STANDARDIZED, "flip": True, "schedule": "cosine"},
         ),
@@ -214,10 +218,12 @@ EXPLANATIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "D1": (
         (
-            "The study may have let the learning rate decay before the first epoch already, so "
-            "that it never was 0.02; or its rows may have come in file order."
+            "What may differ, thought of after the result was seen, so that one that fits is a "
+            "guess and no finding: the learning rate may have decayed before the first epoch "
+            "already, so that it never was 0.02; training may have stopped earlier, although the "
+            "study speaks of 40 epochs everywhere; or the rows may have come in file order."
         ),
-        ("D3", "D4"),
+        ("D3", "D4", "D5"),
     ),
     "G1": (
         "Each seed chooses its own winner here; the published accuracy belongs to one setting.",

@@ -210,6 +210,8 @@ def summary_sentence(results: Json) -> str:
         if verdict in verdicts
     ]
     seeds = _counted(len(results["seeds"]), "seed")
+    if set(verdicts) == {"reproduced"}:
+        return f"All {len(verdicts)} accuracies, means over {seeds}, are {words['reproduced']}."
     return f"Of {len(verdicts)} accuracies, means over {seeds}, {listed(told)}."
 
 
