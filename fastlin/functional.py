@@ -26,6 +26,7 @@ from fastlin.kernels import gradients, grid, losses, sgd
 from fastlin.kernels.features import Scaled, Standardized, column_moments, weights_of_rows
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
+from fastlin.results import weight_penalty
 
 Array = NDArray[Any]
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -181,7 +182,7 @@ def loss_and_gradient(
         X, y, packed, b, _scale(X, W), kernel_loss(loss), tile, row_losses, gradient, db
     )
     dW = unpack(gradient, tile, W.shape) + W.dtype.type(2 * l2) * W
-    return float(row_losses.mean(dtype=np.float64)) + _penalty(W, l2), dW, db
+    return float(row_losses.mean(dtype=np.float64)) + weight_penalty(W, l2), dW, db
 
 
 def sgd_epoch(
@@ -340,11 +341,13 @@ def unchecked_sgd_epochs(
         momentum = np.array([epoch.momentum for epoch in epochs])
         packed_velocity = pack(velocity[0][chosen], tile), velocity[1][chosen]
         optimizer = (Nesterov if nesterov else Momentum)(momentum, *packed_velocity)
-    train = _shared_epochs if pieces > 1 else _grid_epoch
-    mean_losses = train(
-        X, y, epochs, weights, row_weights, bias, features, optimizer, kernel_loss(loss), tile,
-        pieces,
-    )  # fmt: skip
+    state = weights, row_weights, bias, features, optimizer, kernel_loss(loss), tile
+    if pieces > 1:
+        mean_losses = _shared_epochs(X, y, epochs, pieces, *state)
+    elif len(epochs) == 1:
+        mean_losses = _single_epoch(X, y, epochs[0], *state)
+    else:
+        mean_losses = _grid_epoch(X, y, epochs, *state)
     W[chosen], b[chosen] = unpack(weights, tile, shape), bias
     if velocity is not None and not isinstance(optimizer, Plain):
         velocity[0][chosen] = unpack(optimizer.velocity_W, tile, shape)
@@ -353,9 +356,9 @@ def unchecked_sgd_epochs(
 
 
 def _shared_epochs(
-    X: Array, y: Array, epochs: Sequence[EntryEpoch], weights: Array, row_weights: Array,
-    bias: Array, features: NamedTuple, optimizer: NamedTuple, loss: NamedTuple,
-    tile: tuple[int, ...], pieces: int,
+    X: Array, y: Array, epochs: Sequence[EntryEpoch], pieces: int, weights: Array,
+    row_weights: Array, bias: Array, features: NamedTuple, optimizer: NamedTuple,
+    loss: NamedTuple, tile: tuple[int, ...],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Train entries one after another, every step shared by threads."""
     mean_losses = np.empty(len(epochs))
@@ -372,10 +375,24 @@ def _shared_epochs(
     return mean_losses
 
 
+def _single_epoch(
+    X: Array, y: Array, epoch: EntryEpoch, weights: Array, row_weights: Array, bias: Array,
+    features: NamedTuple, optimizer: NamedTuple, loss: NamedTuple, tile: tuple[int, ...],
+) -> NDArray[np.float64]:  # fmt: skip
+    """Train one entry on one thread."""
+    mean_losses = np.empty(1)
+    grid.group_epoch(
+        X, y, epoch.order, 0, 1, weights, row_weights, bias, features, optimizer,
+        np.array([float(epoch.lr)]), np.array([float(epoch.l2)]), epoch.batch_size, loss, tile,
+        mean_losses,
+    )  # fmt: skip
+    return mean_losses
+
+
 def _grid_epoch(
     X: Array, y: Array, epochs: Sequence[EntryEpoch], weights: Array, row_weights: Array,
     bias: Array, features: NamedTuple, optimizer: NamedTuple, loss: NamedTuple,
-    tile: tuple[int, ...], _pieces: int,
+    tile: tuple[int, ...],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Train entries together, every thread its part of them."""
     distinct = {id(epoch.order): epoch.order for epoch in epochs}
@@ -383,21 +400,14 @@ def _grid_epoch(
     firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
     order_firsts = np.array([firsts[id(epoch.order)] for epoch in epochs])
     order_lasts = order_firsts + np.array([len(epoch.order) for epoch in epochs])
-    mean_losses = np.empty(len(epochs))
-    lrs = np.array([float(epoch.lr) for epoch in epochs])
-    l2s = np.array([float(epoch.l2) for epoch in epochs])
-    if len(epochs) == 1:
-        grid.group_epoch(
-            X, y, epochs[0].order, 0, 1, weights, row_weights, bias, features, optimizer, lrs, l2s,
-            epochs[0].batch_size, loss, tile, mean_losses,
-        )  # fmt: skip
-        return mean_losses
     parts = min(numba.get_num_threads(), len(epochs))
+    mean_losses = np.empty(len(epochs))
     grid.grid_epoch(
         X, y, np.concatenate(list(distinct.values())), order_firsts, order_lasts,
         np.arange(parts + 1) * len(epochs) // parts, weights, row_weights, bias, features,
-        optimizer, lrs, l2s, np.array([epoch.batch_size for epoch in epochs], np.int64), loss,
-        tile, mean_losses,
+        optimizer, np.array([float(epoch.lr) for epoch in epochs]),
+        np.array([float(epoch.l2) for epoch in epochs]),
+        np.array([epoch.batch_size for epoch in epochs], np.int64), loss, tile, mean_losses,
     )  # fmt: skip
     return mean_losses
 
@@ -425,7 +435,7 @@ def evaluate(
     """
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
-    penalty = _penalty(W, _check_number("l2", l2))
+    penalty = weight_penalty(W, _check_number("l2", l2))
     return unchecked_evaluate(X, y, W, b, loss=loss, penalty=penalty)
 
 
@@ -495,11 +505,6 @@ def kernel_features(
         np.ascontiguousarray(mean / scale, weight_dtype)[None],
         np.ascontiguousarray((scale / std) ** 2, weight_dtype),
     )
-
-
-def _penalty(W: Array, l2: float) -> float:
-    """Return l2 * sum(W**2), summed in float64."""
-    return l2 * float(np.square(W, dtype=np.float64).sum())
 
 
 def kernel_loss(loss: Loss) -> NamedTuple:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastlin import functional
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.functional import Array, Evaluation
+from fastlin.functional import Array, EntryEpoch, Evaluation
 from fastlin.results import EpochRecord, History, LinearModel
 from fastlin.training import (
     DivergedError,
@@ -36,6 +36,7 @@ class GridTrainer:
     split : training rows, and validation rows if there are any; the test rows are not touched.
     configs : the settings of every entry; all of `SHARED_SETTINGS` are the same in all of them.
     threads : to run on, None for all; the result does not depend on it.
+    standardization : that of the training rows, if the settings ask for it and it is known already.
 
     Raises
     ------
@@ -45,15 +46,18 @@ class GridTrainer:
     """
 
     def __init__(
-        self, split: Split, configs: Sequence[TrainConfig], threads: int | None = None
+        self,
+        split: Split,
+        configs: Sequence[TrainConfig],
+        threads: int | None = None,
+        standardization: Standardization | None = None,
     ) -> None:
         self.split = split
         self.configs = tuple(configs)
         with functional.use_threads(threads) as count:
             self.threads = count
-            standardize = self.configs[0].standardize
-            standardization = Standardization(split.train.X) if standardize else None
-            self.states = [RunState(split, config, standardization) for config in self.configs]
+            self._standardization = standardization or Standardization.of(split, configs[0])
+        self.states = [RunState(split, config, self._standardization) for config in self.configs]
         self._stack_states()
 
     def _stack_states(self) -> None:
@@ -70,15 +74,18 @@ class GridTrainer:
 
     def compile(self) -> None:
         """Compile, or load from the cache, every kernel that the entries need."""
-        spare = GridTrainer(self.split, self.configs, self.threads)
-        kinds = {_kind(config): e for e, config in enumerate(self.configs)}
-        one_row, train = np.zeros(1, np.int64), self.split.train
+        counts = Counter(map(_kind, self.configs))
+        kinds = {_kind(config): config for config in self.configs}
+        spare = GridTrainer(self.split, list(kinds.values()), self.threads, self._standardization)
+        train = self.split.train
+        one = Dataset(train.X[:1], train.y[:1], train.class_names)
         with functional.use_threads(self.threads):
-            for e in kinds.values():
-                spare._train_together([e, e], {e: one_row}, {e: 0.0}, mirrored=False)
-                if len(self.configs) % self.threads and self._pieces(e) > 1:
-                    run_epoch_part(spare.states[e], train, one_row, 0.0)
-                one = Dataset(train.X[:1], train.y[:1], train.class_names)
+            for e, (kind, config) in enumerate(kinds.items()):
+                epoch = entry_epoch(e, config, np.zeros(1, np.int64), 0.0)
+                if counts[kind] > 1:
+                    spare._train_together([epoch, epoch], mirrored=False)
+                if counts[kind] == 1 or counts[kind] % self.threads:
+                    run_epoch_part(spare.states[e], train, epoch.order, epoch.lr)
                 spare._evaluate([e], [spare.states[e].weights()], one)
 
     def run_epoch(
@@ -124,83 +131,65 @@ class GridTrainer:
 
     def _train(self, active: Sequence[int]) -> dict[int, float]:
         """Train an epoch of every active entry; return the sums of their rows' losses."""
-        rows, cached = len(self.split.train), {}
-        parts: dict[int, list[tuple[NDArray[np.int64], bool]]] = {}
+        rows = len(self.split.train)
+        cached: dict[tuple[int, int, int], list[tuple[NDArray[np.int64], bool]]] = {}
+        calls: dict[tuple[int, Loss, bool, bool], list[EntryEpoch]] = {}
         for e in active:
             config, epoch = self.configs[e], self.states[e].epochs_done + 1
             key = config.seed, epoch, config.batch_size if config.flip else 0
             if key not in cached:
                 cached[key] = epoch_parts(config, rows, epoch)
-            parts[e] = cached[key]
-        lrs = {e: self.configs[e].lr_at(self.states[e].epochs_done + 1) for e in active}
+            for number, (order, mirrored) in enumerate(cached[key]):
+                part = entry_epoch(e, config, order, config.lr_at(epoch))
+                calls.setdefault((number, *_kind(config), mirrored), []).append(part)
         loss_sums = dict.fromkeys(active, 0.0)
-        for number in range(max(len(part) for part in parts.values())):
-            calls: dict[tuple[Any, ...], list[int]] = {}
-            for e in active:
-                if number < len(parts[e]):
-                    mirrored = parts[e][number][1]
-                    calls.setdefault((*_kind(self.configs[e]), mirrored), []).append(e)
-            for (*_, mirrored), entries in calls.items():
-                orders = {e: parts[e][number][0] for e in entries}
-                mean_losses = self._train_entries(entries, orders, lrs, mirrored=mirrored)
-                for e in entries:
-                    loss_sums[e] += mean_losses[e] * len(orders[e])
+        for (*_, mirrored), epochs in sorted(calls.items(), key=lambda call: call[0][0]):
+            for part, mean_loss in self._train_entries(epochs, mirrored=mirrored):
+                loss_sums[part.entry] += mean_loss * len(part.order)
         return loss_sums
 
     def _train_entries(
-        self,
-        entries: list[int],
-        orders: dict[int, NDArray[np.int64]],
-        lrs: dict[int, float],
-        *,
-        mirrored: bool,
-    ) -> dict[int, float]:
-        """Train entries of one kind; return their mean losses.
+        self, epochs: list[EntryEpoch], *, mirrored: bool
+    ) -> Iterator[tuple[EntryEpoch, float]]:
+        """Train entries of one kind; give every epoch with its mean loss.
 
         Each thread takes as many whole entries as the others. Those left over are trained one
         after another by all threads together, if their steps are large enough to be shared.
         """
-        by_batches = sorted(entries, key=lambda e: (self.configs[e].batch_size, id(orders[e]), e))
-        together = by_batches
-        left_over = len(entries) % self.threads
-        if left_over and all(self._pieces(e) > 1 for e in by_batches[-left_over:]):
-            together = by_batches[:-left_over]
-        mean_losses = {
-            e: run_epoch_part(
-                self.states[e], self.split.train, orders[e], lrs[e], mirrored=mirrored
+        rows = len(self.split.train)
+        by_batches = sorted(
+            epochs, key=lambda epoch: (epoch.batch_size, self.configs[epoch.entry].seed)
+        )
+        left_over = by_batches[len(epochs) // self.threads * self.threads :]
+        if not all(pieces_of(self.states[epoch.entry], rows) > 1 for epoch in left_over):
+            left_over = []
+        for epoch in left_over:
+            state = self.states[epoch.entry]
+            yield (
+                epoch,
+                run_epoch_part(state, self.split.train, epoch.order, epoch.lr, mirrored=mirrored),
             )
-            for e in by_batches[len(together) :]
-        }
+        together = by_batches[: len(epochs) - len(left_over)]
         if together:
-            mean_losses |= self._train_together(together, orders, lrs, mirrored=mirrored)
-        return mean_losses
+            mean_losses = self._train_together(together, mirrored=mirrored)
+            yield from zip(together, mean_losses.tolist(), strict=True)
 
-    def _pieces(self, e: int) -> int:
-        return pieces_of(self.states[e], len(self.split.train))
-
-    def _train_together(
-        self,
-        entries: list[int],
-        orders: dict[int, NDArray[np.int64]],
-        lrs: dict[int, float],
-        *,
-        mirrored: bool,
-    ) -> dict[int, float]:
+    def _train_together(self, epochs: list[EntryEpoch], *, mirrored: bool) -> NDArray[np.float64]:
         """Train entries of one kind, every thread its part of them; return their mean losses."""
-        first = self.states[entries[0]]
-        for e in entries if mirrored else ():
-            self.states[e].mirror()
+        states = [self.states[epoch.entry] for epoch in epochs]
+        config = states[0].config
+        for state in states if mirrored else ():
+            state.mirror()
         mean_losses = functional.unchecked_sgd_epochs(
-            self.split.train.X, self.split.train.y, self._W, self._b,
-            [entry_epoch(e, self.configs[e], orders[e], lrs[e]) for e in entries],
-            loss=first.config.loss,
-            features=first.features(mirrored=mirrored),
-            velocity=self._velocity if first.config.momentum > 0 else None,
-            nesterov=first.config.nesterov,
+            self.split.train.X, self.split.train.y, self._W, self._b, epochs,
+            loss=config.loss,
+            features=states[0].features(mirrored=mirrored),
+            velocity=self._velocity if config.momentum > 0 else None,
+            nesterov=config.nesterov,
         )  # fmt: skip
-        for e in entries if mirrored else ():
-            self.states[e].mirror()
-        return dict(zip(entries, mean_losses.tolist(), strict=True))
+        for state in states if mirrored else ():
+            state.mirror()
+        return mean_losses
 
     def _evaluate(
         self, entries: Sequence[int], weights: Sequence[tuple[Array, Array]], data: Dataset

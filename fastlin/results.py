@@ -77,6 +77,14 @@ class History:
         return int(self.epoch[self.train_cost.argmin()])
 
 
+def weight_penalty(
+    W: NDArray[Any], l2: float, feature_std: NDArray[np.float64] | None = None
+) -> float:
+    """Return l2 * sum((W * feature_std)**2), summed in float64; see `LinearModel.feature_std`."""
+    trained = W if feature_std is None else W * feature_std
+    return l2 * float(np.square(trained, dtype=np.float64).sum())
+
+
 @dataclass(frozen=True, eq=False)
 class LinearModel:
     """A trained classifier: the class of a row x is the largest of the scores W x + b.
@@ -115,8 +123,7 @@ class LinearModel:
 
     def penalty(self, l2: float) -> float:
         """Return l2 times the sum of the squared weights that were trained, in float64."""
-        W = self.W if self.feature_std is None else self.W * self.feature_std
-        return l2 * float(np.square(W, dtype=np.float64).sum())
+        return weight_penalty(self.W, l2, self.feature_std)
 
     def scores(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return the scores (n, K) of rows X (n, d) uint8 (pixels), float32 or float64.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import platform
 import time
@@ -16,7 +15,6 @@ import numba
 import numpy as np
 
 import fastlin
-from fastlin import kernels
 from fastlin.config import SHARED_SETTINGS, GridSpec, LogRange, TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError
@@ -33,6 +31,7 @@ from fastlin.grids import (
 )
 from fastlin.halving import Plan, decide
 from fastlin.journal import Journal, Weights
+from fastlin.kernels.jit import source_digest
 from fastlin.results import EpochRecord, History
 from fastlin.training import DivergedError, Trainer
 
@@ -285,18 +284,10 @@ def _journal_header(
             "python": platform.python_version(),
             "numpy": np.__version__,
             "numba": numba.__version__,
-            "kernels": _kernel_digest(),
+            "kernels": source_digest(),
             "processor": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),  # type: ignore[attr-defined]
         },
     }
-
-
-def _kernel_digest() -> str:
-    """Return a digest of the kernels' source, which in a checkout changes between versions."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(kernels.__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 class _Search:

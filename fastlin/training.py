@@ -16,7 +16,7 @@ from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
 from fastlin.functional import Array, Evaluation
 from fastlin.kernels.features import Scaled, Standardized
-from fastlin.results import EpochRecord, History, LinearModel
+from fastlin.results import EpochRecord, History, LinearModel, weight_penalty
 
 # Independent random streams of one seed: no setting that uses one stream shifts the other.
 _INIT_STREAM, _ORDER_STREAM = 0, 1
@@ -71,6 +71,11 @@ class Standardization:
     def __init__(self, X: Array) -> None:
         self.mean, std = functional.feature_moments(X)
         self.std = np.where(std > 1e-9 * np.abs(self.mean), std, 1.0)
+
+    @classmethod
+    def of(cls, split: Split, config: TrainConfig) -> Standardization | None:
+        """Return that of the training rows, or None if the settings ask for none."""
+        return cls(split.train.X) if config.standardize else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,8 +205,7 @@ class RunState:
 
     def penalty(self, W: Array) -> float:
         """Return the penalty of weights that `weights` returned: it is on those trained."""
-        trained = W if self.feature_std is None else W * self.feature_std
-        return self.config.l2 * float(np.square(trained, dtype=np.float64).sum())
+        return weight_penalty(W, self.config.l2, self.feature_std)
 
     def finish(self, record: EpochRecord, W: Array, b: Array) -> None:
         """Keep an epoch, and its classifier, the arrays that `weights` returned."""
@@ -269,8 +273,7 @@ class Trainer:
         with functional.use_threads(threads) as count:
             self.threads = count
             with self._timed("train"):
-                standardization = Standardization(split.train.X) if config.standardize else None
-                self.state = RunState(split, config, standardization)
+                self.state = RunState(split, config, Standardization.of(split, config))
 
     @property
     def epochs_done(self) -> int:

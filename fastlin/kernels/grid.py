@@ -66,7 +66,7 @@ def _train_group(
                 tile,
             )  # fmt: skip
             sum_dscores(models[m], count)
-            backward_prepare(models[m], features, optimizers[m], lr, l2, tile, d, zero, vectors)
+            backward_prepare(models[m], optimizers[m], lr, l2, tile, d, zero, vectors)
         for first in range(0, count, rows):
             last = min(first + rows, count)
             for m in range(entries.size):
@@ -84,7 +84,7 @@ def _train_group(
 
 
 train_group = inline_kernel(_train_group)
-group_epoch = kernel(_train_group)
+group_epoch = kernel(_train_group)  # for one group, without the loop over threads to compile
 
 
 @parallel_kernel

@@ -56,11 +56,6 @@ def pasted_kernel(function: Callable) -> Callable:
     return numba.njit(inline="always", **_INNER_FLAGS)(function)
 
 
-def inline_parallel_kernel(function: Callable) -> Callable:
-    """Compile a function with `prange` loops that only other kernels call."""
-    return numba.njit(parallel=_prange_only(), **_INNER_FLAGS)(function)
-
-
 def kernel(function: Callable) -> Callable:
     """Compile an entry point called from Python, and cache it on disk."""
     return _compile(function, parallel=False)
@@ -84,14 +79,7 @@ def by_type(functions: dict[type, Callable]) -> Callable:
 
         @overload(choose, strict=False, jit_options=_INNER_FLAGS)
         def _choose(first, *rest):
-            function = functions[first.instance_class]
-            if function.targetoptions.get("parallel"):  # an overload cannot carry that on
-
-                def call(first, *rest):
-                    return function(first, *rest)
-
-                return call
-            return function.py_func
+            return functions[first.instance_class].py_func
 
     return choose
 
@@ -111,6 +99,14 @@ def _compile(function: Callable, *, parallel: bool) -> Callable:
         config.CACHE_DIR = before
 
 
+def source_digest() -> str:
+    """Return a digest of the source of all kernels, on which their bits depend."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 @functools.cache
 def cache_directory() -> Path | None:
     """Return where compiled kernels are kept, or None where no folder can be written.
@@ -119,10 +115,7 @@ def cache_directory() -> Path | None:
     the temporary folder. The last part of the path is a digest of the kernels' source: Numba
     itself looks only at the file of the outermost function, and would not see the others change.
     """
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    name = f"kernels-{digest.hexdigest()[:16]}"
+    name = f"kernels-{source_digest()}"
     for parent in _cache_parents():
         with contextlib.suppress(OSError):
             directory = parent / name

@@ -141,7 +141,7 @@ def sum_dscores(model, count):
 
 
 @pasted_kernel
-def backward_prepare(model, features, optimizer, lr, l2, tile, d, first, last):
+def backward_prepare(model, optimizer, lr, l2, tile, d, first, last):
     """Ready the vectors first to last of every class for the rows of a batch."""
     vectors = vector_count(d, model.weights)
     size = len(tile) * simd.lanes(model.weights)
@@ -225,7 +225,7 @@ def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimiz
         for piece in prange(pieces):
             first, last = share(np.int64(piece), pieces, vectors, len(column_tile(tile)))
             if first < last:
-                backward_prepare(model, features, optimizer, lr, l2, tile, d, first, last)
+                backward_prepare(model, optimizer, lr, l2, tile, d, first, last)
                 backward_rows(
                     X, order, start, zero, count, count, model, optimizer, lr, l2, tile,
                     first, last,
