@@ -146,6 +146,17 @@ class TrainConfig:
             return self.lr * (1 + math.cos(math.pi * done / length)) / 2
         return self.lr
 
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that the others make meaningless, and the option that does so."""
+        unused = {}
+        if self.init is Init.XAVIER:
+            unused["sigma"] = f"--init {self.init}"
+        if self.schedule in {Schedule.CONSTANT, Schedule.COSINE}:
+            unused["lr_decay"] = f"--schedule {self.schedule}"
+        if self.schedule is not Schedule.STEP:
+            unused["step_epochs"] = f"--schedule {self.schedule}"
+        return unused
+
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
         return {

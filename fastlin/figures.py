@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from fastlin.errors import InputError
 from fastlin.results import History
-from fastlin.runs import atomic_write
+from fastlin.runs import atomic_write, make_directory
 
 Floats = NDArray[Any]
 
@@ -89,6 +89,15 @@ def save_figure(figure: Figure, path: Path) -> None:
     content = png(figure)
     with atomic_write(path) as file:
         file.write(content)
+
+
+def save_figures(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
+    """Write figures as NAME.png to a folder, made if need be; return the files. See `png`."""
+    make_directory(directory)
+    paths = [directory / f"{name}.png" for name in figures]
+    for figure, path in zip(figures.values(), paths, strict=True):
+        save_figure(figure, path)
+    return paths
 
 
 @STYLED

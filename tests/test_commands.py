@@ -9,28 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_line import ROOT, call, same_run, small_images, summary
 
 import fastlin
 from fastlin import functional
-from fastlin.commands import COMMANDS, main
+from fastlin.commands import COMMANDS
 from fastlin.data import catalog, cifar
 from fastlin.training import Trainer
-
-ROOT = Path(__file__).parent.parent
-
-
-def call(*arguments, code=0):
-    """Run a command in this process; an error must be one line on standard error."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    if code == 2:
-        assert result.stdout == ""
-        assert result.stderr.startswith("Error: ")
-        assert result.stderr.count("\n") == 1
-    return result
 
 
 def process(*arguments, **settings):
@@ -50,32 +35,13 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small(place):
-    """Pixels of 2 x 3 RGB images in three classes, with all parts."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for part, n in (("train", 150), ("val", 40), ("test", 30)):
-        y = rng.integers(0, 3, n)
-        X = rng.integers(0, 120, (n, 2, 3, 3)) + 60 * np.eye(3, dtype=int)[y][:, None, None]
-        arrays |= {f"X_{part}": X.astype(np.uint8), f"y_{part}": y}
-    np.savez(place / "small.npz", **arrays)
+    np.savez(place / "small.npz", **small_images(noise=120, contrast=60))
     return place / "small.npz"
 
 
 def history(folder):
     with (Path(folder) / "history.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-def summary(folder):
-    return json.loads((Path(folder) / "summary.json").read_text())
-
-
-def same_run(first, second):
-    assert (Path(first) / "history.csv").read_bytes() == (Path(second) / "history.csv").read_bytes()
-    with np.load(Path(first) / "model.npz") as ours, np.load(Path(second) / "model.npz") as theirs:
-        assert set(ours) == set(theirs)
-        for name in ours:
-            assert ours[name].tobytes() == theirs[name].tobytes(), name
 
 
 def test_training_leaves_a_whole_run_and_says_what_it_found(small):
@@ -210,6 +176,8 @@ BAD = {
     "too many threads": ("train", "--threads", 10_000),
     "no threads": ("train", "--threads", 0),
     "sigma of xavier": ("train", "--init", "xavier", "--sigma", 1),
+    "decay of a constant": ("train", "--schedule", "constant", "--lr-decay", 0.5),
+    "steps of no steps": ("train", "--step-epochs", 3),
     "missing config": ("train", "--config", "none.json"),
     "unwritable folder": ("train", "--out", "file/run"),
     "full folder": ("train", "--out", "."),

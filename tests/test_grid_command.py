@@ -1,7 +1,6 @@
 import csv
 import errno
 import io
-import json
 import os
 import signal
 import subprocess
@@ -9,39 +8,28 @@ import sys
 import time
 from pathlib import Path
 
+import command_line
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_line import ROOT, same_run, small_images, summary
 from rich.console import Console
 
 from fastlin import journal, search
 from fastlin.commands import grid as grid_command
-from fastlin.commands import main
 from fastlin.config import TrainConfig
 from fastlin.data import load_split
 from fastlin.search import GridProgress, grid_search
 
-ROOT = Path(__file__).parent.parent
 LISTS = ("--lr", "0.02,0.2", "--l2", "0,0.001:0.1:2", "--batch-size", "16,32", "--epochs", 4)
 
 
-def call(*arguments, code=0):
-    """Run `fastlin grid` in this process; bad input must be one line on standard error."""
-    result = CliRunner().invoke(main, ["grid", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    if code == 2:
-        assert result.stdout == ""
-        assert result.stderr.splitlines()[-1].startswith("Error: ")
-    return result
+def call(*arguments, **expected):
+    return command_line.call("grid", *arguments, **expected)
 
 
 def fastlin(*arguments):
-    """Run another command in this process."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.stdout
+    """Run another command in this process; return what it printed."""
+    return command_line.call(*arguments).stdout
 
 
 @pytest.fixture(autouse=True)
@@ -53,32 +41,13 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small(place):
-    """Pixels of 2 x 3 RGB images in three classes, with all parts."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for part, n in (("train", 150), ("val", 40), ("test", 30)):
-        y = rng.integers(0, 3, n)
-        X = rng.integers(0, 200, (n, 2, 3, 3)) + 55 * np.eye(3, dtype=int)[y][:, None, None]
-        arrays |= {f"X_{part}": X.astype(np.uint8), f"y_{part}": y}
-    np.savez(place / "small.npz", **arrays)
+    np.savez(place / "small.npz", **small_images(noise=200, contrast=55))
     return place / "small.npz"
 
 
 def table(folder):
     with (Path(folder) / "grid.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-def summary(folder):
-    return json.loads((Path(folder) / "summary.json").read_text())
-
-
-def same_run(first, second):
-    assert (Path(first) / "history.csv").read_bytes() == (Path(second) / "history.csv").read_bytes()
-    with np.load(Path(first) / "model.npz") as ours, np.load(Path(second) / "model.npz") as theirs:
-        assert {name: ours[name].tobytes() for name in ours} == {
-            name: theirs[name].tobytes() for name in theirs
-        }
 
 
 def test_a_grid_leaves_its_table_its_figures_and_its_winner(small):
@@ -315,7 +284,7 @@ def test_a_full_disk_is_one_error_and_what_is_intact_goes_on(small, monkeypatch,
         right(file)
 
     monkeypatch.setattr(journal, "_to_disk", to_disk)
-    result = call("--data", small, *LISTS, "--no-figures", "--out", "g", code=2)
+    result = call("--data", small, *LISTS, "--no-figures", "--out", "g", code=2, begun=True)
     assert "No space left on device" in result.stderr.splitlines()[-1]
     monkeypatch.setattr(journal, "_to_disk", right)
     call("--resume", "g", "--no-figures")
@@ -342,6 +311,7 @@ BAD = {
     "too many threads": ("--lr", "0.1,1", "--threads", 10_000),
     "list of epochs": ("--lr", "0.1,1", "--epochs", "1,2"),
     "sigma of xavier": ("--lr", "0.1,1", "--init", "xavier", "--sigma", 1),
+    "decay of constants": ("--lr-decay", "0.9,0.8", "--schedule", "constant,cosine"),
     "missing file": ("--grid", "none.toml"),
     "wrong file": ("--grid", "wrong.toml"),
     "missing config": ("--lr", "0.1,1", "--config", "none.json"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from click.testing import CliRunner
+from command_line import call, small_images
 
 import fastlin
 from fastlin import TrainConfig, reference
@@ -27,28 +28,9 @@ SEEDS, EPOCHS = 2, 2
 HOSTILE = ("<script>alert(1)</script>", 'a|b & "c"', "$x_1$ *d*")
 
 
-def call(*arguments, code=0):
-    """Run a command in this process; an error must be one line on standard error."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    if code == 2:
-        assert result.stdout == ""
-        assert result.stderr.startswith("Error: ")
-        assert result.stderr.count("\n") == 1
-    return result
-
-
 def write_images(path):
     """Write pixels of 2 x 3 RGB images in three classes, with all parts."""
-    rng = np.random.default_rng(0)
-    arrays = {"class_names": np.array(HOSTILE)}
-    for part, n in (("train", 150), ("val", 40), ("test", 30)):
-        y = rng.integers(0, 3, n)
-        X = rng.integers(0, 120, (n, 2, 3, 3)) + 60 * np.eye(3, dtype=int)[y][:, None, None]
-        arrays |= {f"X_{part}": X.astype(np.uint8), f"y_{part}": y}
-    np.savez(path, **arrays)
+    np.savez(path, class_names=np.array(HOSTILE), **small_images(noise=120, contrast=60))
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from click.core import ParameterSource
 
 from fastlin.commands import options, outcome
 from fastlin.commands.train import DEFAULT_DATA, train
-from fastlin.config import SWEPT_SETTINGS, GridSpec, Init, TrainConfig
+from fastlin.config import SWEPT_SETTINGS, GridSpec, TrainConfig
 from fastlin.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winne
 SHOWN_ENTRIES = 10
 MAX_CELLS = 30  # rows or columns of a heat map that one can still read
 
+_DECISIVE = ("init", "schedule")  # settings whose values make others meaningless
 _OWN_FOLDER = "-"  # --resume without a folder: that of --out
 
 
@@ -181,7 +183,7 @@ def grid(
     rule = Rule(select=f"val_{select}", at=at)  # type: ignore[arg-type]
     check_comparable(loaded, configs, rule)
     with use_threads(threads) as thread_count:
-        fingerprint = outcome.InBackground(loaded.fingerprint)
+        pass  # as many as can be used, or an error before anything is written
     if folder is None:
         folder = runs.create_run_folder(out, f"{loaded.name}-grid")
         runs.save_json(folder / ASKED, {**asdict(asked), "grid": asked.grid.to_dict()})
@@ -204,7 +206,7 @@ def grid(
     if failure is not None:
         click.echo(failure, err=True)
         ctx.exit(1)
-    finished = _Finished(asked.data, loaded, result, thread_count, fingerprint.result(), folder)
+    finished = _Finished(asked.data, loaded, result, thread_count, folder)
     _finish(console, finished, started, figures=figures)
 
 
@@ -216,7 +218,6 @@ class _Finished:
     split: Split
     result: GridResult
     threads: int
-    fingerprint: str
     folder: Path
 
 
@@ -309,8 +310,11 @@ def _asked(
     first = {name: values[0] for name, values in swept.items() if isinstance(values, tuple)}
     fixed = {name: value for name, value in given.items() if name not in lists}
     spec = GridSpec(swept, replace(spec.base, **first, **fixed))
-    if "sigma" in given and spec.swept.get("init", (spec.base.init,)) == (Init.XAVIER,):
-        raise InputError("--sigma has no effect with --init xavier; leave one of them out")
+    decisive = [tuple(spec.swept.get(name, (getattr(spec.base, name),))) for name in _DECISIVE]
+    kinds = product(*decisive)
+    options.refuse_without_effect(
+        given, [replace(spec.base, **dict(zip(_DECISIVE, kind, strict=True))) for kind in kinds]
+    )
     return Asked(reference, spec, **how)
 
 
@@ -416,9 +420,7 @@ def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | No
     }  # fmt: skip
     runs.save_summary(
         folder,
-        outcome.summarize(
-            best.status, run, split, threads, evaluations, seconds, finished.fingerprint
-        ),
+        outcome.summarize(best.status, run, split, threads, evaluations, seconds),
     )
     if split.test is None:
         return None
@@ -445,7 +447,6 @@ def draw_grid(result: GridResult, folder: Path) -> list[Path]:
 
     from fastlin import figures, runs
 
-    directory = runs.make_directory(folder / runs.FIGURES)
     accuracy = np.array(
         [entry.record.val_accuracy if entry.record else np.nan for entry in result.entries]
     )
@@ -486,12 +487,7 @@ def draw_grid(result: GridResult, folder: Path) -> list[Path]:
         drawn["parallel"] = figures.parallel_coordinates(
             columns, 100 * accuracy, "validation accuracy (%)"
         )
-    paths = []
-    for name, figure in drawn.items():
-        path = directory / f"{name}.png"
-        figures.save_figure(figure, path)
-        paths.append(path)
-    return paths
+    return figures.save_figures(drawn, folder / runs.FIGURES)
 
 
 def _summary(
@@ -517,7 +513,7 @@ def _summary(
         },
         "halving": [asdict(rung) for rung in result.rungs],
         "epochs_trained": sum(len(entry.history) for entry in result.entries),
-        "data": outcome.describe_data(finished.split, finished.fingerprint),
+        "data": outcome.describe_data(finished.split),
         "threads": finished.threads,
         "seconds": seconds,
         **outcome.describe_environment(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,17 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
         else:
             words += [f"--{flag}", str(value)]
     return shlex.join(words)
+
+
+def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) -> None:
+    """Raise InputError if a setting was given that has an effect in none of the configurations."""
+    from fastlin.errors import InputError
+
+    unused = [config.without_effect() for config in configs]
+    for name in given:
+        if all(name in reasons for reasons in unused):
+            flag, reason = name.replace("_", "-"), unused[0][name]
+            raise InputError(f"--{flag} has no effect with {reason}; leave one of them out")
 
 
 def load_reference(reference: DataReference) -> Split:

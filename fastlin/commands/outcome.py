@@ -16,23 +16,6 @@ if TYPE_CHECKING:
     from fastlin.training import TrainResult
 
 
-class InBackground:
-    """A function of no arguments, run in a thread of its own."""
-
-    def __init__(self, function: Any) -> None:
-        self._value: Any = None
-        self._thread = threading.Thread(target=self._run, args=(function,), daemon=True)
-        self._thread.start()
-
-    def _run(self, function: Any) -> None:
-        self._value = function()
-
-    def result(self) -> Any:
-        """Wait for the function, and return what it returned."""
-        self._thread.join()
-        return self._value
-
-
 @contextmanager
 def note_if_slow(notes: Console, text: str, after: float = 0.8) -> Iterator[None]:
     """Print a note if the body takes longer than `after` seconds."""
@@ -83,7 +66,6 @@ def summarize(
     threads: int,
     evaluations: dict[str, Any],
     seconds: dict[str, float],
-    fingerprint: str,
 ) -> dict[str, Any]:
     """Return the content of a run's summary.json."""
     train_seconds = result.seconds.train
@@ -93,7 +75,7 @@ def summarize(
         "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
         "best_epoch": result.history.best_epoch,
         "results": evaluations,
-        "data": describe_data(split, fingerprint),
+        "data": describe_data(split),
         "threads": threads,
         "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
         "seconds": seconds,
@@ -101,14 +83,14 @@ def summarize(
     }
 
 
-def describe_data(split: Split, fingerprint: str) -> dict[str, Any]:
+def describe_data(split: Split) -> dict[str, Any]:
     """Return what summary.json says of the data."""
     return {
         "name": split.name,
         "rows": {part: len(data) for part, data in split.parts().items()},
         "features": split.train.X.shape[1],
         "dtype": str(split.train.X.dtype),
-        "sha256": fingerprint,
+        "sha256": split.fingerprint(),
     }
 
 

@@ -60,10 +60,4 @@ def draw_figures(
     K = len(model.class_names)
     counts = functional.confusion_counts(rows.y, predictions, K)
     drawn["confusion"] = figures.confusion_matrix(counts, model.class_names)
-    directory = runs.make_directory(folder / runs.FIGURES)
-    paths = []
-    for name, figure in drawn.items():
-        path = directory / f"{name}.png"
-        figures.save_figure(figure, path)
-        paths.append(path)
-    return paths
+    return figures.save_figures(drawn, folder / runs.FIGURES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,6 @@ import click
 
 from fastlin.commands import options, outcome
 from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
-from fastlin.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,7 +127,8 @@ def train(
 
     trainer = Trainer(loaded, config, threads)
     folder = runs.create_run_folder(out, loaded.name)
-    fingerprint = outcome.InBackground(loaded.fingerprint)
+    hashing = threading.Thread(target=loaded.fingerprint, daemon=True)  # meant for the summary
+    hashing.start()
     runs.save_config(folder, reference, config)
     status, message = "finished", None
     try:
@@ -152,9 +153,8 @@ def train(
         "draw": outcome.draw(result, loaded, folder, trainer.threads) if figures else 0.0,
     }
     seconds["total"] = time.perf_counter() - started
-    summary = outcome.summarize(
-        status, result, loaded, trainer.threads, evaluations, seconds, fingerprint.result()
-    )
+    hashing.join()
+    summary = outcome.summarize(status, result, loaded, trainer.threads, evaluations, seconds)
     runs.save_summary(folder, summary)
     _print_table(options.console(), result, evaluations, seconds, folder)
     if message is not None:
@@ -180,18 +180,7 @@ def _what_to_run(
         reference, config = runs.load_config(config_path)
         config = replace(config, **given)
         reference = options.override(reference, data, split, data_dir)
-    for name, unused, why in (
-        ("sigma", config.init is Init.XAVIER, "--init xavier"),
-        (
-            "lr_decay",
-            config.schedule in {Schedule.CONSTANT, Schedule.COSINE},
-            f"--schedule {config.schedule}",
-        ),
-        ("step_epochs", config.schedule is not Schedule.STEP, f"--schedule {config.schedule}"),
-    ):
-        if name in given and unused:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"{flag} has no effect with {why}; leave one of them out")
+    options.refuse_without_effect(given, [config])
     return reference, config
 
 

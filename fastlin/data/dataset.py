@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,14 @@ class Split:
         return {name: data for name, data in named.items() if data is not None}
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over every part's shape, dtype, rows and labels, as hex digits."""
+        """Return the SHA-256 over every part's shape, dtype, rows and labels, as hex digits.
+
+        It is computed once: the arrays of a split are not to change.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for name, data in self.parts().items():
             digest.update(f"{name} {data.X.shape} {data.X.dtype.str}".encode())

@@ -155,7 +155,7 @@ class _Study:
         train = split.train
         self.data[full] = {
             "name": split.name,
-            "sha256": self.runner.fingerprint(split),
+            "sha256": split.fingerprint(),
             "rows": {part: len(data) for part, data in split.parts().items()},
             "features": train.X.shape[1],
             "dtype": str(train.X.dtype),

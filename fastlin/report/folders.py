@@ -62,16 +62,15 @@ def describe_runs(
         "runs": [],
         "arrays": {},
     }
-    loaded: dict[DataReference, tuple[Split, str]] = {}
+    loaded: dict[DataReference, Split] = {}
     with functional.use_threads(threads) as count:
         for number, (name, run) in enumerate(runs):
             if run.data not in loaded:
                 loaded.clear()  # one data set in memory
-                split = load(run.data)
-                loaded[run.data] = split, split.fingerprint()
-            split, fingerprint = loaded[run.data]
+                loaded[run.data] = load(run.data)
+            split = loaded[run.data]
             described = _describe_run(name, run, split, number, results["arrays"])
-            described["data"] = {"name": split.name, "sha256": fingerprint}
+            described["data"] = {"name": split.name, "sha256": split.fingerprint()}
             described["command"] = command_of(run.data, run.config)
             results["runs"].append(described)
     results["ranking"] = sorted(range(len(runs)), key=lambda i: _rank(results["runs"][i]))

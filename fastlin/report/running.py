@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import weakref
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
@@ -103,16 +102,9 @@ class Runner:
         self._progress = progress
         self._counted: set[str] = set()
         self._records: dict[str, RunRecord] = {}
-        self._fingerprints: weakref.WeakKeyDictionary[Split, str] = weakref.WeakKeyDictionary()
         self.trained = 0
         for path in sorted(folder.glob("*.npz")):
             self._records |= _load(path)
-
-    def fingerprint(self, split: Split) -> str:
-        """Return the fingerprint of a split, computed once."""
-        if split not in self._fingerprints:
-            self._fingerprints[split] = split.fingerprint()
-        return self._fingerprints[split]
 
     def run(self, split: Split, configs: Sequence[TrainConfig]) -> list[RunRecord]:
         """Return a record per configuration, training those that are not known yet.
@@ -187,7 +179,7 @@ class Runner:
         return [trainer.model(place) for place in places], [trainer.history(p) for p in places]
 
     def _key(self, split: Split, config: TrainConfig) -> str:
-        identity = [FORMAT, __version__, self.fingerprint(split), config.to_dict()]
+        identity = [FORMAT, __version__, split.fingerprint(), config.to_dict()]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
