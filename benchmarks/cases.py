@@ -24,8 +24,8 @@ from benchmarks.racing import Entry, race
 
 # Peers may differ from the NumPy twin by this fraction of what training changed.
 AGREEMENT = 1e-3
-# Work of repeated steps that are timed as one, in FLOP per thread: some 10 ms.
-WORK_OF_STEPS = 1e9
+# Work of repeated steps that are timed as one, in FLOP per thread: some 100 ms.
+WORK_OF_STEPS = 1e10
 
 
 @dataclass(frozen=True)

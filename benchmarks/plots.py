@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ def speed(outcomes: Sequence[Outcome]) -> Figure | None:
     figure = Figure(figsize=(9, 1.4 + 0.42 * len(raced)), layout="constrained")
     axes = figure.subplots()
     names = sorted({name for outcome in raced for name in outcome.speedups}, key=_place)
-    markers = dict(zip(names, "osD^v", strict=False))
+    markers = dict(zip(names, cycle("osD^vP*X<>"), strict=False))
     for height, outcome in enumerate(raced):
         best = min(outcome.speedups.values())
         axes.barh(height, best, color=_COLOURS[outcome.threads], alpha=0.85, height=0.6)

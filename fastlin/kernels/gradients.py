@@ -11,6 +11,7 @@ from fastlin.kernels.tiles import (
     batch_scores,
     batch_update,
     pack_factors,
+    panel_of_rows,
     sums_of_block,
     tile_count,
     vector_count,
@@ -62,9 +63,8 @@ def loss_and_gradient(X, y, weights, b, scale, loss, tile, losses, gradient, db)
         for block in prange((vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS):
             first = np.int64(block) * BLOCK_VECTORS
             last = min(first + BLOCK_VECTORS, vectors)
-            batch_update(
-                X, order, zero, zero, count, count, factors, one, tile, gradient, first, last
-            )
+            panel = panel_of_rows(tile, b)
+            batch_update(X, order, zero, count, factors, one, tile, panel, gradient, first, last)
         for k in range(K):
             total = b.dtype.type(0)
             for i in range(count):

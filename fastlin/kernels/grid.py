@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, kernel, parallel_kernel
 from fastlin.kernels.optimizers import optimizer_of_entry
 from fastlin.kernels.sgd import (
@@ -23,13 +24,12 @@ from fastlin.kernels.sgd import (
     prepare_forward,
     sum_dscores,
 )
-from fastlin.kernels.tiles import rows_per_pass, sums_of_block, vector_count
+from fastlin.kernels.tiles import column_tile, panel_of_rows, sums_of_block, vector_count
 
-# Rows of a batch are taken through a group in blocks of about this size, which the second-level
-# cache holds beside the weights of an entry. A block is a whole number of the widest vectors and
-# of the rows of a pass.
-ROW_BLOCK_BYTES = 256 * 1024
-ROW_BLOCK_MULTIPLE = 16
+# A batch is taken through a group in pieces of about this size, which the second-level cache holds
+# beside the weights of an entry: of whole rows for the scores, of columns for the update.
+PIECE_BYTES = 256 * 1024
+ROW_MULTIPLE = 16  # a whole number of the widest vectors
 
 
 def _train_group(
@@ -41,10 +41,11 @@ def _train_group(
     order (m,) int64 and batch_size are those of all these entries; the rest as in `grid_epoch`.
     """
     d, vectors, sums = X.shape[1], vector_count(X.shape[1], b), sums_of_block(tile, b)
-    rows = max(rows_per_pass(X), ROW_BLOCK_MULTIPLE)
-    while 2 * rows * d * X.itemsize <= ROW_BLOCK_BYTES:
-        rows *= 2
+    panel = panel_of_rows(tile, b)
     largest = min(batch_size, order.size)
+    rows = max(1, PIECE_BYTES // (d * X.itemsize * ROW_MULTIPLE)) * ROW_MULTIPLE
+    tiles = PIECE_BYTES // (largest * len(column_tile(tile)) * simd.lanes(b) * X.itemsize)
+    columns = max(1, tiles) * len(column_tile(tile))
     entries = np.arange(first_entry, last_entry)
     models = [
         classifier(weights[e], row_weights[e], b[e], features, d, largest, tile) for e in entries
@@ -67,13 +68,13 @@ def _train_group(
             )  # fmt: skip
             sum_dscores(models[m], count)
             backward_prepare(models[m], optimizers[m], lr, l2, tile, d, zero, vectors)
-        for first in range(0, count, rows):
-            last = min(first + rows, count)
+        for first in range(0, vectors, columns):
+            last = min(first + columns, vectors)
             for m in range(entries.size):
                 lr, l2 = lrs[entries[m]], l2s[entries[m]]
                 backward_rows(
-                    X, order, start, first, last, count, models[m], optimizers[m], lr, l2, tile,
-                    zero, vectors,
+                    X, order, start, count, models[m], optimizers[m], lr, l2, tile, panel, first,
+                    last,
                 )  # fmt: skip
         for m in range(entries.size):
             lr = lrs[entries[m]]

@@ -35,6 +35,7 @@ from fastlin.kernels.tiles import (
     batch_update,
     column_tile,
     pack_factors,
+    panel_of_rows,
     sums_of_block,
     tile_count,
     vector_count,
@@ -151,15 +152,11 @@ def backward_prepare(model, optimizer, lr, l2, tile, d, first, last):
 
 
 @pasted_kernel
-def backward_rows(
-    X, order, start, i_first, i_last, count, model, optimizer, lr, l2, tile, first, last
-):
-    """Add rows i_first to i_last of a batch to the vectors first to last of every class."""
+def backward_rows(X, order, start, count, model, optimizer, lr, l2, tile, panel, first, last):
+    """Add the rows of a batch to the vectors first to last of every class."""
     target = accumulator(optimizer, model.weights)
     decay = target.dtype.type(accumulator_decay(optimizer, lr, l2))
-    batch_update(
-        X, order, start, i_first, i_last, count, model.factors, decay, tile, target, first, last
-    )
+    batch_update(X, order, start, count, model.factors, decay, tile, panel, target, first, last)
 
 
 @pasted_kernel
@@ -207,7 +204,7 @@ def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimiz
     Returns the mean loss (without penalty) of the rows as the epoch met them, float64.
     """
     d, vectors = X.shape[1], vector_count(X.shape[1], model.weights)
-    step, zero = simd.lanes(model.weights), np.int64(0)
+    step = simd.lanes(model.weights)
     sums = sums_of_block(tile, model.weights)
     total = 0.0
     for start in range(0, order.size, batch_size):
@@ -226,10 +223,10 @@ def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimiz
             first, last = share(np.int64(piece), pieces, vectors, len(column_tile(tile)))
             if first < last:
                 backward_prepare(model, optimizer, lr, l2, tile, d, first, last)
+                panel = panel_of_rows(tile, model.weights)
                 backward_rows(
-                    X, order, start, zero, count, count, model, optimizer, lr, l2, tile,
-                    first, last,
-                )  # fmt: skip
+                    X, order, start, count, model, optimizer, lr, l2, tile, panel, first, last
+                )
                 backward_finish(model, features, optimizer, lr, count, tile, d, first, last)
         total += end_step(model, optimizer, lr, count)
     return total / order.size

@@ -63,6 +63,7 @@ def _register_file() -> tuple[int, int]:
 
 
 VECTOR_BYTES, VECTOR_REGISTERS = _register_file()
+CACHE_LINE = 64  # bytes
 
 
 class Vector(types.Type):
@@ -534,6 +535,13 @@ def lanes(typingctx, like):
     """Return how many values of the dtype of `like` a vector holds."""
     count = Vector(like.dtype).lanes
     return types.int64(like), lambda context, builder, signature, arguments: _I64(count)
+
+
+@vector_op(lambda X: CACHE_LINE // X.itemsize)
+def values_of_line(typingctx, X):
+    """Return how many values of X a cache line holds."""
+    count = CACHE_LINE * 8 // X.dtype.bitwidth
+    return types.int64(X), lambda context, builder, signature, arguments: _I64(count)
 
 
 @vector_op(lambda A, row, column: _row_vector(A, row, column, A, None))

@@ -38,7 +38,13 @@ _VECTORS = _VECTORS_FOR_CLASSES[simd.VECTOR_REGISTERS]
 WEIGHT_BLOCK_BYTES = 20 * 1024
 CLASS_BLOCK = 10  # classes scored together at most; a block is a whole number of tiles
 ROW_BLOCK = 64  # rows scored together; a whole number of vectors
-CACHE_LINE = 64
+# Rows of a block of at most this size stay in the second-level cache: every tile of classes takes
+# them from there, with longer pieces of its weights.
+CACHED_ROWS_BYTES = 256 * 1024
+# From so many tiles of classes on, an update takes its rows from a panel of this size.
+PANEL_TILES = 4
+PANEL_ROWS = 128
+PANEL_COLUMNS = 64
 
 
 def class_tile(class_count: int) -> tuple[int, ...]:
@@ -86,8 +92,8 @@ def tile_count(K, tile):
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return zeros that begin at a cache line."""
     size = math.prod(shape) * dtype.itemsize
-    buffer = np.zeros(size + CACHE_LINE, np.uint8)
-    first = -buffer.ctypes.data % CACHE_LINE
+    buffer = np.zeros(size + simd.CACHE_LINE, np.uint8)
+    first = -buffer.ctypes.data % simd.CACHE_LINE
     return buffer[first : first + size].view(dtype).reshape(shape)
 
 
@@ -132,11 +138,19 @@ def _scores_tile(X, rows, next_rows, jump, packed, offset, first, last, tile, su
     The rows that come next, from column first + jump, are asked for meanwhile.
     """
     step = simd.lanes(packed)
+    line = simd.values_of_line(X)
     whole = last - (last - first) % step
-    for j in range(first, whole, step):
+    lines_end = last - (last - first) % line
+    for j in range(first, lines_end, line):
+        simd.prefetch_rows(X, next_rows, j + jump)
+        for v in range(line // step):
+            x = simd.load_rows(X, rows, j + v * step, packed)
+            w = simd.load_run(packed, offset, tile)
+            sums = simd.outer_fma(sums, x, w)
+            offset += len(tile) * step
+    for j in range(lines_end, whole, step):
         x = simd.load_rows(X, rows, j, packed)
         w = simd.load_run(packed, offset, tile)
-        simd.prefetch_rows(X, next_rows, j + jump)
         sums = simd.outer_fma(sums, x, w)
         offset += len(tile) * step
     if whole < last:
@@ -159,6 +173,8 @@ def batch_scores(X, order, start, stop, packed, b, scale, tile, sums, scores):
     stride = ROW_BLOCK + R
     vectors = vector_count(d, packed)
     class_block = _classes_per_block(tile)
+    if ROW_BLOCK * d * X.itemsize <= CACHED_ROWS_BYTES:
+        class_block = C
     block_bytes = min(class_block, tile_count(K, tile) * C) * step * packed.itemsize
     feature_block = max(4, WEIGHT_BLOCK_BYTES // block_bytes) * step
     for first in range(start, stop, ROW_BLOCK):
@@ -209,13 +225,83 @@ def pack_factors(dscores, first, last, factor, count, tile, factors):
             factors[place + i * C] = row[i] * factor
 
 
-@pasted_kernel
-def rows_per_pass(X):
-    """Return how many rows pass by an update tile: their pieces stay in the first-level cache.
+@inline_kernel
+def panel_of_rows(tile, like):
+    """Return the scratch array that `batch_update` needs."""
+    columns = _tiles_per_panel(tile, like) * len(column_tile(tile)) * simd.lanes(like)
+    return np.empty(PANEL_ROWS * columns, like.dtype)
 
-    Rows that begin at the same place of a page compete for the same eight lines of it. A power of
-    two, at most 64.
+
+@pasted_kernel
+def _tiles_per_panel(tile, like):
+    """Return how many update tiles side by side a panel is wide."""
+    return max(1, PANEL_COLUMNS // (len(column_tile(tile)) * simd.lanes(like)))
+
+
+@pasted_kernel
+def _pack_panel(X, order, first, last, first_column, last_column, tile, panel):
+    """Copy X[row, first_column:last_column] of the rows order[first:last] to `panel`.
+
+    It has one update tile's columns after another, and of each row after row.
     """
+    size = len(column_tile(tile)) * simd.lanes(panel)
+    for i in range(last - first):
+        row, place = simd.index_at(order, first + i), i * size
+        for column in range(first_column, last_column, size):
+            x = simd.load_columns(X, row, column, column_tile(tile), panel)
+            simd.store_run(panel, place, x)
+            place += (last - first) * size
+
+
+@pasted_kernel
+def _sum_of_panel(panel, first, count, factors, place, tile):
+    """Return the sum over rows of factors times the rows' pieces in a panel, by class."""
+    total = simd.zeros(column_tile(tile), tile, panel)
+    size = len(column_tile(tile)) * simd.lanes(panel)
+    for i in range(count):
+        x = simd.load_run(panel, first + i * size, column_tile(tile))
+        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
+    return total
+
+
+@pasted_kernel
+def _sum_of_rows(X, order, first, last, column, factors, place, tile, like):
+    """Return the sum over the rows order[first:last] of factors times X[row, column:], by class."""
+    total = simd.zeros(column_tile(tile), tile, like)
+    for i in range(last - first):
+        row = simd.index_at(order, first + i)
+        x = simd.load_columns(X, row, column, column_tile(tile), like)
+        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
+    return total
+
+
+@pasted_kernel
+def _sum_of_row_ends(X, order, first, last, column, factors, place, tile, like):
+    """Do `_sum_of_rows` for one vector of X, or a part of one."""
+    total = simd.zeros((0,), tile, like)
+    for i in range(last - first):
+        row = (simd.index_at(order, first + i),)
+        x = simd.load_row_ends(X, row, column, like, X.shape[1] - column)
+        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
+    return total
+
+
+@pasted_kernel
+def _add_to_weights(packed, place, total, decay, is_first):
+    """Add sums to the weights at a place, which decay at first."""
+    w = simd.load_run(packed, place, total)
+    simd.store_run(packed, place, simd.add_scaled(total, w, decay, is_first))
+
+
+@pasted_kernel
+def _rows_per_pass(X, tiles):
+    """Return how many rows are added up before the weights take their sum.
+
+    Rows in a panel may be many. Of rows where they lie, the pieces must stay in the first-level
+    cache; those that begin at the same place of a page compete for the same eight lines of it.
+    """
+    if tiles >= PANEL_TILES:
+        return PANEL_ROWS
     row_bytes = X.shape[1] * X.itemsize
     rows = 8 if row_bytes % 4096 == 0 else 16
     while rows < 64 and 2 * rows * row_bytes <= 16 * 1024:
@@ -225,16 +311,17 @@ def rows_per_pass(X):
 
 @inline_kernel
 def batch_update(
-    X, order, start, first, last, count, factors, decay, tile, packed, first_vector, last_vector
+    X, order, start, count, factors, decay, tile, panel, packed, first_vector, last_vector
 ):
-    """W = decay * W + sum over rows i of factors[i] X[order[start + i]], for some of i and of W.
+    """W = decay * W + sum over rows i of a batch of factors[i] X[order[start + i]], in part of W.
 
-    X (n, d) rows as stored; order (n,) int64; count: rows of the batch, which begins at start, of
-    which first to last are added now, with the decay if first is 0, first being a multiple of
-    `rows_per_pass`; factors of `pack_factors`; W (K, d) packed, of which the vectors first_vector
-    to last_vector of every class are overwritten: threads may divide W between them so.
+    X (n, d) rows as stored; order (n,) int64; the batch has count rows and begins at start; factors
+    of `pack_factors`; panel of `panel_of_rows`, scratch; W (K, d) packed, of which the vectors
+    first_vector to last_vector of every class are overwritten: threads may divide W between them
+    so, at multiples of an update tile.
 
-    The rows of a pass are added up before W takes their sum: it is rounded once a pass.
+    The rows of a pass are added up before W takes their sum: it is rounded once a pass. Many tiles
+    of classes take them from a panel, converted once and side by side.
     """
     C, step = len(tile), simd.lanes(packed)
     V = len(column_tile(tile))
@@ -243,30 +330,41 @@ def batch_update(
     tiles = packed.size // (vectors * C * step)
     whole = min(last_vector, d // step)
     whole -= max(0, whole - first_vector) % V
-    rows = rows_per_pass(X)
-    for i_first in range(first, last, rows):
-        i_last = min(i_first + rows, last)
-        for vector in range(first_vector, whole, V):
-            for t in range(tiles):
-                place = (t * vectors + vector) * C * step
-                next_factors = (t * count + i_first) * C
-                total = simd.zeros(column_tile(tile), tile, packed)
-                for i in range(i_first, i_last):
-                    row = simd.index_at(order, start + i)
-                    x = simd.load_columns(X, row, vector * step, column_tile(tile), packed)
-                    total = simd.outer_fma(total, x, simd.splat_run(factors, next_factors, tile))
-                    next_factors += C
-                w = simd.load_run(packed, place, total)
-                simd.store_run(packed, place, simd.add_scaled(total, w, decay, i_first == 0))
+    panel_vectors = _tiles_per_panel(tile, packed) * V
+    rows = _rows_per_pass(X, tiles)
+    for first in range(start, start + count, rows):
+        last = min(first + rows, start + count)
+        is_first = first == start
+        if tiles >= PANEL_TILES:
+            for panel_vector in range(first_vector, whole, panel_vectors):
+                panel_end = min(panel_vector + panel_vectors, whole)
+                _pack_panel(
+                    X, order, first, last, panel_vector * step, panel_end * step, tile, panel
+                )
+                for t in range(tiles):
+                    place_of_factors, in_panel = (t * count + first - start) * C, 0
+                    for vector in range(panel_vector, panel_end, V):
+                        total = _sum_of_panel(
+                            panel, in_panel, last - first, factors, place_of_factors, tile
+                        )
+                        place = (t * vectors + vector) * C * step
+                        _add_to_weights(packed, place, total, decay, is_first)
+                        in_panel += (last - first) * V * step
+        else:
+            for vector in range(first_vector, whole, V):
+                for t in range(tiles):
+                    place_of_factors = (t * count + first - start) * C
+                    total = _sum_of_rows(
+                        X, order, first, last, vector * step, factors, place_of_factors, tile,
+                        packed,
+                    )  # fmt: skip
+                    place = (t * vectors + vector) * C * step
+                    _add_to_weights(packed, place, total, decay, is_first)
         for vector in range(whole, last_vector):
             for t in range(tiles):
+                place_of_factors = (t * count + first - start) * C
+                total = _sum_of_row_ends(
+                    X, order, first, last, vector * step, factors, place_of_factors, tile, packed
+                )
                 place = (t * vectors + vector) * C * step
-                next_factors = (t * count + i_first) * C
-                total = simd.zeros((0,), tile, packed)
-                for i in range(i_first, i_last):
-                    row = (simd.index_at(order, start + i),)
-                    x = simd.load_row_ends(X, row, vector * step, packed, d - vector * step)
-                    total = simd.outer_fma(total, x, simd.splat_run(factors, next_factors, tile))
-                    next_factors += C
-                w = simd.load_run(packed, place, total)
-                simd.store_run(packed, place, simd.add_scaled(total, w, decay, i_first == 0))
+                _add_to_weights(packed, place, total, decay, is_first)
