@@ -315,7 +315,10 @@ def test_a_diverged_epoch_returns_a_loss_that_is_not_finite(loss, random_problem
 
 
 # Enough to run every line; Python takes milliseconds for what the compiler does in nanoseconds.
-WITHOUT_COMPILER = "test_scores_equal or test_hinge_epochs or losses_of_scores or 17-float64 or 53-17-5 or 131-70-33"
+WITHOUT_COMPILER = (
+    "test_scores_equal or test_hinge_epochs or losses_of_scores or 17-float64 or 53-17-5 "
+    "or 131-70-33"
+)
 
 
 def test_kernels_without_the_compiler_equal_their_twins_too(tmp_path):
