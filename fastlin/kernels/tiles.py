@@ -126,9 +126,9 @@ def _classes_per_block(tile):
 
 @inline_kernel
 def sums_of_block(tile, like):
-    """Return the scratch array that `batch_scores` needs."""
+    """Return the scratch array that `batch_scores` needs: zeros, as what pads rows is read too."""
     rows = _classes_per_block(tile) * (ROW_BLOCK + len(row_tile(tile)))
-    return np.empty((rows, simd.lanes(like)), like.dtype)
+    return np.zeros((rows, simd.lanes(like)), like.dtype)
 
 
 @pasted_kernel
