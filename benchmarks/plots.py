@@ -28,7 +28,7 @@ def speed(outcomes: Sequence[Outcome]) -> Figure | None:
     for height, outcome in enumerate(raced):
         best = min(outcome.speedups.values())
         axes.barh(height, best, color=_COLOURS[outcome.threads], alpha=0.85, height=0.6)
-        axes.text(best, height, f" {best:.1f}x", va="center", fontsize=8)
+        axes.text(max(best, 1), height, f"  {best:.1f}x", va="center", fontsize=8)
     for name in names:
         points = [
             (min(outcome.speedups.values()) / outcome.speedups[name], height)
@@ -43,16 +43,16 @@ def speed(outcomes: Sequence[Outcome]) -> Figure | None:
         axes.barh(0, 0, color=_COLOURS[threads], label=label)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(raced)), [outcome.title for outcome in raced], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(raced) - 0.4, -0.6)
     axes.set_xlabel("speed relative to the fastest rival")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
 
 
-def _place(name: str) -> int:
+def _place(name: str) -> tuple[int, str]:
     order = ["NumPy twin", "NumPy", "PyTorch", "JAX"]
-    return order.index(name) if name in order else len(order)
+    return order.index(name) if name in order else len(order), name
 
 
 def roofline(outcomes: Sequence[Outcome], bandwidths: Mapping[int, float]) -> Figure | None:
