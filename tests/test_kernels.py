@@ -345,6 +345,19 @@ def test_kernels_without_the_compiler_equal_their_twins_too(tmp_path):
     assert report.returncode == 0, report.stdout
 
 
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="an x86 processor's name")
+@pytest.mark.parametrize("cpu", ["skylake-avx512", "haswell", "nehalem"])
+def test_vectors_of_any_width_equal_their_twins_without_the_compiler(cpu):
+    """No machine has them all; what the vectors mean in NumPy does not need one."""
+    result = run_python(
+        *("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", WITHOUT_COMPILER),
+        "tests/test_kernels.py",
+        NUMBA_DISABLE_JIT="1",
+        NUMBA_CPU_NAME=cpu,
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
 OTHER_CPU = """
 import numpy as np
 from fastlin import functional, reference

@@ -9,7 +9,8 @@ feed R * C independent multiply-adds. Sums wait in `sums` while the features are
 that keep the weights in the first-level cache, and are added up across lanes once, at the end.
 
 Update: a tile is V vectors of features by C classes, kept in registers while the rows of the batch
-pass by: V + C loads feed V * C multiply-adds, and weights are read and written once a pass.
+pass by: V + C loads feed V * C multiply-adds, and weights are read and written once a pass. Where
+there are many tiles of classes, rows pass by as a panel: a copy of some columns, converted once.
 
 The shape is part of the types: Numba compiles the loops below for the shape that the machine and
 the number of classes call for. Every score is summed over features in one order, and every weight
@@ -38,8 +39,8 @@ _VECTORS = _VECTORS_FOR_CLASSES[simd.VECTOR_REGISTERS]
 WEIGHT_BLOCK_BYTES = 20 * 1024
 CLASS_BLOCK = 10  # classes scored together at most; a block is a whole number of tiles
 ROW_BLOCK = 64  # rows scored together; a whole number of vectors
-# Rows of a block of at most this size stay in the second-level cache: every tile of classes takes
-# them from there, with longer pieces of its weights.
+# Rows of this size stay in the second-level cache, beside weights. If a block of rows is no larger,
+# every tile of classes takes them from there, with longer pieces of its weights.
 CACHED_ROWS_BYTES = 256 * 1024
 # From so many tiles of classes on, an update takes its rows from a panel of this size.
 PANEL_TILES = 4
@@ -138,7 +139,7 @@ def _scores_tile(X, rows, next_rows, jump, packed, offset, first, last, tile, su
     The rows that come next, from column first + jump, are asked for meanwhile.
     """
     step = simd.lanes(packed)
-    line = simd.values_of_line(X)
+    line = max(step, simd.values_of_line(X))
     whole = last - (last - first) % step
     lines_end = last - (last - first) % line
     for j in range(first, lines_end, line):
