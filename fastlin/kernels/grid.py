@@ -1,8 +1,9 @@
 """Many classifiers at once, or one: each mini-batch passes through a group while it is in cache.
 
-Entries with the same batches form a group. A thread takes a block of rows of a batch through all
-entries of its group before it goes on to the next block; what is done to an entry is, in order,
-the same whatever the company, so every entry has the bits of a run of its own.
+Entries with the same batches form a group. A thread takes a piece of a batch that the second-level
+cache holds through all entries of its group before it goes on to the next: a piece is some rows for
+the scores, some columns for the update. What is done to an entry is, in order, the same whatever
+the company, so every entry has the bits of a run of its own.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ from fastlin.kernels.sgd import (
     prepare_forward,
     sum_dscores,
 )
-from fastlin.kernels.tiles import column_tile, panel_of_rows, sums_of_block, vector_count
+from fastlin.kernels.tiles import (
+    CACHED_ROWS_BYTES,
+    column_tile,
+    panel_of_rows,
+    sums_of_block,
+    vector_count,
+)
 
-# A batch is taken through a group in pieces of about this size, which the second-level cache holds
-# beside the weights of an entry: of whole rows for the scores, of columns for the update.
-PIECE_BYTES = 256 * 1024
 ROW_MULTIPLE = 16  # a whole number of the widest vectors
 
 
@@ -43,9 +47,12 @@ def _train_group(
     d, vectors, sums = X.shape[1], vector_count(X.shape[1], b), sums_of_block(tile, b)
     panel = panel_of_rows(tile, b)
     largest = min(batch_size, order.size)
-    rows = max(1, PIECE_BYTES // (d * X.itemsize * ROW_MULTIPLE)) * ROW_MULTIPLE
-    tiles = PIECE_BYTES // (largest * len(column_tile(tile)) * simd.lanes(b) * X.itemsize)
-    columns = max(1, tiles) * len(column_tile(tile))
+    rows = ROW_MULTIPLE
+    while 2 * rows * d * X.itemsize <= CACHED_ROWS_BYTES:
+        rows *= 2
+    tile_vectors = len(column_tile(tile))
+    tile_bytes = largest * tile_vectors * simd.lanes(b) * X.itemsize
+    columns = max(1, CACHED_ROWS_BYTES // tile_bytes) * tile_vectors
     entries = np.arange(first_entry, last_entry)
     models = [
         classifier(weights[e], row_weights[e], b[e], features, d, largest, tile) for e in entries
