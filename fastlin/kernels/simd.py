@@ -537,11 +537,14 @@ def lanes(typingctx, like):
     return types.int64(like), lambda context, builder, signature, arguments: _I64(count)
 
 
-@vector_op(lambda X: CACHE_LINE // X.itemsize)
-def values_of_line(typingctx, X):
-    """Return how many values of X a cache line holds."""
-    count = CACHE_LINE * 8 // X.dtype.bitwidth
-    return types.int64(X), lambda context, builder, signature, arguments: _I64(count)
+@vector_op(lambda X, like: max(CACHE_LINE // X.itemsize, VECTOR_BYTES // like.itemsize))
+def values_of_line(typingctx, X, like):
+    """Return how many values of X a cache line holds, or a vector like `like` if that is more.
+
+    It is a constant while compiling, so that a loop over a line is unrolled.
+    """
+    count = max(CACHE_LINE * 8 // X.dtype.bitwidth, Vector(like.dtype).lanes)
+    return types.int64(X, like), lambda context, builder, signature, arguments: _I64(count)
 
 
 @vector_op(lambda A, row, column: _row_vector(A, row, column, A, None))

@@ -139,7 +139,7 @@ def _scores_tile(X, rows, next_rows, jump, packed, offset, first, last, tile, su
     The rows that come next, from column first + jump, are asked for meanwhile.
     """
     step = simd.lanes(packed)
-    line = max(step, simd.values_of_line(X))
+    line = simd.values_of_line(X, packed)
     whole = last - (last - first) % step
     lines_end = last - (last - first) % line
     for j in range(first, lines_end, line):
