@@ -127,13 +127,10 @@ def test_arithmetic_and_choices_are_those_of_numpy(dtype):
 def tiles(X, flat, order, start, count, end, decay, sums, indices, out):
     """Every operation on tuples, on a tile of 3 rows and 2 classes whose remainders are given."""
     rows = simd.take_indices(order, start, count, (0, 0, 0))
-    places = simd.tile_places(1, start, 4, (0, 0, 0), (0, 0))
     for i in range(3):
         indices[i] = rows[i]
-    for i in range(6):
-        indices[3 + i] = places[i]
-    indices[9] = simd.index_at(order, start)
-    lanes = simd.lanes(flat)
+    indices[3] = simd.index_at(order, start)
+    X, lanes = simd.borrow(X), simd.lanes(flat)
     x, w = simd.load_rows(X, rows, 0, flat), simd.load_run(flat, start, (0, 0))
     simd.prefetch_rows(X, rows, 10**6)
     totals = simd.outer_fma(simd.zeros(rows, (0, 0), flat), x, w)
@@ -141,7 +138,11 @@ def tiles(X, flat, order, start, count, end, decay, sums, indices, out):
     w = simd.load_run(flat, start + 2 * lanes, (0, 0))
     totals = simd.outer_fma(totals, x, w)
     totals = simd.add_scaled(totals, totals, decay, count == 2)
-    simd.store_rows(sums, places, 0, totals)
+    # Block (1, start) of an array of blocks that are 5 vectors from one column to the next.
+    place, stride = 5 * lanes + start * lanes, 5 * lanes
+    simd.store_block(sums, place, stride, rows, (0, 0), totals)
+    totals = simd.load_block(sums, place, stride, rows, (0, 0))
+    simd.store_run(out, 1 + 3 * lanes, totals)
     simd.store_run(out, 1, simd.load_columns(X, rows[0], end, (0,), flat))
     simd.store_run(out, 1 + lanes, simd.splat_run(flat, start, (0, 0)))
 
@@ -163,10 +164,10 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype):
                 results = []
                 for function in (compiled, in_numpy(tiles)):
                     sums, out = (
-                        np.zeros((20, lanes), weight_dtype),
-                        np.zeros(1 + 3 * lanes, flat.dtype),
+                        np.zeros(20 * lanes, weight_dtype),
+                        np.zeros(1 + 9 * lanes, flat.dtype),
                     )
-                    indices, decay = np.zeros(10, np.int64), weight_dtype(0.5)
+                    indices, decay = np.zeros(4, np.int64), weight_dtype(0.5)
                     function(X, flat, order, start, count, end, decay, sums, indices, out)
                     results.append((sums, indices, out))
                 for ours, meant in zip(*results, strict=True):
@@ -174,18 +175,23 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype):
                 sums, indices, out = results[0]
                 rows = indices[:3]
                 assert_array_equal(rows[:count], order[start : start + count])
-                assert indices[9] == order[start]
+                assert indices[3] == order[start]
                 weights = flat[start:].reshape(2, 2, lanes).transpose(1, 0, 2).reshape(2, -1)
                 products = X[rows].astype(weight_dtype) @ weights[:, : lanes + end].T
-                places = indices[3:9].reshape(3, 2)
                 factor = 1.5 if count == 2 else 2
-                assert_array_equal(sums[places].sum(axis=2), products * factor)
+                by_class = sums.reshape(4, 5, lanes)[1:3, start : start + 3].sum(axis=2)
+                assert_array_equal(by_class.T, products * factor)
+                assert_array_equal(
+                    out[1 + 3 * lanes :].reshape(3, 2, lanes).sum(axis=2), by_class.T
+                )
                 assert_array_equal(out[1 : 1 + lanes], X[rows[0], end:])
-                assert_array_equal(out[1 + lanes :], np.repeat(flat[start : start + 2], lanes))
+                assert_array_equal(
+                    out[1 + lanes : 1 + 3 * lanes], np.repeat(flat[start : start + 2], lanes)
+                )
 
 
-def sums_of_lanes(A, out):
-    simd.store(out, 0, 0, simd.sum_rows(A, 1))
+def sums_of_lanes(A, flat, out):
+    simd.store(out, 0, 0, simd.sum_run(flat, A.shape[1]))
     for i in range(A.shape[1]):
         out[1, i] = simd.sum_lanes(simd.load(A, 1 + i, 0))
 
@@ -195,26 +201,26 @@ def test_lanes_are_summed_in_one_order(dtype):
     lanes = simd.VECTOR_BYTES // np.dtype(dtype).itemsize
     A = np.random.default_rng(0).normal(size=(lanes + 1, lanes)).astype(dtype)
     out, expected = np.zeros((2, lanes), dtype), np.zeros((2, lanes), dtype)
-    compiled_for_python(sums_of_lanes)(A, out)
-    in_numpy(sums_of_lanes)(A, expected)
+    compiled_for_python(sums_of_lanes)(A, A.reshape(-1), out)
+    in_numpy(sums_of_lanes)(A, A.reshape(-1), expected)
     assert_array_equal(out, expected)
     assert_array_equal(out[0], out[1])
     np.testing.assert_allclose(out[0], A[1:].sum(axis=1), rtol=1e-4)
 
 
 def converted(X, like, out):
-    simd.store_rows(out, (0,), 0, simd.load_rows(X, (0,), 0, like))
+    simd.store_run(out, 0, simd.load_rows(X, (0,), 0, like))
 
 
 def test_conversions_round_like_numpy():
     X = np.random.default_rng(0).normal(size=(1, 64)) * np.logspace(-30, 30, 64)
-    out = np.zeros((1, 64), F32)
+    out = np.zeros(64, F32)
     compiled_for_python(converted)(X, out, out)
     lanes = simd.VECTOR_BYTES // 4
-    assert_array_equal(out[:, :lanes], X[:, :lanes].astype(F32))
+    assert_array_equal(out[:lanes], X[0, :lanes].astype(F32))
     pixels = np.arange(256, dtype=U8)[None, ::-1][:, :lanes].copy()
     compiled_for_python(converted)(pixels, out, out)
-    assert_array_equal(out[:, :lanes], pixels)
+    assert_array_equal(out[:lanes], pixels[0])
 
 
 def test_every_operation_has_a_meaning_and_a_name():

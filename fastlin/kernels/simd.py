@@ -182,6 +182,27 @@ def _clamped(builder, offset, count):
     return builder.select(builder.icmp_signed("<", _I64(offset), last), _I64(offset), last)
 
 
+# --- arrays ------------------------------------------------------------------------------------
+
+
+@vector_op(lambda array: array)
+def borrow(typingctx, array):
+    """Return the array without a claim on its memory: for arguments, which the caller keeps.
+
+    Numba counts references wherever a pasted kernel is given an array. Within a loop over tiles
+    that spilled all registers and took longer than a tile of 64 features. Of what is borrowed
+    there is nothing to count.
+    """
+
+    def emit(context, builder, signature, arguments):
+        view = context.make_array(array)(context, builder, arguments[0])
+        view.meminfo = cgutils.get_null_value(view.meminfo.type)
+        view.parent = cgutils.get_null_value(view.parent.type)
+        return view._getvalue()
+
+    return array(array), emit
+
+
 # --- tuples of indices: the rows or classes of a tile -------------------------------------------
 
 
@@ -201,29 +222,6 @@ def take_indices(typingctx, order, start, count, shape):
         return cgutils.pack_array(builder, indices)
 
     return types.UniTuple(types.int64, len(shape))(order, types.int64, types.int64, shape), emit
-
-
-def _places(k, i, stride, row_tile, class_tile):
-    return tuple(
-        (k + c) * stride + i + r for r in range(len(row_tile)) for c in range(len(class_tile))
-    )
-
-
-@vector_op(_places)
-def tile_places(typingctx, k, i, stride, row_tile, class_tile):
-    """Return (k + c) * stride + i + r for r, c of the tile, as a tuple flattened row by row."""
-    result = types.UniTuple(types.int64, len(row_tile) * len(class_tile))
-
-    def emit(context, builder, signature, arguments):
-        k_value, i_value, stride_value, _, _ = arguments
-        first = builder.add(builder.mul(k_value, stride_value), i_value)
-        columns = [
-            builder.add(first, builder.mul(_I64(c), stride_value)) for c in range(len(class_tile))
-        ]
-        places = [builder.add(column, _I64(r)) for r in range(len(row_tile)) for column in columns]
-        return cgutils.pack_array(builder, places)
-
-    return result(types.int64, types.int64, types.int64, row_tile, class_tile), emit
 
 
 @vector_op(lambda order, i: int(order[i]))
@@ -279,27 +277,6 @@ def _write_rows(A, rows, column, vectors):
         A[row, column : column + len(vector)] = vector
 
 
-@vector_op(_write_rows)
-def store_rows(typingctx, A, rows, column, vectors):
-    """Write one vector to A[row, column:] for each row."""
-
-    def emit(context, builder, signature, arguments):
-        array, row_values, column_value, vector_values = arguments
-        pairs = zip(
-            cgutils.unpack_tuple(builder, row_values),
-            cgutils.unpack_tuple(builder, vector_values),
-            strict=True,
-        )
-        for row, vector in pairs:
-            pointer = _element_pointer(
-                context, builder, signature.args[0], array, row, column_value
-            )
-            _store(builder, A.dtype, vector, pointer)
-        return context.get_dummy_value()
-
-    return types.void(A, rows, types.int64, vectors), emit
-
-
 def _vectors_of(flat, offset, count):
     lanes = VECTOR_BYTES // flat.itemsize
     return tuple(flat[offset + i * lanes : offset + (i + 1) * lanes].copy() for i in range(count))
@@ -338,6 +315,70 @@ def store_run(typingctx, flat, offset, vectors):
         return context.get_dummy_value()
 
     return types.void(flat, types.int64, vectors), emit
+
+
+def _block_of(flat, offset, stride, rows, columns):
+    lanes = VECTOR_BYTES // flat.itemsize
+    return tuple(
+        flat[place : place + lanes].copy()
+        for place in _block_places(offset, stride, lanes, rows, columns)
+    )
+
+
+def _block_places(offset, stride, lanes, rows, columns):
+    return [offset + c * stride + r * lanes for r in range(len(rows)) for c in range(len(columns))]
+
+
+def _write_block(flat, offset, stride, rows, columns, vectors):
+    lanes = VECTOR_BYTES // flat.itemsize
+    places = _block_places(offset, stride, lanes, rows, columns)
+    for place, vector in zip(places, vectors, strict=True):
+        flat[place : place + lanes] = vector
+
+
+def _block_pointers(context, builder, signature, arguments, lanes):
+    """Return where the vectors of a block are: at constants from one place, if stride is one."""
+    _, _, _, rows, columns, *_ = signature.args
+    flat, offset, stride, *_ = arguments
+    start = _flat_pointer(context, builder, signature.args[0], flat, offset)
+    of_columns = [builder.mul(_I64(c), stride) for c in range(len(columns))]
+    return [
+        builder.gep(start, [builder.add(column, _I64(r * lanes))])
+        for r in range(len(rows))
+        for column in of_columns
+    ]
+
+
+@vector_op(_block_of)
+def load_block(typingctx, flat, offset, stride, rows, columns):
+    """Return the vectors flat[offset + c * stride + r * lanes :] for r, c, flattened row by row.
+
+    rows and columns are tuples, of which the lengths count.
+    """
+    vector = Vector(flat.dtype)
+
+    def emit(context, builder, signature, arguments):
+        pointers = _block_pointers(context, builder, signature, arguments, vector.lanes)
+        return cgutils.pack_array(
+            builder, [_load(builder, flat.dtype, vector.lanes, pointer) for pointer in pointers]
+        )
+
+    result = types.UniTuple(vector, len(rows) * len(columns))
+    return result(flat, types.int64, types.int64, rows, columns), emit
+
+
+@vector_op(_write_block)
+def store_block(typingctx, flat, offset, stride, rows, columns, vectors):
+    """Write vectors to where `load_block` reads them."""
+
+    def emit(context, builder, signature, arguments):
+        pointers = _block_pointers(context, builder, signature, arguments, vectors.dtype.lanes)
+        values = cgutils.unpack_tuple(builder, arguments[5])
+        for pointer, value in zip(pointers, values, strict=True):
+            _store(builder, flat.dtype, value, pointer)
+        return context.get_dummy_value()
+
+    return types.void(flat, types.int64, types.int64, rows, columns, vectors), emit
 
 
 @vector_op(
@@ -486,28 +527,26 @@ def sum_lanes(typingctx, vector):
     return vector.dtype(vector), emit
 
 
-def _lane_sums(A, row):
-    return np.array([_halving_sum(A[row + i]) for i in range(A.shape[1])], A.dtype)
+def _lane_sums(flat, offset):
+    lanes = VECTOR_BYTES // flat.itemsize
+    run = flat[offset : offset + lanes**2].reshape(lanes, lanes)
+    return np.array([_halving_sum(vector) for vector in run], flat.dtype)
 
 
 @vector_op(_lane_sums)
-def sum_rows(typingctx, A, row):
-    """Return in lane i the sum of the lanes of A[row + i], added as `sum_lanes` does.
+def sum_run(typingctx, flat, offset):
+    """Return in lane i the sum of the lanes of the i-th vector of a run, added as by `sum_lanes`.
 
-    A (rows, lanes). Each round halves the number of vectors: of every block of lanes the halves
-    are added, and the results of two vectors go side by side into one.
+    Each round halves the number of vectors: of every block of lanes the halves are added, and the
+    results of two vectors go side by side into one.
     """
-    vector = Vector(A.dtype)
+    vector = Vector(flat.dtype)
     lanes = vector.lanes
 
     def emit(context, builder, signature, arguments):
-        array, first_row = arguments
-        rows = (builder.add(first_row, _I64(i)) for i in range(lanes))
-        pointers = (
-            _element_pointer(context, builder, signature.args[0], array, row, _I64(0))
-            for row in rows
-        )
-        vectors = [_load(builder, A.dtype, lanes, pointer) for pointer in pointers]
+        start = _flat_pointer(context, builder, signature.args[0], *arguments)
+        pointers = (builder.gep(start, [_I64(i * lanes)]) for i in range(lanes))
+        vectors = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         while len(vectors) > 1:
             half = len(vectors) // 2
             low = [
@@ -524,7 +563,7 @@ def sum_rows(typingctx, A, row):
             ]
         return vectors[0]
 
-    return vector(A, types.int64), emit
+    return vector(flat, types.int64), emit
 
 
 # --- single vectors: the loss loops, lanes over samples -----------------------------------------

@@ -128,8 +128,8 @@ def _classes_per_block(tile):
 @inline_kernel
 def sums_of_block(tile, like):
     """Return the scratch array that `batch_scores` needs: zeros, as what pads rows is read too."""
-    rows = _classes_per_block(tile) * (ROW_BLOCK + len(row_tile(tile)))
-    return np.zeros((rows, simd.lanes(like)), like.dtype)
+    rows = ROW_BLOCK + len(row_tile(tile))
+    return np.zeros(_classes_per_block(tile) * rows * simd.lanes(like), like.dtype)
 
 
 @pasted_kernel
@@ -169,9 +169,11 @@ def batch_scores(X, order, start, stop, packed, b, scale, tile, sums, scores):
     else 1; sums of `sums_of_block`, scratch; scores (K, at least stop - start in whole vectors),
     of W's dtype, overwritten.
     """
+    X, order, packed = simd.borrow(X), simd.borrow(order), simd.borrow(packed)
+    sums, scores = simd.borrow(sums), simd.borrow(scores)
     K, d = b.size, X.shape[1]
     R, C, step = len(row_tile(tile)), len(tile), simd.lanes(packed)
-    stride = ROW_BLOCK + R
+    stride = (ROW_BLOCK + R) * step
     vectors = vector_count(d, packed)
     class_block = _classes_per_block(tile)
     if ROW_BLOCK * d * X.itemsize <= CACHED_ROWS_BYTES:
@@ -194,20 +196,20 @@ def batch_scores(X, order, start, stop, packed, b, scale, tile, sums, scores):
                         order, first + following, min(R, count - following), row_tile(tile)
                     )
                     for k in range(k_first, k_last, C):
-                        places = simd.tile_places(k - k_first, i, stride, row_tile(tile), tile)
+                        place = (k - k_first) * stride + i * step
                         offset = (k * vectors + j_first // step * C) * step
                         if j_first == 0:
                             totals = simd.zeros(row_tile(tile), tile, packed)
                         else:
-                            totals = simd.load_rows(sums, places, 0, packed)
+                            totals = simd.load_block(sums, place, stride, row_tile(tile), tile)
                         totals = _scores_tile(
                             X, rows, next_rows, jump, packed, offset, j_first, j_last, tile, totals
                         )
-                        simd.store_rows(sums, places, 0, totals)
+                        simd.store_block(sums, place, stride, row_tile(tile), tile, totals)
             for k in range(k_first, k_last):
                 factor, bias = simd.splat(scale, packed), simd.splat(b[k], packed)
                 for i in range(0, count, step):
-                    total = simd.sum_rows(sums, (k - k_first) * stride + i)
+                    total = simd.sum_run(sums, (k - k_first) * stride + i * step)
                     simd.store(scores, k, first - start + i, total * factor + bias)
 
 
@@ -324,6 +326,8 @@ def batch_update(
     The rows of a pass are added up before W takes their sum: it is rounded once a pass. Many tiles
     of classes take them from a panel, converted once and side by side.
     """
+    X, order, factors = simd.borrow(X), simd.borrow(order), simd.borrow(factors)
+    panel, packed = simd.borrow(panel), simd.borrow(packed)
     C, step = len(tile), simd.lanes(packed)
     V = len(column_tile(tile))
     d = X.shape[1]
