@@ -9,7 +9,7 @@ from fastlin.grid_training import GridTrainer
 from fastlin.training import DivergedError, Trainer
 
 
-def blobs(n=150, shape=(1, 5, 7), K=3, seed=0):
+def blobs(n=150, shape=(1, 5, 7), K=5, seed=0):
     rng = np.random.default_rng(seed)
     names = tuple(f"class {k}" for k in range(K))
     centres = rng.uniform(60, 190, (K, int(np.prod(shape))))

@@ -25,11 +25,11 @@ from fastlin.sweeps import parse_values
 from fastlin.training import DivergedError, epoch_order, initial_weights
 
 SEEDS, EPOCHS = 2, 2
-HOSTILE = ("<script>alert(1)</script>", 'a|b & "c"', "$x_1$ *d*")
+HOSTILE = ("<script>alert(1)</script>", 'a|b & "c"', "$x_1$ *d*", "`e`", "f' f")
 
 
 def write_images(path):
-    """Write pixels of 2 x 3 RGB images in three classes, with all parts."""
+    """Write pixels of 2 x 3 RGB images in five classes, with all parts."""
     np.savez(path, class_names=np.array(HOSTILE), **small_images(noise=120, contrast=60))
 
 
@@ -151,7 +151,7 @@ def test_every_command_on_the_page_gives_the_settings_beside_it(results):
 
 def independent_run(split, config):
     """Train with the NumPy twins in float64; return the costs per epoch and the predictions."""
-    W, b = initial_weights(config, 3, split.train.X.shape[1])
+    W, b = initial_weights(config, 5, split.train.X.shape[1])
     W, b = W.astype(np.float64), b.astype(np.float64)
     curves = {"train_cost": [], "val_cost": []}
     for epoch in range(1, config.epochs + 1):
@@ -323,7 +323,7 @@ def test_runs_and_grids_are_reported(made):
 
 def test_runs_without_images_validation_or_test_are_reported(place):
     rng = np.random.default_rng(0)
-    np.savez(place / "plain.npz", X_train=rng.random((20, 5)), y_train=rng.integers(0, 2, 20))
+    np.savez(place / "plain.npz", X_train=rng.random((20, 5)), y_train=np.arange(20) % 5)
     call("train", "--data", "plain.npz", "--epochs", 1, "--no-figures", "--out", "plain")
     call("report", "plain")
     found = files.load_results(Path("reports/plain"))["runs"][0]
@@ -355,7 +355,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_and_exit_2(place, name):
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, 20)
+    y = np.arange(20) % 5
     np.savez(place / "plain.npz", X_train=rng.random((20, 5)), y_train=y)
     for folder in ("empty", "damaged", "future", "other"):
         (place / folder).mkdir()

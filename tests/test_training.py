@@ -201,7 +201,7 @@ def test_refuses_impossible_thread_counts_and_restores_the_count():
         assert numba.get_num_threads() == 1
 
 
-def images(n=61, shape=(3, 4, 5), K=4, row_dtype=np.uint8):
+def images(n=61, shape=(3, 4, 5), K=5, row_dtype=np.uint8):
     plain = problem(n, int(np.prod(shape)), K, row_dtype=row_dtype)
     parts = {
         name: Dataset(data.X, data.y, data.class_names, shape)
@@ -289,7 +289,7 @@ def test_mirroring_equals_training_on_mirrored_rows(standardize):
     )
     X = data.X / 255
     mean, std = (X.mean(axis=0), X.std(axis=0)) if standardize else (0.0, 1.0)
-    W, b = initial_weights(config, 4, X.shape[1])
+    W, b = initial_weights(config, 5, X.shape[1])
     trainer = Trainer(split, config)
     for epoch in range(1, 5):
         trainer.run_epoch()
