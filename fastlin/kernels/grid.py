@@ -54,6 +54,8 @@ def _train_group(
     tile_bytes = largest * tile_vectors * simd.lanes(b) * X.itemsize
     columns = max(1, CACHED_ROWS_BYTES // tile_bytes) * tile_vectors
     entries = np.arange(first_entry, last_entry)
+    if entries.size == 1:  # nobody to share pieces with
+        columns = vectors
     models = [
         classifier(weights[e], row_weights[e], b[e], features, d, largest, tile) for e in entries
     ]
