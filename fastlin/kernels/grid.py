@@ -26,7 +26,6 @@ from fastlin.kernels.sgd import (
     sum_dscores,
 )
 from fastlin.kernels.tiles import (
-    CACHED_ROWS_BYTES,
     column_tile,
     panel_of_rows,
     sums_of_block,
@@ -34,6 +33,7 @@ from fastlin.kernels.tiles import (
 )
 
 ROW_MULTIPLE = 16  # a whole number of the widest vectors
+CACHED_ROWS_BYTES = 256 * 1024  # they stay in the second-level cache, beside weights
 
 
 def _train_group(

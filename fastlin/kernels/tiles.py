@@ -39,9 +39,6 @@ _VECTORS = _VECTORS_FOR_CLASSES[simd.VECTOR_REGISTERS]
 WEIGHT_BLOCK_BYTES = 20 * 1024
 CLASS_BLOCK = 10  # classes scored together at most; a block is a whole number of tiles
 ROW_BLOCK = 64  # rows scored together; a whole number of vectors
-# Rows of this size stay in the second-level cache, beside weights. If a block of rows is no larger,
-# every tile of classes takes them from there, with longer pieces of its weights.
-CACHED_ROWS_BYTES = 256 * 1024
 # From so many tiles of classes on, an update takes its rows from a panel of this size.
 PANEL_TILES = 4
 PANEL_ROWS = 128
@@ -176,8 +173,6 @@ def batch_scores(X, order, start, stop, packed, b, scale, tile, sums, scores):
     stride = (ROW_BLOCK + R) * step
     vectors = vector_count(d, packed)
     class_block = _classes_per_block(tile)
-    if ROW_BLOCK * d * X.itemsize <= CACHED_ROWS_BYTES:
-        class_block = C
     block_bytes = min(class_block, tile_count(K, tile) * C) * step * packed.itemsize
     feature_block = max(4, WEIGHT_BLOCK_BYTES // block_bytes) * step
     for first in range(start, stop, ROW_BLOCK):
