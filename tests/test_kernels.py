@@ -5,6 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 from fastlin import functional, reference
 from fastlin.config import Loss
-from fastlin.kernels import losses
+from fastlin.kernels import jit, losses, tiles
 
 U8, F32, F64 = np.uint8, np.float32, np.float64
 PAIRS = [(U8, F32), (U8, F64), (F32, F32), (F32, F64), (F64, F32), (F64, F64)]
@@ -312,6 +313,25 @@ def test_a_diverged_epoch_returns_a_loss_that_is_not_finite(loss, random_problem
         X, y, np.arange(53), W, b, lr=1e30, batch_size=4, l2=0.1, loss=loss
     )
     assert not np.isfinite(mean_loss)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="only compiled code counts references")
+def test_tiles_count_no_references(random_problem):
+    """Where a tile counted them it spilled all registers: right, but slow as two tiles."""
+
+    def products(X, order, packed, b, tile, sums, scores, factors, panel):
+        tiles.batch_scores(X, order, 0, order.size, packed, b, b[0], tile, sums, scores)
+        vectors = tiles.vector_count(X.shape[1], packed)
+        tiles.batch_update(X, order, 0, order.size, factors, b[0], tile, panel, packed, 0, vectors)
+
+    X, y, W, b = random_problem(8, 100, 10, U8, F32)
+    flat = b.copy()
+    arguments = X, y, flat, b, tiles.class_tile(10), flat, W, flat, flat
+    compiled = numba.njit(**jit.FLAGS)(products)
+    compiled.compile(tuple(map(numba.typeof, arguments)))
+    (code,) = compiled.inspect_llvm().values()
+    counts = code.count("call void @NRT_incref")
+    assert counts <= 8  # one for each array, at the start
 
 
 # Enough to run every line; Python takes milliseconds for what the compiler does in nanoseconds.
