@@ -1,4 +1,5 @@
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -6,9 +7,15 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
-    """Without --benchmark-only tests run in several processes, in which nothing can be timed."""
+    """Without --benchmark-only tests run in several processes, in which nothing can be timed.
+
+    Commands that tests start must heed Ctrl-C even if this process was told to ignore it, as what
+    a script puts in the background is.
+    """
     if not config.getoption("benchmark_only"):
         config.option.benchmark_disable = True
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config):
