@@ -150,7 +150,10 @@ def test_ctrl_c_ends_a_real_process_with_130_and_a_readable_run(small):
         time.sleep(0.05)
     time.sleep(1.0)
     training.send_signal(signal.SIGINT)
-    _, errors = training.communicate(timeout=120)
+    try:
+        _, errors = training.communicate(timeout=120)
+    finally:
+        training.kill()  # a million epochs are nothing to leave behind
     assert training.returncode == 130, errors
     assert "Traceback" not in errors
     assert "finished epochs" in errors
