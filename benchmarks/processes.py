@@ -118,7 +118,7 @@ class WholeProcess(Case):
 
 def _timed(case: Case, run: object, rounds: int) -> Outcome:
     outcome = Outcome(case.name, case.title, case.threads)
-    outcome.add_race(race([Entry(FASTLIN, run, case.threads)], rounds))
+    outcome.add_race(race([Entry(FASTLIN, run, case.threads)], rounds, warm_up=0))
     outcome.judge(case.goals)
     return outcome
 

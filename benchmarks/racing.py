@@ -11,6 +11,10 @@ from benchmarks import machine
 
 # Seconds of rest before each run: the last one's idle threads still spin for a while.
 REST = 0.06
+# Seconds that everybody works before they are timed: threads that slept may share a core at first.
+WARM_UP = 0.05
+# Seconds of a run from which on it needs no warming up.
+LONG = 1.0
 # A run is disturbed if others used more than what it leaves free by this many cores.
 DISTURBED = 0.2
 # Seconds after which a race of at least three rounds ends.
@@ -75,11 +79,14 @@ class Race:
         return calm if len(calm) >= 3 else self.seconds[name]
 
 
-def race(entries: Sequence[Entry], rounds: int, *, rest: float = REST) -> Race:
+def race(
+    entries: Sequence[Entry], rounds: int, *, rest: float = REST, warm_up: float = WARM_UP
+) -> Race:
     """Time every entry once a round, in an order that moves on by one each round.
 
     Rounds that others disturbed are run again, at most half as many as were asked for. A race
-    that takes too long has fewer rounds, at least three.
+    that takes too long has fewer rounds, at least three. Before it is timed, everybody runs for
+    `warm_up` seconds at least, unless a run takes so long that its start does not count.
     """
     result = Race({entry.name: [] for entry in entries})
     started = time.perf_counter()
@@ -89,13 +96,23 @@ def race(entries: Sequence[Entry], rounds: int, *, rest: float = REST) -> Race:
         first = len(result.disturbed) % len(entries)
         disturbed = False
         for entry in [*entries[first:], *entries[:first]]:
-            entry.reset()
             time.sleep(rest)
+            if not any(seconds > LONG for seconds in result.seconds[entry.name]):
+                _work(entry, warm_up)
+            entry.reset()
             seconds, others = _timed(entry)
             result.seconds[entry.name].append(seconds)
             disturbed |= others > machine.cores() - entry.threads + DISTURBED
         result.disturbed.append(disturbed)
     return result
+
+
+def _work(entry: Entry, seconds: float) -> None:
+    with machine.threads(entry.threads):
+        start = time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            entry.reset()
+            entry.run()
 
 
 def _timed(entry: Entry) -> tuple[float, float]:

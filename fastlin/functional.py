@@ -31,8 +31,8 @@ from fastlin.results import weight_penalty
 Array = NDArray[Any]
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
-# Multiply-adds below which a step gains nothing from one thread more: two launches cost as much
-# as it saves. See benchmarks/break_even.py.
+# Multiply-adds below which a step gains nothing from one thread more: meeting twice, and fetching
+# what the other wrote, costs as much as it saves. See benchmarks/break_even.py.
 LEAST_WORK_OF_A_PIECE = 250_000
 
 _KERNEL_LOSSES: dict[Loss, NamedTuple] = {

@@ -15,8 +15,8 @@ from numba import config
 from numba.extending import overload
 from platformdirs import user_cache_path
 
-# Threads that wait for each other spin for a moment, then sleep: left to itself, GNU's OpenMP spins
-# so long that a step of two threads takes fifty times its time when the machine is busy.
+# Threads that have nothing to do spin for a moment, then sleep: left to itself, GNU's OpenMP spins
+# so long that a small call on two threads takes thirty times its time when the machine is busy.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

@@ -3,7 +3,8 @@
 `fastlin.kernels.grid` puts the same parts together for one thread, and for many classifiers.
 
 A step has two phases. Forward divides the rows of the batch, backward the features of W; within a
-phase no output depends on another, so threads may share it, and every sum keeps its one order.
+phase no output depends on another, so a team may share it, and every sum keeps its one order. What
+lies between two phases is done by whoever finishes the last piece.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fastlin.kernels.optimizers import (
     prepare,
     step_bias,
 )
+from fastlin.kernels.team import is_last, new_team, open_phase, take, wait_for
 from fastlin.kernels.tiles import (
     batch_scores,
     batch_update,
@@ -130,7 +132,9 @@ def row_factor(features, optimizer, model, lr, count):
     return model.weights.dtype.type(factor)
 
 
-@pasted_kernel
+# Not pasted: of lines within a prange loop, Numba drops those that only write to an array of a
+# named tuple, as if nobody read it.
+@inline_kernel
 def sum_dscores(model, count):
     """Sum dscores over the batch, class by class; what pads them is zero."""
     scores = model.scores
@@ -173,7 +177,7 @@ def backward_finish(model, features, optimizer, lr, count, tile, d, first, last)
     refresh_row_weights(features, model.weights, model.row_weights, tile, first, last)
 
 
-@pasted_kernel
+@inline_kernel
 def end_step(model, optimizer, lr, count):
     """Take the step of the bias, and return the sum of the batch's losses."""
     for k in range(model.bias.size):
@@ -193,7 +197,7 @@ def new_classifier(weights, row_weights, b, features, d, batch_size, tile):
 
 @parallel_kernel
 def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimizer, tile, pieces):
-    """Take one SGD step per batch of `order`, each divided into `pieces`, one a thread.
+    """Take one SGD step per batch of `order`, each phase in `pieces`, as many as there are threads.
 
     X (n, d) uint8, float32 or float64, C-contiguous; y (n,) int64 labels in [0, K); order (m,)
     int64 row numbers, taken batch_size at a time, the last batch perhaps short; model of
@@ -203,30 +207,46 @@ def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimiz
 
     Returns the mean loss (without penalty) of the rows as the epoch met them, float64.
     """
-    d, vectors = X.shape[1], vector_count(X.shape[1], model.weights)
-    step = simd.lanes(model.weights)
-    sums = sums_of_block(tile, model.weights)
-    total = 0.0
-    for start in range(0, order.size, batch_size):
-        count = min(batch_size, order.size - start)
-        prepare_forward(model, features, tile, sums)
-        for piece in prange(pieces):
-            first, last = share(np.int64(piece), pieces, count, step)
-            if first < last:
-                own_sums = sums_of_block(tile, model.weights)
-                forward_scores(X, order, start, first, last, model, features, tile, own_sums)
-                forward_loss(
-                    y, order, start, first, last, count, model, features, loss, optimizer, lr, tile
-                )
-        sum_dscores(model, count)
-        for piece in prange(pieces):
-            first, last = share(np.int64(piece), pieces, vectors, len(column_tile(tile)))
-            if first < last:
-                backward_prepare(model, optimizer, lr, l2, tile, d, first, last)
-                panel = panel_of_rows(tile, model.weights)
-                backward_rows(
-                    X, order, start, count, model, optimizer, lr, l2, tile, panel, first, last
-                )
-                backward_finish(model, features, optimizer, lr, count, tile, d, first, last)
-        total += end_step(model, optimizer, lr, count)
-    return total / order.size
+    vectors, step = vector_count(X.shape[1], model.weights), simd.lanes(model.weights)
+    team, totals = new_team(pieces), np.zeros(1)
+    prepare_forward(model, features, tile, sums_of_block(tile, model.weights))
+    for member in prange(pieces):
+        sums, panel = sums_of_block(tile, model.weights), panel_of_rows(tile, model.weights)
+        phase = np.int64(0)
+        for start in range(0, order.size, batch_size):
+            count = min(batch_size, order.size - start)
+            wait_for(team, phase)
+            for turn in range(pieces):
+                piece = (np.int64(member) + turn) % pieces
+                if take(team, phase, piece):
+                    first, last = share(piece, pieces, count, step)
+                    if first < last:
+                        forward_scores(X, order, start, first, last, model, features, tile, sums)
+                        forward_loss(
+                            y, order, start, first, last, count, model, features, loss, optimizer,
+                            lr, tile,
+                        )  # fmt: skip
+                    if is_last(team, phase, pieces):
+                        sum_dscores(model, count)
+                        open_phase(team, phase + 1)
+            phase += 1
+            wait_for(team, phase)
+            for turn in range(pieces):
+                piece = (np.int64(member) + turn) % pieces
+                if take(team, phase, piece):
+                    first, last = share(piece, pieces, vectors, len(column_tile(tile)))
+                    if first < last:
+                        backward_prepare(model, optimizer, lr, l2, tile, X.shape[1], first, last)
+                        backward_rows(
+                            X, order, start, count, model, optimizer, lr, l2, tile, panel, first,
+                            last,
+                        )  # fmt: skip
+                        backward_finish(
+                            model, features, optimizer, lr, count, tile, X.shape[1], first, last
+                        )
+                    if is_last(team, phase, pieces):
+                        totals[0] += end_step(model, optimizer, lr, count)
+                        prepare_forward(model, features, tile, sums)
+                        open_phase(team, phase + 1)
+            phase += 1
+    return totals[0] / order.size

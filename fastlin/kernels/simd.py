@@ -116,7 +116,8 @@ def _splat(builder, scalar, lanes):
     )
 
 
-def _call(builder, name, result, arguments):
+def call(builder, name, result, arguments):
+    """Emit a call of a function by its name: one of LLVM's, or of the process."""
     function_type = ir.FunctionType(result, [argument.type for argument in arguments])
     return builder.call(
         cgutils.get_or_insert_function(builder.module, function_type, name), arguments
@@ -124,7 +125,7 @@ def _call(builder, name, result, arguments):
 
 
 def _fma(builder, dtype, a, b, c):
-    return _call(builder, f"llvm.fmuladd.v{a.type.count}{_SUFFIXES[dtype]}", a.type, [a, b, c])
+    return call(builder, f"llvm.fmuladd.v{a.type.count}{_SUFFIXES[dtype]}", a.type, [a, b, c])
 
 
 def _element_pointer(context, builder, array_type, array, row, column):
@@ -154,7 +155,7 @@ def _load(builder, dtype, lanes, pointer, count=None):
         return builder.load(pointer, align=itemsize, typ=vector)
     mask = _first_lanes(builder, count, lanes)
     arguments = [pointer, _I32(itemsize), mask, ir.Constant(vector, None)]
-    return _call(builder, f"llvm.masked.load.v{lanes}{_SUFFIXES[dtype]}.p0", vector, arguments)
+    return call(builder, f"llvm.masked.load.v{lanes}{_SUFFIXES[dtype]}.p0", vector, arguments)
 
 
 def _store(builder, dtype, vector, pointer, count=None):
@@ -164,7 +165,7 @@ def _store(builder, dtype, vector, pointer, count=None):
         builder.store(vector, pointer, align=itemsize)
         return
     arguments = [vector, pointer, _I32(itemsize), _first_lanes(builder, count, lanes)]
-    _call(builder, f"llvm.masked.store.v{lanes}{_SUFFIXES[dtype]}.p0", ir.VoidType(), arguments)
+    call(builder, f"llvm.masked.store.v{lanes}{_SUFFIXES[dtype]}.p0", ir.VoidType(), arguments)
 
 
 def _convert(builder, vector, source, target):
@@ -439,7 +440,7 @@ def prefetch_rows(typingctx, A, rows, column):
             )
             pointer = builder.bitcast(pointer, _I8.as_pointer())
             options = [_I32(0), _I32(3), _I32(1)]  # to read, into all caches, data
-            _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *options])
+            call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *options])
         return context.get_dummy_value()
 
     return types.void(A, rows, types.int64), emit
@@ -697,7 +698,7 @@ def log(typingctx, x):
     def emit(context, builder, signature, arguments):
         vector = arguments[0].type
         name = f"llvm.log.v{vector.count}{_SUFFIXES[x.dtype]}"
-        return _call(builder, name, vector, arguments)
+        return call(builder, name, vector, arguments)
 
     return x(x), emit
 
