@@ -322,7 +322,9 @@ def test_tiles_count_no_references(random_problem):
     def products(X, order, packed, b, tile, sums, scores, factors, panel):
         tiles.batch_scores(X, order, 0, order.size, packed, b, b[0], tile, sums, scores)
         vectors = tiles.vector_count(X.shape[1], packed)
-        tiles.batch_update(X, order, 0, order.size, factors, b[0], tile, panel, packed, 0, vectors)
+        tiles.batch_update(
+            X, order, 0, order.size, 0, factors, b[0], tile, panel, packed, 0, vectors
+        )
 
     X, y, W, b = random_problem(8, 100, 10, U8, F32)
     flat = b.copy()
@@ -337,7 +339,7 @@ def test_tiles_count_no_references(random_problem):
 # Enough to run every line; Python takes milliseconds for what the compiler does in nanoseconds.
 WITHOUT_COMPILER = (
     "test_scores_equal or test_hinge_epochs or losses_of_scores or 17-float64 or 53-17-5 "
-    "or 131-70-33"
+    "or 131-70-33 or (1 and (number_of_pieces or nobody_waiting))"
 )
 
 
@@ -347,6 +349,7 @@ def test_kernels_without_the_compiler_equal_their_twins_too(tmp_path):
         *("-m", "coverage", "run", data, "--source=fastlin.kernels"),
         *("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", WITHOUT_COMPILER),
         "tests/test_kernels.py",
+        "tests/test_team.py",
         NUMBA_DISABLE_JIT="1",
     )
     assert result.returncode == 0, result.stdout[-3000:]
@@ -356,6 +359,7 @@ def test_kernels_without_the_compiler_equal_their_twins_too(tmp_path):
             "tiles",
             "losses",
             "sgd",
+            "team",
             "grid",
             "evaluate",
             "gradients",
@@ -372,6 +376,7 @@ def test_vectors_of_any_width_equal_their_twins_without_the_compiler(cpu):
     result = run_python(
         *("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", WITHOUT_COMPILER),
         "tests/test_kernels.py",
+        "tests/test_team.py",
         NUMBA_DISABLE_JIT="1",
         NUMBA_CPU_NAME=cpu,
     )

@@ -133,6 +133,7 @@ def tiles(X, flat, order, start, count, end, decay, sums, indices, out):
     X, lanes = simd.borrow(X), simd.lanes(flat)
     x, w = simd.load_rows(X, rows, 0, flat), simd.load_run(flat, start, (0, 0))
     simd.prefetch_rows(X, rows, 10**6)
+    simd.prefetch_columns(X, start, 10**6, (0, 0), flat)
     totals = simd.outer_fma(simd.zeros(rows, (0, 0), flat), x, w)
     x = simd.load_row_ends(X, rows, lanes, flat, end)
     w = simd.load_run(flat, start + 2 * lanes, (0, 0))

@@ -13,10 +13,6 @@ from fastlin.config import Loss
 from fastlin.functional import EntryEpoch, use_threads
 from fastlin.kernels import jit, team
 
-needs_compiler = pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT), reason="without the compiler there is one thread"
-)
-
 
 @numba.njit(parallel=jit._prange_only(), **jit.FLAGS)
 def go_through(phases, pieces, delays, times_done, early, sums):
@@ -114,7 +110,6 @@ def trained(random_problem, row_dtype, weight_dtype, momentum, pieces):
     return W, b, *losses, *(velocity or ())
 
 
-@needs_compiler
 @pytest.mark.parametrize(
     ("row_dtype", "weight_dtype", "momentum"),
     [(np.uint8, np.float32, 0.0), (np.float64, np.float64, 0.9)],

@@ -64,7 +64,9 @@ def loss_and_gradient(X, y, weights, b, scale, loss, tile, losses, gradient, db)
             first = np.int64(block) * BLOCK_VECTORS
             last = min(first + BLOCK_VECTORS, vectors)
             panel = panel_of_rows(tile, b)
-            batch_update(X, order, zero, count, factors, one, tile, panel, gradient, first, last)
+            batch_update(
+                X, order, zero, count, zero, factors, one, tile, panel, gradient, first, last
+            )
         for k in range(K):
             total = b.dtype.type(0)
             for i in range(count):

@@ -82,8 +82,8 @@ def _train_group(
             for m in range(entries.size):
                 lr, l2 = lrs[entries[m]], l2s[entries[m]]
                 backward_rows(
-                    X, order, start, count, models[m], optimizers[m], lr, l2, tile, panel, first,
-                    last,
+                    X, order, start, count, count if m == 0 else 0, models[m], optimizers[m], lr,
+                    l2, tile, panel, first, last,
                 )  # fmt: skip
         for m in range(entries.size):
             lr = lrs[entries[m]]

@@ -156,11 +156,15 @@ def backward_prepare(model, optimizer, lr, l2, tile, d, first, last):
 
 
 @pasted_kernel
-def backward_rows(X, order, start, count, model, optimizer, lr, l2, tile, panel, first, last):
-    """Add the rows of a batch to the vectors first to last of every class."""
+def backward_rows(
+    X, order, start, count, ahead, model, optimizer, lr, l2, tile, panel, first, last
+):
+    """Add the rows of a batch to the vectors first to last of every class; ask for those ahead."""
     target = accumulator(optimizer, model.weights)
     decay = target.dtype.type(accumulator_decay(optimizer, lr, l2))
-    batch_update(X, order, start, count, model.factors, decay, tile, panel, target, first, last)
+    batch_update(
+        X, order, start, count, ahead, model.factors, decay, tile, panel, target, first, last
+    )
 
 
 @pasted_kernel
@@ -238,8 +242,8 @@ def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimiz
                     if first < last:
                         backward_prepare(model, optimizer, lr, l2, tile, X.shape[1], first, last)
                         backward_rows(
-                            X, order, start, count, model, optimizer, lr, l2, tile, panel, first,
-                            last,
+                            X, order, start, count, count, model, optimizer, lr, l2, tile, panel,
+                            first, last,
                         )  # fmt: skip
                         backward_finish(
                             model, features, optimizer, lr, count, tile, X.shape[1], first, last

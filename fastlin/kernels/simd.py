@@ -428,6 +428,14 @@ def load_columns(typingctx, A, row, column, shape, like):
     return result(A, types.int64, types.int64, shape, like), emit
 
 
+def _prefetch(builder, pointer, locality):
+    """Ask for a cache line: locality 3 for all caches, 2 for those from the second level on."""
+    pointer = builder.bitcast(pointer, _I8.as_pointer())
+    call(
+        builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, _I32(0), _I32(locality), _I32(1)]
+    )  # fmt: skip
+
+
 @vector_op(lambda A, rows, column: None)
 def prefetch_rows(typingctx, A, rows, column):
     """Ask for the cache line of A[row, column] of each row; column may be past the row's end."""
@@ -438,12 +446,24 @@ def prefetch_rows(typingctx, A, rows, column):
             pointer = _element_pointer(
                 context, builder, signature.args[0], array, row, column_value
             )
-            pointer = builder.bitcast(pointer, _I8.as_pointer())
-            options = [_I32(0), _I32(3), _I32(1)]  # to read, into all caches, data
-            call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *options])
+            _prefetch(builder, pointer, 3)
         return context.get_dummy_value()
 
     return types.void(A, rows, types.int64), emit
+
+
+@vector_op(lambda A, row, column, shape, like: None)
+def prefetch_columns(typingctx, A, row, column, shape, like):
+    """Ask for what `load_columns` will read, into the second-level cache: it is for later."""
+    size = len(shape) * Vector(like.dtype).lanes * A.dtype.bitwidth // 8
+
+    def emit(context, builder, signature, arguments):
+        start = _element_pointer(context, builder, signature.args[0], *arguments[:3])
+        for offset in range(0, size, CACHE_LINE):
+            _prefetch(builder, builder.gep(start, [_I64(offset)]), 2)
+        return context.get_dummy_value()
+
+    return types.void(A, types.int64, types.int64, shape, like), emit
 
 
 @vector_op(

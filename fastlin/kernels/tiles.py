@@ -263,11 +263,17 @@ def _sum_of_panel(panel, first, count, factors, place, tile):
 
 
 @pasted_kernel
-def _sum_of_rows(X, order, first, last, column, factors, place, tile, like):
-    """Return the sum over the rows order[first:last] of factors times X[row, column:], by class."""
+def _sum_of_rows(X, order, first, last, ahead, column, factors, place, tile, like):
+    """Return the sum over the rows order[first:last] of factors times X[row, column:], by class.
+
+    The same columns of the rows that are `ahead` places further on are asked for, if it is not 0.
+    """
     total = simd.zeros(column_tile(tile), tile, like)
     for i in range(last - first):
         row = simd.index_at(order, first + i)
+        if ahead > 0:
+            later = simd.index_at(order, min(first + i + ahead, order.size - 1))
+            simd.prefetch_columns(X, later, column, column_tile(tile), like)
         x = simd.load_columns(X, row, column, column_tile(tile), like)
         total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
     return total
@@ -309,7 +315,7 @@ def _rows_per_pass(X, tiles):
 
 @inline_kernel
 def batch_update(
-    X, order, start, count, factors, decay, tile, panel, packed, first_vector, last_vector
+    X, order, start, count, ahead, factors, decay, tile, panel, packed, first_vector, last_vector
 ):
     """W = decay * W + sum over rows i of a batch of factors[i] X[order[start + i]], in part of W.
 
@@ -319,7 +325,8 @@ def batch_update(
     so, at multiples of an update tile.
 
     The rows of a pass are added up before W takes their sum: it is rounded once a pass. Many tiles
-    of classes take them from a panel, converted once and side by side.
+    of classes take them from a panel, converted once and side by side. Few of them leave memory
+    idle: rows that lie `ahead` places further on in `order` are asked for meanwhile.
     """
     X, order, factors = simd.borrow(X), simd.borrow(order), simd.borrow(factors)
     panel, packed = simd.borrow(panel), simd.borrow(packed)
@@ -355,8 +362,8 @@ def batch_update(
                 for t in range(tiles):
                     place_of_factors = (t * count + first - start) * C
                     total = _sum_of_rows(
-                        X, order, first, last, vector * step, factors, place_of_factors, tile,
-                        packed,
+                        X, order, first, last, ahead if t == 0 else 0, vector * step, factors,
+                        place_of_factors, tile, packed,
                     )  # fmt: skip
                     place = (t * vectors + vector) * C * step
                     _add_to_weights(packed, place, total, decay, is_first)
