@@ -163,7 +163,7 @@ def grid_search(
         winner,
         rule,
         time.perf_counter() - started,
-        tuple(running.rungs.values()),
+        tuple(running.rungs[epoch] for epoch in sorted(running.rungs)),
     )
     if result.best.status == "diverged":
         raise GridDivergedError(result)
@@ -274,11 +274,14 @@ def _journal_header(
     split: Split, configs: Sequence[TrainConfig], rule: Rule, plan: Plan | None
 ) -> dict[str, Any]:
     """Return all that decides what a search finds, to the bit."""
+    halving = None
+    if plan is not None:
+        halving = {"decisions": [list(pair) for pair in plan.decisions], "rule": str(rule)}
     return {
         "format": JOURNAL_FORMAT,
         "data": split.fingerprint(),
         "grid": [config.to_dict() for config in configs],
-        "halving": None if plan is None else {"eta": plan.eta, "rule": str(rule)},
+        "halving": halving,
         "software": {
             "fastlin": fastlin.__version__,
             "python": platform.python_version(),

@@ -135,13 +135,13 @@ def test_random_search_and_halving(small):
     assert len({row["lr"] for row in rows}) == 9
     found = summary("g")
     assert found["entries"] == {"finished": 1, "stopped": 8}
-    assert [rung["epoch"] for rung in found["halving"]] == [2, 4]
-    assert found["epochs_trained"] == 9 * 2 + 3 * 2 + 6
+    assert [rung["epoch"] for rung in found["halving"]] == [2, 3, 6]
+    assert found["epochs_trained"] == 9 * 2 + 4 * 1 + 2 * 3 + 1 * 4
     again = call("--data", small, "--lr", "0.001:1", "--batch-size", "8,16,32", "--search",
                  "random", "--trials", 9, "--search-seed", 2, "--epochs", 10, "--halving",
                  "--no-figures", "--out", "h")  # fmt: skip
     assert table("h") == rows
-    assert "After epoch 2, 3 of 9 went on:" in again.stdout
+    assert "After epoch 2, 4 of 9 went on:" in again.stdout
     assert "stopped" in again.stdout
     logged = (Path("g") / "journal.jsonl").read_text()
     assert '"rung":2' in logged
