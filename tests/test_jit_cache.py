@@ -7,7 +7,9 @@ import tempfile
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
+from numba import prange
 
 from fastlin.kernels import jit
 
@@ -168,3 +170,22 @@ def test_other_libraries_keep_their_own_cache_folder(tmp_path):
     )
     assert finish(start_python(code, XDG_CACHE_HOME=tmp_path))[0] == 1
     assert finish(start_python(code, NUMBA_CACHE_DIR=tmp_path))[0] == 1
+
+
+@numba.njit
+def _write(counts, x):
+    counts[0] += x[0]
+
+
+@numba.njit(parallel=jit.PRANGE_ONLY, **jit.FLAGS)
+def _read_after(x):
+    counts = np.zeros(1)
+    for _ in prange(1):
+        _write(counts, x)
+    return counts[0]
+
+
+def test_every_specialisation_of_a_kernel_is_parallel_in_its_prange_loops_only():
+    # Numba empties a dict of such options as it compiles: the next time it took arrays, too, for
+    # loops to divide, and read `counts` before the loop that fills it.
+    assert [_read_after(np.ones(1, dtype)) for dtype in "fdBq"] == [1, 1, 1, 1]

@@ -14,7 +14,7 @@ from fastlin.functional import EntryEpoch, use_threads
 from fastlin.kernels import jit, team
 
 
-@numba.njit(parallel=jit._prange_only(), **jit.FLAGS)
+@numba.njit(parallel=jit.PRANGE_ONLY, **jit.FLAGS)
 def go_through(phases, pieces, delays, times_done, early, sums):
     """Every piece of a phase adds up the results of all pieces of the one before.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numba
 from numba import config
+from numba.core.cpu_options import ParallelOptions
 from numba.extending import overload
 from platformdirs import user_cache_path
 
@@ -28,19 +29,15 @@ FLAGS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
 # Python never calls an inner kernel: without the code for that, compiling takes half the time.
 _INNER_FLAGS = FLAGS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-
-def _prange_only() -> dict[str, bool]:
-    """Return the setting by which only `prange` loops become parallel, not arrays' every use."""
-    others = (
-        "comprehension",
-        "reduction",
-        "inplace_binop",
-        "setitem",
-        "numpy",
-        "stencil",
-        "fusion",
+# Only `prange` loops become parallel, not every use of arrays. Numba takes such options out of a
+# dict as it compiles, and would compile for the next types without them: of this it takes a copy.
+PRANGE_ONLY = ParallelOptions(
+    {"prange": True}
+    | dict.fromkeys(
+        ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"),
+        False,
     )
-    return {"prange": True} | dict.fromkeys(others, False)
+)
 
 
 def inline_kernel(function: Callable) -> Callable:
@@ -86,7 +83,7 @@ def by_type(functions: dict[type, Callable]) -> Callable:
 
 def _compile(function: Callable, *, parallel: bool) -> Callable:
     directory = cache_directory()
-    threads = _prange_only() if parallel else False
+    threads = PRANGE_ONLY if parallel else False
     if directory is None:
         return numba.njit(parallel=threads, **FLAGS)(function)
     # Numba decides where a function is cached while decorating it. The setting is global, so it

@@ -132,9 +132,7 @@ def row_factor(features, optimizer, model, lr, count):
     return model.weights.dtype.type(factor)
 
 
-# Not pasted: of lines within a prange loop, Numba drops those that only write to an array of a
-# named tuple, as if nobody read it.
-@inline_kernel
+@pasted_kernel
 def sum_dscores(model, count):
     """Sum dscores over the batch, class by class; what pads them is zero."""
     scores = model.scores
@@ -181,7 +179,7 @@ def backward_finish(model, features, optimizer, lr, count, tile, d, first, last)
     refresh_row_weights(features, model.weights, model.row_weights, tile, first, last)
 
 
-@inline_kernel
+@pasted_kernel
 def end_step(model, optimizer, lr, count):
     """Take the step of the bias, and return the sum of the batch's losses."""
     for k in range(model.bias.size):
@@ -199,6 +197,56 @@ def new_classifier(weights, row_weights, b, features, d, batch_size, tile):
     return classifier(weights, row_weights, b, features, d, batch_size, tile)
 
 
+@inline_kernel
+def take_part(
+    member, team, X, y, order, model, features, lr, l2, batch_size, loss, optimizer, tile, pieces,
+    totals,
+):  # fmt: skip
+    """Be a member of the team in all phases of `shared_epoch`, whose arguments these are.
+
+    totals (1,) float64: the sum of the losses of all rows is added to it.
+    """
+    vectors, step = vector_count(X.shape[1], model.weights), simd.lanes(model.weights)
+    sums, panel = sums_of_block(tile, model.weights), panel_of_rows(tile, model.weights)
+    phase = np.int64(0)
+    for start in range(0, order.size, batch_size):
+        count = min(batch_size, order.size - start)
+        wait_for(team, phase)
+        for turn in range(pieces):
+            piece = (member + turn) % pieces
+            if take(team, phase, piece):
+                first, last = share(piece, pieces, count, step)
+                if first < last:
+                    forward_scores(X, order, start, first, last, model, features, tile, sums)
+                    forward_loss(
+                        y, order, start, first, last, count, model, features, loss, optimizer,
+                        lr, tile,
+                    )  # fmt: skip
+                if is_last(team, phase, pieces):
+                    sum_dscores(model, count)
+                    open_phase(team, phase + 1)
+        phase += 1
+        wait_for(team, phase)
+        for turn in range(pieces):
+            piece = (member + turn) % pieces
+            if take(team, phase, piece):
+                first, last = share(piece, pieces, vectors, len(column_tile(tile)))
+                if first < last:
+                    backward_prepare(model, optimizer, lr, l2, tile, X.shape[1], first, last)
+                    backward_rows(
+                        X, order, start, count, count, model, optimizer, lr, l2, tile, panel,
+                        first, last,
+                    )  # fmt: skip
+                    backward_finish(
+                        model, features, optimizer, lr, count, tile, X.shape[1], first, last
+                    )
+                if is_last(team, phase, pieces):
+                    totals[0] += end_step(model, optimizer, lr, count)
+                    prepare_forward(model, features, tile, sums)
+                    open_phase(team, phase + 1)
+        phase += 1
+
+
 @parallel_kernel
 def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimizer, tile, pieces):
     """Take one SGD step per batch of `order`, each phase in `pieces`, as many as there are threads.
@@ -211,46 +259,11 @@ def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimiz
 
     Returns the mean loss (without penalty) of the rows as the epoch met them, float64.
     """
-    vectors, step = vector_count(X.shape[1], model.weights), simd.lanes(model.weights)
     team, totals = new_team(pieces), np.zeros(1)
     prepare_forward(model, features, tile, sums_of_block(tile, model.weights))
     for member in prange(pieces):
-        sums, panel = sums_of_block(tile, model.weights), panel_of_rows(tile, model.weights)
-        phase = np.int64(0)
-        for start in range(0, order.size, batch_size):
-            count = min(batch_size, order.size - start)
-            wait_for(team, phase)
-            for turn in range(pieces):
-                piece = (np.int64(member) + turn) % pieces
-                if take(team, phase, piece):
-                    first, last = share(piece, pieces, count, step)
-                    if first < last:
-                        forward_scores(X, order, start, first, last, model, features, tile, sums)
-                        forward_loss(
-                            y, order, start, first, last, count, model, features, loss, optimizer,
-                            lr, tile,
-                        )  # fmt: skip
-                    if is_last(team, phase, pieces):
-                        sum_dscores(model, count)
-                        open_phase(team, phase + 1)
-            phase += 1
-            wait_for(team, phase)
-            for turn in range(pieces):
-                piece = (np.int64(member) + turn) % pieces
-                if take(team, phase, piece):
-                    first, last = share(piece, pieces, vectors, len(column_tile(tile)))
-                    if first < last:
-                        backward_prepare(model, optimizer, lr, l2, tile, X.shape[1], first, last)
-                        backward_rows(
-                            X, order, start, count, count, model, optimizer, lr, l2, tile, panel,
-                            first, last,
-                        )  # fmt: skip
-                        backward_finish(
-                            model, features, optimizer, lr, count, tile, X.shape[1], first, last
-                        )
-                    if is_last(team, phase, pieces):
-                        totals[0] += end_step(model, optimizer, lr, count)
-                        prepare_forward(model, features, tile, sums)
-                        open_phase(team, phase + 1)
-            phase += 1
+        take_part(
+            np.int64(member), team, X, y, order, model, features, lr, l2, batch_size, loss,
+            optimizer, tile, pieces, totals,
+        )  # fmt: skip
     return totals[0] / order.size
