@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from benchmarks import machine
 
-# Seconds of rest before each run: the last one's idle threads still spin for a while.
-REST = 0.06
+# Seconds of rest before each run: the last one's idle threads still spin, OpenBLAS's for 0.1 s.
+REST = 0.15
 # Seconds that everybody works before they are timed: threads that slept may share a core at first.
 WARM_UP = 0.05
 # Seconds of a run from which on it needs no warming up.
