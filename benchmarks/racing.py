@@ -108,6 +108,7 @@ def race(
 
 
 def _work(entry: Entry, seconds: float) -> None:
+    """Run a contestant, untimed, for so many seconds at least."""
     with machine.threads(entry.threads):
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:

@@ -25,19 +25,19 @@ def go_through(phases, pieces, delays, times_done, early, sums):
         spend(delays[phases, member])
         for phase in range(phases):
             team.wait_for(counters, phase)
-            for turn in range(pieces):
-                piece = (np.int64(member) + turn) % pieces
-                if team.take(counters, phase, piece):
-                    if phase > 0:
-                        for other in range(pieces):
-                            early[phase, piece] += times_done[phase - 1, other] != 1
-                            sums[phase, piece] += sums[phase - 1, other]
-                    spend(delays[phase, piece])
-                    sums[phase, piece] += phase * pieces + piece
-                    times_done[phase, piece] += 1
-                    if team.is_last(counters, phase, pieces):
-                        sums[phase, 0] += 1
-                        team.open_phase(counters, phase + 1)
+            piece = team.next_piece(counters, phase, np.int64(member), pieces)
+            while piece >= 0:
+                if phase > 0:
+                    for other in range(pieces):
+                        early[phase, piece] += times_done[phase - 1, other] != 1
+                        sums[phase, piece] += sums[phase - 1, other]
+                spend(delays[phase, piece])
+                sums[phase, piece] += phase * pieces + piece
+                times_done[phase, piece] += 1
+                if team.is_last(counters, phase, pieces):
+                    sums[phase, 0] += 1
+                    team.open_phase(counters, phase + 1)
+                piece = team.next_piece(counters, phase, np.int64(member), pieces)
 
 
 @numba.njit

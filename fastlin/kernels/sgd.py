@@ -31,7 +31,7 @@ from fastlin.kernels.optimizers import (
     prepare,
     step_bias,
 )
-from fastlin.kernels.team import is_last, new_team, open_phase, take, wait_for
+from fastlin.kernels.team import is_last, new_team, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import (
     batch_scores,
     batch_update,
@@ -212,38 +212,37 @@ def take_part(
     for start in range(0, order.size, batch_size):
         count = min(batch_size, order.size - start)
         wait_for(team, phase)
-        for turn in range(pieces):
-            piece = (member + turn) % pieces
-            if take(team, phase, piece):
-                first, last = share(piece, pieces, count, step)
-                if first < last:
-                    forward_scores(X, order, start, first, last, model, features, tile, sums)
-                    forward_loss(
-                        y, order, start, first, last, count, model, features, loss, optimizer,
-                        lr, tile,
-                    )  # fmt: skip
-                if is_last(team, phase, pieces):
-                    sum_dscores(model, count)
-                    open_phase(team, phase + 1)
+        piece = next_piece(team, phase, member, pieces)
+        while piece >= 0:
+            first, last = share(piece, pieces, count, step)
+            if first < last:
+                forward_scores(X, order, start, first, last, model, features, tile, sums)
+                forward_loss(
+                    y, order, start, first, last, count, model, features, loss, optimizer, lr, tile
+                )
+            if is_last(team, phase, pieces):
+                sum_dscores(model, count)
+                open_phase(team, phase + 1)
+            piece = next_piece(team, phase, member, pieces)
         phase += 1
         wait_for(team, phase)
-        for turn in range(pieces):
-            piece = (member + turn) % pieces
-            if take(team, phase, piece):
-                first, last = share(piece, pieces, vectors, len(column_tile(tile)))
-                if first < last:
-                    backward_prepare(model, optimizer, lr, l2, tile, X.shape[1], first, last)
-                    backward_rows(
-                        X, order, start, count, count, model, optimizer, lr, l2, tile, panel,
-                        first, last,
-                    )  # fmt: skip
-                    backward_finish(
-                        model, features, optimizer, lr, count, tile, X.shape[1], first, last
-                    )
-                if is_last(team, phase, pieces):
-                    totals[0] += end_step(model, optimizer, lr, count)
-                    prepare_forward(model, features, tile, sums)
-                    open_phase(team, phase + 1)
+        piece = next_piece(team, phase, member, pieces)
+        while piece >= 0:
+            first, last = share(piece, pieces, vectors, len(column_tile(tile)))
+            if first < last:
+                backward_prepare(model, optimizer, lr, l2, tile, X.shape[1], first, last)
+                backward_rows(
+                    X, order, start, count, count, model, optimizer, lr, l2, tile, panel, first,
+                    last,
+                )  # fmt: skip
+                backward_finish(
+                    model, features, optimizer, lr, count, tile, X.shape[1], first, last
+                )
+            if is_last(team, phase, pieces):
+                totals[0] += end_step(model, optimizer, lr, count)
+                prepare_forward(model, features, tile, sums)
+                open_phase(team, phase + 1)
+            piece = next_piece(team, phase, member, pieces)
         phase += 1
 
 

@@ -48,9 +48,12 @@ _AVX512_NAMES = (
 _NO_AVX_NAMES = ("generic", "x86-64", "core2", "penryn", "nehalem", "westmere", "k8", "amdfam10")
 
 
+IS_X86 = binding.get_process_triple().startswith(("x86_64", "i386", "i686"))
+
+
 def _register_file() -> tuple[int, int]:
     """Return (bytes of a vector register, number of them) of the machine compiled for."""
-    if not binding.get_process_triple().startswith(("x86_64", "i386", "i686")):
+    if not IS_X86:
         return 16, 32  # NEON
     if config.CPU_NAME and config.CPU_NAME != "host":
         if any(part in config.CPU_NAME for part in _AVX512_NAMES):
@@ -136,7 +139,8 @@ def _element_pointer(context, builder, array_type, array, row, column):
     return builder.gep(row_start, [builder.mul(column, _I64(array_type.dtype.bitwidth // 8))])
 
 
-def _flat_pointer(context, builder, array_type, array, offset):
+def flat_pointer(context, builder, array_type, array, offset):
+    """Emit the address of array[offset], of one dimension."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [offset])
 
@@ -230,7 +234,7 @@ def index_at(typingctx, order, i):
     """Return order[i], i not negative: without the code for an index from the end."""
 
     def emit(context, builder, signature, arguments):
-        return builder.load(_flat_pointer(context, builder, signature.args[0], *arguments))
+        return builder.load(flat_pointer(context, builder, signature.args[0], *arguments))
 
     return types.int64(order, types.int64), emit
 
@@ -289,7 +293,7 @@ def load_run(typingctx, flat, offset, shape):
     result = types.UniTuple(Vector(flat.dtype), len(shape))
 
     def emit(context, builder, signature, arguments):
-        start = _flat_pointer(context, builder, signature.args[0], *arguments[:2])
+        start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
         lanes = result.dtype.lanes
         pointers = (builder.gep(start, [_I64(i * lanes)]) for i in range(len(shape)))
         return cgutils.pack_array(
@@ -309,7 +313,7 @@ def store_run(typingctx, flat, offset, vectors):
     """Write vectors one after another into a one-dimensional array."""
 
     def emit(context, builder, signature, arguments):
-        start = _flat_pointer(context, builder, signature.args[0], *arguments[:2])
+        start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
         for i, vector in enumerate(cgutils.unpack_tuple(builder, arguments[2])):
             pointer = builder.gep(start, [_I64(i * vector.type.count)])
             _store(builder, flat.dtype, vector, pointer)
@@ -341,7 +345,7 @@ def _block_pointers(context, builder, signature, arguments, lanes):
     """Return where the vectors of a block are: at constants from one place, if stride is one."""
     _, _, _, rows, columns, *_ = signature.args
     flat, offset, stride, *_ = arguments
-    start = _flat_pointer(context, builder, signature.args[0], flat, offset)
+    start = flat_pointer(context, builder, signature.args[0], flat, offset)
     of_columns = [builder.mul(_I64(c), stride) for c in range(len(columns))]
     return [
         builder.gep(start, [builder.add(column, _I64(r * lanes))])
@@ -393,7 +397,7 @@ def splat_run(typingctx, flat, offset, shape):
     result = types.UniTuple(Vector(flat.dtype), len(shape))
 
     def emit(context, builder, signature, arguments):
-        start = _flat_pointer(context, builder, signature.args[0], *arguments[:2])
+        start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
         pointers = (builder.gep(start, [_I64(i)]) for i in range(len(shape)))
         values = (builder.load(pointer, typ=_IR_TYPES[flat.dtype]) for pointer in pointers)
         return cgutils.pack_array(
@@ -565,7 +569,7 @@ def sum_run(typingctx, flat, offset):
     lanes = vector.lanes
 
     def emit(context, builder, signature, arguments):
-        start = _flat_pointer(context, builder, signature.args[0], *arguments)
+        start = flat_pointer(context, builder, signature.args[0], *arguments)
         pointers = (builder.gep(start, [_I64(i * lanes)]) for i in range(lanes))
         vectors = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         while len(vectors) > 1:

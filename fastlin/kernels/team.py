@@ -32,16 +32,8 @@ _LOOKS = 500
 
 _INT64, _INT32 = ir.IntType(64), ir.IntType(32)
 _YIELD = "fastlin_yield"
-
-
-_system = ctypes.windll.kernel32 if os.name == "nt" else ctypes.CDLL(None)
-_offer = _system.SwitchToThread if os.name == "nt" else _system.sched_yield
-binding.add_symbol(_YIELD, ctypes.cast(_offer, ctypes.c_void_p).value)
-
-
-def _pointer(context, builder, signature, arguments):
-    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-    return builder.gep(data, [arguments[1]])
+_yield = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield
+binding.add_symbol(_YIELD, ctypes.cast(_yield, ctypes.c_void_p).value)
 
 
 @simd.vector_op(lambda counters, i: int(counters[i]))
@@ -49,7 +41,7 @@ def read(typingctx, counters, i):
     """Return counters[i], and see all that was written before it was."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature, arguments)
+        pointer = simd.flat_pointer(context, builder, signature.args[0], *arguments[:2])
         return builder.load_atomic(pointer, "acquire", 8, typ=_INT64)
 
     return types.int64(counters, types.int64), emit
@@ -64,7 +56,7 @@ def write(typingctx, counters, i, value):
     """Write counters[i], after all that was written before."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature, arguments)
+        pointer = simd.flat_pointer(context, builder, signature.args[0], *arguments[:2])
         builder.store_atomic(arguments[2], pointer, "release", 8)
         return context.get_dummy_value()
 
@@ -81,7 +73,7 @@ def add(typingctx, counters, i, value):
     """Add to counters[i] at once, whoever else does, and return the sum."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature, arguments)
+        pointer = simd.flat_pointer(context, builder, signature.args[0], *arguments[:2])
         before = builder.atomic_rmw("add", pointer, arguments[2], "acq_rel")
         return builder.add(before, arguments[2])
 
@@ -100,7 +92,7 @@ def replace(typingctx, counters, i, old, new):
     """Write `new` to counters[i] if it is `old`, and return whether: true for one thread only."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature, arguments)
+        pointer = simd.flat_pointer(context, builder, signature.args[0], *arguments[:2])
         result = builder.cmpxchg(pointer, arguments[2], arguments[3], "acq_rel", "acquire")
         return builder.extract_value(result, 1)
 
@@ -112,10 +104,9 @@ def pause(typingctx):
     """Wait a moment, as a loop that looks at a counter should."""
 
     def emit(context, builder, signature, arguments):
-        triple = binding.get_process_triple()
-        if triple.startswith(("x86_64", "i386", "i686")):
+        if simd.IS_X86:
             simd.call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
-        elif triple.startswith(("aarch64", "arm64")):
+        elif binding.get_process_triple().startswith(("aarch64", "arm64")):
             simd.call(builder, "llvm.aarch64.hint", ir.VoidType(), [_INT32(1)])
         return context.get_dummy_value()
 
@@ -151,11 +142,15 @@ def wait_for(team, phase):
             offer_core()
 
 
-@pasted_kernel
-def take(team, phase, piece):
-    """Return whether this member is the one to do a piece of an open phase."""
-    place = _PIECES + piece * _LINE
-    return read(team, place) == phase and replace(team, place, phase, phase + 1)
+@inline_kernel
+def next_piece(team, phase, member, pieces):
+    """Return what is left to this member of an open phase: a piece, its own first, or -1."""
+    for turn in range(pieces):
+        piece = (member + turn) % pieces
+        place = _PIECES + piece * _LINE
+        if read(team, place) == phase and replace(team, place, phase, phase + 1):
+            return piece
+    return np.int64(-1)
 
 
 @pasted_kernel
