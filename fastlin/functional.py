@@ -24,7 +24,7 @@ from fastlin.errors import InputError
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, grid, losses, sgd
 from fastlin.kernels.features import Scaled, Standardized, column_moments, weights_of_rows
-from fastlin.kernels.optimizers import Momentum, Nesterov, Plain
+from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
 from fastlin.results import weight_penalty
 
@@ -79,25 +79,34 @@ def use_threads(count: int | None) -> Iterator[int]:
         numba.set_num_threads(before)
 
 
-def scores(X: Array, W: Array, b: Array) -> Array:
-    """Return the scores X W^T + b, (n, K) of W's dtype.
+def scores(X: Array, W: Array, b: Array, *, offset: NDArray[np.float64] | None = None) -> Array:
+    """Return the scores (X - offset) W^T + b, (n, K) of W's dtype.
 
     Parameters
     ----------
     X : (n, d) uint8, float32 or float64.
     W : (K, d) float32 or float64, K at least 2.
     b : (K,) of W's dtype.
+    offset : (d,) float64, what is subtracted from rows before they lose digits; None for nothing.
 
     Raises
     ------
     InputError
-        If a shape, a dtype or a value does not fit.
+        If a shape, a dtype or a value does not fit, or a score is beyond W's dtype.
     """
     X, W, b = _check_problem(X, W, b)
-    by_class = np.empty((len(W), losses.padded_length(len(X), W.dtype)), W.dtype)
+    shift, b, _ = _shift_and_bias(X, W, b, _check_offset(offset, X))
+    width = losses.padded_length(len(X), W.dtype)
+    by_class = np.full((len(W), width), np.nan, W.dtype)
     tile = class_tile(len(W))
-    evaluate_kernels.score_rows(X, pack(W, tile), b, _scale(X, W), tile, by_class)
-    return by_class[:, : len(X)].T
+    evaluate_kernels.score_rows(
+        X, shift, pack(W, tile), b, _scale(X, W), tile, numba.get_num_threads(), by_class
+    )
+    result = by_class[:, : len(X)].T
+    if not _all_finite(result):
+        row, k = next(iter(np.argwhere(~np.isfinite(result)).tolist()))
+        raise InputError(f"the score of row {row} for class {k} is not a finite {W.dtype} number")
+    return result
 
 
 def softmax(scores: Array) -> Array:
@@ -152,7 +161,14 @@ def multiclass_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Arra
 
 
 def loss_and_gradient(
-    X: Array, y: Array, W: Array, b: Array, *, loss: Loss = Loss.SOFTMAX, l2: float = 0.0
+    X: Array,
+    y: Array,
+    W: Array,
+    b: Array,
+    *,
+    loss: Loss = Loss.SOFTMAX,
+    l2: float = 0.0,
+    offset: NDArray[np.float64] | None = None,
 ) -> tuple[float, Array, Array]:
     """Return the cost over all rows and its gradients dW (K, d) and db (K,).
 
@@ -165,6 +181,7 @@ def loss_and_gradient(
     W : (K, d) float32 or float64; b : (K,) of the same dtype.
     loss : softmax or hinge.
     l2 : factor of the penalty, finite and at least 0.
+    offset : (d,) float64, what is subtracted from rows before they lose digits; None for nothing.
 
     Raises
     ------
@@ -174,15 +191,20 @@ def loss_and_gradient(
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
     l2 = _check_number("l2", l2)
-    tile, row_losses = class_tile(len(W)), np.empty(len(X), W.dtype)
-    db = np.empty_like(b)
+    shift, own_b, rest = _shift_and_bias(X, W, b, _check_offset(offset, X))
+    tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
     packed = pack(W, tile)
-    gradient = aligned_zeros(packed.shape, W.dtype)
+    sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
     gradients.loss_and_gradient(
-        X, y, packed, b, _scale(X, W), kernel_loss(loss), tile, row_losses, gradient, db
-    )
-    dW = unpack(gradient, tile, W.shape) + W.dtype.type(2 * l2) * W
-    return float(row_losses.mean(dtype=np.float64)) + weight_penalty(W, l2), dW, db
+        X, shift, y, packed, own_b, _scale(X, W), kernel_loss(loss), tile,
+        numba.get_num_threads(), row_losses, aligned_zeros(packed.shape, W.dtype), sums, db,
+    )  # fmt: skip
+    dW = unpack(sums, tile, W.shape) * (feature_scale(X.dtype) / len(X))
+    if rest is not None:
+        dW -= np.outer(db / len(X), rest)
+    dW += 2 * l2 * W.astype(np.float64)
+    cost = float(row_losses.mean(dtype=np.float64)) + weight_penalty(W, l2)
+    return cost, dW.astype(W.dtype), (db / len(X)).astype(W.dtype)
 
 
 def sgd_epoch(
@@ -282,6 +304,12 @@ def unchecked_sgd_epoch(
     return float(mean_losses[0])
 
 
+def _all_finite(values: Array) -> bool:
+    """Return whether every value is finite, without a table of as many truth values."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(values.min(initial=0)) and np.isfinite(values.max(initial=0)))
+
+
 class EntryEpoch(NamedTuple):
     """An epoch of one of many classifiers.
 
@@ -309,6 +337,7 @@ def unchecked_sgd_epochs(
     *,
     loss: Loss,
     features: Scaled | Standardized | None = None,
+    scales: NDArray[np.float64] | None = None,
     velocity: tuple[Array, Array] | None = None,
     nesterov: bool = False,
     pieces: int = 1,
@@ -324,75 +353,121 @@ def unchecked_sgd_epochs(
         and every thread takes an equal part of them all.
     loss, nesterov : of all entries.
     features : of `kernel_features`, which says what W holds; None for rows as they are.
+    scales : (M,) float64, updated in place: the weights are scales * W, of which the penalty
+        changes the scales alone, as float32 would lose a small one. None for 1, in the end, too.
     pieces : if above 1, entries are trained one after another instead, and as many threads share
         every step.
 
     Returns
     -------
     (m,) float64, the mean loss of each entry's rows as its epoch met them.
+
+    Raises
+    ------
+    MemoryError
+        If a thread ended before its work was done.
     """
     features = features or kernel_features(X.dtype, W.dtype)
     chosen = [epoch.entry for epoch in epochs]
     tile, shape = class_tile(W.shape[1]), W.shape[1:]
     weights, bias = pack(W[chosen], tile), b[chosen]
+    scale = np.ones(len(chosen)) if scales is None else scales[chosen]
     row_weights = weights_of_rows(features, weights)
+    kind = (Nesterov if nesterov else Momentum) if velocity is not None else Plain
+    of_entries = [rates(kind, e.lr, e.l2, e.momentum) for e in epochs]
+    all_rates = Rates(*(np.array(values, np.float64) for values in zip(*of_entries, strict=True)))
     optimizer: Plain | Momentum | Nesterov = Plain()
     if velocity is not None:
+        # Kernels keep of the velocity what the penalty alone does not cause; see `optimizers`.
+        pulls = all_rates.pull * scale
+        own = velocity[0][chosen]
+        _add_scaled(own, W[chosen], -pulls)
         momentum = np.array([epoch.momentum for epoch in epochs])
-        packed_velocity = pack(velocity[0][chosen], tile), velocity[1][chosen]
-        optimizer = (Nesterov if nesterov else Momentum)(momentum, *packed_velocity)
-    state = weights, row_weights, bias, features, optimizer, kernel_loss(loss), tile
+        optimizer = (Nesterov if nesterov else Momentum)(
+            momentum, pack(own, tile), velocity[1][chosen]
+        )
+    state = weights, row_weights, scale, bias, features, optimizer, all_rates
     if pieces > 1:
-        mean_losses = _shared_epochs(X, y, epochs, pieces, *state)
+        loss_sums = _shared_epochs(X, y, epochs, pieces, *state, kernel_loss(loss), tile)
     elif len(epochs) == 1:
-        mean_losses = _single_epoch(X, y, epochs[0], *state)
+        loss_sums = _single_epoch(X, y, epochs[0], *state, kernel_loss(loss), tile)
     else:
-        mean_losses = _grid_epoch(X, y, epochs, *state)
-    W[chosen], b[chosen] = unpack(weights, tile, shape), bias
+        loss_sums = _grid_epoch(X, y, epochs, *state, kernel_loss(loss), tile)
+    if (loss_sums == _NOT_DONE).any():
+        raise MemoryError("a thread ended before its work was done, as there was no memory for it")
+    trained = unpack(weights, tile, shape)
     if velocity is not None and not isinstance(optimizer, Plain):
-        velocity[0][chosen] = unpack(optimizer.velocity_W, tile, shape)
-        velocity[1][chosen] = optimizer.velocity_b
+        own = unpack(optimizer.velocity_W, tile, shape)
+        _add_scaled(own, trained, all_rates.pull * scale)
+        velocity[0][chosen], velocity[1][chosen] = own, optimizer.velocity_b
+    if scales is None:
+        _scale_in_place(trained, scale)
+    else:
+        scales[chosen] = scale
+    W[chosen], b[chosen] = trained, bias
+    mean_losses: NDArray[np.float64] = loss_sums / [len(epoch.order) for epoch in epochs]
     return mean_losses
+
+
+# What stands for the sum of losses of an entry that was not trained: a sum of losses is above it.
+_NOT_DONE = -1.0
+
+
+def _add_scaled(target: Array, W: Array, factors: NDArray[np.float64]) -> None:
+    """Add factors[m] * W[m] to target[m], both (M, K, d), rounding once."""
+    for m in np.flatnonzero(factors):
+        target[m] = target[m] + factors[m] * W[m].astype(np.float64)
+
+
+def _scale_in_place(W: Array, factors: NDArray[np.float64]) -> None:
+    """Multiply W[m] by factors[m], rounding once; W (M, K, d)."""
+    for m in np.flatnonzero(factors != 1):
+        W[m] = factors[m] * W[m].astype(np.float64)
+
+
+def _of_entry(bundle: Any, e: int) -> Any:
+    """Return a named tuple of arrays over entries with the values of one of them."""
+    return type(bundle)(*(values[e] for values in bundle))
 
 
 def _shared_epochs(
     X: Array, y: Array, epochs: Sequence[EntryEpoch], pieces: int, weights: Array,
-    row_weights: Array, bias: Array, features: NamedTuple, optimizer: NamedTuple,
-    loss: NamedTuple, tile: tuple[int, ...],
+    row_weights: Array, scales: Array, bias: Array, features: NamedTuple, optimizer: NamedTuple,
+    rates: Rates, loss: NamedTuple, tile: tuple[int, ...],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Train entries one after another, every step shared by threads."""
-    mean_losses = np.empty(len(epochs))
+    loss_sums = np.full(len(epochs), _NOT_DONE)
     for e, epoch in enumerate(epochs):
         largest = min(epoch.batch_size, len(epoch.order))
         model = sgd.new_classifier(
-            weights[e], row_weights[e], bias[e], features, X.shape[1], largest, tile
-        )
-        own = type(optimizer)(*(array[e] for array in optimizer))
-        mean_losses[e] = sgd.shared_epoch(
-            X, y, epoch.order, model, features, float(epoch.lr), float(epoch.l2), epoch.batch_size,
-            loss, own, tile, pieces,
+            weights[e], row_weights[e], scales[e : e + 1], bias[e], features, X.shape[1], largest,
+            tile,
         )  # fmt: skip
-    return mean_losses
+        loss_sums[e] = sgd.shared_epoch(
+            X, y, epoch.order, model, features, _of_entry(rates, e), epoch.batch_size, loss,
+            _of_entry(optimizer, e), tile, pieces,
+        )  # fmt: skip
+    return loss_sums
 
 
 def _single_epoch(
-    X: Array, y: Array, epoch: EntryEpoch, weights: Array, row_weights: Array, bias: Array,
-    features: NamedTuple, optimizer: NamedTuple, loss: NamedTuple, tile: tuple[int, ...],
+    X: Array, y: Array, epoch: EntryEpoch, weights: Array, row_weights: Array, scales: Array,
+    bias: Array, features: NamedTuple, optimizer: NamedTuple, rates: Rates, loss: NamedTuple,
+    tile: tuple[int, ...],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Train one entry on one thread."""
-    mean_losses = np.empty(1)
+    loss_sums = np.full(1, _NOT_DONE)
     grid.group_epoch(
-        X, y, epoch.order, 0, 1, weights, row_weights, bias, features, optimizer,
-        np.array([float(epoch.lr)]), np.array([float(epoch.l2)]), epoch.batch_size, loss, tile,
-        mean_losses,
+        X, y, epoch.order, 0, 1, weights, row_weights, scales, bias, features, optimizer, rates,
+        epoch.batch_size, loss, tile, loss_sums,
     )  # fmt: skip
-    return mean_losses
+    return loss_sums
 
 
 def _grid_epoch(
     X: Array, y: Array, epochs: Sequence[EntryEpoch], weights: Array, row_weights: Array,
-    bias: Array, features: NamedTuple, optimizer: NamedTuple, loss: NamedTuple,
-    tile: tuple[int, ...],
+    scales: Array, bias: Array, features: NamedTuple, optimizer: NamedTuple, rates: Rates,
+    loss: NamedTuple, tile: tuple[int, ...],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Train entries together, every thread its part of them."""
     distinct = {id(epoch.order): epoch.order for epoch in epochs}
@@ -401,15 +476,14 @@ def _grid_epoch(
     order_firsts = np.array([firsts[id(epoch.order)] for epoch in epochs])
     order_lasts = order_firsts + np.array([len(epoch.order) for epoch in epochs])
     parts = min(numba.get_num_threads(), len(epochs))
-    mean_losses = np.empty(len(epochs))
+    loss_sums = np.full(len(epochs), _NOT_DONE)
     grid.grid_epoch(
         X, y, np.concatenate(list(distinct.values())), order_firsts, order_lasts,
-        np.arange(parts + 1) * len(epochs) // parts, weights, row_weights, bias, features,
-        optimizer, np.array([float(epoch.lr) for epoch in epochs]),
-        np.array([float(epoch.l2) for epoch in epochs]),
-        np.array([epoch.batch_size for epoch in epochs], np.int64), loss, tile, mean_losses,
+        np.arange(parts + 1) * len(epochs) // parts, weights, row_weights, scales, bias, features,
+        optimizer, rates, np.array([epoch.batch_size for epoch in epochs], np.int64), loss, tile,
+        loss_sums,
     )  # fmt: skip
-    return mean_losses
+    return loss_sums
 
 
 def _evaluation(
@@ -427,7 +501,14 @@ def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int
 
 
 def evaluate(
-    X: Array, y: Array, W: Array, b: Array, *, loss: Loss = Loss.SOFTMAX, l2: float = 0.0
+    X: Array,
+    y: Array,
+    W: Array,
+    b: Array,
+    *,
+    loss: Loss = Loss.SOFTMAX,
+    l2: float = 0.0,
+    offset: NDArray[np.float64] | None = None,
 ) -> Evaluation:
     """Return cost, accuracy, losses and predictions of W and b on labelled rows.
 
@@ -436,28 +517,51 @@ def evaluate(
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
     penalty = weight_penalty(W, _check_number("l2", l2))
-    return unchecked_evaluate(X, y, W, b, loss=loss, penalty=penalty)
+    return unchecked_evaluate(
+        X, y, W, b, loss=loss, penalty=penalty, offset=_check_offset(offset, X)
+    )
 
 
 def unchecked_evaluate(
-    X: Array, y: Array, W: Array, b: Array, *, loss: Loss, penalty: float
+    X: Array,
+    y: Array,
+    W: Array,
+    b: Array,
+    *,
+    loss: Loss,
+    penalty: float,
+    offset: NDArray[np.float64] | None = None,
 ) -> Evaluation:
     """Do `evaluate` without looking at the arrays, for a caller that has checked them once.
 
     The cost is mean loss + penalty.
     """
-    return unchecked_evaluate_all(X, y, W[None], b[None], loss=loss, penalties=[penalty])[0]
+    return unchecked_evaluate_all(
+        X, y, W[None], b[None], loss=loss, penalties=[penalty], offset=offset
+    )[0]
 
 
 def unchecked_evaluate_all(
-    X: Array, y: Array, W: Array, b: Array, *, loss: Loss, penalties: Sequence[float]
+    X: Array,
+    y: Array,
+    W: Array,
+    b: Array,
+    *,
+    loss: Loss,
+    penalties: Sequence[float],
+    offset: NDArray[np.float64] | None = None,
 ) -> list[Evaluation]:
     """Do `unchecked_evaluate` for classifiers W (M, K, d), b (M, K), in one pass over the rows."""
     M, tile = len(W), class_tile(W.shape[1])
-    row_losses, predictions = np.empty((M, len(X)), W.dtype), np.empty((M, len(X)), np.int64)
+    row_losses = np.full((M, len(X)), np.nan, W.dtype)
+    predictions = np.full((M, len(X)), -1, np.int64)
+    shift, b, _ = _shift_and_bias(X, W, b, offset)
     evaluate_kernels.evaluate_rows(
-        X, y, pack(W, tile), b, _scale(X, W), kernel_loss(loss), tile, row_losses, predictions
-    )
+        X, shift, y, pack(W, tile), b, _scale(X, W), kernel_loss(loss), tile,
+        numba.get_num_threads(), row_losses, predictions,
+    )  # fmt: skip
+    if predictions.min() < 0:
+        raise MemoryError("a thread ended before its rows were evaluated")
     return [
         _evaluation(y, row_losses[m], predictions[m], penalty)
         for m, penalty in enumerate(penalties)
@@ -485,8 +589,11 @@ def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         If the shape, the dtype or a value does not fit.
     """
     X = check_rows(X)
-    mean, variance = np.empty(X.shape[1]), np.empty(X.shape[1])
+    mean, variance = np.full(X.shape[1], np.nan), np.full(X.shape[1], np.nan)
     column_moments(X, mean, variance)
+    wrong = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(variance)))
+    if len(wrong):
+        raise InputError(f"the mean or variance of feature {wrong[0]} is not a finite number")
     scale = feature_scale(X.dtype)
     return mean * scale, np.sqrt(variance) * scale
 
@@ -495,15 +602,29 @@ def kernel_features(
     row_dtype: np.dtype[Any],
     weight_dtype: np.dtype[Any],
     moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    offset: NDArray[np.float64] | None = None,
 ) -> Scaled | Standardized:
-    """Return the named tuple by which kernels know features; moments of rows to standardise."""
+    """Return the named tuple by which kernels know features.
+
+    Parameters
+    ----------
+    row_dtype, weight_dtype : of the rows and of W.
+    moments : mean and standard deviation of features (d,) to standardise, or None.
+    offset : (d,) what is subtracted from rows as they are loaded, a number of the rows' dtype;
+        None for nothing. It has a meaning beside moments alone.
+    """
     scale = feature_scale(row_dtype)
     if moments is None:
-        return Scaled(weight_dtype.type(scale))
+        return Scaled(weight_dtype.type(scale), ())
     mean, std = moments  # of features; kernels take those of the rows as stored
+    shift: Array | tuple[()] = ()
+    if offset is not None:
+        mean, shift = mean - offset, np.ascontiguousarray(offset, row_dtype)
     return Standardized(
         np.ascontiguousarray(mean / scale, weight_dtype)[None],
         np.ascontiguousarray((scale / std) ** 2, weight_dtype),
+        shift,
+        np.zeros(1, np.int64),
     )
 
 
@@ -519,9 +640,36 @@ def _row_loss(loss: NamedTuple, scores: Array, y: Array) -> tuple[Array, Array]:
     by_class[:, :n] = scores.T
     labels = np.zeros((1, width), scores.dtype)
     labels[0, :n] = y
-    row_losses = np.empty((1, width), scores.dtype)
+    row_losses = np.full((1, width), np.nan, scores.dtype)
     losses.batch_loss(loss, by_class, labels, row_losses)
     return row_losses[0, :n], by_class[:, :n].T
+
+
+def _shift_and_bias(
+    X: Array, W: Array, b: Array, offset: NDArray[np.float64] | None
+) -> tuple[Array | tuple[()], Array, NDArray[np.float64] | None]:
+    """Return what kernels subtract from rows, the b that goes with it, and the rest of the offset.
+
+    The rest is what the rows' dtype cannot hold of the offset; it is in that b. W is (..., K, d), b
+    (..., K).
+    """
+    if offset is None:
+        return (), b, None
+    shift: Array | tuple[()] = ()
+    rest = offset
+    if X.dtype != np.uint8:
+        shift = offset.astype(X.dtype)
+        rest = offset - shift
+    return shift, (b - W.astype(np.float64) @ rest).astype(b.dtype), rest
+
+
+def _check_offset(offset: NDArray[np.float64] | None, X: Array) -> NDArray[np.float64] | None:
+    if offset is None:
+        return None
+    offset = np.asarray(offset, np.float64)
+    if offset.shape != X.shape[1:] or not np.isfinite(offset).all():
+        raise InputError(f"offset has shape {offset.shape}; it must be {X.shape[1:]}, all finite")
+    return offset
 
 
 def _scale(X: Array, W: Array) -> Any:

@@ -12,9 +12,10 @@ from fastlin import functional
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.functional import Array, EntryEpoch, Evaluation
-from fastlin.results import EpochRecord, History, LinearModel
+from fastlin.results import EpochRecord, History, LinearModel, Measure
 from fastlin.training import (
     DivergedError,
+    Finished,
     RunState,
     Standardization,
     entry_epoch,
@@ -28,6 +29,9 @@ from fastlin.training import (
 class GridTrainer:
     """Trains many configurations on one split, an epoch of all of them at a time.
 
+    After an exception in an epoch, wherever it came, all entries have finished it or none has; the
+    next call of `run_epoch` goes on with the bits of an undisturbed run.
+
     Every entry has the bits of a `Trainer` of its own: its batches pass through the caches
     together with those of others, but the arithmetic is the same.
 
@@ -37,6 +41,7 @@ class GridTrainer:
     configs : the settings of every entry; all of `SHARED_SETTINGS` are the same in all of them.
     threads : to run on, None for all; the result does not depend on it.
     standardization : that of the training rows, if the settings ask for it and it is known already.
+    select : by which measure `best_model` is the best.
 
     Raises
     ------
@@ -51,24 +56,30 @@ class GridTrainer:
         configs: Sequence[TrainConfig],
         threads: int | None = None,
         standardization: Standardization | None = None,
+        select: Measure = "val_accuracy",
     ) -> None:
         self.split = split
         self.configs = tuple(configs)
         with functional.use_threads(threads) as count:
             self.threads = count
             self._standardization = standardization or Standardization.of(split, configs[0])
-        self.states = [RunState(split, config, self._standardization) for config in self.configs]
+        self.select = select
+        self.states = [
+            RunState(split, config, self._standardization, select) for config in self.configs
+        ]
         self._stack_states()
+        self._committed: list[tuple[RunState, Finished]] = []
 
     def _stack_states(self) -> None:
         """Put what is trained into arrays over all entries, of which every state has its part."""
         self._W = np.stack([state.W for state in self.states])
         self._b = np.stack([state.b for state in self.states])
+        self._scales = np.concatenate([state.scale for state in self.states])
         self._velocity: tuple[Array, Array] | None = None
         if any(state.velocity for state in self.states):
             self._velocity = np.zeros_like(self._W), np.zeros_like(self._b)
         for e, state in enumerate(self.states):
-            state.W, state.b = self._W[e], self._b[e]
+            state.W, state.b, state.scale = self._W[e], self._b[e], self._scales[e : e + 1]
             if state.velocity is not None and self._velocity is not None:
                 state.velocity = self._velocity[0][e], self._velocity[1][e]
 
@@ -101,6 +112,9 @@ class GridTrainer:
         evaluated : those of them to evaluate, None for all. Costs and accuracies of the others are
             NaN, and only their loss in training can tell that they diverged.
         """
+        self._settle()
+        for e in active:
+            self.states[e].begin()
         train, val = self.split.train, self.split.val
         chosen = [e for e in active if evaluated is None or e in evaluated]
         with functional.use_threads(self.threads):
@@ -112,6 +126,7 @@ class GridTrainer:
             if val is not None:
                 on_val = dict(zip(chosen, self._evaluate(chosen, of_chosen, val), strict=True))
         outcomes: dict[int, EpochRecord | DivergedError] = {}
+        committed: list[tuple[RunState, Finished]] = []
         for e in active:
             state, config = self.states[e], self.configs[e]
             epoch = state.epochs_done + 1
@@ -122,12 +137,19 @@ class GridTrainer:
                 is_finite = np.isfinite(loss_sums[e])
                 record = EpochRecord(epoch, lr, *(4 * [np.nan])) if is_finite else None
             if record is None:
-                state.restore(state.finished)
                 outcomes[e] = DivergedError(epoch, config)
             else:
-                state.finish(record, *weights[e])
+                committed.append((state, state.after(record, *weights[e])))
                 outcomes[e] = record
+        self._committed = committed  # in one step: from here on the epoch is finished for all
+        self._settle()
         return outcomes
+
+    def _settle(self) -> None:
+        """Let every entry know of the epoch that was finished last."""
+        for state, finished in self._committed:
+            state.take(finished)
+        self._committed = []
 
     def _train(self, active: Sequence[int]) -> dict[int, float]:
         """Train an epoch of every active entry; return the sums of their rows' losses."""
@@ -184,6 +206,7 @@ class GridTrainer:
             self.split.train.X, self.split.train.y, self._W, self._b, epochs,
             loss=config.loss,
             features=states[0].features(mirrored=mirrored),
+            scales=self._scales,
             velocity=self._velocity if config.momentum > 0 else None,
             nesterov=config.nesterov,
         )  # fmt: skip
@@ -205,28 +228,34 @@ class GridTrainer:
                     np.stack([weights[i][1] for i in chosen]),
                     loss=loss,
                     penalties=[self.states[entries[i]].penalty(weights[i][0]) for i in chosen],
+                    offset=self.states[entries[chosen[0]]].offset,
                 )  # fmt: skip
                 found |= dict(zip(chosen, evaluations, strict=True))
         return [found[i] for i in range(len(entries))]
 
     def epochs_done(self, index: int) -> int:
         """Return how many epochs of an entry are finished."""
+        self._settle()
         return self.states[index].epochs_done
 
     def history(self, index: int) -> History:
         """Return cost and accuracy of an entry after every finished epoch."""
+        self._settle()
         return History.from_records(list(self.states[index].finished.records))
 
     def model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its last finished epoch."""
+        self._settle()
         return self.states[index].models()[0]
 
     def best_model(self, index: int) -> LinearModel:
-        """Return the classifier of an entry after `history(index).best_epoch`."""
+        """Return the classifier of an entry after its best epoch by `select`."""
+        self._settle()
         return self.states[index].models()[1]
 
     def state(self, index: int) -> dict[str, Array]:
         """Return the arrays from which, with its records, `restore` continues an entry."""
+        self._settle()
         return self.states[index].finished.arrays()
 
     def restore(self, index: int, records: Sequence[EpochRecord], arrays: dict[str, Array]) -> None:

@@ -12,10 +12,9 @@ from typing import Any, Literal
 
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
-from fastlin.results import EpochRecord, History, LinearModel
+from fastlin.results import EpochRecord, History, LinearModel, Measure
 from fastlin.runs import atomic_write
 
-Measure = Literal["val_accuracy", "val_cost"]
 Moment = Literal["last", "best"]
 Status = Literal["finished", "stopped", "diverged"]
 
@@ -86,7 +85,8 @@ class GridEntry:
     epoch : the epoch that decided its rank, counted from 1; 0 if none is finished.
     score : what it is ranked by; NaN if no epoch is finished.
     model : the classifier after that epoch, where weights were kept.
-    last_model, best_model : those after the last epoch and after `history.best_epoch`, likewise.
+    last_model, best_model : those after the last epoch and after the best one by the same measure,
+        likewise.
     """
 
     index: int

@@ -1,7 +1,9 @@
 """The NumPy twin of every kernel: vectorised, plain, and independent of the kernels.
 
 Tests and benchmarks hold the kernels against these functions, so nothing here may import them.
-They work in the dtype of W, float32 or float64, and take scores as (n, K), one row a sample.
+They take scores as (n, K), one row a sample, and compute products in the dtype of W, float32 or
+float64. Weights that a penalty shrinks are kept in float64 between steps: a factor of 1 - 2e-8 is 1
+in float32.
 
 `scale` turns stored values into features: 1/255 for uint8 pixels, else 1.
 """
@@ -107,19 +109,22 @@ def sgd_epoch(
     of the rows as the epoch met them.
     """
     total = 0.0
+    exact = W.astype(np.float64) if l2 else W
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         X_batch = X[rows].astype(W.dtype, copy=False)
         losses, dscores = LOSSES[loss](scores(X_batch, W, b, scale), y[rows])
         total += float(losses.sum(dtype=np.float64))
         rate = lr / len(rows)
-        if l2:
-            W *= W.dtype.type(1 - 2 * lr * l2)
         dscores *= W.dtype.type(rate)
         b -= dscores.sum(axis=0)
         if scale != 1:
             dscores *= W.dtype.type(scale)
-        W -= dscores.T @ X_batch
+        if l2:
+            exact *= 1 - 2 * lr * l2
+        exact -= dscores.T @ X_batch
+        if l2:
+            W[:] = exact
     return total / len(order)
 
 
@@ -145,14 +150,18 @@ def momentum_epoch(
     or, for Nesterov's form, W = W - lr (g + momentum v) (Sutskever et al. 2013).
     """
     total = 0.0
+    exact = [array.astype(np.float64) for array in (W, b, *velocity)]
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        cost, *gradients = loss_and_gradient(X[rows], y[rows], W, b, l2, loss, scale)
-        total += (cost - penalty(W, l2)) * len(rows)
-        for weights, v, gradient in zip((W, b), velocity, gradients, strict=True):
+        mean_loss, dW, db = loss_and_gradient(X[rows], y[rows], W, b, 0.0, loss, scale)
+        total += mean_loss * len(rows)
+        gradients = dW + 2 * l2 * exact[0], db.astype(np.float64)
+        for weights, v, gradient in zip(exact[:2], exact[2:], gradients, strict=True):
             v *= momentum
             v += gradient
             weights -= lr * (gradient + momentum * v if nesterov else v)
+        W[:], b[:] = exact[:2]
+    velocity[0][:], velocity[1][:] = exact[2:]
     return total / len(order)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ class EpochRecord(NamedTuple):
 
 
 HISTORY_COLUMNS = EpochRecord._fields
+
+# By what epochs and classifiers are compared: the higher accuracy, or the lower cost, is better.
+Measure = Literal["val_accuracy", "val_cost"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +69,20 @@ class History:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the best validation accuracy, the first of equals; 0 if there is none.
+        """The epoch with the best validation accuracy, as in `best_by`."""
+        return self.best_by("val_accuracy")
 
-        Without validation rows, the epoch with the lowest training cost.
+    def best_by(self, select: Measure) -> int:
+        """Return the epoch with the best value of a measure, the first of equals; 0 if none is.
+
+        Without validation rows it is the epoch with the lowest training cost. Epochs that were not
+        evaluated do not count, unless none was: then it is the first.
         """
         if len(self) == 0:
             return 0
-        if self.has_validation:
-            return int(self.epoch[np.nanargmax(self.val_accuracy)])
-        return int(self.epoch[self.train_cost.argmin()])
+        name = select if self.has_validation else "train_cost"
+        values = getattr(self, name) * (-1.0 if name == "val_accuracy" else 1.0)
+        return int(self.epoch[np.where(np.isnan(values), np.inf, values).argmin()])
 
 
 def weight_penalty(
@@ -97,6 +105,8 @@ class LinearModel:
     image_shape : (channels, height, width) where a row of W can be drawn as an image, else None.
     feature_std : (d,) float64, by which features were divided in training, else None. The penalty
         is on W * feature_std, the weights that were trained.
+    feature_offset : (d,) float64, what is subtracted from features before W is applied, else None:
+        where means are large, W x and b would cancel.
     """
 
     W: NDArray[Any]
@@ -104,6 +114,7 @@ class LinearModel:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
     feature_std: NDArray[np.float64] | None = None
+    feature_offset: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -120,6 +131,9 @@ class LinearModel:
             std.shape != W.shape[1:] or not (np.isfinite(std) & (std > 0)).all()
         ):
             raise InputError(f"feature_std does not fit {W.shape[1]} features, each above 0")
+        offset = self.feature_offset
+        if offset is not None and (offset.shape != W.shape[1:] or not np.isfinite(offset).all()):
+            raise InputError(f"feature_offset does not fit {W.shape[1]} features, all finite")
 
     def penalty(self, l2: float) -> float:
         """Return l2 times the sum of the squared weights that were trained, in float64."""
@@ -135,7 +149,7 @@ class LinearModel:
         """
         from fastlin import functional  # noqa: PLC0415  (loads Numba)
 
-        return functional.scores(X, self.W, self.b)
+        return functional.scores(X, self.W, self.b, offset=self.feature_offset)
 
     def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:
         """Return the class numbers (n,) of rows X, as in `scores`."""

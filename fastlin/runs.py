@@ -154,6 +154,8 @@ def save_models(folder: Path, model: LinearModel, best_model: LinearModel) -> No
         arrays["image_shape"] = np.array(model.image_shape, np.int64)
     if model.feature_std is not None:
         arrays["feature_std"] = model.feature_std
+    if model.feature_offset is not None:
+        arrays["feature_offset"] = model.feature_offset
     with atomic_write(folder / MODEL) as file:
         np.savez(file, **arrays)
 
@@ -201,10 +203,10 @@ def _load_models(path: Path) -> tuple[LinearModel, LinearModel]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = tuple(str(name) for name in arrays["class_names"])
             shape = tuple(arrays["image_shape"].tolist()) if "image_shape" in arrays else None
-            std = arrays.get("feature_std")
+            more = names, shape, arrays.get("feature_std"), arrays.get("feature_offset")
             return (
-                LinearModel(arrays["W"], arrays["b"], names, shape, std),
-                LinearModel(arrays["best_W"], arrays["best_b"], names, shape, std),
+                LinearModel(arrays["W"], arrays["b"], *more),
+                LinearModel(arrays["best_W"], arrays["best_b"], *more),
             )
     except FileNotFoundError:
         raise InputError(f"{path} is missing; the run has no weights") from None

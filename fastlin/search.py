@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import llvmlite.binding
-import numba
 import numpy as np
 
-import fastlin
+from fastlin import machine
 from fastlin.config import SHARED_SETTINGS, GridSpec, LogRange, TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError
@@ -22,7 +19,6 @@ from fastlin.grid_training import GridTrainer
 from fastlin.grids import (
     GridEntry,
     GridResult,
-    Measure,
     Moment,
     Rule,
     Rung,
@@ -31,8 +27,7 @@ from fastlin.grids import (
 )
 from fastlin.halving import Plan, decide
 from fastlin.journal import Journal, Weights
-from fastlin.kernels.jit import source_digest
-from fastlin.results import EpochRecord, History
+from fastlin.results import EpochRecord, History, Measure
 from fastlin.training import DivergedError, Trainer
 
 JOURNAL_FORMAT = 1
@@ -146,7 +141,8 @@ def grid_search(
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
     check_comparable(split, configs, rule)
     plan = Plan() if halving else None
-    running = _Search(GridTrainer(split, configs, threads), configs, rule, plan, progress)
+    trainer = GridTrainer(split, configs, threads, select=rule.select)
+    running = _Search(trainer, configs, rule, plan, progress)
     if journal is not None:
         header = _journal_header(split, configs, rule, plan)
         running.go_on_with((Journal.resume if resume else Journal.begin)(journal, header), note)
@@ -282,14 +278,7 @@ def _journal_header(
         "data": split.fingerprint(),
         "grid": [config.to_dict() for config in configs],
         "halving": halving,
-        "software": {
-            "fastlin": fastlin.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-            "kernels": source_digest(),
-            "processor": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),  # type: ignore[attr-defined]
-        },
+        "software": machine.identity(),
     }
 
 
@@ -514,22 +503,14 @@ class _Search:
         index, finished = entry.index, len(entry.history)
         if finished == 0:
             return entry
-
-        def trained(epochs: int) -> Trainer:
-            trainer = Trainer(split, entry.config, threads)
-            for _ in range(epochs):
-                trainer.run_epoch()
-            return trainer
-
         if self.trainer.epochs_done(index) == finished:
             last, best = self.trainer.model(index), self.trainer.best_model(index)
         else:
-            result = trained(finished).result()
+            trainer = Trainer(split, entry.config, threads, self.rule.select)
+            for _ in range(finished):
+                trainer.run_epoch()
+            result = trainer.result()
             last, best = result.model, result.best_model
-        if entry.epoch == finished:
-            model = last
-        elif entry.epoch == entry.history.best_epoch:
-            model = best
-        else:
-            model = trained(entry.epoch).result().model
+        # A rule takes the last epoch, or the best one by its own measure.
+        model = last if entry.epoch == finished else best
         return replace(entry, model=model, last_model=last, best_model=best)

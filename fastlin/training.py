@@ -16,7 +16,7 @@ from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
 from fastlin.functional import Array, Evaluation
 from fastlin.kernels.features import Scaled, Standardized
-from fastlin.results import EpochRecord, History, LinearModel, weight_penalty
+from fastlin.results import EpochRecord, History, LinearModel, Measure, weight_penalty
 
 # Independent random streams of one seed: no setting that uses one stream shifts the other.
 _INIT_STREAM, _ORDER_STREAM = 0, 1
@@ -51,8 +51,9 @@ class TrainResult:
     config : the settings.
     history : cost and accuracy after every finished epoch.
     model : the classifier after the last finished epoch.
-    best_model : the classifier after `history.best_epoch`.
+    best_model : the classifier after `best_epoch`.
     seconds : where the time went.
+    select : by which measure an epoch is the best.
     """
 
     config: TrainConfig
@@ -60,22 +61,86 @@ class TrainResult:
     model: LinearModel
     best_model: LinearModel
     seconds: Seconds
+    select: Measure = "val_accuracy"
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of `best_model`; see `History.best_by`."""
+        return self.history.best_by(self.select)
+
+
+# A feature whose standard deviation is below this part of the median one, or of its own mean, is
+# taken as constant: divided by so little, one value in a new row would decide its class.
+_LEAST_STD, _LEAST_STD_OF_MEAN = 1e-6, 1e-12
+
+# Means beyond so many standard deviations cost float32 digits, and are subtracted as rows are read.
+_LARGE_MEAN = 16.0
 
 
 class Standardization:
     """Features as (x - mean) / std; moments (d,) float64 of the training rows' features.
 
-    A constant feature, but for rounding, has std 1: it is 0 once its mean is gone.
+    A feature that is constant, or nearly, has std 1: it is next to 0 once its mean is gone.
+
+    Attributes
+    ----------
+    mean, std : NDArray[np.float64]
+        (d,), of the features.
+    offset : NDArray[np.float64] or None
+        (d,), what kernels subtract as they read rows: the means, as far as the rows' dtype can hold
+        them. None where no mean is large beside its std, and for pixels.
+    notes : tuple[str, ...]
+        What a user should know of the features, a sentence each.
     """
 
     def __init__(self, X: Array) -> None:
         self.mean, std = functional.feature_moments(X)
-        self.std = np.where(std > 1e-9 * np.abs(self.mean), std, 1.0)
+        changing = std > _LEAST_STD_OF_MEAN * np.abs(self.mean)
+        least = _LEAST_STD * float(np.median(std[changing])) if changing.any() else 0.0
+        is_nearly_constant = changing & (std < least)
+        self.std = np.where(changing & ~is_nearly_constant, std, 1.0)
+        self.offset: NDArray[np.float64] | None = None
+        if X.dtype != np.uint8 and (np.abs(self.mean) > _LARGE_MEAN * self.std).any():
+            self.offset = self.mean.astype(X.dtype).astype(np.float64)
+        self.notes = tuple(_notes_on_features(X, self.mean, std, is_nearly_constant, least))
 
     @classmethod
     def of(cls, split: Split, config: TrainConfig) -> Standardization | None:
         """Return that of the training rows, or None if the settings ask for none."""
         return cls(split.train.X) if config.standardize else None
+
+
+def _notes_on_features(
+    X: Array,
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    is_nearly_constant: NDArray[np.bool_],
+    least: float,
+) -> Iterator[str]:
+    """Say which features were not standardised, and which have no digits left to be."""
+    for j in np.flatnonzero(is_nearly_constant)[:_SHOWN_FEATURES].tolist():
+        yield (
+            f"feature {j} is taken as constant: its standard deviation, {std[j]:.3g}, is below "
+            f"{least:.3g}, a millionth of the median one; rescale it if it matters"
+        )
+    more = int(is_nearly_constant.sum()) - _SHOWN_FEATURES
+    if more > 0:
+        yield f"{more} more features are taken as constant for the same reason"
+    if X.dtype == np.uint8:
+        return
+    steps = np.spacing(np.abs(mean).astype(X.dtype)).astype(np.float64)
+    coarse = np.flatnonzero((std > 0) & (steps > _COARSEST_STEP * std) & ~is_nearly_constant)
+    for j in coarse[:_SHOWN_FEATURES].tolist():
+        yield (
+            f"feature {j} has few digits: around its mean, {mean[j]:.6g}, {X.dtype} numbers are "
+            f"{steps[j]:.3g} apart, and its standard deviation is {std[j]:.3g}; subtract the mean "
+            "before the values are saved"
+        )
+
+
+# At most so many features are named in notes of one kind; the step between two numbers of the rows'
+# dtype beyond which a feature has few digits left, over its standard deviation.
+_SHOWN_FEATURES, _COARSEST_STEP = 3, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +193,9 @@ _MODEL_ARRAYS = ("W", "b", "best_W", "best_b")
 class RunState:
     """One training run between two epochs: what is trained, and what is finished.
 
-    `W` (K, d), `b` (K,) and `velocity`, which has their shapes or is None, are as the kernels keep
-    them (see `fastlin.kernels.features`), to be updated in place by the next epoch.
+    `W` (K, d), `scale` (1,), `b` (K,) and `velocity`, which has the shapes of W and b or is None,
+    are as the kernels keep them (see `fastlin.kernels.features` and `.optimizers`), to be updated
+    in place by the next epoch, between `begin` and `finish`.
 
     Raises
     ------
@@ -138,13 +204,19 @@ class RunState:
     """
 
     def __init__(
-        self, split: Split, config: TrainConfig, standardization: Standardization | None
+        self,
+        split: Split,
+        config: TrainConfig,
+        standardization: Standardization | None,
+        select: Measure = "val_accuracy",
     ) -> None:
         if config.flip and split.train.image_shape is None:
             raise InputError("flip mirrors images, but the rows of these data are not images")
         self.config = config
+        self.select = select
         self._data = split.train
         self.standardization = standardization
+        self._is_unfinished = False
         self.W, self.b = initial_weights(
             config, len(split.train.class_names), self._data.X.shape[1]
         )
@@ -152,6 +224,7 @@ class RunState:
             self.W = (self.W * (standardization.std / self._data.feature_scale)).astype(
                 config.dtype
             )
+        self.scale = np.ones(1)
         self.velocity: tuple[Array, Array] | None = None
         if config.momentum > 0:
             self.velocity = np.zeros_like(self.W), np.zeros_like(self.b)
@@ -170,12 +243,20 @@ class RunState:
 
     def features(self, *, mirrored: bool = False) -> Scaled | Standardized:
         """Return how kernels are to read rows: as they are, or as if every image were mirrored."""
-        moments = None
+        moments = offset = None
         if self.standardization is not None:
             moments = self.standardization.mean, self.standardization.std
+            offset = self.standardization.offset
             if mirrored:
                 moments = self._mirrored(moments[0]), self._mirrored(moments[1])
-        return functional.kernel_features(self._data.X.dtype, self.W.dtype, moments)
+                offset = None if offset is None else self._mirrored(offset)
+        return functional.kernel_features(self._data.X.dtype, self.W.dtype, moments, offset)
+
+    def begin(self) -> None:
+        """Make ready for an epoch: what an interrupted one left behind is taken back."""
+        if self._is_unfinished:
+            self.restore(self.finished)
+        self._is_unfinished = True
 
     def mirror(self) -> None:
         """Mirror weights, so that a step on rows becomes a step on mirrored rows, or back."""
@@ -188,11 +269,12 @@ class RunState:
         return images[..., ::-1].reshape(rows.shape)
 
     def weights(self) -> tuple[Array, Array]:
-        """Return the classifier of the features as they are, W (K, d) and b (K,): new arrays.
+        """Return the classifier of the features, W (K, d) and b (K,): new arrays.
 
-        It is the mean over the last epochs, if weights are averaged.
+        Features are as they are, less the offset of standardisation where there is one. It is the
+        mean over the last epochs, if weights are averaged.
         """
-        current = (*self._recent, (self.W, self.b))[-self.config.average_epochs :]
+        current = (*self._recent, (self._scaled(), self.b))[-self.config.average_epochs :]
         W, b = (
             np.mean(arrays, axis=0, dtype=np.float64) if len(arrays) > 1 else arrays[0].copy()
             for arrays in zip(*current, strict=True)
@@ -200,8 +282,18 @@ class RunState:
         if self.standardization is not None:
             mean, std = self.standardization.mean, self.standardization.std
             W = W.astype(np.float64) * (self._data.feature_scale / std**2)
-            b = b - W @ mean
+            b = b - W @ (mean if self.offset is None else mean - self.offset)
         return W.astype(self.config.dtype), b.astype(self.config.dtype)
+
+    def _scaled(self) -> Array:
+        """Return scale * W, rounded once: a new array."""
+        scaled: Array = (self.scale[0] * self.W.astype(np.float64)).astype(self.W.dtype)
+        return scaled
+
+    @property
+    def offset(self) -> NDArray[np.float64] | None:
+        """What is subtracted from features before W is applied, (d,), if anything is."""
+        return None if self.standardization is None else self.standardization.offset
 
     def penalty(self, W: Array) -> float:
         """Return the penalty of weights that `weights` returned: it is on those trained."""
@@ -209,16 +301,25 @@ class RunState:
 
     def finish(self, record: EpochRecord, W: Array, b: Array) -> None:
         """Keep an epoch, and its classifier, the arrays that `weights` returned."""
+        self.take(self.after(record, W, b))
+
+    def take(self, finished: Finished) -> None:
+        """Count an epoch as finished, of which `after` returned the state."""
+        self.finished = finished
+        self._is_unfinished = False
+
+    def after(self, record: EpochRecord, W: Array, b: Array) -> Finished:
+        """Return what is finished once an epoch is, with its classifier of `weights`."""
         records = (*self.finished.records, record)
-        is_best = History.from_records(list(records)).best_epoch == record.epoch
+        is_best = History.from_records(list(records)).best_by(self.select) == record.epoch
         best = (W, b) if is_best else (self.finished.best_W, self.finished.best_b)
         kept = self.config.average_epochs - 1
         if kept:
-            self._recent = (*self._recent, (self.W.copy(), self.b.copy()))[-kept:]
-        self.finished = Finished(records, self._training(), W, b, *best)
+            self._recent = (*self._recent, (self._scaled(), self.b.copy()))[-kept:]
+        return Finished(records, self._training(), W, b, *best)
 
     def _training(self) -> dict[str, Array]:
-        arrays = {"W": self.W.copy(), "b": self.b.copy()}
+        arrays = {"W": self.W.copy(), "scale": self.scale.copy(), "b": self.b.copy()}
         if self.velocity is not None:
             arrays |= {"velocity_W": self.velocity[0].copy(), "velocity_b": self.velocity[1].copy()}
         if self._recent:
@@ -228,20 +329,22 @@ class RunState:
 
     def restore(self, finished: Finished) -> None:
         """Go on from what was finished, in this run or in an equal one."""
+        self._is_unfinished = True
         self.finished = finished
         arrays = finished.training
-        self.W[:], self.b[:] = arrays["W"], arrays["b"]
+        self.W[:], self.scale[:], self.b[:] = arrays["W"], arrays["scale"], arrays["b"]
         if self.velocity is not None:
             self.velocity[0][:], self.velocity[1][:] = arrays["velocity_W"], arrays["velocity_b"]
         recent = zip(arrays.get("recent_W", ()), arrays.get("recent_b", ()), strict=True)
         self._recent = tuple((W.copy(), b.copy()) for W, b in recent)
+        self._is_unfinished = False
 
     def models(self) -> tuple[LinearModel, LinearModel]:
         """Return the classifiers after the last finished and after the best epoch."""
         names, image_shape = self._data.class_names, self._data.image_shape
         finished = self.finished
         last, best = (
-            LinearModel(W, b, names, image_shape, self.feature_std)
+            LinearModel(W, b, names, image_shape, self.feature_std, self.offset)
             for W, b in ((finished.W, finished.b), (finished.best_W, finished.best_b))
         )
         return last, best
@@ -251,13 +354,15 @@ class Trainer:
     """One training run, an epoch at a time; what is finished is never lost.
 
     `result()` describes the run up to the last finished epoch at any moment: after an interrupt,
-    and after a divergence, too.
+    and after a divergence, too. After an exception in an epoch, wherever it came, the next call of
+    `run_epoch` begins that epoch anew, and ends with the bits of an undisturbed run.
 
     Parameters
     ----------
     split : training rows, and validation rows if there are any; the test rows are not touched.
     config : the settings; with the data they decide every bit of the result.
     threads : to run on, None for all; the result does not depend on it.
+    select : by which measure `best_model` is the best.
 
     Raises
     ------
@@ -266,14 +371,25 @@ class Trainer:
         none.
     """
 
-    def __init__(self, split: Split, config: TrainConfig, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        config: TrainConfig,
+        threads: int | None = None,
+        select: Measure = "val_accuracy",
+    ) -> None:
         self.split = split
         self.config = config
         self._seconds = dict.fromkeys(Seconds.__dataclass_fields__, 0.0)
         with functional.use_threads(threads) as count:
             self.threads = count
             with self._timed("train"):
-                self.state = RunState(split, config, Standardization.of(split, config))
+                self.state = RunState(split, config, Standardization.of(split, config), select)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the data, a sentence each."""
+        return () if self.state.standardization is None else self.state.standardization.notes
 
     @property
     def epochs_done(self) -> int:
@@ -305,6 +421,7 @@ class Trainer:
         train, val = self.split.train, self.split.val
         epoch = self.epochs_done + 1
         lr = config.lr_at(epoch)
+        state.begin()
         with functional.use_threads(self.threads):
             with self._timed("train"):
                 loss_sum = 0.0
@@ -317,7 +434,6 @@ class Trainer:
                 on_val = evaluate_weights(state, W, b, val) if val is not None else None
         record = epoch_record(epoch, lr, loss_sum, on_train, on_val)
         if record is None:
-            state.restore(state.finished)
             raise DivergedError(epoch, config)
         state.finish(record, W, b)
         return record
@@ -325,7 +441,9 @@ class Trainer:
     def result(self) -> TrainResult:
         """Return the run up to the last finished epoch."""
         history = History.from_records(list(self.state.finished.records))
-        return TrainResult(self.config, history, *self.state.models(), self.seconds)
+        return TrainResult(
+            self.config, history, *self.state.models(), self.seconds, self.state.select
+        )
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -351,8 +469,8 @@ def run_epoch_part(
     velocity = state.velocity and (state.velocity[0][None], state.velocity[1][None])
     mean_losses = functional.unchecked_sgd_epochs(
         data.X, data.y, state.W[None], state.b[None], [entry_epoch(0, config, order, lr)],
-        loss=config.loss, features=state.features(mirrored=mirrored), velocity=velocity,
-        nesterov=config.nesterov, pieces=pieces_of(state, len(data)),
+        loss=config.loss, features=state.features(mirrored=mirrored), scales=state.scale,
+        velocity=velocity, nesterov=config.nesterov, pieces=pieces_of(state, len(data)),
     )  # fmt: skip
     if mirrored:
         state.mirror()
@@ -377,8 +495,9 @@ def evaluate_weights(
 ) -> Evaluation:
     """Evaluate a classifier that `state.weights` returned."""
     return functional.unchecked_evaluate(
-        data.X[rows], data.y[rows], W, b, loss=state.config.loss, penalty=state.penalty(W)
-    )
+        data.X[rows], data.y[rows], W, b, loss=state.config.loss, penalty=state.penalty(W),
+        offset=state.offset,
+    )  # fmt: skip
 
 
 def epoch_record(
@@ -480,7 +599,9 @@ def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluati
     InputError
         If the rows do not fit the model.
     """
-    found = functional.evaluate(data.X, data.y, model.W, model.b, loss=config.loss)
+    found = functional.evaluate(
+        data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset
+    )
     return replace(found, cost=found.cost + model.penalty(config.l2))
 
 
@@ -492,7 +613,9 @@ def gradient(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
     InputError
         If the rows do not fit the model.
     """
-    _, dW, _ = functional.loss_and_gradient(data.X, data.y, model.W, model.b, loss=config.loss)
+    _, dW, _ = functional.loss_and_gradient(
+        data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset
+    )
     std = 1.0 if model.feature_std is None else model.feature_std
     result: Array = (dW + 2 * config.l2 * model.W * std**2).astype(model.W.dtype)
     return result

@@ -124,34 +124,36 @@ def test_arithmetic_and_choices_are_those_of_numpy(dtype):
     assert_array_equal(np.signbit(out[zeros]), np.signbit(expected[zeros]))
 
 
-def tiles(X, flat, order, start, count, end, decay, sums, indices, out):
+def tiles(X, shift, flat, order, start, count, end, sums, indices, out):
     """Every operation on tuples, on a tile of 3 rows and 2 classes whose remainders are given."""
     rows = simd.take_indices(order, start, count, (0, 0, 0))
     for i in range(3):
         indices[i] = rows[i]
     indices[3] = simd.index_at(order, start)
-    X, lanes = simd.borrow(X), simd.lanes(flat)
-    x, w = simd.load_rows(X, rows, 0, flat), simd.load_run(flat, start, (0, 0))
+    X, shift, lanes = simd.borrow(X), simd.borrow(shift), simd.lanes(flat)
+    x, w = simd.load_rows(X, shift, rows, 0, flat), simd.load_run(flat, start, (0, 0))
     simd.prefetch_rows(X, rows, 10**6)
     simd.prefetch_columns(X, start, 10**6, (0, 0), flat)
     totals = simd.outer_fma(simd.zeros(rows, (0, 0), flat), x, w)
-    x = simd.load_row_ends(X, rows, lanes, flat, end)
+    x = simd.load_row_ends(X, shift, rows, lanes, flat, end)
     w = simd.load_run(flat, start + 2 * lanes, (0, 0))
     totals = simd.outer_fma(totals, x, w)
-    totals = simd.add_scaled(totals, totals, decay, count == 2)
+    totals = simd.add(totals, totals)
     # Block (1, start) of an array of blocks that are 5 vectors from one column to the next.
     place, stride = 5 * lanes + start * lanes, 5 * lanes
     simd.store_block(sums, place, stride, rows, (0, 0), totals)
     totals = simd.load_block(sums, place, stride, rows, (0, 0))
     simd.store_run(out, 1 + 3 * lanes, totals)
-    simd.store_run(out, 1, simd.load_columns(X, rows[0], end, (0,), flat))
+    simd.store_run(out, 1, simd.load_columns(X, shift, rows[0], end, (0,), flat))
     simd.store_run(out, 1 + lanes, simd.splat_run(flat, start, (0, 0)))
 
 
 @pytest.mark.parametrize(
-    ("row_dtype", "weight_dtype"), [(U8, F32), (F64, F32), (F32, F64), (F64, F64)]
-)
-def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype):
+    ("row_dtype", "weight_dtype", "is_shifted"),
+    [(U8, F32, False), (F64, F32, False), (F32, F64, False), (F64, F64, False),
+     (F64, F32, True), (F32, F64, True), (F32, F32, True)],
+)  # fmt: skip
+def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype, is_shifted):
     # Small whole numbers: sums are exact, so fused and separate roundings agree to the bit.
     rng = np.random.default_rng(0)
     lanes = simd.VECTOR_BYTES // np.dtype(weight_dtype).itemsize
@@ -162,14 +164,15 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype):
                 # As wide as what may be read, and not one value wider.
                 X = rng.integers(0, 20, (7, lanes + end)).astype(row_dtype)
                 flat = rng.integers(-9, 9, start + 4 * lanes).astype(weight_dtype)
+                shift = rng.integers(-9, 9, lanes + end).astype(row_dtype) if is_shifted else ()
                 results = []
                 for function in (compiled, in_numpy(tiles)):
                     sums, out = (
                         np.zeros(20 * lanes, weight_dtype),
                         np.zeros(1 + 9 * lanes, flat.dtype),
                     )
-                    indices, decay = np.zeros(4, np.int64), weight_dtype(0.5)
-                    function(X, flat, order, start, count, end, decay, sums, indices, out)
+                    indices = np.zeros(4, np.int64)
+                    function(X, shift, flat, order, start, count, end, sums, indices, out)
                     results.append((sums, indices, out))
                 for ours, meant in zip(*results, strict=True):
                     assert_array_equal(ours, meant)
@@ -178,14 +181,14 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype):
                 assert_array_equal(rows[:count], order[start : start + count])
                 assert indices[3] == order[start]
                 weights = flat[start:].reshape(2, 2, lanes).transpose(1, 0, 2).reshape(2, -1)
-                products = X[rows].astype(weight_dtype) @ weights[:, : lanes + end].T
-                factor = 1.5 if count == 2 else 2
+                features = (X - shift if is_shifted else X).astype(weight_dtype)
+                products = features[rows] @ weights[:, : lanes + end].T
                 by_class = sums.reshape(4, 5, lanes)[1:3, start : start + 3].sum(axis=2)
-                assert_array_equal(by_class.T, products * factor)
+                assert_array_equal(by_class.T, 2 * products)
                 assert_array_equal(
                     out[1 + 3 * lanes :].reshape(3, 2, lanes).sum(axis=2), by_class.T
                 )
-                assert_array_equal(out[1 : 1 + lanes], X[rows[0], end:])
+                assert_array_equal(out[1 : 1 + lanes], features[rows[0], end:])
                 assert_array_equal(
                     out[1 + lanes : 1 + 3 * lanes], np.repeat(flat[start : start + 2], lanes)
                 )
@@ -210,7 +213,7 @@ def test_lanes_are_summed_in_one_order(dtype):
 
 
 def converted(X, like, out):
-    simd.store_run(out, 0, simd.load_rows(X, (0,), 0, like))
+    simd.store_run(out, 0, simd.load_rows(X, (), (0,), 0, like))
 
 
 def test_conversions_round_like_numpy():

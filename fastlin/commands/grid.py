@@ -401,13 +401,13 @@ def _live_table(progress: GridProgress | None, count: int, best: str) -> Table:
 def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | None:
     """Write the winner as a run folder; return its cost and accuracy on test rows, if there are."""
     from fastlin import runs
-    from fastlin.functional import use_threads
-    from fastlin.training import Seconds, TrainResult, evaluate
+    from fastlin.training import Seconds, TrainResult
 
     split, threads, best = finished.split, finished.threads, finished.result.best
-    models = best.model, best.last_model, best.best_model
-    model, last, of_best_epoch = (found for found in models if found is not None)
-    run = TrainResult(best.config, best.history, last, of_best_epoch, Seconds())
+    last, of_best_epoch = best.last_model, best.best_model
+    assert last is not None and of_best_epoch is not None  # noqa: S101, PT018  (the winner's)
+    select = finished.result.ranked_by.select
+    run = TrainResult(best.config, best.history, last, of_best_epoch, Seconds(), select)
     folder = runs.make_directory(finished.folder / WINNER)
     runs.save_config(folder, finished.reference, best.config)
     runs.save_history(folder, best.history)
@@ -424,13 +424,7 @@ def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | No
     )
     if split.test is None:
         return None
-    if best.epoch == len(best.history):
-        return evaluations["last"]["test"]
-    if best.epoch == best.history.best_epoch:
-        return evaluations["best"]["test"]
-    with use_threads(threads):
-        found = evaluate(model, split.test, best.config)
-    return {"cost": found.cost, "accuracy": found.accuracy}
+    return evaluations["last" if best.epoch == len(best.history) else "best"]["test"]
 
 
 def draw_grid(result: GridResult, folder: Path) -> list[Path]:
@@ -496,6 +490,8 @@ def _summary(
     command: str,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
+    from fastlin import machine
+
     result = finished.result
     best = result.best
     statuses = [entry.status for entry in result.entries]
@@ -516,7 +512,7 @@ def _summary(
         "data": outcome.describe_data(finished.split),
         "threads": finished.threads,
         "seconds": seconds,
-        **outcome.describe_environment(),
+        "machine": machine.describe(),
     }
 
 

@@ -68,18 +68,21 @@ def summarize(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """Return the content of a run's summary.json."""
+    from fastlin import machine
+
     train_seconds = result.seconds.train
     samples = len(split.train) * len(result.history)
     return {
         "status": status,
         "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
-        "best_epoch": result.history.best_epoch,
+        "best_epoch": result.best_epoch,
+        "selected_by": result.select,
         "results": evaluations,
         "data": describe_data(split),
         "threads": threads,
         "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
         "seconds": seconds,
-        **describe_environment(),
+        "machine": machine.describe(),
     }
 
 
@@ -91,24 +94,4 @@ def describe_data(split: Split) -> dict[str, Any]:
         "features": split.train.X.shape[1],
         "dtype": str(split.train.X.dtype),
         "sha256": split.fingerprint(),
-    }
-
-
-def describe_environment() -> dict[str, Any]:
-    """Return what summary.json says of software and machine."""
-    import platform
-
-    import numba
-    import numpy as np
-
-    import fastlin
-
-    return {
-        "versions": {
-            "fastlin": fastlin.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-        },
-        "machine": {"system": platform.system(), "architecture": platform.machine()},
     }

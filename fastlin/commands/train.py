@@ -232,7 +232,7 @@ def _print_table(
 ) -> None:
     from rich.table import Table
 
-    last, best = len(result.history), result.history.best_epoch
+    last, best = len(result.history), result.best_epoch
     table = Table("", title=f"{result.config.loss} on {folder.name}", title_justify="left")
     for heading in (f"last epoch ({last})", "", f"best epoch ({best})", ""):
         table.add_column(heading, justify="right")

@@ -9,6 +9,10 @@ Standardized   x = (u - mean) / std, per feature. With V the weights of x, W is 
                on W: the rank-B update of the rows as stored, less one row more, the mean.
                Penalty and momentum are linear in W, so nothing else changes.
 
+Where a mean is far larger than its std, U u and U mean cancel, and float32 has no digits left.
+Then u stands for the stored row less a shift, which is subtracted as rows are loaded, in the dtype
+they are stored in; mean is what is left of the mean, next to nothing.
+
 The kind is a named tuple, and its type selects the code (`by_type`). W and U are packed, as
 `fastlin.kernels.tiles` has them; a piece of them is the vectors first to last of every class.
 """
@@ -28,16 +32,23 @@ COLUMN_BLOCK = 256
 
 
 class Scaled(NamedTuple):
-    """x = scale * u; scale of W's dtype."""
+    """x = scale * u; scale of W's dtype; shift is () for none, as rows need none."""
 
     scale: float
+    shift: tuple[()]
 
 
 class Standardized(NamedTuple):
-    """x = (u - mean) / std; mean (1, d) and inverse_variance (d,), 1 / std**2, of W's dtype."""
+    """x = (u - mean) / std.
+
+    mean (1, d) and inverse_variance (d,), 1 / std**2, of W's dtype; shift (d,) of the rows' dtype,
+    or () for none; first_row: the number of the one row of mean, (1,) int64.
+    """
 
     mean: np.ndarray
     inverse_variance: np.ndarray
+    shift: np.ndarray | tuple[()]
+    first_row: np.ndarray
 
 
 @inline_kernel
@@ -62,33 +73,31 @@ def _divide_by_variance(features, packed, row_weights, tile, first, last):
 
 
 @inline_kernel
-def _offsets_of_zero(features, row_weights, b, tile, sums, offsets):
-    """Write what is added to U u, b, to offsets (K, one vector)."""
+def _offsets_of_zero(features, row_weights, scale, b, tile, sums, offsets):
+    """Write what is added to scale * U u, b, to offsets (K, one vector)."""
     for k in range(b.size):
         offsets[k, 0] = b[k]
 
 
 @inline_kernel
-def _offsets_of_mean(features, row_weights, b, tile, sums, offsets):
-    """Write what is added to U u, b - U mean, to offsets (K, one vector)."""
+def _offsets_of_mean(features, row_weights, scale, b, tile, sums, offsets):
+    """Write what is added to scale * U u, b - scale * U mean, to offsets (K, one vector)."""
     batch_scores(
-        features.mean, np.zeros(1, np.int64), 0, 1, row_weights, np.zeros_like(b), b.dtype.type(1),
-        tile, sums, offsets,
+        features.mean, (), features.first_row, 0, 1, row_weights, b, b.dtype.type(-scale), tile,
+        sums, offsets,
     )  # fmt: skip
-    for k in range(b.size):
-        offsets[k, 0] = b[k] - offsets[k, 0]
 
 
 @inline_kernel
-def _scale(features, like):
-    """Return what U u is multiplied by, in the dtype of `like`."""
-    return like.dtype.type(features.scale)
+def _scale(features):
+    """Return what U u is multiplied by."""
+    return features.scale
 
 
 @inline_kernel
-def _one(features, like):
-    """Return what U u is multiplied by, in the dtype of `like`."""
-    return like.dtype.type(1)
+def _one(features):
+    """Return what U u is multiplied by."""
+    return 1.0
 
 
 @inline_kernel
@@ -103,7 +112,7 @@ def _subtract_mean(features, packed, factor, dscore_sums, tile, first, last):
     d = features.mean.size
     vectors = vector_count(d, packed)
     for k in range(dscore_sums.size):
-        amount = factor * dscore_sums[k]
+        amount = packed.dtype.type(factor * dscore_sums[k])
         for vector in range(first, last):
             mean = features.mean[0, vector * step : min((vector + 1) * step, d)]
             place = ((k // C * vectors + vector) * C + k % C) * step

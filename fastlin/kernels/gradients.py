@@ -1,74 +1,99 @@
-"""Full-batch loss and gradient, for gradient checks, histograms and batch solvers."""
+"""Full-batch loss and gradient, for gradient checks, histograms and batch solvers.
+
+Rows are summed in chunks in the dtype of the weights, and chunks in float64: the error does not
+grow with the number of rows. Scratch is allocated before threads start: an exception in one of them
+would be lost, and with it its part of the sums.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
 
-from fastlin.kernels.jit import parallel_kernel
-from fastlin.kernels.losses import loss_gradient, padded
+from fastlin.kernels import simd
+from fastlin.kernels.evaluate import BLOCK_ROWS
+from fastlin.kernels.jit import inline_kernel, parallel_kernel
+from fastlin.kernels.losses import loss_gradient, padded, sum_of_row
 from fastlin.kernels.tiles import (
     batch_scores,
     batch_update,
     pack_factors,
-    panel_of_rows,
-    sums_of_block,
+    scratch_panels,
+    scratch_sums,
     tile_count,
     vector_count,
 )
 
-CHUNK_ROWS = 4096
-BLOCK_ROWS = 128
-BLOCK_VECTORS = 8
+CHUNK_ROWS = 2048  # a whole number of blocks of rows
+BLOCK_VECTORS = 8  # a whole number of update tiles
+
+
+@inline_kernel
+def add_chunk(chunk, total, tile, vectors, first, last):
+    """Add the vectors first to last of every class of chunk (packed) to total, and clear them."""
+    size = len(tile) * simd.lanes(chunk)
+    for start in range(0, chunk.size, vectors * size):
+        for place in range(start + first * size, start + last * size):
+            total[place] += chunk[place]
+            chunk[place] = 0
 
 
 @parallel_kernel
-def loss_and_gradient(X, y, weights, b, scale, loss, tile, losses, gradient, db):
-    """Write every row's loss, and the gradient of their mean.
+def loss_and_gradient(
+    X, shift, y, weights, b, scale, loss, tile, pieces, losses, chunk_gradient, gradient, db
+):  # fmt: skip
+    """Write every row's loss, and the sums over rows of the gradients by scores and by features.
 
-    X (n, d) rows as stored; y (n,) int64; weights, packed; b (K,); scale, loss and tile as in
-    `evaluate_rows`; losses (n,) of the dtype of b, overwritten, as are db (K,) and the gradient by
-    the weights, packed, which must be zero.
+    X (n, d) rows as stored; y (n,) int64; weights, packed; b (K,); shift, scale, loss, tile and
+    pieces as in `evaluate_rows`; losses (n,) of the dtype of b, overwritten; chunk_gradient, packed
+    like weights, scratch, zero; gradient, packed like weights, float64, and db (K,) float64, both
+    zero, to which sums are added.
 
-    dW = (scale / n) dscores^T X,  db = (1 / n) sum dscores.
+    gradient = dscores^T (X - shift),  db = sum dscores.
 
     Threads divide rows while scoring and features while summing, so every sum has one order.
     """
     n, K, zero = X.shape[0], b.size, np.int64(0)
     vectors = vector_count(X.shape[1], b)
+    feature_blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
     one = b.dtype.type(1)
-    row_factor = b.dtype.type(scale / n)
-    dscores = np.zeros((K, padded(min(n, CHUNK_ROWS), b)), b.dtype)
+    width = padded(min(n, CHUNK_ROWS), b)
+    dscores = np.zeros((K, width), b.dtype)
+    labels, row_losses = np.zeros((1, width), b.dtype), np.zeros((1, width), b.dtype)
     factors = np.zeros(tile_count(K, tile) * len(tile) * CHUNK_ROWS, b.dtype)
-    for k in range(K):
-        db[k] = 0
+    sums, panels = scratch_sums(pieces, tile, b), scratch_panels(pieces, tile, b)
     for chunk in range(0, n, CHUNK_ROWS):
         order = np.arange(chunk, min(chunk + CHUNK_ROWS, n))
         count = np.int64(order.size)
-        for block in prange((count + BLOCK_ROWS - 1) // BLOCK_ROWS):
-            start = np.int64(block) * BLOCK_ROWS
-            stop = min(start + BLOCK_ROWS, count)
-            width = padded(stop - start, b)
-            labels = np.zeros((1, width), b.dtype)
-            row_losses = np.zeros((1, width), b.dtype)
-            scores = dscores[:, start : start + width]
-            sums = sums_of_block(tile, b)
-            batch_scores(X, order, start, stop, weights, b, scale, tile, sums, scores)
-            for i in range(stop - start):
-                labels[0, i] = y[order[start + i]]
-            loss_gradient(loss, scores, labels, row_losses)
-            for i in range(stop - start):
-                losses[order[start + i]] = row_losses[0, i]
-            pack_factors(scores, start, stop, row_factor, count, tile, factors)
-        for block in prange((vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS):
-            first = np.int64(block) * BLOCK_VECTORS
-            last = min(first + BLOCK_VECTORS, vectors)
-            panel = panel_of_rows(tile, b)
-            batch_update(
-                X, order, zero, count, zero, factors, one, tile, panel, gradient, first, last
-            )
+        row_blocks = (count + BLOCK_ROWS - 1) // BLOCK_ROWS
+        for member in prange(pieces):
+            piece = np.int64(member)
+            for block in range(row_blocks * piece // pieces, row_blocks * (piece + 1) // pieces):
+                start = block * BLOCK_ROWS
+                stop = min(start + BLOCK_ROWS, count)
+                end = start + padded(stop - start, b)
+                scores = dscores[:, start:end]
+                batch_scores(
+                    X, shift, order, start, stop, weights, b, scale, tile, sums[piece], scores
+                )
+                for i in range(start, stop):
+                    labels[0, i] = y[order[i]]
+                loss_gradient(loss, scores, labels[:, start:end], row_losses[:, start:end])
+                for i in range(start, stop):
+                    losses[order[i]] = row_losses[0, i]
+                for k in range(K):
+                    for i in range(stop, end):
+                        dscores[k, i] = 0
+                pack_factors(scores, start, stop, one, count, tile, factors)
+        for member in prange(pieces):
+            piece = np.int64(member)
+            first = min(feature_blocks * piece // pieces * BLOCK_VECTORS, vectors)
+            last = min(feature_blocks * (piece + 1) // pieces * BLOCK_VECTORS, vectors)
+            if first < last:
+                batch_update(
+                    X, shift, order, zero, count, zero, factors, tile, panels[piece],
+                    chunk_gradient, first, last,
+                )  # fmt: skip
+                add_chunk(chunk_gradient, gradient, tile, vectors, first, last)
         for k in range(K):
-            total = b.dtype.type(0)
-            for i in range(count):
-                total += dscores[k, i]
-            db[k] += total / n
+            db[k] += sum_of_row(dscores, k, count)

@@ -13,7 +13,7 @@ from numba import prange
 
 from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, kernel, parallel_kernel
-from fastlin.kernels.optimizers import optimizer_of_entry
+from fastlin.kernels.optimizers import optimizer_of_entry, rates_of_entry
 from fastlin.kernels.sgd import (
     backward_finish,
     backward_prepare,
@@ -27,8 +27,8 @@ from fastlin.kernels.sgd import (
 )
 from fastlin.kernels.tiles import (
     column_tile,
-    panel_of_rows,
-    sums_of_block,
+    scratch_panels,
+    scratch_sums,
     vector_count,
 )
 
@@ -37,15 +37,15 @@ CACHED_ROWS_BYTES = 256 * 1024  # they stay in the second-level cache, beside we
 
 
 def _train_group(
-    X, y, order, first_entry, last_entry, weights, row_weights, b, features, optimizer, lrs, l2s,
-    batch_size, loss, tile, mean_losses,
+    X, y, order, first_entry, last_entry, weights, row_weights, scales, b, features, optimizer,
+    rates, batch_size, loss, tile, loss_sums,
 ):  # fmt: skip
     """Take an epoch of the entries first_entry to last_entry, all with the same batches.
 
     order (m,) int64 and batch_size are those of all these entries; the rest as in `grid_epoch`.
     """
-    d, vectors, sums = X.shape[1], vector_count(X.shape[1], b), sums_of_block(tile, b)
-    panel = panel_of_rows(tile, b)
+    d, vectors = X.shape[1], vector_count(X.shape[1], b)
+    sums, panel = scratch_sums(1, tile, b)[0], scratch_panels(1, tile, b)[0]
     largest = min(batch_size, order.size)
     rows = ROW_MULTIPLE
     while 2 * rows * d * X.itemsize <= CACHED_ROWS_BYTES:
@@ -54,12 +54,14 @@ def _train_group(
     tile_bytes = largest * tile_vectors * simd.lanes(b) * X.itemsize
     columns = max(1, CACHED_ROWS_BYTES // tile_bytes) * tile_vectors
     entries = np.arange(first_entry, last_entry)
-    if entries.size == 1:  # nobody to share pieces with
+    if entries.size == 1:  # pieces of a batch are for entries that share it
         columns = vectors
     models = [
-        classifier(weights[e], row_weights[e], b[e], features, d, largest, tile) for e in entries
+        classifier(weights[e], row_weights[e], scales[e : e + 1], b[e], features, d, largest, tile)
+        for e in entries
     ]
     optimizers = [optimizer_of_entry(optimizer, e) for e in entries]
+    own_rates = [rates_of_entry(rates, e) for e in entries]
     totals, zero = np.zeros(entries.size), np.int64(0)
     for start in range(0, order.size, batch_size):
         count = min(batch_size, order.size - start)
@@ -70,27 +72,26 @@ def _train_group(
             for m in range(entries.size):
                 forward_scores(X, order, start, first, last, models[m], features, tile, sums)
         for m in range(entries.size):
-            lr, l2 = lrs[entries[m]], l2s[entries[m]]
             forward_loss(
-                y, order, start, zero, count, count, models[m], features, loss, optimizers[m], lr,
-                tile,
+                y, order, start, zero, count, count, models[m], features, loss, optimizers[m],
+                own_rates[m], tile,
             )  # fmt: skip
             sum_dscores(models[m], count)
-            backward_prepare(models[m], optimizers[m], lr, l2, tile, d, zero, vectors)
+            backward_prepare(models[m], optimizers[m], own_rates[m], tile, d, zero, vectors)
         for first in range(0, vectors, columns):
             last = min(first + columns, vectors)
             for m in range(entries.size):
-                lr, l2 = lrs[entries[m]], l2s[entries[m]]
                 backward_rows(
-                    X, order, start, count, count if m == 0 else 0, models[m], optimizers[m], lr,
-                    l2, tile, panel, first, last,
+                    X, features, order, start, count, count if m == 0 else 0, models[m],
+                    optimizers[m], tile, panel, first, last,
                 )  # fmt: skip
         for m in range(entries.size):
-            lr = lrs[entries[m]]
-            backward_finish(models[m], features, optimizers[m], lr, count, tile, d, zero, vectors)
-            totals[m] += end_step(models[m], optimizers[m], lr, count)
+            backward_finish(
+                models[m], features, optimizers[m], own_rates[m], count, tile, d, zero, vectors
+            )
+            totals[m] += end_step(models[m], optimizers[m], own_rates[m], count)
     for m in range(entries.size):
-        mean_losses[entries[m]] = totals[m] / order.size
+        loss_sums[entries[m]] = totals[m]
 
 
 train_group = inline_kernel(_train_group)
@@ -99,17 +100,19 @@ group_epoch = kernel(_train_group)  # for one group, without the loop over threa
 
 @parallel_kernel
 def grid_epoch(
-    X, y, orders, order_firsts, order_lasts, bounds, weights, row_weights, b, features, optimizer,
-    lrs, l2s, batch_sizes, loss, tile, mean_losses,
+    X, y, orders, order_firsts, order_lasts, bounds, weights, row_weights, scales, b, features,
+    optimizer, rates, batch_sizes, loss, tile, loss_sums,
 ):  # fmt: skip
-    """Take an epoch of many entries; weights, b and the optimizer's velocities change in place.
+    """Take an epoch of many entries; weights, scales, b and the velocities change in place.
 
     X (n, d), y (n,), features, loss and tile as in `shared_epoch`. Arrays over all M entries:
-    weights and row_weights (M, packed size), b (M, K); optimizer, whose arrays have one axis more;
-    lrs, l2s (M,) float64; batch_sizes (M,) int64; order_firsts, order_lasts (M,) int64: entry e
-    takes the rows orders[order_firsts[e] : order_lasts[e]]; orders int64; mean_losses (M,) float64,
-    overwritten. Piece p, one a thread, is the entries bounds[p] to bounds[p + 1]; neighbours with
-    equal batches share them.
+    weights and row_weights (M, packed size), scales (M,) float64, b (M, K); optimizer and rates,
+    whose arrays have one axis more; batch_sizes (M,) int64; order_firsts, order_lasts (M,) int64:
+    entry e takes the rows orders[order_firsts[e] : order_lasts[e]]; orders int64; loss_sums (M,)
+    float64, overwritten by the sum of the losses of the rows as the epoch met them. Piece p, one a
+    thread, is the entries bounds[p] to bounds[p + 1]; neighbours with equal batches share them.
+
+    A thread that runs out of memory leaves the loss_sums of its entries as they are.
     """
     for piece in prange(bounds.size - 1):
         first = bounds[piece]
@@ -122,7 +125,7 @@ def grid_epoch(
                 last += 1
             order = orders[order_firsts[first] : order_lasts[first]]
             train_group(
-                X, y, order, first, last, weights, row_weights, b, features, optimizer, lrs, l2s,
-                batch_sizes[first], loss, tile, mean_losses,
+                X, y, order, first, last, weights, row_weights, scales, b, features, optimizer,
+                rates, batch_sizes[first], loss, tile, loss_sums,
             )  # fmt: skip
             first = last

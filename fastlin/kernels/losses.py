@@ -18,6 +18,8 @@ import numpy as np
 from fastlin.kernels import simd
 from fastlin.kernels.jit import by_type, inline_kernel, kernel
 
+SUM_ROWS = 1024  # a whole number of the widest vectors
+
 
 class Softmax(NamedTuple):
     """Softmax cross-entropy."""
@@ -40,6 +42,22 @@ def padded(count, like):
     """Return count rounded up to whole vectors of the dtype of `like`."""
     step = simd.lanes(like)
     return (count + step - 1) // step * step
+
+
+@inline_kernel
+def sum_of_row(values, k, count):
+    """Return the sum of values[k, :count] in float64; what fills its last vector must be zero.
+
+    Blocks of `SUM_ROWS` are summed in the dtype of values, lane by lane, and their sums in float64:
+    the error does not grow with the number of rows.
+    """
+    total = 0.0
+    for start in range(0, count, SUM_ROWS):
+        part = simd.splat(0, values)
+        for i in range(start, min(start + SUM_ROWS, count), simd.lanes(values)):
+            part = part + simd.load(values, k, i)
+        total += np.float64(simd.sum_lanes(part))
+    return total
 
 
 @inline_kernel

@@ -1,27 +1,65 @@
 """What a step does with the gradient of its batch, before and after the rank-B update.
 
 The update adds rows straight into an accumulator of the shape of W: W itself for plain SGD, the
-velocity with momentum. No gradient array exists.
+velocity with momentum. No gradient array exists. With G = dscores^T X / B + 2 l2 W:
 
-Plain      W = W - lr g
-Momentum   v = momentum v + g;  W = W - lr v               (Polyak 1964)
-Nesterov   v = momentum v + g;  W = W - lr (g + momentum v)  (Sutskever et al. 2013), computed as
-           W = (W + lr momentum v_before) - lr (1 + momentum) v_after
+Plain      W = W - lr G
+Momentum   v = momentum v + G;  W = W - lr v               (Polyak 1964)
+Nesterov   v = momentum v + G;  W = W - lr (G + momentum v)  (Sutskever et al. 2013)
 
-with g = dscores^T X / B + 2 l2 W, lr being that of the step. The kind is a named tuple, and its
-type selects the code (`by_type`).
+The penalty shrinks W by a factor so near to 1 that float32 cannot hold it: 1 - 2e-8 rounds to 1.
+So kernels keep W as scale * weights, with one float64 scale for each classifier (Bottou 2012,
+"Stochastic gradient descent tricks", section 5.1), and the penalty changes the scale alone. With
+momentum the velocity has a part that the penalty causes. In a run without gradients W and v come to
+fall together, W = decay W and v = pull W. Of v only the rest is kept, u = v - pull W, and
+with g = dscores^T X / B the steps become
 
-W and the velocity of W are packed, as `fastlin.kernels.tiles` has them; what is done to them one by
-one is done to elements first to last of the flat arrays.
+Momentum, Nesterov   u = keep u + gain g;  W = decay W + back u_before - rate u
+
+of which `Rates` holds the factors. Where the penalty is so strong that W and v swing instead of
+falling together (2 lr l2 > (1 - sqrt(momentum))^2 for Momentum), decay is 1 and u = v, to which the
+penalty's gradient is added: it is large enough to be seen in float32.
+
+The kind of optimizer is a named tuple, and its type selects the code (`by_type`). Weights and the
+velocity of W are packed, as `fastlin.kernels.tiles` has them; what is done to them one by one is
+done to elements first to last of the flat arrays.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fastlin.kernels.jit import by_type, inline_kernel
+from fastlin.kernels.jit import by_type, inline_kernel, pasted_kernel
+
+# Beyond these the scale of W is multiplied into the weights, and begins again at 1.
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-20, 2.0**20
+
+
+class Rates(NamedTuple):
+    """The factors of a step, float64, or arrays of them with one element for each classifier.
+
+    Attributes
+    ----------
+    lr : learning rate, for the bias.
+    decay : by which W is multiplied.
+    penalty : 2 l2 where the penalty's gradient is added to the velocity, else 0.
+    keep : by which the velocity u is multiplied.
+    gain : by which a gradient is multiplied as it is added to the accumulator.
+    back, rate : by which u before and after the step are multiplied as W takes them.
+    pull : v - u over W.
+    """
+
+    lr: float | np.ndarray
+    decay: float | np.ndarray
+    penalty: float | np.ndarray
+    keep: float | np.ndarray
+    gain: float | np.ndarray
+    back: float | np.ndarray
+    rate: float | np.ndarray
+    pull: float | np.ndarray
 
 
 class Plain(NamedTuple):
@@ -45,6 +83,57 @@ class Nesterov(NamedTuple):
     momentum: float | np.ndarray
     velocity_W: np.ndarray
     velocity_b: np.ndarray
+
+
+def rates(kind: type, lr: float, l2: float, momentum: float = 0.0) -> Rates:
+    """Return the factors of a step of a kind of optimizer (`Plain`, `Momentum` or `Nesterov`).
+
+    W = decay W and v = pull W satisfy the equations of a step without gradient if delta = 1 - decay
+    is a root of delta^2 - linear delta + c = 0, with c = 2 lr l2 and linear = 1 - momentum + c, or
+    1 - momentum + c (1 + momentum) for Nesterov. It is the smaller root, written so that nothing
+    cancels. There is none where the discriminant is negative.
+    """
+    c = 2 * lr * l2
+    if kind is Plain:
+        return Rates(lr, 1 - c, 0.0, 0.0, -lr, 0.0, 0.0, 0.0)
+    ahead = 1 + momentum if kind is Nesterov else 1.0
+    linear = 1 - momentum + c * ahead
+    discriminant = linear * linear - 4 * c
+    if not discriminant > 0:
+        decay, penalty, pull = 1.0, 2 * l2, 0.0
+    else:
+        delta = 2 * c / (linear + math.sqrt(discriminant))
+        decay, penalty, pull = 1 - delta, 0.0, 2 * l2 / (1 - momentum - delta)
+    gain = 1 + pull * lr * ahead
+    if kind is Momentum:
+        return Rates(lr, decay, penalty, momentum * gain, gain, 0.0, lr / gain, pull)
+    keep = momentum * (1 + pull * lr * momentum)
+    back = lr * momentum / gain
+    return Rates(lr, decay, penalty, keep, gain, back, lr * ahead / gain, pull)
+
+
+@inline_kernel
+def rates_of_entry(rates, e):
+    """Return the rates of one entry of many; `rates` has arrays over all of them."""
+    return Rates(
+        rates.lr[e],
+        rates.decay[e],
+        rates.penalty[e],
+        rates.keep[e],
+        rates.gain[e],
+        rates.back[e],
+        rates.rate[e],
+        rates.pull[e],
+    )
+
+
+@inline_kernel
+def scale_after(scale, decay):
+    """Return the scale of W after a step, and what the weights are multiplied by in it."""
+    after = scale * decay
+    if SMALLEST_SCALE <= abs(after) <= LARGEST_SCALE:
+        return after, 1.0
+    return 1.0, after
 
 
 @inline_kernel
@@ -77,112 +166,98 @@ def _velocity(optimizer, packed):
     return optimizer.velocity_W
 
 
-@inline_kernel
-def _minus_lr(optimizer, lr):
+@pasted_kernel
+def _gain_of_weights(optimizer, rates, scale):
     """Return what a gradient is multiplied by when it is added to the accumulator."""
-    return -lr
+    return rates.gain / scale_after(scale, rates.decay)[0]
 
 
-@inline_kernel
-def _one(optimizer, lr):
+@pasted_kernel
+def _gain_of_velocity(optimizer, rates, scale):
     """Return what a gradient is multiplied by when it is added to the accumulator."""
-    return 1.0
+    return rates.gain
 
 
 @inline_kernel
-def _shrinkage(optimizer, lr, l2):
-    """Return what the accumulator is multiplied by as its first row is added."""
-    return 1 - 2 * lr * l2
+def _rescale(optimizer, packed, rates, scale, first, last):
+    """Ready elements first to last for the update: they take the scale, where it is too small."""
+    _, factor = scale_after(scale, rates.decay)
+    if factor != 1:
+        shrinkage, w = packed.dtype.type(factor), packed[first:last]
+        for j in range(w.size):
+            w[j] *= shrinkage
 
 
 @inline_kernel
-def _none(optimizer, lr, l2):
-    """Return what the accumulator is multiplied by as its first row is added: `prepare` did it."""
-    return 1.0
-
-
-@inline_kernel
-def _nothing_before(optimizer, packed, lr, l2, first, last):
-    """Ready elements first to last for the update."""
-
-
-@inline_kernel
-def _before_momentum(optimizer, packed, lr, l2, first, last):
-    """Ready elements first to last for the update: v = momentum v + 2 l2 W."""
-    keep, pull = packed.dtype.type(optimizer.momentum), packed.dtype.type(2 * l2)
-    w, v = packed[first:last], optimizer.velocity_W[first:last]
+def _before_momentum(optimizer, packed, rates, scale, first, last):
+    """Ready elements first to last for the update: u = keep u + penalty W."""
+    keep, penalty = packed.dtype.type(rates.keep), packed.dtype.type(rates.penalty * scale)
+    w, u = packed[first:last], optimizer.velocity_W[first:last]
     for j in range(w.size):
-        v[j] = keep * v[j] + pull * w[j]
+        u[j] = keep * u[j] + penalty * w[j]
+    _rescale(optimizer, packed, rates, scale, first, last)
 
 
 @inline_kernel
-def _before_nesterov(optimizer, packed, lr, l2, first, last):
-    """Ready elements first to last: v = momentum v + 2 l2 W, and W = W + lr momentum v_before."""
-    keep, pull = packed.dtype.type(optimizer.momentum), packed.dtype.type(2 * l2)
-    back = packed.dtype.type(lr * optimizer.momentum)
-    w, v = packed[first:last], optimizer.velocity_W[first:last]
+def _before_nesterov(optimizer, packed, rates, scale, first, last):
+    """Ready elements first to last for the update: as for momentum, and W = W + back u_before."""
+    after, factor = scale_after(scale, rates.decay)
+    keep, penalty = packed.dtype.type(rates.keep), packed.dtype.type(rates.penalty * scale)
+    back, shrinkage = packed.dtype.type(rates.back / after), packed.dtype.type(factor)
+    w, u = packed[first:last], optimizer.velocity_W[first:last]
     for j in range(w.size):
-        v_before = v[j]
-        v[j] = keep * v_before + pull * w[j]
-        w[j] += back * v_before
+        u_before = u[j]
+        u[j] = keep * u_before + penalty * w[j]
+        w[j] = shrinkage * w[j] + back * u_before
 
 
 @inline_kernel
-def _nothing_after(optimizer, packed, lr, first, last):
+def _nothing_after(optimizer, packed, rates, scale, first, last):
     """Finish elements first to last after the update."""
 
 
 @inline_kernel
-def _after_momentum(optimizer, packed, lr, first, last):
-    """Finish elements first to last after the update: W = W - lr v."""
-    _take_velocity(packed[first:last], packed.dtype.type(lr), optimizer.velocity_W[first:last])
-
-
-@inline_kernel
-def _after_nesterov(optimizer, packed, lr, first, last):
-    """Finish elements first to last after the update: W = W - lr (1 + momentum) v."""
-    rate = packed.dtype.type(lr * (1 + optimizer.momentum))
-    _take_velocity(packed[first:last], rate, optimizer.velocity_W[first:last])
-
-
-@inline_kernel
-def _take_velocity(w, rate, v):
+def _take_velocity(optimizer, packed, rates, scale, first, last):
+    """Finish elements first to last after the update: W = W - rate u."""
+    rate = packed.dtype.type(rates.rate / scale_after(scale, rates.decay)[0])
+    w, u = packed[first:last], optimizer.velocity_W[first:last]
     for j in range(w.size):
-        w[j] -= rate * v[j]
+        w[j] -= rate * u[j]
 
 
 @inline_kernel
-def _plain_bias(optimizer, b, gradient, lr):
+def _plain_bias(optimizer, b, gradient, rates):
     """Take the step of b (K,), given its gradient."""
-    rate = b.dtype.type(lr)
+    rate = b.dtype.type(rates.lr)
     for k in range(b.size):
-        b[k] -= rate * gradient[k]
+        b[k] -= rate * b.dtype.type(gradient[k])
 
 
 @inline_kernel
-def _momentum_bias(optimizer, b, gradient, lr):
+def _momentum_bias(optimizer, b, gradient, rates):
     """Take the step of b (K,), given its gradient."""
-    rate, keep, v = b.dtype.type(lr), b.dtype.type(optimizer.momentum), optimizer.velocity_b
+    rate, keep, v = b.dtype.type(rates.lr), b.dtype.type(optimizer.momentum), optimizer.velocity_b
     for k in range(b.size):
-        v[k] = keep * v[k] + gradient[k]
+        v[k] = keep * v[k] + b.dtype.type(gradient[k])
         b[k] -= rate * v[k]
 
 
 @inline_kernel
-def _nesterov_bias(optimizer, b, gradient, lr):
+def _nesterov_bias(optimizer, b, gradient, rates):
     """Take the step of b (K,), given its gradient."""
-    rate, keep, v = b.dtype.type(lr), b.dtype.type(optimizer.momentum), optimizer.velocity_b
+    rate, keep, v = b.dtype.type(rates.lr), b.dtype.type(optimizer.momentum), optimizer.velocity_b
     for k in range(b.size):
-        v[k] = keep * v[k] + gradient[k]
-        b[k] -= rate * (gradient[k] + keep * v[k])
+        v[k] = keep * v[k] + b.dtype.type(gradient[k])
+        b[k] -= rate * (b.dtype.type(gradient[k]) + keep * v[k])
 
 
 optimizer_of_entry = by_type(
     {Plain: _plain_of_entry, Momentum: _momentum_of_entry, Nesterov: _nesterov_of_entry}
 )
 accumulator = by_type({Plain: _weights, Momentum: _velocity, Nesterov: _velocity})
-gradient_factor = by_type({Plain: _minus_lr, Momentum: _one, Nesterov: _one})
-accumulator_decay = by_type({Plain: _shrinkage, Momentum: _none, Nesterov: _none})
-prepare = by_type({Plain: _nothing_before, Momentum: _before_momentum, Nesterov: _before_nesterov})
-finish = by_type({Plain: _nothing_after, Momentum: _after_momentum, Nesterov: _after_nesterov})
+gradient_factor = by_type(
+    {Plain: _gain_of_weights, Momentum: _gain_of_velocity, Nesterov: _gain_of_velocity}
+)
+prepare = by_type({Plain: _rescale, Momentum: _before_momentum, Nesterov: _before_nesterov})
+finish = by_type({Plain: _nothing_after, Momentum: _take_velocity, Nesterov: _take_velocity})
 step_bias = by_type({Plain: _plain_bias, Momentum: _momentum_bias, Nesterov: _nesterov_bias})

@@ -22,23 +22,23 @@ from fastlin.kernels.features import (
     subtract_mean,
 )
 from fastlin.kernels.jit import inline_kernel, kernel, parallel_kernel, pasted_kernel
-from fastlin.kernels.losses import loss_gradient, padded
+from fastlin.kernels.losses import loss_gradient, padded, sum_of_row
 from fastlin.kernels.optimizers import (
     accumulator,
-    accumulator_decay,
     finish,
     gradient_factor,
     prepare,
+    scale_after,
     step_bias,
 )
-from fastlin.kernels.team import is_last, new_team, next_piece, open_phase, wait_for
+from fastlin.kernels.team import is_last, is_open, new_team, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import (
     batch_scores,
     batch_update,
     column_tile,
     pack_factors,
-    panel_of_rows,
-    sums_of_block,
+    scratch_panels,
+    scratch_sums,
     tile_count,
     vector_count,
 )
@@ -47,13 +47,15 @@ from fastlin.kernels.tiles import (
 class Classifier(NamedTuple):
     """What one classifier holds while it is trained: weights, packed, and scratch for a batch.
 
-    weights, row_weights (flat, packed; see `features`), bias (K,), offsets (K, one vector),
-    scores (K, width), labels and losses (1, width), factors (flat; see `pack_factors`), and
-    dscore_sums and bias_gradient (K,). width: the rows of the largest batch, in whole vectors.
+    weights, row_weights (flat, packed; see `features`) and scale (1,) float64: W is scale * weights
+    (see `optimizers`); bias (K,), offsets (K, one vector), scores (K, width), labels and losses
+    (1, width), factors (flat; see `pack_factors`), and dscore_sums and bias_gradient (K,) float64.
+    width: the rows of the largest batch, in whole vectors.
     """
 
     weights: np.ndarray
     row_weights: np.ndarray
+    scale: np.ndarray
     bias: np.ndarray
     offsets: np.ndarray
     scores: np.ndarray
@@ -65,21 +67,22 @@ class Classifier(NamedTuple):
 
 
 @inline_kernel
-def classifier(weights, row_weights, b, features, d, batch_size, tile):
-    """Return a `Classifier` of weights, row_weights (packed) and b (K,), which stay in place."""
+def classifier(weights, row_weights, scale, b, features, d, batch_size, tile):
+    """Return a `Classifier` of weights, row_weights, scale and b (K,), which stay in place."""
     K, width = b.size, padded(batch_size, b)
     refresh_row_weights(features, weights, row_weights, tile, np.int64(0), vector_count(d, weights))
     return Classifier(
         weights,
         row_weights,
+        scale,
         b,
         np.zeros((K, simd.lanes(b)), b.dtype),
         np.zeros((K, width), b.dtype),
         np.zeros((1, width), b.dtype),
         np.zeros((1, width), b.dtype),
         np.zeros(tile_count(K, tile) * len(tile) * batch_size, b.dtype),
-        np.zeros(K, b.dtype),
-        np.zeros(K, b.dtype),
+        np.zeros(K, np.float64),
+        np.zeros(K, np.float64),
     )
 
 
@@ -96,21 +99,23 @@ def share(piece, pieces, count, whole):
 @pasted_kernel
 def prepare_forward(model, features, tile, sums):
     """Compute what every row's scores need of the weights."""
-    row_offsets(features, model.row_weights, model.bias, tile, sums, model.offsets)
+    row_offsets(features, model.row_weights, model.scale[0], model.bias, tile, sums, model.offsets)
 
 
 @pasted_kernel
 def forward_scores(X, order, start, first, last, model, features, tile, sums):
     """Write the scores of rows first to last of the batch at `start`; first in whole vectors."""
-    scale = row_scale(features, model.weights)
+    scale = model.weights.dtype.type(row_scale(features) * model.scale[0])
     batch_scores(
-        X, order, start + first, start + last, model.row_weights, model.offsets[:, 0], scale, tile,
-        sums, model.scores[:, first:],
+        X, features.shift, order, start + first, start + last, model.row_weights,
+        model.offsets[:, 0], scale, tile, sums, model.scores[:, first:],
     )  # fmt: skip
 
 
 @inline_kernel
-def forward_loss(y, order, start, first, last, count, model, features, loss, optimizer, lr, tile):
+def forward_loss(
+    y, order, start, first, last, count, model, features, loss, optimizer, rates, tile
+):
     """Turn scores of rows first to last of a batch of `count` into losses, dscores, factors."""
     width = padded(last - first, model.weights)
     scores = model.scores[:, first : first + width]
@@ -121,70 +126,82 @@ def forward_loss(y, order, start, first, last, count, model, features, loss, opt
     for k in range(scores.shape[0]):
         for i in range(last - first, width):
             scores[k, i] = 0
-    factor = row_factor(features, optimizer, model, lr, count)
+    factor = row_factor(features, optimizer, model, rates, count)
     pack_factors(scores, first, last, factor, count, tile, model.factors)
 
 
 @pasted_kernel
-def row_factor(features, optimizer, model, lr, count):
+def row_factor(features, optimizer, model, rates, count):
     """Return what dscores are multiplied by when a row is added to the accumulator."""
-    factor = gradient_factor(optimizer, lr) / count * row_scale(features, model.weights)
+    factor = gradient_factor(optimizer, rates, model.scale[0]) / count * row_scale(features)
     return model.weights.dtype.type(factor)
 
 
 @pasted_kernel
 def sum_dscores(model, count):
-    """Sum dscores over the batch, class by class; what pads them is zero."""
+    """Sum dscores over the batch, class by class; past the batch they are zero."""
     scores = model.scores
     for k in range(scores.shape[0]):
-        total = simd.splat(0, scores)
-        for i in range(0, count, simd.lanes(scores)):
-            total = total + simd.load(scores, k, i)
-        model.dscore_sums[k] = simd.sum_lanes(total)
+        model.dscore_sums[k] = sum_of_row(scores, k, count)
 
 
 @pasted_kernel
-def backward_prepare(model, optimizer, lr, l2, tile, d, first, last):
+def backward_prepare(model, optimizer, rates, tile, d, first, last):
     """Ready the vectors first to last of every class for the rows of a batch."""
     vectors = vector_count(d, model.weights)
     size = len(tile) * simd.lanes(model.weights)
     for t in range(tile_count(model.bias.size, tile)):
         piece = t * vectors * size
-        prepare(optimizer, model.weights, lr, l2, piece + first * size, piece + last * size)
+        prepare(
+            optimizer,
+            model.weights,
+            rates,
+            model.scale[0],
+            piece + first * size,
+            piece + last * size,
+        )
 
 
 @pasted_kernel
 def backward_rows(
-    X, order, start, count, ahead, model, optimizer, lr, l2, tile, panel, first, last
+    X, features, order, start, count, ahead, model, optimizer, tile, panel, first, last
 ):
     """Add the rows of a batch to the vectors first to last of every class; ask for those ahead."""
     target = accumulator(optimizer, model.weights)
-    decay = target.dtype.type(accumulator_decay(optimizer, lr, l2))
     batch_update(
-        X, order, start, count, ahead, model.factors, decay, tile, panel, target, first, last
-    )
+        X, features.shift, order, start, count, ahead, model.factors, tile, panel, target, first,
+        last,
+    )  # fmt: skip
 
 
 @pasted_kernel
-def backward_finish(model, features, optimizer, lr, count, tile, d, first, last):
+def backward_finish(model, features, optimizer, rates, count, tile, d, first, last):
     """End the step for the vectors first to last of every class."""
     target = accumulator(optimizer, model.weights)
-    factor = row_factor(features, optimizer, model, lr, count)
+    factor = row_factor(features, optimizer, model, rates, count)
     subtract_mean(features, target, factor, model.dscore_sums, tile, first, last)
     vectors = vector_count(d, model.weights)
     size = len(tile) * simd.lanes(model.weights)
     for t in range(tile_count(model.bias.size, tile)):
         piece = t * vectors * size
-        finish(optimizer, model.weights, lr, piece + first * size, piece + last * size)
+        finish(
+            optimizer,
+            model.weights,
+            rates,
+            model.scale[0],
+            piece + first * size,
+            piece + last * size,
+        )
     refresh_row_weights(features, model.weights, model.row_weights, tile, first, last)
 
 
 @pasted_kernel
-def end_step(model, optimizer, lr, count):
-    """Take the step of the bias, and return the sum of the batch's losses."""
+def end_step(model, optimizer, rates, count):
+    """Take the step of the scale and of the bias, and return the sum of the batch's losses."""
+    model.scale[0], _ = scale_after(model.scale[0], rates.decay)
     for k in range(model.bias.size):
         model.bias_gradient[k] = model.dscore_sums[k] / count
-    step_bias(optimizer, model.bias, model.bias_gradient, lr)
+    step_bias(optimizer, model.bias, model.bias_gradient, rates)
     total = 0.0
     for i in range(count):
         total += model.losses[0, i]
@@ -192,22 +209,22 @@ def end_step(model, optimizer, lr, count):
 
 
 @kernel
-def new_classifier(weights, row_weights, b, features, d, batch_size, tile):
+def new_classifier(weights, row_weights, scale, b, features, d, batch_size, tile):
     """Do `classifier` for Python: what `shared_epoch` works on."""
-    return classifier(weights, row_weights, b, features, d, batch_size, tile)
+    return classifier(weights, row_weights, scale, b, features, d, batch_size, tile)
 
 
 @inline_kernel
 def take_part(
-    member, team, X, y, order, model, features, lr, l2, batch_size, loss, optimizer, tile, pieces,
-    totals,
+    member, team, X, y, order, model, features, rates, batch_size, loss, optimizer, tile, pieces,
+    sums, panel, totals,
 ):  # fmt: skip
     """Be a member of the team in all phases of `shared_epoch`, whose arguments these are.
 
-    totals (1,) float64: the sum of the losses of all rows is added to it.
+    sums and panel: scratch of this member. totals (1,) float64: the sum of the losses of all rows
+    is added to it. Nothing is allocated: an exception in a thread would be lost.
     """
     vectors, step = vector_count(X.shape[1], model.weights), simd.lanes(model.weights)
-    sums, panel = sums_of_block(tile, model.weights), panel_of_rows(tile, model.weights)
     phase = np.int64(0)
     for start in range(0, order.size, batch_size):
         count = min(batch_size, order.size - start)
@@ -218,8 +235,9 @@ def take_part(
             if first < last:
                 forward_scores(X, order, start, first, last, model, features, tile, sums)
                 forward_loss(
-                    y, order, start, first, last, count, model, features, loss, optimizer, lr, tile
-                )
+                    y, order, start, first, last, count, model, features, loss, optimizer, rates,
+                    tile,
+                )  # fmt: skip
             if is_last(team, phase, pieces):
                 sum_dscores(model, count)
                 open_phase(team, phase + 1)
@@ -230,16 +248,16 @@ def take_part(
         while piece >= 0:
             first, last = share(piece, pieces, vectors, len(column_tile(tile)))
             if first < last:
-                backward_prepare(model, optimizer, lr, l2, tile, X.shape[1], first, last)
+                backward_prepare(model, optimizer, rates, tile, X.shape[1], first, last)
                 backward_rows(
-                    X, order, start, count, count, model, optimizer, lr, l2, tile, panel, first,
+                    X, features, order, start, count, count, model, optimizer, tile, panel, first,
                     last,
                 )  # fmt: skip
                 backward_finish(
-                    model, features, optimizer, lr, count, tile, X.shape[1], first, last
+                    model, features, optimizer, rates, count, tile, X.shape[1], first, last
                 )
             if is_last(team, phase, pieces):
-                totals[0] += end_step(model, optimizer, lr, count)
+                totals[0] += end_step(model, optimizer, rates, count)
                 prepare_forward(model, features, tile, sums)
                 open_phase(team, phase + 1)
             piece = next_piece(team, phase, member, pieces)
@@ -247,22 +265,26 @@ def take_part(
 
 
 @parallel_kernel
-def shared_epoch(X, y, order, model, features, lr, l2, batch_size, loss, optimizer, tile, pieces):
+def shared_epoch(X, y, order, model, features, rates, batch_size, loss, optimizer, tile, pieces):
     """Take one SGD step per batch of `order`, each phase in `pieces`, as many as there are threads.
 
     X (n, d) uint8, float32 or float64, C-contiguous; y (n,) int64 labels in [0, K); order (m,)
     int64 row numbers, taken batch_size at a time, the last batch perhaps short; model of
     `new_classifier`, updated in place; features a named tuple of `fastlin.kernels.features`, which
-    says what its weights are; lr the learning rate; l2 the factor of sum(W**2); loss and optimizer
-    named tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`.
+    says what its weights are; rates of `fastlin.kernels.optimizers`; loss and optimizer named
+    tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`.
 
-    Returns the mean loss (without penalty) of the rows as the epoch met them, float64.
+    Returns the sum of the losses (without penalty) of the rows as the epoch met them, float64; -1
+    if not every phase was finished.
     """
     team, totals = new_team(pieces), np.zeros(1)
-    prepare_forward(model, features, tile, sums_of_block(tile, model.weights))
+    phases = 2 * ((order.size + batch_size - 1) // batch_size)
+    sums = scratch_sums(pieces, tile, model.weights)
+    panels = scratch_panels(pieces, tile, model.weights)
+    prepare_forward(model, features, tile, sums[0])
     for member in prange(pieces):
         take_part(
-            np.int64(member), team, X, y, order, model, features, lr, l2, batch_size, loss,
-            optimizer, tile, pieces, totals,
+            np.int64(member), team, X, y, order, model, features, rates, batch_size, loss,
+            optimizer, tile, pieces, sums[member], panels[member], totals,
         )  # fmt: skip
-    return totals[0] / order.size
+    return totals[0] if is_open(team, phases) else -1.0

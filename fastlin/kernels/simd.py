@@ -194,12 +194,16 @@ def _clamped(builder, offset, count):
 def borrow(typingctx, array):
     """Return the array without a claim on its memory: for arguments, which the caller keeps.
 
+    An empty tuple, which stands for no array, is returned as it is.
+
     Numba counts references wherever a pasted kernel is given an array. Within a loop over tiles
     that spilled all registers and took longer than a tile of 64 features. Of what is borrowed
     there is nothing to count.
     """
 
     def emit(context, builder, signature, arguments):
+        if isinstance(array, types.BaseTuple):
+            return arguments[0]
         view = context.make_array(array)(context, builder, arguments[0])
         view.meminfo = cgutils.get_null_value(view.meminfo.type)
         view.parent = cgutils.get_null_value(view.parent.type)
@@ -242,39 +246,67 @@ def index_at(typingctx, order, i):
 # --- tuples of vectors: what a tile holds in registers ------------------------------------------
 
 
-def _row_vector(A, row, column, like, count):
+def _row_vector(A, shift, row, column, like, count):
     lanes = VECTOR_BYTES // like.itemsize
     vector = np.zeros(lanes, like.dtype)
-    vector[:count] = A[row, column : column + lanes][:count]
+    values = A[row, column : column + lanes][:count]
+    if len(shift) > 0:
+        values = values - shift[column : column + lanes][:count]
+    vector[:count] = values
     return vector
 
 
+def _emit_shift(context, builder, shift_type, shift, column, lanes, count=None):
+    """Load what is subtracted from `lanes` values of a row; None if nothing is."""
+    if isinstance(shift_type, types.BaseTuple):
+        return None
+    pointer = flat_pointer(context, builder, shift_type, shift, column)
+    return _load(builder, shift_type.dtype, lanes, pointer, count)
+
+
+def _shifted(builder, vector, shift, source, target):
+    """Subtract a shift in the dtype that the rows are stored in, then convert."""
+    if shift is not None:
+        vector = builder.fsub(vector, shift)
+    return _convert(builder, vector, source, target)
+
+
 def _emit_load_rows(context, builder, signature, arguments):
-    array_type, _, _, like, *_ = signature.args
-    array, rows, column, _, *count = arguments
-    target = signature.return_type.dtype
+    array_type, shift_type, _, _, like, *_ = signature.args
+    array, shift, rows, column, _, *count = arguments
+    lanes = signature.return_type.dtype.lanes
+    subtracted = _emit_shift(context, builder, shift_type, shift, column, lanes, *count)
     vectors = []
     for row in cgutils.unpack_tuple(builder, rows):
         pointer = _element_pointer(context, builder, array_type, array, row, column)
-        vector = _load(builder, array_type.dtype, target.lanes, pointer, *count)
-        vectors.append(_convert(builder, vector, array_type.dtype, like.dtype))
+        vector = _load(builder, array_type.dtype, lanes, pointer, *count)
+        vectors.append(_shifted(builder, vector, subtracted, array_type.dtype, like.dtype))
     return cgutils.pack_array(builder, vectors)
 
 
-@vector_op(lambda A, rows, column, like: tuple(_row_vector(A, i, column, like, None) for i in rows))
-def load_rows(typingctx, A, rows, column, like):
-    """Return one vector of A[row, column:] for each row, converted to the dtype of `like`."""
+@vector_op(
+    lambda A, shift, rows, column, like: tuple(
+        _row_vector(A, shift, i, column, like, None) for i in rows
+    )
+)
+def load_rows(typingctx, A, shift, rows, column, like):
+    """Return one vector of (A - shift)[row, column:] for each row, converted to `like`'s dtype.
+
+    shift (d,) of A's dtype, in which it is subtracted, or () for none.
+    """
     result = types.UniTuple(Vector(like.dtype), len(rows))
-    return result(A, rows, types.int64, like), _emit_load_rows
+    return result(A, shift, rows, types.int64, like), _emit_load_rows
 
 
 @vector_op(
-    lambda A, rows, column, like, count: tuple(_row_vector(A, i, column, like, count) for i in rows)
+    lambda A, shift, rows, column, like, count: tuple(
+        _row_vector(A, shift, i, column, like, count) for i in rows
+    )
 )
-def load_row_ends(typingctx, A, rows, column, like, count):
+def load_row_ends(typingctx, A, shift, rows, column, like, count):
     """Like `load_rows` with only the first `count` lanes read; the others are zero."""
     result = types.UniTuple(Vector(like.dtype), len(rows))
-    return result(A, rows, types.int64, like, types.int64), _emit_load_rows
+    return result(A, shift, rows, types.int64, like, types.int64), _emit_load_rows
 
 
 def _write_rows(A, rows, column, vectors):
@@ -407,29 +439,32 @@ def splat_run(typingctx, flat, offset, shape):
     return result(flat, types.int64, shape), emit
 
 
-def _columns_of(A, row, column, shape, like):
+def _columns_of(A, shift, row, column, shape, like):
     lanes = VECTOR_BYTES // like.itemsize
-    return tuple(_row_vector(A, row, column + i * lanes, like, None) for i in range(len(shape)))
+    return tuple(
+        _row_vector(A, shift, row, column + i * lanes, like, None) for i in range(len(shape))
+    )
 
 
 @vector_op(_columns_of)
-def load_columns(typingctx, A, row, column, shape, like):
-    """Return len(shape) vectors of A[row, column:], converted to the dtype of `like`."""
+def load_columns(typingctx, A, shift, row, column, shape, like):
+    """Return len(shape) vectors of (A - shift)[row, column:], converted to the dtype of `like`."""
     result = types.UniTuple(Vector(like.dtype), len(shape))
 
     def emit(context, builder, signature, arguments):
-        array_type, lanes = signature.args[0], result.dtype.lanes
-        start = _element_pointer(context, builder, array_type, *arguments[:3])
+        array_type, shift_type, lanes = *signature.args[:2], result.dtype.lanes
+        array, shift_value, row_value, column_value, *_ = arguments
+        start = _element_pointer(context, builder, array_type, array, row_value, column_value)
         step = lanes * (array_type.dtype.bitwidth // 8)
-        vectors = (
-            _load(builder, A.dtype, lanes, builder.gep(start, [_I64(i * step)]))
-            for i in range(len(shape))
-        )
-        return cgutils.pack_array(
-            builder, [_convert(builder, vector, A.dtype, like.dtype) for vector in vectors]
-        )
+        vectors = []
+        for i in range(len(shape)):
+            vector = _load(builder, A.dtype, lanes, builder.gep(start, [_I64(i * step)]))
+            place = builder.add(column_value, _I64(i * lanes))
+            subtracted = _emit_shift(context, builder, shift_type, shift_value, place, lanes)
+            vectors.append(_shifted(builder, vector, subtracted, A.dtype, like.dtype))
+        return cgutils.pack_array(builder, vectors)
 
-    return result(A, types.int64, types.int64, shape, like), emit
+    return result(A, shift, types.int64, types.int64, shape, like), emit
 
 
 def _prefetch(builder, pointer, locality):
@@ -501,28 +536,15 @@ def outer_fma(typingctx, sums, x, w):
     return sums(sums, x, w), emit
 
 
-def _sum_with_scaled(vectors, others, factor, is_scaled):
-    if is_scaled:
-        others = tuple(other * factor for other in others)
-    return tuple(vector + other for vector, other in zip(vectors, others, strict=True))
-
-
-@vector_op(_sum_with_scaled)
-def add_scaled(typingctx, vectors, others, factor, is_scaled):
-    """Return vectors + factor * others, one by one, or vectors + others if not `is_scaled`."""
+@vector_op(lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)))
+def add(typingctx, a, b):
+    """Return the sums of the vectors of two tuples, one by one."""
 
     def emit(context, builder, signature, arguments):
-        values, other_values = (cgutils.unpack_tuple(builder, value) for value in arguments[:2])
-        lanes = values[0].type.count
-        one = ir.Constant(arguments[2].type, 1.0)
-        factors = _splat(builder, builder.select(arguments[3], arguments[2], one), lanes)
-        sums = (
-            builder.fadd(value, builder.fmul(factors, other))
-            for value, other in zip(values, other_values, strict=True)
-        )
-        return cgutils.pack_array(builder, list(sums))
+        pairs = zip(*(cgutils.unpack_tuple(builder, value) for value in arguments), strict=True)
+        return cgutils.pack_array(builder, [builder.fadd(x, y) for x, y in pairs])
 
-    return vectors(vectors, vectors, vectors.dtype.dtype, types.boolean), emit
+    return a(a, a), emit
 
 
 def _halving_sum(vector):
@@ -611,7 +633,7 @@ def values_of_line(typingctx, X, like):
     return types.int64(X, like), lambda context, builder, signature, arguments: _I64(count)
 
 
-@vector_op(lambda A, row, column: _row_vector(A, row, column, A, None))
+@vector_op(lambda A, row, column: _row_vector(A, (), row, column, A, None))
 def load(typingctx, A, row, column):
     """Return A[row, column : column + lanes]."""
 

@@ -163,3 +163,9 @@ def is_last(team, phase, pieces):
 def open_phase(team, phase):
     """Let members begin a phase: for the one who finished the last piece of the one before."""
     write(team, _OPEN, phase)
+
+
+@pasted_kernel
+def is_open(team, phase):
+    """Return whether a phase was opened: all pieces of those before it are finished."""
+    return read(team, _OPEN) >= phase

@@ -123,15 +123,18 @@ def _classes_per_block(tile):
 
 
 @inline_kernel
-def sums_of_block(tile, like):
-    """Return the scratch array that `batch_scores` needs: zeros, as what pads rows is read too."""
+def scratch_sums(count, tile, like):
+    """Return `count` scratch arrays for `batch_scores`, (count, size): padding is read, too."""
     rows = ROW_BLOCK + len(row_tile(tile))
-    return np.zeros(_classes_per_block(tile) * rows * simd.lanes(like), like.dtype)
+    size = _classes_per_block(tile) * rows * simd.lanes(like)
+    return np.zeros((count, size), like.dtype)
 
 
 @pasted_kernel
-def _scores_tile(X, rows, next_rows, jump, packed, offset, first, last, tile, sums):
-    """Add X[row, first:last] . W[k, first:last] to the sums of each row and class, lane by lane.
+def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, tile, sums):
+    """Add x[row, first:last] . W[k, first:last] to the sums of each row and class, lane by lane.
+
+    x is X - shift.
 
     The rows that come next, from column first + jump, are asked for meanwhile.
     """
@@ -142,32 +145,32 @@ def _scores_tile(X, rows, next_rows, jump, packed, offset, first, last, tile, su
     for j in range(first, lines_end, line):
         simd.prefetch_rows(X, next_rows, j + jump)
         for v in range(line // step):
-            x = simd.load_rows(X, rows, j + v * step, packed)
+            x = simd.load_rows(X, shift, rows, j + v * step, packed)
             w = simd.load_run(packed, offset, tile)
             sums = simd.outer_fma(sums, x, w)
             offset += len(tile) * step
     for j in range(lines_end, whole, step):
-        x = simd.load_rows(X, rows, j, packed)
+        x = simd.load_rows(X, shift, rows, j, packed)
         w = simd.load_run(packed, offset, tile)
         sums = simd.outer_fma(sums, x, w)
         offset += len(tile) * step
     if whole < last:
-        x = simd.load_row_ends(X, rows, whole, packed, last - whole)
+        x = simd.load_row_ends(X, shift, rows, whole, packed, last - whole)
         w = simd.load_run(packed, offset, tile)
         sums = simd.outer_fma(sums, x, w)
     return sums
 
 
 @inline_kernel
-def batch_scores(X, order, start, stop, packed, b, scale, tile, sums, scores):
-    """Write scores[k, i] = scale * X[order[start + i]] . W[k] + b[k] for start + i < stop.
+def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, scores):
+    """Write scores[k, i] = scale * x[start + i] . W[k] + b[k] for start + i < stop.
 
-    X (n, d) rows as stored; order (n,) int64; W (K, d) packed; b (K,); scale 1/255 for pixels,
-    else 1; sums of `sums_of_block`, scratch; scores (K, at least stop - start in whole vectors),
-    of W's dtype, overwritten.
+    x[i] = X[order[i]] - shift; X (n, d) rows as stored; shift (d,) of X's dtype, or () for none;
+    order (n,) int64; W (K, d) packed; b (K,); scale 1/255 for pixels, else 1; sums of
+    `scratch_sums`; scores (K, at least stop - start in whole vectors), of W's dtype, overwritten.
     """
-    X, order, packed = simd.borrow(X), simd.borrow(order), simd.borrow(packed)
-    sums, scores = simd.borrow(sums), simd.borrow(scores)
+    X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
+    packed, sums, scores = simd.borrow(packed), simd.borrow(sums), simd.borrow(scores)
     K, d = b.size, X.shape[1]
     R, C, step = len(row_tile(tile)), len(tile), simd.lanes(packed)
     stride = (ROW_BLOCK + R) * step
@@ -198,8 +201,9 @@ def batch_scores(X, order, start, stop, packed, b, scale, tile, sums, scores):
                         else:
                             totals = simd.load_block(sums, place, stride, row_tile(tile), tile)
                         totals = _scores_tile(
-                            X, rows, next_rows, jump, packed, offset, j_first, j_last, tile, totals
-                        )
+                            X, shift, rows, next_rows, jump, packed, offset, j_first, j_last, tile,
+                            totals,
+                        )  # fmt: skip
                         simd.store_block(sums, place, stride, row_tile(tile), tile, totals)
             for k in range(k_first, k_last):
                 factor, bias = simd.splat(scale, packed), simd.splat(b[k], packed)
@@ -224,10 +228,10 @@ def pack_factors(dscores, first, last, factor, count, tile, factors):
 
 
 @inline_kernel
-def panel_of_rows(tile, like):
-    """Return the scratch array that `batch_update` needs."""
+def scratch_panels(count, tile, like):
+    """Return `count` scratch arrays for `batch_update`, (count, size)."""
     columns = _tiles_per_panel(tile, like) * len(column_tile(tile)) * simd.lanes(like)
-    return np.empty(PANEL_ROWS * columns, like.dtype)
+    return np.empty((count, PANEL_ROWS * columns), like.dtype)
 
 
 @pasted_kernel
@@ -237,8 +241,8 @@ def _tiles_per_panel(tile, like):
 
 
 @pasted_kernel
-def _pack_panel(X, order, first, last, first_column, last_column, tile, panel):
-    """Copy X[row, first_column:last_column] of the rows order[first:last] to `panel`.
+def _pack_panel(X, shift, order, first, last, first_column, last_column, tile, panel):
+    """Copy (X - shift)[row, first_column:last_column] of the rows order[first:last] to `panel`.
 
     It has one update tile's columns after another, and of each row after row.
     """
@@ -246,7 +250,7 @@ def _pack_panel(X, order, first, last, first_column, last_column, tile, panel):
     for i in range(last - first):
         row, place = simd.index_at(order, first + i), i * size
         for column in range(first_column, last_column, size):
-            x = simd.load_columns(X, row, column, column_tile(tile), panel)
+            x = simd.load_columns(X, shift, row, column, column_tile(tile), panel)
             simd.store_run(panel, place, x)
             place += (last - first) * size
 
@@ -263,8 +267,10 @@ def _sum_of_panel(panel, first, count, factors, place, tile):
 
 
 @pasted_kernel
-def _sum_of_rows(X, order, first, last, ahead, column, factors, place, tile, like):
-    """Return the sum over the rows order[first:last] of factors times X[row, column:], by class.
+def _sum_of_rows(X, shift, order, first, last, ahead, column, factors, place, tile, like):
+    """Return the sum over the rows order[first:last] of factors times x[row, column:], by class.
+
+    x is X - shift.
 
     The same columns of the rows that are `ahead` places further on are asked for, if it is not 0.
     """
@@ -274,27 +280,26 @@ def _sum_of_rows(X, order, first, last, ahead, column, factors, place, tile, lik
         if ahead > 0:
             later = simd.index_at(order, min(first + i + ahead, order.size - 1))
             simd.prefetch_columns(X, later, column, column_tile(tile), like)
-        x = simd.load_columns(X, row, column, column_tile(tile), like)
+        x = simd.load_columns(X, shift, row, column, column_tile(tile), like)
         total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
     return total
 
 
 @pasted_kernel
-def _sum_of_row_ends(X, order, first, last, column, factors, place, tile, like):
+def _sum_of_row_ends(X, shift, order, first, last, column, factors, place, tile, like):
     """Do `_sum_of_rows` for one vector of X, or a part of one."""
     total = simd.zeros((0,), tile, like)
     for i in range(last - first):
         row = (simd.index_at(order, first + i),)
-        x = simd.load_row_ends(X, row, column, like, X.shape[1] - column)
+        x = simd.load_row_ends(X, shift, row, column, like, X.shape[1] - column)
         total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
     return total
 
 
 @pasted_kernel
-def _add_to_weights(packed, place, total, decay, is_first):
-    """Add sums to the weights at a place, which decay at first."""
-    w = simd.load_run(packed, place, total)
-    simd.store_run(packed, place, simd.add_scaled(total, w, decay, is_first))
+def _add_to_weights(packed, place, total):
+    """Add sums to the weights at a place."""
+    simd.store_run(packed, place, simd.add(simd.load_run(packed, place, total), total))
 
 
 @pasted_kernel
@@ -315,21 +320,21 @@ def _rows_per_pass(X, tiles):
 
 @inline_kernel
 def batch_update(
-    X, order, start, count, ahead, factors, decay, tile, panel, packed, first_vector, last_vector
+    X, shift, order, start, count, ahead, factors, tile, panel, packed, first_vector, last_vector
 ):
-    """W = decay * W + sum over rows i of a batch of factors[i] X[order[start + i]], in part of W.
+    """W += sum over rows i of a batch of factors[i] (X[order[start + i]] - shift), in part of W.
 
-    X (n, d) rows as stored; order (n,) int64; the batch has count rows and begins at start; factors
-    of `pack_factors`; panel of `panel_of_rows`, scratch; W (K, d) packed, of which the vectors
-    first_vector to last_vector of every class are overwritten: threads may divide W between them
-    so, at multiples of an update tile.
+    X (n, d) rows as stored; shift (d,) of X's dtype, or () for none; order (n,) int64; the batch
+    has count rows and begins at start; factors of `pack_factors`; panel of `scratch_panels`;
+    W (K, d) packed, of which the vectors first_vector to last_vector of every class are
+    overwritten: threads may divide W between them so, at multiples of an update tile.
 
     The rows of a pass are added up before W takes their sum: it is rounded once a pass. Many tiles
     of classes take them from a panel, converted once and side by side. Few of them leave memory
     idle: rows that lie `ahead` places further on in `order` are asked for meanwhile.
     """
-    X, order, factors = simd.borrow(X), simd.borrow(order), simd.borrow(factors)
-    panel, packed = simd.borrow(panel), simd.borrow(packed)
+    X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
+    factors, panel, packed = simd.borrow(factors), simd.borrow(panel), simd.borrow(packed)
     C, step = len(tile), simd.lanes(packed)
     V = len(column_tile(tile))
     d = X.shape[1]
@@ -341,12 +346,11 @@ def batch_update(
     rows = _rows_per_pass(X, tiles)
     for first in range(start, start + count, rows):
         last = min(first + rows, start + count)
-        is_first = first == start
         if tiles >= PANEL_TILES:
             for panel_vector in range(first_vector, whole, panel_vectors):
                 panel_end = min(panel_vector + panel_vectors, whole)
                 _pack_panel(
-                    X, order, first, last, panel_vector * step, panel_end * step, tile, panel
+                    X, shift, order, first, last, panel_vector * step, panel_end * step, tile, panel
                 )
                 for t in range(tiles):
                     place_of_factors, in_panel = (t * count + first - start) * C, 0
@@ -355,23 +359,24 @@ def batch_update(
                             panel, in_panel, last - first, factors, place_of_factors, tile
                         )
                         place = (t * vectors + vector) * C * step
-                        _add_to_weights(packed, place, total, decay, is_first)
+                        _add_to_weights(packed, place, total)
                         in_panel += (last - first) * V * step
         else:
             for vector in range(first_vector, whole, V):
                 for t in range(tiles):
                     place_of_factors = (t * count + first - start) * C
                     total = _sum_of_rows(
-                        X, order, first, last, ahead if t == 0 else 0, vector * step, factors,
-                        place_of_factors, tile, packed,
+                        X, shift, order, first, last, ahead if t == 0 else 0, vector * step,
+                        factors, place_of_factors, tile, packed,
                     )  # fmt: skip
                     place = (t * vectors + vector) * C * step
-                    _add_to_weights(packed, place, total, decay, is_first)
+                    _add_to_weights(packed, place, total)
         for vector in range(whole, last_vector):
             for t in range(tiles):
                 place_of_factors = (t * count + first - start) * C
                 total = _sum_of_row_ends(
-                    X, order, first, last, vector * step, factors, place_of_factors, tile, packed
-                )
+                    X, shift, order, first, last, vector * step, factors, place_of_factors, tile,
+                    packed,
+                )  # fmt: skip
                 place = (t * vectors + vector) * C * step
-                _add_to_weights(packed, place, total, decay, is_first)
+                _add_to_weights(packed, place, total)

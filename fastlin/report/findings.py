@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import functional, training
+from fastlin import functional, machine, training
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
 from fastlin.report import statistics, study
-from fastlin.report.machine import describe_machine, now
 from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
 from fastlin.report.running import Progress, Runner, RunRecord
 from fastlin.report.study import Comparison, Experiment
@@ -375,8 +374,8 @@ class _Study:
             if experiment.id in self.runs
         }  # fmt: skip
         return {
-            **describe_machine(),
-            "date": now(),
+            **machine.describe(),
+            "date": machine.now(),
             "threads": self.threads,
             "runs": len(records),
             "runs_trained_now": self.runner.trained,

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastlin import functional, training
+from fastlin import functional, machine, training
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
 from fastlin.report import statistics
 from fastlin.report.findings import WRONG_IMAGES, as_pixels, most_wrong
-from fastlin.report.machine import describe_machine, now
 from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
 from fastlin.results import History
 from fastlin.runs import CONFIG, DataReference, Run, load_run
@@ -82,7 +81,7 @@ def describe_runs(
     }
     results["detailed"] = sorted(kept)
     results["seed_groups"] = _seed_groups(results["runs"])
-    results["computed"] = {**describe_machine(), "date": now(), "threads": count}
+    results["computed"] = {**machine.describe(), "date": machine.now(), "threads": count}
     checked: Json = finite(results)
     return checked
 

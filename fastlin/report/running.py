@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import __version__, training
+from fastlin import machine, training
 from fastlin.config import SHARED_SETTINGS, TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError
@@ -25,7 +25,7 @@ from fastlin.report.study import PICTURED_SEED
 from fastlin.results import HISTORY_COLUMNS, EpochRecord, History, LinearModel
 from fastlin.runs import atomic_write, make_directory
 
-FORMAT = 1  # of the checkpoints
+FORMAT = 2  # of the checkpoints
 
 
 class Progress(Protocol):
@@ -78,7 +78,8 @@ class RunRecord:
 class Runner:
     """Trains configurations on splits, remembering every finished run in a folder.
 
-    A run is known by its settings, the fingerprint of its data and the version of fastlin.
+    A run is known by its settings, the fingerprint of its data and `machine.identity`: what other
+    kernels or another kind of processor computed is not mixed with what is computed here.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ class Runner:
         return [trainer.model(place) for place in places], [trainer.history(p) for p in places]
 
     def _key(self, split: Split, config: TrainConfig) -> str:
-        identity = [FORMAT, __version__, split.fingerprint(), config.to_dict()]
+        identity = [FORMAT, machine.identity(), split.fingerprint(), config.to_dict()]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

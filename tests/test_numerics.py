@@ -1,0 +1,248 @@
+"""Numbers that go wrong in silence: long sums, features far from zero, rows left out."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from fastlin import functional, reference
+from fastlin.config import Loss, TrainConfig
+from fastlin.data.dataset import Dataset, Split
+from fastlin.errors import InputError
+from fastlin.kernels import evaluate as evaluate_kernels
+from fastlin.kernels import grid, sgd
+from fastlin.results import EpochRecord, History
+from fastlin.training import Standardization, Trainer, evaluate, gradient, train
+
+F32, F64 = np.float32, np.float64
+
+
+# --- sums over many rows ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("centre", [0.0, 3.0])
+def test_the_gradient_over_a_million_rows_is_that_of_float64(centre):
+    rng = np.random.default_rng(0)
+    n, d, K = 1_000_000, 8, 5
+    X = rng.standard_normal((n, d), F32) + F32(centre)
+    y = rng.integers(0, K, n)
+    W, b = rng.standard_normal((K, d), F32), rng.standard_normal(K, F32)
+    cost, dW, db = functional.loss_and_gradient(X, y, W, b)
+    expected, exact_dW, exact_db = reference.loss_and_gradient(
+        X.astype(F64), y, W.astype(F64), b.astype(F64), 0.0, Loss.SOFTMAX
+    )
+    assert cost == pytest.approx(expected, rel=1e-6)
+    for found, exact in ((dW, exact_dW), (db, exact_db)):
+        assert np.linalg.norm(found - exact) < 1e-6 * np.linalg.norm(exact)
+
+
+def test_the_bias_of_one_large_batch_takes_the_step_of_float64():
+    rng = np.random.default_rng(1)
+    n, K = 400_000, 5
+    X, y = np.zeros((n, 1), F32), rng.integers(0, K, n)
+    W, b = np.zeros((K, 1), F32), rng.standard_normal(K, F32)
+    _, _, db = reference.loss_and_gradient(
+        X.astype(F64), y, W.astype(F64), b.astype(F64), 0.0, Loss.SOFTMAX
+    )
+    stepped = b.copy()
+    functional.sgd_epoch(X, y, np.arange(n), W, stepped, lr=1.0, batch_size=n)
+    assert_allclose(stepped, b - db, atol=2e-7)
+
+
+# --- features far from zero, or nearly constant -------------------------------------------------
+
+
+def far_rows(n=600, *, mean=1e9, dtype=F64, seed=0):
+    """Rows whose first feature tells the class, around a mean far from zero."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    t = rng.normal(0, 17, n) + 20 * y
+    return np.c_[t, rng.normal(size=(n, 3))].astype(dtype), y, np.array([mean, 0, 0, 0])
+
+
+def split_of(X, y):
+    names = ("a", "b")
+    return Split("far", Dataset(X[:400], y[:400], names), Dataset(X[400:], y[400:], names))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("weight_dtype", ["float32", "float64"])
+@pytest.mark.parametrize("mean", [-1e6, 1e9, 1e12])
+def test_a_feature_with_a_large_mean_trains_like_the_centred_one(mean, weight_dtype, flip):
+    X, y, offset = far_rows(mean=mean)
+    X[:, 0] = np.round(X[:, 0], 3)  # exact beside the mean, but for 1e12
+    config = TrainConfig(epochs=3, standardize=True, dtype=weight_dtype, lr=0.05, flip=flip)
+    histories, models = [], []
+    for rows in (X, X + offset):
+        split = split_of(rows, y)
+        if flip:
+            parts = {
+                name: Dataset(data.X, data.y, data.class_names, (1, 2, 2))
+                for name, data in split.parts().items()
+            }
+            split = Split("far", **parts)
+        result = train(split, config)
+        histories.append(result.history)
+        models.append(result.model)
+        found = evaluate(result.model, split.val, config)
+        assert found.accuracy == result.history.val_accuracy[-1]
+        assert found.cost == result.history.val_cost[-1]
+    near, far = histories
+    tolerance = 1e-4 if weight_dtype == "float32" or mean == 1e12 else 1e-6
+    assert_allclose(far.val_cost, near.val_cost, rtol=tolerance)
+    assert_allclose(far.val_accuracy, near.val_accuracy, atol=0.01)
+    assert near.val_accuracy[-1] > 0.65
+    assert_allclose(models[1].scores(X + offset), models[0].scores(X), atol=2e-3)
+    assert (models[1].predict(X + offset) == models[0].predict(X)).mean() > 0.99
+
+
+def test_the_gradient_of_a_model_with_an_offset_is_that_of_its_cost():
+    X, y, offset = far_rows(mean=1e6)
+    split = split_of(X + offset, y)
+    config = TrainConfig(epochs=1, standardize=True, dtype="float64", l2=0.1)
+    model = train(split, config).model
+    assert model.feature_offset is not None
+    dW = gradient(model, split.train, config)
+    for k, j in [(0, 0), (1, 2)]:
+        costs = []
+        for step in (1e-6, -1e-6):
+            W = model.W.copy()
+            W[k, j] += step
+            moved = type(model)(
+                W, model.b, model.class_names, None, model.feature_std, model.feature_offset
+            )
+            costs.append(evaluate(moved, split.train, config).cost)
+        assert dW[k, j] == pytest.approx((costs[0] - costs[1]) / 2e-6, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("row_dtype", [F32, F64, np.uint8])
+def test_an_offset_means_the_same_for_rows_of_every_dtype(row_dtype, random_problem):
+    X, y, W, b = random_problem(40, 7, 5, row_dtype, F64)
+    offset = np.linspace(-0.3, 0.4, 7)  # of which float32 holds the nearest
+    features = X / 255 if row_dtype == np.uint8 else X.astype(F64)
+    expected = reference.scores(features - offset, W, b)
+    assert_allclose(functional.scores(X, W, b, offset=offset), expected, atol=1e-12)
+    found = functional.evaluate(X, y, W, b, offset=offset)
+    losses, predictions = reference.evaluate(features - offset, y, W, b, Loss.SOFTMAX)
+    assert_allclose(found.losses, losses, atol=1e-12)
+    assert (found.predictions == predictions).all()
+    cost, dW, db = functional.loss_and_gradient(X, y, W, b, l2=0.1, offset=offset)
+    exact = reference.loss_and_gradient(features - offset, y, W, b, 0.1, Loss.SOFTMAX)
+    for value, expected_value in zip((cost, dW, db), exact, strict=True):
+        assert_allclose(value, expected_value, atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [np.zeros(3), np.full(7, np.nan), np.zeros((7, 1))])
+def test_an_offset_that_does_not_fit_is_refused(offset, random_problem):
+    X, _, W, b = random_problem(9, 7, 5)
+    with pytest.raises(InputError, match="offset has shape"):
+        functional.scores(X, W, b, offset=offset)
+
+
+def test_float32_rows_without_digits_left_are_named():
+    X, y, offset = far_rows()
+    rows = (X + offset).astype(F32)
+    (note,) = Standardization(rows).notes
+    assert note.startswith("feature 0 has few digits")
+    assert "\n" not in note
+    assert Trainer(split_of(rows, y), TrainConfig(standardize=True)).notes == (note,)
+    assert Standardization(X + offset).notes == ()
+    assert Trainer(split_of(rows, y), TrainConfig()).notes == ()
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_a_nearly_dead_feature_decides_no_row_and_is_named(dtype):
+    X, y, _ = far_rows()
+    X[:, 2] = 0
+    X[3, 2] = 2e-7  # all but dead: a standard deviation of 1e-8
+    result = train(split_of(X.astype(dtype), y), TrainConfig(epochs=3, standardize=True, lr=0.05))
+    alive = X.copy()
+    alive[:, 2] = 0.5  # it fires in new rows
+    assert (result.model.predict(alive.astype(dtype)) == result.model.predict(X)).mean() > 0.97
+    (note,) = Standardization(X.astype(dtype)).notes
+    assert note.startswith("feature 2 is taken as constant")
+
+
+def test_constant_features_and_features_of_one_small_scale_are_standardised_quietly():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 6)) * 1e-9
+    X[:, 4] = 0.1
+    found = Standardization(X)
+    assert found.notes == ()
+    assert_allclose(found.std[[0, 1, 2, 3, 5]], X[:, [0, 1, 2, 3, 5]].std(axis=0))
+    assert found.std[4] == 1
+    assert Standardization(np.full((5, 3), 7, np.uint8)).offset is None
+
+
+# --- what was not computed ----------------------------------------------------------------------
+
+
+def nothing(*_):
+    """Stand in for a kernel whose threads end before they write anything."""
+
+
+def test_rows_that_no_thread_evaluated_are_refused(monkeypatch, random_problem):
+    X, y, W, b = random_problem(9, 6, 5)
+    monkeypatch.setattr(evaluate_kernels, "evaluate_rows", nothing)
+    monkeypatch.setattr(evaluate_kernels, "score_rows", nothing)
+    with pytest.raises(MemoryError, match="ended before"):
+        functional.evaluate(X, y, W, b)
+    with pytest.raises(InputError, match="not a finite"):
+        functional.scores(X, W, b)
+
+
+@pytest.mark.parametrize(("pieces", "entries"), [(1, 1), (1, 2), (2, 1)])
+def test_epochs_that_no_thread_trained_are_refused(monkeypatch, random_problem, pieces, entries):
+    X, y, W, b = random_problem(9, 6, 5)
+    monkeypatch.setattr(grid, "group_epoch", nothing)
+    monkeypatch.setattr(grid, "grid_epoch", nothing)
+    monkeypatch.setattr(sgd, "shared_epoch", lambda *_: -1.0)
+    all_W, all_b = np.repeat(W[None], entries, axis=0), np.repeat(b[None], entries, axis=0)
+    epochs = [functional.EntryEpoch(e, np.arange(9), 0.1, 0.0, 4, 0.0) for e in range(entries)]
+    before = all_W.copy()
+    with pytest.raises(MemoryError, match="ended before"):
+        functional.unchecked_sgd_epochs(X, y, all_W, all_b, epochs, loss=Loss.SOFTMAX,
+                                        pieces=pieces)  # fmt: skip
+    assert (all_W == before).all()
+
+
+def test_scores_beyond_their_dtype_are_refused():
+    X, W = np.full((3, 2), 1e30, F32), np.full((5, 2), 1e30, F32)
+    with pytest.raises(InputError, match="the score of row 0 for class 0"):
+        functional.scores(X, W, np.zeros(5, F32))
+
+
+def test_moments_beyond_float64_are_refused():
+    X = np.array([[1.0, 1e300], [2.0, -1e300]])
+    with pytest.raises(InputError, match="feature 1"):
+        functional.feature_moments(X)
+
+
+# --- the best epoch -----------------------------------------------------------------------------
+
+
+def test_the_best_model_is_the_best_by_the_measure_that_is_asked_for():
+    rng = np.random.default_rng(2)
+    X, y = rng.normal(size=(300, 10)), rng.integers(0, 2, 300)
+    split = split_of(X, y)
+    config = TrainConfig(epochs=12, lr=1.0, schedule="constant", batch_size=8)
+    costs = train(split, config).history
+    by_accuracy, by_cost = costs.best_by("val_accuracy"), costs.best_by("val_cost")
+    assert by_accuracy == costs.best_epoch != by_cost
+    for select, epoch in (("val_accuracy", by_accuracy), ("val_cost", by_cost)):
+        trainer = Trainer(split, config, select=select)
+        for _ in range(12):
+            trainer.run_epoch()
+        result = trainer.result()
+        assert result.best_epoch == epoch
+        found = evaluate(result.best_model, split.val, config)
+        assert found.cost == result.history.val_cost[epoch - 1]
+
+
+def test_epochs_that_were_not_evaluated_are_never_the_best():
+    nan = float("nan")
+    rows = [(nan, nan), (0.5, 2.0), (0.7, 3.0), (0.7, 1.0), (nan, nan)]
+    history = History.from_records(
+        [EpochRecord(e, 0.1, 1.0, 0.5, c, a) for e, (a, c) in enumerate(rows, start=1)]
+    )
+    assert history.best_epoch == 3
+    assert history.best_by("val_cost") == 4
