@@ -9,24 +9,35 @@ is in `fastlin.reference`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin import threads
 from fastlin.config import Loss
 from fastlin.data.dataset import ROW_DTYPES, check_labels, feature_scale
 from fastlin.errors import InputError
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, grid, losses, sgd
-from fastlin.kernels.features import Scaled, Standardized, column_moments, weights_of_rows
+from fastlin.kernels.features import (
+    COLUMN_BLOCK,
+    Scaled,
+    Standardized,
+    add_columns,
+    weights_of_rows,
+)
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
 from fastlin.results import weight_penalty
+from fastlin.threads import current_count, use_threads
+
+__all__ = [
+    "Evaluation", "confusion_counts", "cross_entropy", "evaluate", "feature_moments",
+    "loss_and_gradient", "multiclass_hinge", "scores", "sgd_epoch", "softmax", "use_threads",
+]  # fmt: skip
 
 Array = NDArray[Any]
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -34,6 +45,11 @@ WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 # Multiply-adds below which a step gains nothing from one thread more: meeting twice, and fetching
 # what the other wrote, costs as much as it saves. See benchmarks/break_even.py.
 LEAST_WORK_OF_A_PIECE = 250_000
+
+# Multiply-adds of one call of a kernel, about: some 0.05 s on one core, 0.5 s on a slow one.
+MOST_WORK_OF_A_CALL = 2_000_000_000
+
+_PIECES_OF_A_THREAD = 4
 
 _KERNEL_LOSSES: dict[Loss, NamedTuple] = {
     Loss.SOFTMAX: losses.Softmax(),
@@ -59,26 +75,6 @@ class Evaluation:
     predictions: NDArray[np.int64]
 
 
-@contextmanager
-def use_threads(count: int | None) -> Iterator[int]:
-    """Run the body's kernels on `count` threads (None: all there are); yields the number.
-
-    Raises
-    ------
-    InputError
-        If count is below 1 or above the number of threads Numba was started with.
-    """
-    available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    if count is not None and not 1 <= count <= available:
-        raise InputError(f"threads is {count}; this process can use 1 to {available}")
-    before = numba.get_num_threads()
-    numba.set_num_threads(count or available)
-    try:
-        yield numba.get_num_threads()
-    finally:
-        numba.set_num_threads(before)
-
-
 def scores(X: Array, W: Array, b: Array, *, offset: NDArray[np.float64] | None = None) -> Array:
     """Return the scores (X - offset) W^T + b, (n, K) of W's dtype.
 
@@ -99,9 +95,12 @@ def scores(X: Array, W: Array, b: Array, *, offset: NDArray[np.float64] | None =
     width = losses.padded_length(len(X), W.dtype)
     by_class = np.full((len(W), width), np.nan, W.dtype)
     tile = class_tile(len(W))
-    evaluate_kernels.score_rows(
-        X, shift, pack(W, tile), b, _scale(X, W), tile, numba.get_num_threads(), by_class
-    )
+    packed = pack(W, tile)
+    for first, last in _parts(len(X), W.size):
+        _run_on_rows(
+            evaluate_kernels.score_rows, X, shift, first, last, packed, b, _scale(X, W), tile,
+            by_class,
+        )  # fmt: skip
     result = by_class[:, : len(X)].T
     if not _all_finite(result):
         row, k = next(iter(np.argwhere(~np.isfinite(result)).tolist()))
@@ -195,10 +194,12 @@ def loss_and_gradient(
     tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
     packed = pack(W, tile)
     sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
-    gradients.loss_and_gradient(
-        X, shift, y, packed, own_b, _scale(X, W), kernel_loss(loss), tile,
-        numba.get_num_threads(), row_losses, aligned_zeros(packed.shape, W.dtype), sums, db,
-    )  # fmt: skip
+    scratch = gradients.new_scratch(len(W), packed, tile)
+    for first, last in _parts(len(X), 2 * W.size, gradients.CHUNK_ROWS):
+        threads.run(
+            gradients.loss_and_gradient, current_count(), current_count(), X, shift, y, first, last,
+            packed, own_b, _scale(X, W), kernel_loss(loss), tile, scratch, row_losses, sums, db,
+        )  # fmt: skip
     dW = unpack(sums, tile, W.shape) * (feature_scale(X.dtype) / len(X))
     if rest is not None:
         dW -= np.outer(db / len(X), rest)
@@ -310,6 +311,24 @@ def _all_finite(values: Array) -> bool:
         return bool(np.isfinite(values.min(initial=0)) and np.isfinite(values.max(initial=0)))
 
 
+def _parts(row_count: int, work_of_row: int, multiple: int = 128) -> Iterator[tuple[int, int]]:
+    """Divide rows into parts, (first, last), small enough for one call of a kernel.
+
+    Between calls Python heeds signals, such as Ctrl-C. Bounds are multiples of `multiple`, or the
+    end, so that rows are summed in one order whatever the parts.
+    """
+    rows = max(1, MOST_WORK_OF_A_CALL // max(work_of_row, 1))
+    rows = max(1, rows // multiple) * multiple
+    for first in range(0, row_count, rows):
+        yield first, min(first + rows, row_count)
+
+
+def _run_on_rows(kernel: Callable[..., None], *arguments: Any) -> None:
+    """Run a kernel that divides rows, in more pieces than threads: whoever is late does fewer."""
+    count = current_count()
+    threads.run(kernel, count, _PIECES_OF_A_THREAD * count if count > 1 else 1, *arguments)
+
+
 class EntryEpoch(NamedTuple):
     """An epoch of one of many classifiers.
 
@@ -362,10 +381,6 @@ def unchecked_sgd_epochs(
     -------
     (m,) float64, the mean loss of each entry's rows as its epoch met them.
 
-    Raises
-    ------
-    MemoryError
-        If a thread ended before its work was done.
     """
     features = features or kernel_features(X.dtype, W.dtype)
     chosen = [epoch.entry for epoch in epochs]
@@ -393,8 +408,6 @@ def unchecked_sgd_epochs(
         loss_sums = _single_epoch(X, y, epochs[0], *state, kernel_loss(loss), tile)
     else:
         loss_sums = _grid_epoch(X, y, epochs, *state, kernel_loss(loss), tile)
-    if (loss_sums == _NOT_DONE).any():
-        raise MemoryError("a thread ended before its work was done, as there was no memory for it")
     trained = unpack(weights, tile, shape)
     if velocity is not None and not isinstance(optimizer, Plain):
         own = unpack(optimizer.velocity_W, tile, shape)
@@ -407,10 +420,6 @@ def unchecked_sgd_epochs(
     W[chosen], b[chosen] = trained, bias
     mean_losses: NDArray[np.float64] = loss_sums / [len(epoch.order) for epoch in epochs]
     return mean_losses
-
-
-# What stands for the sum of losses of an entry that was not trained: a sum of losses is above it.
-_NOT_DONE = -1.0
 
 
 def _add_scaled(target: Array, W: Array, factors: NDArray[np.float64]) -> None:
@@ -436,17 +445,20 @@ def _shared_epochs(
     rates: Rates, loss: NamedTuple, tile: tuple[int, ...],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Train entries one after another, every step shared by threads."""
-    loss_sums = np.full(len(epochs), _NOT_DONE)
+    loss_sums = np.zeros(len(epochs))
+    work = 2 * bias.shape[1] * X.shape[1]
     for e, epoch in enumerate(epochs):
         largest = min(epoch.batch_size, len(epoch.order))
         model = sgd.new_classifier(
             weights[e], row_weights[e], scales[e : e + 1], bias[e], features, X.shape[1], largest,
             tile,
         )  # fmt: skip
-        loss_sums[e] = sgd.shared_epoch(
-            X, y, epoch.order, model, features, _of_entry(rates, e), epoch.batch_size, loss,
-            _of_entry(optimizer, e), tile, pieces,
-        )  # fmt: skip
+        for first, last in _parts(len(epoch.order), work, epoch.batch_size):
+            threads.run(
+                sgd.shared_epoch, pieces, pieces, X, y, epoch.order[first:last], model, features,
+                _of_entry(rates, e), epoch.batch_size, loss, _of_entry(optimizer, e), tile,
+                loss_sums[e : e + 1],
+            )  # fmt: skip
     return loss_sums
 
 
@@ -456,11 +468,13 @@ def _single_epoch(
     tile: tuple[int, ...],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Train one entry on one thread."""
-    loss_sums = np.full(1, _NOT_DONE)
-    grid.group_epoch(
-        X, y, epoch.order, 0, 1, weights, row_weights, scales, bias, features, optimizer, rates,
-        epoch.batch_size, loss, tile, loss_sums,
-    )  # fmt: skip
+    loss_sums = np.zeros(1)
+    work = 2 * bias.shape[1] * X.shape[1]
+    for first, last in _parts(len(epoch.order), work, epoch.batch_size):
+        grid.group_epoch(
+            X, y, epoch.order[first:last], 0, 1, weights, row_weights, scales, bias, features,
+            optimizer, rates, epoch.batch_size, loss, tile, loss_sums,
+        )  # fmt: skip
     return loss_sums
 
 
@@ -473,16 +487,25 @@ def _grid_epoch(
     distinct = {id(epoch.order): epoch.order for epoch in epochs}
     lengths = [0, *(len(order) for order in distinct.values())]
     firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
+    orders = np.concatenate(list(distinct.values()))
     order_firsts = np.array([firsts[id(epoch.order)] for epoch in epochs])
-    order_lasts = order_firsts + np.array([len(epoch.order) for epoch in epochs])
-    parts = min(numba.get_num_threads(), len(epochs))
-    loss_sums = np.full(len(epochs), _NOT_DONE)
-    grid.grid_epoch(
-        X, y, np.concatenate(list(distinct.values())), order_firsts, order_lasts,
-        np.arange(parts + 1) * len(epochs) // parts, weights, row_weights, scales, bias, features,
-        optimizer, rates, np.array([epoch.batch_size for epoch in epochs], np.int64), loss, tile,
-        loss_sums,
-    )  # fmt: skip
+    order_lengths = np.array([len(epoch.order) for epoch in epochs])
+    batch_sizes = np.array([epoch.batch_size for epoch in epochs], np.int64)
+    parts = min(current_count(), len(epochs))
+    bounds = np.arange(parts + 1) * len(epochs) // parts
+    loss_sums = np.zeros(len(epochs))
+    # Every entry takes as many batches of its own size as come next to a number of rows.
+    work = 2 * bias.size * X.shape[1]
+    rows = min(MOST_WORK_OF_A_CALL // max(work, 1), int(order_lengths.max()))
+    steps = np.maximum(rows // batch_sizes, 1) * batch_sizes
+    for call in range(int((-(-order_lengths // steps)).max())):
+        begins = np.minimum(call * steps, order_lengths)
+        ends = np.minimum((call + 1) * steps, order_lengths)
+        threads.run(
+            grid.grid_epoch, parts, parts, X, y, orders, order_firsts + begins, order_firsts + ends,
+            bounds, weights, row_weights, scales, bias, features, optimizer, rates, batch_sizes,
+            loss, tile, loss_sums,
+        )  # fmt: skip
     return loss_sums
 
 
@@ -497,7 +520,7 @@ def _evaluation(
 def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int:
     """Return how many threads share a step; the result of the step does not depend on it."""
     work = batch_size * class_count * feature_count
-    return min(numba.get_num_threads(), max(1, work // LEAST_WORK_OF_A_PIECE))
+    return min(current_count(), max(1, work // LEAST_WORK_OF_A_PIECE))
 
 
 def evaluate(
@@ -556,12 +579,14 @@ def unchecked_evaluate_all(
     row_losses = np.full((M, len(X)), np.nan, W.dtype)
     predictions = np.full((M, len(X)), -1, np.int64)
     shift, b, _ = _shift_and_bias(X, W, b, offset)
-    evaluate_kernels.evaluate_rows(
-        X, shift, y, pack(W, tile), b, _scale(X, W), kernel_loss(loss), tile,
-        numba.get_num_threads(), row_losses, predictions,
-    )  # fmt: skip
+    packed = pack(W, tile)
+    for first, last in _parts(len(X), W.size):
+        _run_on_rows(
+            evaluate_kernels.evaluate_rows, X, shift, y, first, last, packed, b, _scale(X, W),
+            kernel_loss(loss), tile, row_losses, predictions,
+        )  # fmt: skip
     if predictions.min() < 0:
-        raise MemoryError("a thread ended before its rows were evaluated")
+        raise RuntimeError("rows were left out of an evaluation")
     return [
         _evaluation(y, row_losses[m], predictions[m], penalty)
         for m, penalty in enumerate(penalties)
@@ -589,13 +614,24 @@ def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         If the shape, the dtype or a value does not fit.
     """
     X = check_rows(X)
-    mean, variance = np.full(X.shape[1], np.nan), np.full(X.shape[1], np.nan)
-    column_moments(X, mean, variance)
+    mean = _mean_of_columns(X, np.zeros(X.shape[1]), 1)
+    variance = _mean_of_columns(X, mean, 2)
     wrong = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(variance)))
     if len(wrong):
         raise InputError(f"the mean or variance of feature {wrong[0]} is not a finite number")
     scale = feature_scale(X.dtype)
     return mean * scale, np.sqrt(variance) * scale
+
+
+def _mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
+    """Return the mean of (X - centre)**power of every column, (d,)."""
+    d = X.shape[1]
+    sums, blocks = np.zeros(d), -(-d // COLUMN_BLOCK)
+    for first, last in _parts(len(X), 8 * d):  # an element takes as long as some multiply-adds
+        threads.run(
+            add_columns, min(current_count(), blocks), blocks, X, first, last, centre, power, sums
+        )
+    return sums / len(X)
 
 
 def kernel_features(

@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix
 from fastlin import functional
 from fastlin.config import Loss
 from fastlin.errors import InputError
+from fastlin.threads import current_count, default_count
 
 U8, F32, F64 = np.uint8, np.float32, np.float64
 CASES = settings(max_examples=60, deadline=None, derandomize=True)
@@ -166,25 +167,25 @@ def test_the_number_of_threads_does_not_change_a_bit(n, d, K, random_problem):
 
 @two_threads
 def test_the_number_of_threads_is_given_back_even_after_an_error():
-    before = numba.get_num_threads()
+    before = current_count()
     other = 1 if before > 1 else 2
     with functional.use_threads(other) as count:
-        assert count == numba.get_num_threads() == other
-    assert numba.get_num_threads() == before
+        assert count == current_count() == other
+    assert current_count() == before
     with pytest.raises(KeyError), functional.use_threads(other):
         raise KeyError
-    assert numba.get_num_threads() == before
+    assert current_count() == before
     with functional.use_threads(1), functional.use_threads(None) as count:
-        assert count == numba.config.NUMBA_NUM_THREADS
-    assert numba.get_num_threads() == before
+        assert count == default_count()
+    assert current_count() == before
 
 
 @pytest.mark.parametrize("count", [0, -1, numba.config.NUMBA_NUM_THREADS + 1])
 def test_a_number_of_threads_that_cannot_be_had_is_refused(count):
-    before = numba.get_num_threads()
+    before = current_count()
     with pytest.raises(InputError, match=f"threads is {count}"), functional.use_threads(count):
         pass
-    assert numba.get_num_threads() == before
+    assert current_count() == before
 
 
 # --- input that is refused ----------------------------------------------------------------------

@@ -9,7 +9,6 @@ from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
 from fastlin.kernels import evaluate as evaluate_kernels
-from fastlin.kernels import grid, sgd
 from fastlin.results import EpochRecord, History
 from fastlin.training import Standardization, Trainer, evaluate, gradient, train
 
@@ -184,25 +183,10 @@ def test_rows_that_no_thread_evaluated_are_refused(monkeypatch, random_problem):
     X, y, W, b = random_problem(9, 6, 5)
     monkeypatch.setattr(evaluate_kernels, "evaluate_rows", nothing)
     monkeypatch.setattr(evaluate_kernels, "score_rows", nothing)
-    with pytest.raises(MemoryError, match="ended before"):
+    with pytest.raises(RuntimeError, match="left out"):
         functional.evaluate(X, y, W, b)
     with pytest.raises(InputError, match="not a finite"):
         functional.scores(X, W, b)
-
-
-@pytest.mark.parametrize(("pieces", "entries"), [(1, 1), (1, 2), (2, 1)])
-def test_epochs_that_no_thread_trained_are_refused(monkeypatch, random_problem, pieces, entries):
-    X, y, W, b = random_problem(9, 6, 5)
-    monkeypatch.setattr(grid, "group_epoch", nothing)
-    monkeypatch.setattr(grid, "grid_epoch", nothing)
-    monkeypatch.setattr(sgd, "shared_epoch", lambda *_: -1.0)
-    all_W, all_b = np.repeat(W[None], entries, axis=0), np.repeat(b[None], entries, axis=0)
-    epochs = [functional.EntryEpoch(e, np.arange(9), 0.1, 0.0, 4, 0.0) for e in range(entries)]
-    before = all_W.copy()
-    with pytest.raises(MemoryError, match="ended before"):
-        functional.unchecked_sgd_epochs(X, y, all_W, all_b, epochs, loss=Loss.SOFTMAX,
-                                        pieces=pieces)  # fmt: skip
-    assert (all_W == before).all()
 
 
 def test_scores_beyond_their_dtype_are_refused():

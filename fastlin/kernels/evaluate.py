@@ -1,16 +1,15 @@
 """Losses and predictions over a data set: threads divide the rows, block by block.
 
-Scratch is allocated before threads start: an exception in one of them would be lost, and with it
-its rows.
+Scratch is allocated before a member takes a piece: one that fails keeps no piece from the others.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from fastlin.kernels.jit import inline_kernel, parallel_kernel
+from fastlin.kernels.jit import inline_kernel, kernel
 from fastlin.kernels.losses import loss_gradient, padded, predict_classes
+from fastlin.kernels.team import finish_piece, next_piece, wait_for
 from fastlin.kernels.tiles import batch_scores, scratch_sums
 
 BLOCK_ROWS = 128  # a whole number of the widest vectors
@@ -23,41 +22,47 @@ def number_rows(order, start, stop):
         order[i] = start + i
 
 
-@parallel_kernel
-def evaluate_rows(
-    X, shift, y, weights, b, scale, loss, tile, pieces, losses, predictions
-):  # fmt: skip
-    """Write every row's loss (without penalty) and predicted class, for M classifiers in one pass.
+@inline_kernel
+def blocks_of_piece(piece, pieces, row_count):
+    """Return (first, last) of the blocks of rows that are a piece."""
+    blocks = (row_count + BLOCK_ROWS - 1) // BLOCK_ROWS
+    return blocks * piece // pieces, blocks * (piece + 1) // pieces
 
-    X (n, d) rows as stored; shift (d,) of X's dtype, or () for none; y (n,) int64; weights (M,
-    packed size); b (M, K); scale: features are scale * (X - shift); loss a named tuple of
-    `fastlin.kernels.losses`; tile a `class_tile`; pieces: in how many parts threads share the
-    blocks of rows; losses (M, n) of the dtype of b and predictions (M, n) int64, overwritten.
+
+@kernel
+def evaluate_rows(
+    member, team, pieces, X, shift, y, first_row, last_row, weights, b, scale, loss, tile, losses,
+    predictions,
+):  # fmt: skip
+    """Write rows' losses (without penalty) and predicted classes, for M classifiers in one pass.
+
+    As a member of a team, of the rows first_row to last_row: X (n, d) rows as stored; shift (d,) of
+    X's dtype, or () for none; y (n,) int64; weights (M, packed size); b (M, K); scale: features are
+    scale * (X - shift); loss a named tuple of `fastlin.kernels.losses`; tile a `class_tile`; losses
+    (M, n) of the dtype of b and predictions (M, n) int64, overwritten.
     """
-    n = X.shape[0]
     M, K = b.shape
-    blocks = (n + BLOCK_ROWS - 1) // BLOCK_ROWS
-    sums = scratch_sums(pieces, tile, b)
-    orders = np.zeros((pieces, BLOCK_ROWS), np.int64)
-    all_scores = np.zeros((pieces, K, BLOCK_ROWS), b.dtype)
-    all_labels = np.zeros((pieces, 1, BLOCK_ROWS), b.dtype)
-    all_values = np.zeros((pieces, 1, BLOCK_ROWS), b.dtype)
-    for member in prange(pieces):
-        piece = np.int64(member)
-        order = orders[piece]
-        for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
-            start = block * BLOCK_ROWS
-            stop = min(start + BLOCK_ROWS, n)
+    sums, order = scratch_sums(1, tile, b)[0], np.zeros(BLOCK_ROWS, np.int64)
+    block_scores = np.zeros((K, BLOCK_ROWS), b.dtype)
+    block_labels = np.zeros((1, BLOCK_ROWS), b.dtype)
+    block_values = np.zeros((1, BLOCK_ROWS), b.dtype)
+    phase = np.int64(0)
+    piece = next_piece(team, phase, member, pieces)
+    while piece >= 0:
+        first_block, last_block = blocks_of_piece(piece, pieces, last_row - first_row)
+        for block in range(first_block, last_block):
+            start = first_row + block * BLOCK_ROWS
+            stop = min(start + BLOCK_ROWS, last_row)
             width = padded(stop - start, b)
-            scores = all_scores[piece, :, :width]
-            labels, row_values = all_labels[piece, :, :width], all_values[piece, :, :width]
+            scores = block_scores[:, :width]
+            labels, row_values = block_labels[:, :width], block_values[:, :width]
             number_rows(order, start, stop)
             for i in range(stop - start):
                 labels[0, i] = y[start + i]
             for m in range(M):
                 batch_scores(
-                    X, shift, order, np.int64(0), stop - start, weights[m], b[m], scale, tile,
-                    sums[piece], scores,
+                    X, shift, order, np.int64(0), stop - start, weights[m], b[m], scale, tile, sums,
+                    scores,
                 )  # fmt: skip
                 predict_classes(scores, row_values)
                 for i in range(stop - start):
@@ -65,26 +70,34 @@ def evaluate_rows(
                 loss_gradient(loss, scores, labels, row_values)
                 for i in range(stop - start):
                     losses[m, start + i] = row_values[0, i]
+        finish_piece(team, phase, pieces)
+        piece = next_piece(team, phase, member, pieces)
+    wait_for(team, phase + 1)
 
 
-@parallel_kernel
-def score_rows(X, shift, weights, b, scale, tile, pieces, scores):
-    """Write the scores of every row, class by class.
+@kernel
+def score_rows(
+    member, team, pieces, X, shift, first_row, last_row, weights, b, scale, tile, scores
+):
+    """Write the scores of rows, class by class, as a member of a team.
 
-    X (n, d) rows as stored; weights packed; b (K,); shift, scale, tile and pieces as in
-    `evaluate_rows`; scores (K, n in whole vectors) of the dtype of b, overwritten.
+    X (n, d) rows as stored, of which first_row to last_row are scored; first_row is a multiple of
+    `BLOCK_ROWS`; weights packed; b (K,); shift, scale and tile as in `evaluate_rows`; scores (K, n
+    in whole vectors) of the dtype of b, overwritten.
     """
-    n = X.shape[0]
-    blocks = (n + BLOCK_ROWS - 1) // BLOCK_ROWS
-    sums, orders = scratch_sums(pieces, tile, b), np.zeros((pieces, BLOCK_ROWS), np.int64)
-    for member in prange(pieces):
-        piece = np.int64(member)
-        order = orders[piece]
-        for block in range(blocks * piece // pieces, blocks * (piece + 1) // pieces):
-            start = block * BLOCK_ROWS
-            stop = min(start + BLOCK_ROWS, n)
+    sums, order = scratch_sums(1, tile, b)[0], np.zeros(BLOCK_ROWS, np.int64)
+    phase = np.int64(0)
+    piece = next_piece(team, phase, member, pieces)
+    while piece >= 0:
+        first_block, last_block = blocks_of_piece(piece, pieces, last_row - first_row)
+        for block in range(first_block, last_block):
+            start = first_row + block * BLOCK_ROWS
+            stop = min(start + BLOCK_ROWS, last_row)
             number_rows(order, start, stop)
             batch_scores(
-                X, shift, order, np.int64(0), stop - start, weights, b, scale, tile, sums[piece],
+                X, shift, order, np.int64(0), stop - start, weights, b, scale, tile, sums,
                 scores[:, start:],
             )  # fmt: skip
+        finish_piece(team, phase, pieces)
+        piece = next_piece(team, phase, member, pieces)
+    wait_for(team, phase + 1)

@@ -22,10 +22,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from fastlin.kernels import simd
-from fastlin.kernels.jit import by_type, inline_kernel, parallel_kernel
+from fastlin.kernels.jit import by_type, inline_kernel, kernel
+from fastlin.kernels.team import finish_piece, next_piece, wait_for
 from fastlin.kernels.tiles import aligned_zeros, batch_scores, vector_count
 
 COLUMN_BLOCK = 256
@@ -121,28 +121,30 @@ def _subtract_mean(features, packed, factor, dscore_sums, tile, first, last):
                 w[j] -= amount * mean[j]
 
 
-@parallel_kernel
-def column_moments(X, mean, variance):
-    """Write the mean and the variance of every column of X (n, d); both (d,) float64."""
-    n, d = X.shape
-    for block in prange((d + COLUMN_BLOCK - 1) // COLUMN_BLOCK):
-        first = np.int64(block) * COLUMN_BLOCK
+@kernel
+def add_columns(member, team, pieces, X, first_row, last_row, mean, power, sums):
+    """Add (X - mean)**power over the rows first_row to last_row to the sums of the columns.
+
+    As a member of a team whose pieces are blocks of `COLUMN_BLOCK` columns: X (n, d); mean and sums
+    (d,) float64; power 1 or 2.
+    """
+    d, phase = X.shape[1], np.int64(0)
+    piece = next_piece(team, phase, member, pieces)
+    while piece >= 0:
+        first = piece * COLUMN_BLOCK
         last = min(first + COLUMN_BLOCK, d)
-        means, variances = mean[first:last], variance[first:last]
-        for j in range(means.size):
-            means[j], variances[j] = 0, 0
-        for i in range(n):
+        means, totals = mean[first:last], sums[first:last]
+        for i in range(first_row, last_row):
             row = X[i, first:last]
-            for j in range(row.size):
-                means[j] += row[j]
-        for j in range(means.size):
-            means[j] /= n
-        for i in range(n):
-            row = X[i, first:last]
-            for j in range(row.size):
-                variances[j] += (row[j] - means[j]) ** 2
-        for j in range(means.size):
-            variances[j] /= n
+            if power == 1:
+                for j in range(row.size):
+                    totals[j] += row[j] - means[j]
+            else:
+                for j in range(row.size):
+                    totals[j] += (row[j] - means[j]) ** 2
+        finish_piece(team, phase, pieces)
+        piece = next_piece(team, phase, member, pieces)
+    wait_for(team, phase + 1)
 
 
 def weights_of_rows(features: Scaled | Standardized, packed: np.ndarray) -> np.ndarray:

@@ -1,31 +1,61 @@
 """Full-batch loss and gradient, for gradient checks, histograms and batch solvers.
 
 Rows are summed in chunks in the dtype of the weights, and chunks in float64: the error does not
-grow with the number of rows. Scratch is allocated before threads start: an exception in one of them
-would be lost, and with it its part of the sums.
+grow with the number of rows.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import prange
 
 from fastlin.kernels import simd
-from fastlin.kernels.evaluate import BLOCK_ROWS
-from fastlin.kernels.jit import inline_kernel, parallel_kernel
-from fastlin.kernels.losses import loss_gradient, padded, sum_of_row
+from fastlin.kernels.evaluate import BLOCK_ROWS, blocks_of_piece, number_rows
+from fastlin.kernels.jit import inline_kernel, kernel
+from fastlin.kernels.losses import loss_gradient, padded, padded_length, sum_of_row
+from fastlin.kernels.team import finish_piece, is_last, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import (
+    aligned_zeros,
     batch_scores,
     batch_update,
     pack_factors,
     scratch_panels,
     scratch_sums,
-    tile_count,
     vector_count,
 )
 
 CHUNK_ROWS = 2048  # a whole number of blocks of rows
 BLOCK_VECTORS = 8  # a whole number of update tiles
+
+
+class ChunkScratch(NamedTuple):
+    """What a team shares while it works on a chunk of rows.
+
+    dscores (K, width), labels and losses (1, width) and factors (flat; see `pack_factors`), of the
+    dtype of the weights; gradient, packed like them, zero between chunks; numbers (CHUNK_ROWS,)
+    int64, the rows of the chunk.
+    """
+
+    dscores: np.ndarray
+    labels: np.ndarray
+    losses: np.ndarray
+    factors: np.ndarray
+    gradient: np.ndarray
+    numbers: np.ndarray
+
+
+def new_scratch(K: int, packed: np.ndarray, tile: tuple[int, ...]) -> ChunkScratch:
+    """Return the scratch arrays for weights of K classes, packed."""
+    width, tiles = padded_length(CHUNK_ROWS, packed.dtype), -(-K // len(tile))
+    return ChunkScratch(
+        np.zeros((K, width), packed.dtype),
+        np.zeros((1, width), packed.dtype),
+        np.zeros((1, width), packed.dtype),
+        np.zeros(tiles * len(tile) * CHUNK_ROWS, packed.dtype),
+        aligned_zeros(packed.shape, packed.dtype),
+        np.zeros(CHUNK_ROWS, np.int64),
+    )
 
 
 @inline_kernel
@@ -38,62 +68,73 @@ def add_chunk(chunk, total, tile, vectors, first, last):
             chunk[place] = 0
 
 
-@parallel_kernel
+@kernel
 def loss_and_gradient(
-    X, shift, y, weights, b, scale, loss, tile, pieces, losses, chunk_gradient, gradient, db
+    member, team, pieces, X, shift, y, first_row, last_row, weights, b, scale, loss, tile, scratch,
+    losses, gradient, db,
 ):  # fmt: skip
-    """Write every row's loss, and the sums over rows of the gradients by scores and by features.
+    """Write rows' losses, and add up the gradients by scores and by features over the rows.
 
-    X (n, d) rows as stored; y (n,) int64; weights, packed; b (K,); shift, scale, loss, tile and
-    pieces as in `evaluate_rows`; losses (n,) of the dtype of b, overwritten; chunk_gradient, packed
-    like weights, scratch, zero; gradient, packed like weights, float64, and db (K,) float64, both
-    zero, to which sums are added.
+    As a member of a team, of the rows first_row to last_row: X (n, d) rows as stored; y (n,) int64;
+    weights, packed; b (K,); shift, scale, loss and tile as in `evaluate_rows`; scratch of
+    `new_scratch`; losses (n,) of the dtype of b, overwritten; gradient, packed like weights,
+    float64, and db (K,) float64, to which sums are added:
 
-    gradient = dscores^T (X - shift),  db = sum dscores.
+    gradient += dscores^T (X - shift),  db += sum dscores.
 
-    Threads divide rows while scoring and features while summing, so every sum has one order.
+    Members divide rows while scoring and features while summing, so every sum has one order.
     """
-    n, K, zero = X.shape[0], b.size, np.int64(0)
+    K, zero = b.size, np.int64(0)
     vectors = vector_count(X.shape[1], b)
     feature_blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
     one = b.dtype.type(1)
-    width = padded(min(n, CHUNK_ROWS), b)
-    dscores = np.zeros((K, width), b.dtype)
-    labels, row_losses = np.zeros((1, width), b.dtype), np.zeros((1, width), b.dtype)
-    factors = np.zeros(tile_count(K, tile) * len(tile) * CHUNK_ROWS, b.dtype)
-    sums, panels = scratch_sums(pieces, tile, b), scratch_panels(pieces, tile, b)
-    for chunk in range(0, n, CHUNK_ROWS):
-        order = np.arange(chunk, min(chunk + CHUNK_ROWS, n))
-        count = np.int64(order.size)
-        row_blocks = (count + BLOCK_ROWS - 1) // BLOCK_ROWS
-        for member in prange(pieces):
-            piece = np.int64(member)
-            for block in range(row_blocks * piece // pieces, row_blocks * (piece + 1) // pieces):
+    sums, panel = scratch_sums(1, tile, b)[0], scratch_panels(1, tile, b)[0]
+    phase = np.int64(0)
+    for chunk in range(first_row, last_row, CHUNK_ROWS):
+        count = min(CHUNK_ROWS, last_row - chunk)
+        # The scores of the chunk's rows, their losses, and the gradient by them.
+        wait_for(team, phase)
+        piece = next_piece(team, phase, member, pieces)
+        while piece >= 0:
+            first_block, last_block = blocks_of_piece(piece, pieces, count)
+            for block in range(first_block, last_block):
                 start = block * BLOCK_ROWS
                 stop = min(start + BLOCK_ROWS, count)
                 end = start + padded(stop - start, b)
-                scores = dscores[:, start:end]
+                number_rows(scratch.numbers[start:], chunk + start, chunk + stop)
+                scores = scratch.dscores[:, start:end]
                 batch_scores(
-                    X, shift, order, start, stop, weights, b, scale, tile, sums[piece], scores
+                    X, shift, scratch.numbers, start, stop, weights, b, scale, tile, sums, scores
                 )
                 for i in range(start, stop):
-                    labels[0, i] = y[order[i]]
-                loss_gradient(loss, scores, labels[:, start:end], row_losses[:, start:end])
-                for i in range(start, stop):
-                    losses[order[i]] = row_losses[0, i]
+                    scratch.labels[0, i] = y[chunk + i]
+                row_losses = scratch.losses[:, start:end]
+                loss_gradient(loss, scores, scratch.labels[:, start:end], row_losses)
+                for i in range(stop - start):
+                    losses[chunk + start + i] = row_losses[0, i]
                 for k in range(K):
-                    for i in range(stop, end):
-                        dscores[k, i] = 0
-                pack_factors(scores, start, stop, one, count, tile, factors)
-        for member in prange(pieces):
-            piece = np.int64(member)
+                    for i in range(stop - start, end - start):
+                        scores[k, i] = 0
+                pack_factors(scores, start, stop, one, count, tile, scratch.factors)
+            if is_last(team, phase, pieces):
+                for k in range(K):
+                    db[k] += sum_of_row(scratch.dscores, k, count)
+                open_phase(team, phase + 1)
+            piece = next_piece(team, phase, member, pieces)
+        phase += 1
+        # The gradient by the features, in the dtype of the weights, and its sum in float64.
+        wait_for(team, phase)
+        piece = next_piece(team, phase, member, pieces)
+        while piece >= 0:
             first = min(feature_blocks * piece // pieces * BLOCK_VECTORS, vectors)
             last = min(feature_blocks * (piece + 1) // pieces * BLOCK_VECTORS, vectors)
             if first < last:
                 batch_update(
-                    X, shift, order, zero, count, zero, factors, tile, panels[piece],
-                    chunk_gradient, first, last,
+                    X, shift, scratch.numbers, zero, count, zero, scratch.factors, tile, panel,
+                    scratch.gradient, first, last,
                 )  # fmt: skip
-                add_chunk(chunk_gradient, gradient, tile, vectors, first, last)
-        for k in range(K):
-            db[k] += sum_of_row(dscores, k, count)
+                add_chunk(scratch.gradient, gradient, tile, vectors, first, last)
+            finish_piece(team, phase, pieces)
+            piece = next_piece(team, phase, member, pieces)
+        phase += 1
+    wait_for(team, phase)

@@ -9,10 +9,9 @@ the company, so every entry has the bits of a run of its own.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from fastlin.kernels import simd
-from fastlin.kernels.jit import inline_kernel, kernel, parallel_kernel
+from fastlin.kernels.jit import inline_kernel, kernel
 from fastlin.kernels.optimizers import optimizer_of_entry, rates_of_entry
 from fastlin.kernels.sgd import (
     backward_finish,
@@ -25,6 +24,7 @@ from fastlin.kernels.sgd import (
     prepare_forward,
     sum_dscores,
 )
+from fastlin.kernels.team import finish_piece, next_piece, wait_for
 from fastlin.kernels.tiles import (
     column_tile,
     scratch_panels,
@@ -62,7 +62,7 @@ def _train_group(
     ]
     optimizers = [optimizer_of_entry(optimizer, e) for e in entries]
     own_rates = [rates_of_entry(rates, e) for e in entries]
-    totals, zero = np.zeros(entries.size), np.int64(0)
+    totals, zero = loss_sums[first_entry:last_entry], np.int64(0)
     for start in range(0, order.size, batch_size):
         count = min(batch_size, order.size - start)
         for m in range(entries.size):
@@ -90,31 +90,29 @@ def _train_group(
                 models[m], features, optimizers[m], own_rates[m], count, tile, d, zero, vectors
             )
             totals[m] += end_step(models[m], optimizers[m], own_rates[m], count)
-    for m in range(entries.size):
-        loss_sums[entries[m]] = totals[m]
 
 
 train_group = inline_kernel(_train_group)
 group_epoch = kernel(_train_group)  # for one group, without the loop over threads to compile
 
 
-@parallel_kernel
+@kernel
 def grid_epoch(
-    X, y, orders, order_firsts, order_lasts, bounds, weights, row_weights, scales, b, features,
-    optimizer, rates, batch_sizes, loss, tile, loss_sums,
+    member, team, pieces, X, y, orders, order_firsts, order_lasts, bounds, weights, row_weights,
+    scales, b, features, optimizer, rates, batch_sizes, loss, tile, loss_sums,
 ):  # fmt: skip
-    """Take an epoch of many entries; weights, scales, b and the velocities change in place.
+    """Take an epoch of many entries, as a member of a team; weights and all else change in place.
 
     X (n, d), y (n,), features, loss and tile as in `shared_epoch`. Arrays over all M entries:
     weights and row_weights (M, packed size), scales (M,) float64, b (M, K); optimizer and rates,
     whose arrays have one axis more; batch_sizes (M,) int64; order_firsts, order_lasts (M,) int64:
     entry e takes the rows orders[order_firsts[e] : order_lasts[e]]; orders int64; loss_sums (M,)
-    float64, overwritten by the sum of the losses of the rows as the epoch met them. Piece p, one a
-    thread, is the entries bounds[p] to bounds[p + 1]; neighbours with equal batches share them.
-
-    A thread that runs out of memory leaves the loss_sums of its entries as they are.
+    float64, to which the losses of the rows are added as the epoch meets them. Piece p is the
+    entries bounds[p] to bounds[p + 1]; neighbours with equal batches share them.
     """
-    for piece in prange(bounds.size - 1):
+    phase = np.int64(0)
+    piece = next_piece(team, phase, member, pieces)
+    while piece >= 0:
         first = bounds[piece]
         while first < bounds[piece + 1]:
             last = first + 1
@@ -129,3 +127,6 @@ def grid_epoch(
                 rates, batch_sizes[first], loss, tile, loss_sums,
             )  # fmt: skip
             first = last
+        finish_piece(team, phase, pieces)
+        piece = next_piece(team, phase, member, pieces)
+    wait_for(team, phase + 1)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from fastlin.kernels import simd
 from fastlin.kernels.features import (
@@ -21,7 +20,7 @@ from fastlin.kernels.features import (
     row_scale,
     subtract_mean,
 )
-from fastlin.kernels.jit import inline_kernel, kernel, parallel_kernel, pasted_kernel
+from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel
 from fastlin.kernels.losses import loss_gradient, padded, sum_of_row
 from fastlin.kernels.optimizers import (
     accumulator,
@@ -31,7 +30,7 @@ from fastlin.kernels.optimizers import (
     scale_after,
     step_bias,
 )
-from fastlin.kernels.team import is_last, is_open, new_team, next_piece, open_phase, wait_for
+from fastlin.kernels.team import is_last, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import (
     batch_scores,
     batch_update,
@@ -210,24 +209,33 @@ def end_step(model, optimizer, rates, count):
 
 @kernel
 def new_classifier(weights, row_weights, scale, b, features, d, batch_size, tile):
-    """Do `classifier` for Python: what `shared_epoch` works on."""
-    return classifier(weights, row_weights, scale, b, features, d, batch_size, tile)
+    """Return a `Classifier` for `shared_epoch`, ready for its first step."""
+    model = classifier(weights, row_weights, scale, b, features, d, batch_size, tile)
+    prepare_forward(model, features, tile, scratch_sums(1, tile, weights)[0])
+    return model
 
 
-@inline_kernel
-def take_part(
-    member, team, X, y, order, model, features, rates, batch_size, loss, optimizer, tile, pieces,
-    sums, panel, totals,
+@kernel
+def shared_epoch(
+    member, team, pieces, X, y, order, model, features, rates, batch_size, loss, optimizer, tile,
+    totals,
 ):  # fmt: skip
-    """Be a member of the team in all phases of `shared_epoch`, whose arguments these are.
+    """Take one SGD step per batch of `order`, as a member of a team that shares every step.
 
-    sums and panel: scratch of this member. totals (1,) float64: the sum of the losses of all rows
-    is added to it. Nothing is allocated: an exception in a thread would be lost.
+    X (n, d) uint8, float32 or float64, C-contiguous; y (n,) int64 labels in [0, K); order (m,)
+    int64 row numbers, taken batch_size at a time, the last batch perhaps short; model of
+    `new_classifier`, updated in place; features a named tuple of `fastlin.kernels.features`, which
+    says what its weights are; rates of `fastlin.kernels.optimizers`; loss and optimizer named
+    tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`; totals (1,) float64,
+    to which the losses (without penalty) of the rows are added as the epoch meets them.
     """
     vectors, step = vector_count(X.shape[1], model.weights), simd.lanes(model.weights)
+    sums = scratch_sums(1, tile, model.weights)[0]
+    panel = scratch_panels(1, tile, model.weights)[0]
     phase = np.int64(0)
     for start in range(0, order.size, batch_size):
         count = min(batch_size, order.size - start)
+        # Forward: the rows of the batch.
         wait_for(team, phase)
         piece = next_piece(team, phase, member, pieces)
         while piece >= 0:
@@ -243,6 +251,7 @@ def take_part(
                 open_phase(team, phase + 1)
             piece = next_piece(team, phase, member, pieces)
         phase += 1
+        # Backward: the features of W.
         wait_for(team, phase)
         piece = next_piece(team, phase, member, pieces)
         while piece >= 0:
@@ -262,29 +271,4 @@ def take_part(
                 open_phase(team, phase + 1)
             piece = next_piece(team, phase, member, pieces)
         phase += 1
-
-
-@parallel_kernel
-def shared_epoch(X, y, order, model, features, rates, batch_size, loss, optimizer, tile, pieces):
-    """Take one SGD step per batch of `order`, each phase in `pieces`, as many as there are threads.
-
-    X (n, d) uint8, float32 or float64, C-contiguous; y (n,) int64 labels in [0, K); order (m,)
-    int64 row numbers, taken batch_size at a time, the last batch perhaps short; model of
-    `new_classifier`, updated in place; features a named tuple of `fastlin.kernels.features`, which
-    says what its weights are; rates of `fastlin.kernels.optimizers`; loss and optimizer named
-    tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`.
-
-    Returns the sum of the losses (without penalty) of the rows as the epoch met them, float64; -1
-    if not every phase was finished.
-    """
-    team, totals = new_team(pieces), np.zeros(1)
-    phases = 2 * ((order.size + batch_size - 1) // batch_size)
-    sums = scratch_sums(pieces, tile, model.weights)
-    panels = scratch_panels(pieces, tile, model.weights)
-    prepare_forward(model, features, tile, sums[0])
-    for member in prange(pieces):
-        take_part(
-            np.int64(member), team, X, y, order, model, features, rates, batch_size, loss,
-            optimizer, tile, pieces, sums[member], panels[member], totals,
-        )  # fmt: skip
-    return totals[0] if is_open(team, phases) else -1.0
+    wait_for(team, phase)

@@ -1,12 +1,15 @@
 """Threads that go through many short phases together: who takes which piece, and who waits.
 
-Starting threads anew for every phase costs microseconds, and far more where a thread has gone to
-sleep meanwhile: some systems then wake it on the very core that waits for it, and leave it there.
-So threads start once, as members of a team, and meet at every phase.
+Threads start once, as members of a team (see `fastlin.threads`), and meet at every phase: starting
+them anew would cost more than a phase takes.
 
 A phase consists of pieces, and opens when all pieces of the one before are finished. A member
-takes its own piece, then those that nobody has begun: one who comes late, or never, keeps nobody
-waiting, and one member alone gets through. What is computed must not depend on who does a piece.
+takes its own piece, then those that no other has begun: one that comes late, or never, delays no
+other, and one member alone gets through. What is computed must not depend on who does a piece.
+
+A member that waits looks at a counter for a moment, then offers its core to other threads, then
+sleeps: on a machine that is busy, or has fewer cores than there are members, the one it waits for
+needs the core.
 """
 
 from __future__ import annotations
@@ -22,18 +25,30 @@ from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, pasted_kernel
 
 # A team is an array of counters, each in a cache line of its own: the phase that is open, how many
-# pieces were finished in all phases, and for each piece the phase that it was not yet begun in.
+# pieces were finished in all phases, whether the team is stopped, and for each piece the phase that
+# it was not yet begun in.
 _LINE = simd.CACHE_LINE // 8
-_OPEN, _FINISHED, _PIECES = 0, _LINE, 2 * _LINE
+_OPEN, _FINISHED, _STOPPED, _PIECES = 0, _LINE, 2 * _LINE, 3 * _LINE
 
-# Looks at the counter, some 20 to 60 ns each, before a member offers its core to other threads:
-# the one it waits for may need it, where there are more threads than cores.
-_LOOKS = 500
+# Looks at the counter, some 20 to 60 ns each, before a member offers its core to other threads; how
+# often it does so before it sleeps; and how long it sleeps at first and at most, in microseconds.
+_LOOKS, _OFFERS = 500, 20
+_SHORT_SLEEP, _LONG_SLEEP = 50, 1000
 
 _INT64, _INT32 = ir.IntType(64), ir.IntType(32)
-_YIELD = "fastlin_yield"
-_yield = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield
-binding.add_symbol(_YIELD, ctypes.cast(_yield, ctypes.c_void_p).value)
+_YIELD, _SLEEP = "fastlin_yield", "fastlin_sleep"
+_IS_WINDOWS = os.name == "nt"
+
+
+def _add_symbol(name: str, of_windows: str, of_others: str) -> None:
+    """Let compiled code call a function of the system by a name of our own."""
+    library = ctypes.windll.kernel32 if _IS_WINDOWS else ctypes.CDLL(None)
+    function = getattr(library, of_windows if _IS_WINDOWS else of_others)
+    binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+
+
+_add_symbol(_YIELD, "SwitchToThread", "sched_yield")
+_add_symbol(_SLEEP, "Sleep", "usleep")
 
 
 @simd.vector_op(lambda counters, i: int(counters[i]))
@@ -124,32 +139,54 @@ def offer_core(typingctx):
     return types.void(), emit
 
 
-@inline_kernel
-def new_team(pieces):
+@simd.vector_op(lambda microseconds: None)
+def sleep(typingctx, microseconds):
+    """Sleep, at least for a moment."""
+
+    def emit(context, builder, signature, arguments):
+        duration = builder.trunc(arguments[0], _INT32)
+        if _IS_WINDOWS:  # where it is in milliseconds
+            duration = builder.add(builder.udiv(duration, _INT32(1000)), _INT32(1))
+        simd.call(builder, _SLEEP, _INT32, [duration])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+def new_team(pieces: int) -> np.ndarray:
     """Return the counters of a team that is about to do phase 0, in `pieces` pieces a phase."""
     return np.zeros(_PIECES + pieces * _LINE, np.int64)
 
 
+def stop(team: np.ndarray) -> None:
+    """Let every member leave before its next piece, as one of them has failed."""
+    team[_STOPPED] = 1
+
+
 @inline_kernel
 def wait_for(team, phase):
-    """Return when a phase is open."""
-    looks = 0
-    while read(team, _OPEN) < phase:
+    """Return when a phase is open, or the team is stopped."""
+    looks, duration = 0, np.int64(_SHORT_SLEEP)
+    while read(team, _OPEN) < phase and read(team, _STOPPED) == 0:
         looks += 1
         if looks < _LOOKS:
             pause()
-        else:
+        elif looks < _LOOKS + _OFFERS:
             offer_core()
+        else:
+            sleep(duration)
+            duration = min(2 * duration, _LONG_SLEEP)
 
 
 @inline_kernel
 def next_piece(team, phase, member, pieces):
     """Return what is left to this member of an open phase: a piece, its own first, or -1."""
-    for turn in range(pieces):
-        piece = (member + turn) % pieces
-        place = _PIECES + piece * _LINE
-        if read(team, place) == phase and replace(team, place, phase, phase + 1):
-            return piece
+    if read(team, _STOPPED) == 0:
+        for turn in range(pieces):
+            piece = (member + turn) % pieces
+            place = _PIECES + piece * _LINE
+            if read(team, place) == phase and replace(team, place, phase, phase + 1):
+                return piece
     return np.int64(-1)
 
 
@@ -165,7 +202,8 @@ def open_phase(team, phase):
     write(team, _OPEN, phase)
 
 
-@pasted_kernel
-def is_open(team, phase):
-    """Return whether a phase was opened: all pieces of those before it are finished."""
-    return read(team, _OPEN) >= phase
+@inline_kernel
+def finish_piece(team, phase, pieces):
+    """Tell that a piece is finished; the last one opens the next phase."""
+    if is_last(team, phase, pieces):
+        open_phase(team, phase + 1)

@@ -1,0 +1,203 @@
+"""Threads: how many there are to use, and a kernel run on some of them at once.
+
+A kernel runs without the interpreter's lock, so Python's own threads are enough. They sleep while
+nothing is to be done, share the machine with other libraries' threads, and hand exceptions on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numba
+
+from fastlin.errors import InputError
+from fastlin.kernels.team import new_team, stop
+
+_IS_INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
+
+_chosen: ContextVar[int | None] = ContextVar("fastlin_threads", default=None)
+
+
+def available() -> int:
+    """Return how many threads may be asked for: as many as Numba was started with."""
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
+def default_count(
+    cgroups: Path = Path("/sys/fs/cgroup"), process: Path = Path("/proc/self")
+) -> int:
+    """Return how many threads are used where nobody says: what the process can keep busy.
+
+    That is the number of cores it may run on, or fewer where a container has a quota of processor
+    time, rounded up.
+
+    Parameters
+    ----------
+    cgroups, process : Path
+        Where the system tells of control groups, and of this process.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else available()
+    quota = cpu_quota(cgroups, process)
+    count = min(available(), cores)
+    return count if quota is None else max(1, min(count, -int(-quota // 1)))
+
+
+def cpu_quota(cgroups: Path, process: Path) -> float | None:
+    """Return how many cores' time the control groups of this process grant it; None for no limit.
+
+    The smallest quota counts, of version 2 (``cpu.max``) or 1 (``cpu.cfs_quota_us``), of the
+    process's own group and of all groups around it.
+    """
+    quotas = []
+    for line in _lines(process / "cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, name = rest.partition(":")
+        if controllers == "":
+            root = cgroups
+        elif "cpu" in controllers.split(","):
+            root = cgroups / controllers if (cgroups / controllers).is_dir() else cgroups / "cpu"
+        else:
+            continue
+        group = root / name.strip("/")
+        # Inside a container the path of the group may be that of the machine outside.
+        for folder in (group, *group.parents):
+            quotas.append(_quota_of(folder))
+            if folder == root:
+                break
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota_of(folder: Path) -> float | None:
+    words = " ".join(_lines(folder / "cpu.max")).split()
+    if not words:
+        words = [*_lines(folder / "cpu.cfs_quota_us"), *_lines(folder / "cpu.cfs_period_us")]
+    try:
+        quota, period = (float(word) for word in words)
+    except ValueError:  # "max", or no such files
+        return None
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+@contextmanager
+def use_threads(count: int | None) -> Iterator[int]:
+    """Run the body's kernels on `count` threads; yields the number.
+
+    Parameters
+    ----------
+    count : int or None
+        How many; None for `default_count`.
+
+    Raises
+    ------
+    InputError
+        If count is below 1 or above the number of threads Numba was started with.
+    """
+    if count is not None and not 1 <= count <= available():
+        raise InputError(f"threads is {count}; this process can use 1 to {available()}")
+    token = _chosen.set(count or default_count())
+    try:
+        yield current_count()
+    finally:
+        _chosen.reset(token)
+
+
+def current_count() -> int:
+    """Return on how many threads kernels run here: what `use_threads` says, or `default_count`."""
+    return _chosen.get() or default_count()
+
+
+class _Pool:
+    """Threads that wait for work, asleep; of this process alone, as a fork takes none along."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def start(self, tasks: list[Callable[[], None]]) -> None:
+        """Let threads begin tasks, which must raise nothing."""
+        with self._lock:
+            while self._count < len(tasks):
+                name = f"fastlin-{self._count + 1}"
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+                self._count += 1
+        for task in tasks:
+            self._tasks.put(task)
+
+    def _work(self) -> None:
+        while True:
+            self._tasks.get()()
+
+
+_pool = _Pool()
+
+
+def run(kernel: Callable[..., None], members: int, pieces: int, *arguments: Any) -> None:
+    """Run ``kernel(member, team, pieces, *arguments)`` on several threads, and wait for the team.
+
+    The calling thread is member 0. Members share pieces of work by the counters of `team` (see
+    `fastlin.kernels.team`), so that one alone gets through: those that come late find nothing left.
+
+    Parameters
+    ----------
+    kernel : Callable
+        Compiled; it allocates nothing once it has begun a piece.
+    members : int
+        How many threads.
+    pieces : int
+        Into how many pieces each phase is divided.
+    *arguments : Any
+        The kernel's other arguments.
+
+    Raises
+    ------
+    Exception
+        What any member raised.
+    """
+    global _pool  # noqa: PLW0603  (made anew in a child process)
+    team = new_team(pieces)
+    failures: list[BaseException] = []
+
+    def take_part(member: int) -> None:
+        try:
+            kernel(member, team, pieces, *arguments)
+        except BaseException as error:  # noqa: BLE001  (raised again in the calling thread)
+            failures.append(error)
+            stop(team)
+
+    try:
+        if not _IS_INTERPRETED:  # where counters are not atomic, and one member does all
+            if _pool.process != os.getpid():
+                _pool = _Pool()
+            _pool.start([_Member(take_part, member) for member in range(1, members)])
+        kernel(0, team, pieces, *arguments)
+    except BaseException:
+        stop(team)
+        raise
+    if failures:
+        raise failures[0]
+
+
+class _Member:
+    """A task of the pool: one member's part of a kernel."""
+
+    def __init__(self, take_part: Callable[[int], None], member: int) -> None:
+        self._take_part, self._member = take_part, member
+
+    def __call__(self) -> None:
+        self._take_part(self._member)
