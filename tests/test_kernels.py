@@ -320,11 +320,9 @@ def test_tiles_count_no_references(random_problem):
     """Where a tile counted them it spilled all registers: right, but slow as two tiles."""
 
     def products(X, order, packed, b, tile, sums, scores, factors, panel):
-        tiles.batch_scores(X, order, 0, order.size, packed, b, b[0], tile, sums, scores)
+        tiles.batch_scores(X, (), order, 0, order.size, packed, b, b[0], tile, sums, scores)
         vectors = tiles.vector_count(X.shape[1], packed)
-        tiles.batch_update(
-            X, order, 0, order.size, 0, factors, b[0], tile, panel, packed, 0, vectors
-        )
+        tiles.batch_update(X, (), order, 0, order.size, 0, factors, tile, panel, packed, 0, vectors)
 
     X, y, W, b = random_problem(8, 100, 10, U8, F32)
     flat = b.copy()
@@ -339,7 +337,7 @@ def test_tiles_count_no_references(random_problem):
 # Enough to run every line; Python takes milliseconds for what the compiler does in nanoseconds.
 WITHOUT_COMPILER = (
     "test_scores_equal or test_hinge_epochs or losses_of_scores or 17-float64 or 53-17-5 "
-    "or 131-70-33 or (1 and (number_of_pieces or nobody_waiting))"
+    "or 131-70-33 or (1 and (number_of_pieces or delays_no_other))"
 )
 
 
