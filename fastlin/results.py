@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlin.errors import InputError
+
+if TYPE_CHECKING:
+    from fastlin.data.features import FeatureRange
 
 
 class EpochRecord(NamedTuple):
@@ -97,6 +100,7 @@ class LinearModel:
     image_shape : (channels, height, width) where a row of W can be drawn as an image, else None.
     feature_std : (d,) float64, by which features were divided in training, else None. The penalty
         is on W * feature_std, the weights that were trained.
+    feature_range : where the features of the training rows lay; None if it is not known.
     """
 
     W: NDArray[Any]
@@ -104,6 +108,7 @@ class LinearModel:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
     feature_std: NDArray[np.float64] | None = None
+    feature_range: FeatureRange | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -120,6 +125,8 @@ class LinearModel:
             std.shape != W.shape[1:] or not (np.isfinite(std) & (std > 0)).all()
         ):
             raise InputError(f"feature_std does not fit {W.shape[1]} features, each above 0")
+        if self.feature_range is not None:
+            self.feature_range.check()
 
     def penalty(self, l2: float) -> float:
         """Return l2 times the sum of the squared weights that were trained, in float64."""
@@ -128,16 +135,31 @@ class LinearModel:
     def scores(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return the scores (n, K) of rows X (n, d) uint8 (pixels), float32 or float64.
 
+        Rows on another scale than those trained on are a `fastlin.errors.MatchWarning`.
+
         Raises
         ------
         InputError
             If X does not fit W, or has a value that is not finite.
         """
-        from fastlin import functional  # noqa: PLC0415  (loads Numba)
+        from fastlin import matching  # noqa: PLC0415  (loads every source of data)
 
-        return functional.scores(X, self.W, self.b)
+        scores = self._scores(X)
+        matching.warn_of_scale(self, X)
+        return scores
 
     def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:
         """Return the class numbers (n,) of rows X, as in `scores`."""
-        classes: NDArray[np.int64] = self.scores(X).argmax(axis=1)
+        from fastlin import matching  # noqa: PLC0415  (loads every source of data)
+
+        classes: NDArray[np.int64] = self._scores(X).argmax(axis=1)
+        matching.warn_of_scale(self, X)
         return classes
+
+    def _scores(self, X: NDArray[Any]) -> NDArray[Any]:
+        from fastlin import functional, matching  # noqa: PLC0415  (loads Numba)
+
+        shape = np.shape(X)
+        if len(shape) == 2:
+            matching.check_feature_count(self, shape[1])
+        return functional.scores(X, self.W, self.b)
