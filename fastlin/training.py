@@ -473,8 +473,9 @@ def epoch_parts(
 def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:
     """Return cost, accuracy, losses and predictions of a model on labelled rows.
 
-    The cost is that of `config`: its loss and its penalty. Classes are matched by name; what may
-    be wrong with the rows is a `fastlin.errors.MatchWarning`.
+    The cost is that of `config`: its loss and its penalty. Classes are matched by name, and
+    predictions are the model's class numbers. Where these are not those of the data, or the rows
+    may not be what the model was trained on, that is a `fastlin.errors.MatchWarning`.
 
     Raises
     ------
