@@ -93,8 +93,8 @@ class Journal:
         differing = [name for name in header if found.get(name) != _as_json(header[name])]
         if differing:
             raise InputError(
-                f"cannot resume {path}: the {differing[0]} is not what it was begun with; "
-                "go on with that, or start anew in another place"
+                f"cannot resume {path}: the {differing[0]} is not what it was begun with, "
+                "but changed since; go on with that, or start anew in another place"
             )
         if cut_short:
             with _writing(path):

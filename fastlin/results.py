@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlin.errors import InputError
+
+if TYPE_CHECKING:
+    from fastlin.data.features import FeatureRange
 
 
 class EpochRecord(NamedTuple):
@@ -107,6 +110,7 @@ class LinearModel:
         is on W * feature_std, the weights that were trained.
     feature_offset : (d,) float64, what is subtracted from features before W is applied, else None:
         where means are large, W x and b would cancel.
+    feature_range : where the features of the training rows lay; None if it is not known.
     """
 
     W: NDArray[Any]
@@ -115,6 +119,7 @@ class LinearModel:
     image_shape: tuple[int, int, int] | None = None
     feature_std: NDArray[np.float64] | None = None
     feature_offset: NDArray[np.float64] | None = None
+    feature_range: FeatureRange | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -134,6 +139,8 @@ class LinearModel:
         offset = self.feature_offset
         if offset is not None and (offset.shape != W.shape[1:] or not np.isfinite(offset).all()):
             raise InputError(f"feature_offset does not fit {W.shape[1]} features, all finite")
+        if self.feature_range is not None:
+            self.feature_range.check()
 
     def penalty(self, l2: float) -> float:
         """Return l2 times the sum of the squared weights that were trained, in float64."""
@@ -142,16 +149,31 @@ class LinearModel:
     def scores(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return the scores (n, K) of rows X (n, d) uint8 (pixels), float32 or float64.
 
+        Rows on another scale than those trained on are a `fastlin.errors.MatchWarning`.
+
         Raises
         ------
         InputError
             If X does not fit W, or has a value that is not finite.
         """
-        from fastlin import functional  # noqa: PLC0415  (loads Numba)
+        from fastlin import matching  # noqa: PLC0415  (loads every source of data)
 
-        return functional.scores(X, self.W, self.b, offset=self.feature_offset)
+        scores = self._scores(X)
+        matching.warn_of_scale(self, X)
+        return scores
 
     def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:
         """Return the class numbers (n,) of rows X, as in `scores`."""
-        classes: NDArray[np.int64] = self.scores(X).argmax(axis=1)
+        from fastlin import matching  # noqa: PLC0415  (loads every source of data)
+
+        classes: NDArray[np.int64] = self._scores(X).argmax(axis=1)
+        matching.warn_of_scale(self, X)
         return classes
+
+    def _scores(self, X: NDArray[Any]) -> NDArray[Any]:
+        from fastlin import functional, matching  # noqa: PLC0415  (loads Numba)
+
+        shape = np.shape(X)
+        if len(shape) == 2:
+            matching.check_feature_count(self, shape[1])
+        return functional.scores(X, self.W, self.b, offset=self.feature_offset)

@@ -25,6 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 from fastlin.config import TrainConfig
+from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError
 from fastlin.results import HISTORY_COLUMNS, EpochRecord, History, LinearModel
 
@@ -46,11 +47,13 @@ class DataReference:
     data : a known name, or a path.
     split : the name of a split, or None for the default.
     data_dir : the folder to look in, or None for the usual places.
+    sha256 : the fingerprint of the data that were found, or None if it is not known.
     """
 
     data: str
     split: str | None = None
     data_dir: str | None = None
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -156,6 +159,8 @@ def save_models(folder: Path, model: LinearModel, best_model: LinearModel) -> No
         arrays["feature_std"] = model.feature_std
     if model.feature_offset is not None:
         arrays["feature_offset"] = model.feature_offset
+    if model.feature_range is not None:
+        arrays["feature_range"] = np.array(model.feature_range)
     with atomic_write(folder / MODEL) as file:
         np.savez(file, **arrays)
 
@@ -203,10 +208,18 @@ def _load_models(path: Path) -> tuple[LinearModel, LinearModel]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = tuple(str(name) for name in arrays["class_names"])
             shape = tuple(arrays["image_shape"].tolist()) if "image_shape" in arrays else None
-            more = names, shape, arrays.get("feature_std"), arrays.get("feature_offset")
+            more = {
+                "class_names": names,
+                "image_shape": shape,
+                "feature_std": arrays.get("feature_std"),
+                "feature_offset": arrays.get("feature_offset"),
+                "feature_range": FeatureRange(*arrays["feature_range"].tolist())
+                if "feature_range" in arrays
+                else None,
+            }
             return (
-                LinearModel(arrays["W"], arrays["b"], *more),
-                LinearModel(arrays["best_W"], arrays["best_b"], *more),
+                LinearModel(arrays["W"], arrays["b"], **more),
+                LinearModel(arrays["best_W"], arrays["best_b"], **more),
             )
     except FileNotFoundError:
         raise InputError(f"{path} is missing; the run has no weights") from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import functional
+from fastlin import functional, matching
 from fastlin.config import Init, TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
@@ -344,7 +344,9 @@ class RunState:
         names, image_shape = self._data.class_names, self._data.image_shape
         finished = self.finished
         last, best = (
-            LinearModel(W, b, names, image_shape, self.feature_std, self.offset)
+            LinearModel(
+                W, b, names, image_shape, self.feature_std, self.offset, self._data.feature_range
+            )
             for W, b in ((finished.W, finished.b), (finished.best_W, finished.best_b))
         )
         return last, best
@@ -592,13 +594,20 @@ def epoch_parts(
 def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:
     """Return cost, accuracy, losses and predictions of a model on labelled rows.
 
-    The cost is that of `config`: its loss and its penalty.
+    The cost is that of `config`: its loss and its penalty. Classes are matched by name, and
+    predictions are the model's class numbers. Where these are not those of the data, or the rows
+    may not be what the model was trained on, that is a `fastlin.errors.MatchWarning`.
 
     Raises
     ------
     InputError
-        If the rows do not fit the model.
+        If the rows do not fit the model, or one is of a class that it does not know.
     """
+    return evaluate_matched(model, matching.matched(model, data), config)
+
+
+def evaluate_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:
+    """Return what `evaluate` does, of rows that `fastlin.matching.match` returned."""
     found = functional.evaluate(
         data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset
     )
@@ -608,11 +617,18 @@ def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluati
 def gradient(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
     """Return the gradient of the cost by the model's W, (K, d), over labelled rows.
 
+    Rows are matched with the model as in `evaluate`.
+
     Raises
     ------
     InputError
-        If the rows do not fit the model.
+        If the rows do not fit the model, or one is of a class that it does not know.
     """
+    return gradient_matched(model, matching.matched(model, data), config)
+
+
+def gradient_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
+    """Return what `gradient` does, of rows that `fastlin.matching.match` returned."""
     _, dW, _ = functional.loss_and_gradient(
         data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset
     )

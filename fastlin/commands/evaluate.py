@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fastlin.commands import options
+from fastlin.commands import options, outcome
 
 
 @click.command()
@@ -35,11 +35,13 @@ def evaluate(
     from fastlin.functional import use_threads
 
     saved = runs.load_run(run)
-    loaded = options.load_reference(options.override(saved.data, data, split, data_dir))
+    reference = options.override(saved.data, data, split, data_dir)
     model = saved.model if weights == "last" else saved.best_model
+    loaded = options.load_reference(reference)
+    matched = outcome.match(model, reference, loaded, options.console(stderr=True))
     table = Table("", "rows", "cost", "accuracy")
     with use_threads(threads):
-        for part, rows in loaded.parts().items():
-            found = training.evaluate(model, rows, saved.config)
+        for part, rows in matched.parts().items():
+            found = training.evaluate_matched(model, rows, saved.config)
             table.add_row(part, f"{len(rows):,}", f"{found.cost:.4f}", f"{found.accuracy:.2%}")
     options.console().print(table)

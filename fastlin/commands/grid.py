@@ -184,10 +184,13 @@ def grid(
     check_comparable(loaded, configs, rule)
     with use_threads(threads) as thread_count:
         pass  # as many as can be used, or an error before anything is written
+    notes = options.console(stderr=True)
     if folder is None:
         folder = runs.create_run_folder(out, f"{loaded.name}-grid")
+        outcome.note_if_changed(asked.data, loaded, notes)
+        asked = replace(asked, data=replace(asked.data, sha256=loaded.fingerprint()))
         runs.save_json(folder / ASKED, {**asdict(asked), "grid": asked.grid.to_dict()})
-    notes, failure = options.console(stderr=True), None
+    failure = None
     try:
         with _progress(notes, configs) as report:
             result = grid_search(
@@ -409,7 +412,8 @@ def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | No
     select = finished.result.ranked_by.select
     run = TrainResult(best.config, best.history, last, of_best_epoch, Seconds(), select)
     folder = runs.make_directory(finished.folder / WINNER)
-    runs.save_config(folder, finished.reference, best.config)
+    reference = replace(finished.reference, sha256=split.fingerprint())
+    runs.save_config(folder, reference, best.config)
     runs.save_history(folder, best.history)
     runs.save_models(folder, last, of_best_epoch)
     evaluations, evaluating = outcome.evaluate_all(run, split, threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,18 @@ def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataRef
 def override(
     reference: DataReference, data: str | None, split: str | None, data_dir: Path | None
 ) -> DataReference:
-    """Return the data of a saved run, or what the options put in its place."""
-    if data is not None:
-        return reference_of(data, split, data_dir)
-    saved_dir = Path(reference.data_dir) if reference.data_dir else None
-    return reference_of(reference.data, split or reference.split, data_dir or saved_dir)
+    """Return the data of a saved run, or what the options put in its place.
+
+    The fingerprint goes along where the data are to be those of the run.
+    """
+    if data is None:
+        saved_dir = Path(reference.data_dir) if reference.data_dir else None
+        asked = reference_of(reference.data, split or reference.split, data_dir or saved_dir)
+    else:
+        asked = reference_of(data, split, data_dir)
+    if (asked.data, asked.split) == (reference.data, reference.split):
+        return replace(asked, sha256=reference.sha256)
+    return asked
 
 
 def train_command(reference: DataReference, config: TrainConfig) -> str:

@@ -1,4 +1,4 @@
-"""What commands that train share: waiting, and what is told of a finished run."""
+"""What commands share: waiting, matching a run with data, and what is told of a finished run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fastlin.data import Split
+    from fastlin.results import LinearModel
+    from fastlin.runs import DataReference
     from fastlin.training import TrainResult
 
 
@@ -27,12 +29,40 @@ def note_if_slow(notes: Console, text: str, after: float = 0.8) -> Iterator[None
         timer.cancel()
 
 
+def match(model: LinearModel, reference: DataReference, split: Split, notes: Console) -> Split:
+    """Return data in terms of a model's classes; print what may be wrong with them.
+
+    Raises InputError if they do not fit the model.
+    """
+    from fastlin import matching
+
+    matched, found = matching.match_split(model, split)
+    note_if_changed(reference, split, notes)
+    for note in found:
+        print_note(notes, note)
+    return matched
+
+
+def note_if_changed(reference: DataReference, split: Split, notes: Console) -> None:
+    """Print a note if the data are not those that the reference was made of."""
+    from fastlin import matching
+
+    note = matching.change_note(reference, split)
+    if note is not None:
+        print_note(notes, note)
+
+
+def print_note(notes: Console, note: str) -> None:
+    """Print a sentence that the library returned, as a line of its own."""
+    notes.print(f"Note: {note}", markup=False)
+
+
 def evaluate_all(
     result: TrainResult, split: Split, threads: int
 ) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
     """Return cost and accuracy of the last and the best model on every part, and the seconds."""
     from fastlin.functional import use_threads
-    from fastlin.training import evaluate
+    from fastlin.training import evaluate_matched
 
     start = time.perf_counter()
     models = {"last": result.model, "best": result.best_model}
@@ -41,7 +71,7 @@ def evaluate_all(
             which: {
                 part: {"cost": found.cost, "accuracy": found.accuracy}
                 for part, found in (
-                    (part, evaluate(model, data, result.config))
+                    (part, evaluate_matched(model, data, result.config))
                     for part, data in split.parts().items()
                 )
             }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastlin.commands import options
+from fastlin.commands import options, outcome
 
 if TYPE_CHECKING:
     from fastlin.config import TrainConfig
@@ -26,8 +26,10 @@ def plot(
     from fastlin import runs
 
     saved = runs.load_run(run)
-    loaded = options.load_reference(options.override(saved.data, data, split, data_dir))
-    for path in draw_figures(saved.history, saved.model, saved.config, loaded, run, threads):
+    reference = options.override(saved.data, data, split, data_dir)
+    loaded = options.load_reference(reference)
+    matched = outcome.match(saved.model, reference, loaded, options.console(stderr=True))
+    for path in draw_figures(saved.history, saved.model, saved.config, matched, run, threads):
         options.console().print(str(path))
 
 
@@ -41,16 +43,16 @@ def draw_figures(
 ) -> list[Path]:
     """Draw every figure that a run has into folder/figures, and return the files.
 
-    Raises InputError if the data do not fit the model or the folder cannot be written.
+    The data must be matched with the model. Raises InputError if the folder cannot be written.
     """
     from fastlin import figures, functional, runs
-    from fastlin.training import evaluate, gradient
+    from fastlin.training import evaluate_matched, gradient_matched
 
     rows = list(split.parts().values())[-1]  # test rows if there are any
     train = split.train
     with functional.use_threads(threads):
-        dW = gradient(model, train, config)
-        predictions = evaluate(model, rows, config).predictions
+        dW = gradient_matched(model, train, config)
+        predictions = evaluate_matched(model, rows, config).predictions
     drawn = {"gradient": figures.gradient_histogram(dW)}
     if len(history) > 0:
         drawn["cost"] = figures.cost_curves(history)

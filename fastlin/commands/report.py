@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options
+from fastlin.commands import options, outcome
 from fastlin.commands.train import DEFAULT_DATA
 from fastlin.errors import InputError
 
@@ -164,13 +164,20 @@ def _of_runs(
     """Return the results of runs and grids, and the folder of the report."""
     from fastlin.report import folders
 
-    def load(reference: DataReference) -> Split:
-        return options.load_reference(options.override(reference, data, None, data_dir))
+    def place_of(reference: DataReference) -> DataReference:
+        return options.override(reference, data, None, data_dir)
 
     name = runs[0].resolve().name if len(runs) == 1 else "runs"
     folder = _report_folder(out or Path("reports") / name, "runs")
     command = shlex.join(["fastlin", "report", *map(str, runs)])
-    return folders.describe_runs(runs, load, options.train_command, command, threads), folder
+    results = folders.describe_runs(
+        runs, place_of, options.load_reference, options.train_command, command, threads
+    )
+    notes = options.console(stderr=True)
+    for run in results["runs"]:
+        for note in run["notes"]:
+            outcome.print_note(notes, f"{run['name']}: {note}")
+    return results, folder
 
 
 def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> tuple[Json, Path]:

@@ -127,9 +127,11 @@ def train(
 
     trainer = Trainer(loaded, config, threads)
     folder = runs.create_run_folder(out, loaded.name)
-    hashing = threading.Thread(target=loaded.fingerprint, daemon=True)  # meant for the summary
+    # The fingerprint takes a while: it is computed beside training, and written at the end.
+    compared = (reference, loaded, notes)
+    hashing = threading.Thread(target=outcome.note_if_changed, args=compared, daemon=True)
     hashing.start()
-    runs.save_config(folder, reference, config)
+    runs.save_config(folder, replace(reference, sha256=None), config)
     status, message = "finished", None
     try:
         with outcome.note_if_slow(notes, "Compiling kernels for this machine (kept) ..."):
@@ -154,6 +156,7 @@ def train(
     }
     seconds["total"] = time.perf_counter() - started
     hashing.join()
+    runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
     summary = outcome.summarize(status, result, loaded, trainer.threads, evaluations, seconds)
     runs.save_summary(folder, summary)
     _print_table(options.console(), result, evaluations, seconds, folder)

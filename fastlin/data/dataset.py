@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError
 
 ROW_DTYPES: tuple[np.dtype[Any], ...] = (
@@ -101,6 +102,11 @@ class Dataset:
     def feature_scale(self) -> float:
         """What a stored value is multiplied by to become a feature: 1/255 for pixels, else 1."""
         return feature_scale(self.X.dtype)
+
+    @cached_property
+    def feature_range(self) -> FeatureRange:
+        """Where the features lie; computed once: the array is not to change."""
+        return FeatureRange.of(self.X, self.feature_scale)
 
 
 @dataclass(frozen=True, eq=False)

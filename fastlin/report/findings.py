@@ -415,7 +415,7 @@ def most_wrong(model: LinearModel, data: Dataset, config: TrainConfig, count: in
     That is the probability of the predicted class for softmax; for the hinge loss, which has none,
     the lead of its score over that of the true class, and `probability` is None.
     """
-    scores = np.array(model.scores(data.X), np.float64, order="C")
+    scores = np.array(functional.scores(data.X, model.W, model.b), np.float64, order="C")
     predicted = scores.argmax(axis=1)
     lead = scores.max(axis=1) - scores[np.arange(len(data)), data.y]
     is_softmax = config.loss is Loss.SOFTMAX

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastlin import functional, machine, training
+from fastlin import functional, machine, matching, training
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
@@ -22,19 +23,26 @@ GRID_TABLE, GRID_WINNER = "grid.csv", "winner"
 MAX_DETAILED = 6  # runs that are shown with all their pictures
 MAX_ENTRIES = 10_000  # of a grid
 
+PlaceOf = Callable[[DataReference], DataReference]
 Load = Callable[[DataReference], Split]
 Command = Callable[[DataReference, TrainConfig], str]
 
 
 def describe_runs(
-    places: Sequence[Path], load: Load, command_of: Command, command: str, threads: int | None
+    places: Sequence[Path],
+    place_of: PlaceOf,
+    load: Load,
+    command_of: Command,
+    command: str,
+    threads: int | None,
 ) -> Json:
     """Return what there is to say of run folders and grid folders.
 
     Parameters
     ----------
     places : folders of runs, or of grids, of which the winner is a run.
-    load : returns the data of a run.
+    place_of : returns where the data of a run are to be found.
+    load : returns the data that are there.
     command_of : the command that repeats a run.
     command : that makes the report.
     threads : to evaluate on, None for all.
@@ -42,7 +50,8 @@ def describe_runs(
     Raises
     ------
     InputError
-        If a folder is neither a run nor a grid, or damaged, or its data cannot be loaded.
+        If a folder is neither a run nor a grid, or damaged, or its data cannot be loaded or do
+        not fit it.
     """
     grids, runs = [], []
     for name, place in zip(_names(places), places, strict=True):
@@ -64,11 +73,15 @@ def describe_runs(
     loaded: dict[DataReference, Split] = {}
     with functional.use_threads(threads) as count:
         for number, (name, run) in enumerate(runs):
-            if run.data not in loaded:
+            reference = place_of(run.data)
+            found = replace(reference, sha256=None)  # two runs may have met two contents there
+            if found not in loaded:
                 loaded.clear()  # one data set in memory
-                loaded[run.data] = load(run.data)
-            split = loaded[run.data]
-            described = _describe_run(name, run, split, number, results["arrays"])
+                loaded[found] = load(found)
+            split = loaded[found]
+            matched, notes = _match(run, reference, split)
+            described = _describe_run(name, run, matched, number, results["arrays"])
+            described["notes"] = notes
             described["data"] = {"name": split.name, "sha256": split.fingerprint()}
             described["command"] = command_of(run.data, run.config)
             results["runs"].append(described)
@@ -98,12 +111,20 @@ def _names(places: Sequence[Path]) -> list[str]:
     return names
 
 
+def _match(run: Run, reference: DataReference, split: Split) -> tuple[Split, list[str]]:
+    """Return data in terms of a run's classes, and what may be wrong with them."""
+    try:
+        matched, notes = matching.match_split(run.model, split)
+    except InputError as error:
+        raise InputError(f"{run.folder} does not fit {split.name}: {error}") from None
+    change = matching.change_note(reference, split)
+    return matched, notes if change is None else [change, *notes]
+
+
 def _describe_run(name: str, run: Run, split: Split, number: int, arrays: dict[str, Any]) -> Json:
     model, config = run.model, run.config
-    if model.class_names != split.train.class_names:
-        raise InputError(f"{run.folder} was trained on other classes than {split.name} has")
     evaluations = {
-        part: training.evaluate(model, data, config) for part, data in split.parts().items()
+        part: training.evaluate_matched(model, data, config) for part, data in split.parts().items()
     }
     judged = list(evaluations)[-1]  # test rows if there are any
     rows = split.parts()[judged]
