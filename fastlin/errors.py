@@ -1,4 +1,4 @@
-"""The one error a user's input can cause."""
+"""The errors that a user can mend."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The message is one line. The command line prints it and exits with code 2.
     """
+
+
+class PackageError(InputError, ImportError):
+    """A package that fastlin needs is missing, broken, or does not fit another one."""

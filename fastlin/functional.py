@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +21,7 @@ from fastlin.config import Loss
 from fastlin.data.dataset import ROW_DTYPES, check_labels, feature_scale
 from fastlin.errors import InputError
 from fastlin.kernels import evaluate as evaluate_kernels
-from fastlin.kernels import gradients, grid, losses, sgd
+from fastlin.kernels import gradients, grid, losses, numba, sgd
 from fastlin.kernels.features import Scaled, Standardized, column_moments, weights_of_rows
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import llvmlite.binding
-import numba
 import numpy as np
 
 import fastlin
@@ -31,6 +30,7 @@ from fastlin.grids import (
 )
 from fastlin.halving import Plan, decide
 from fastlin.journal import Journal, Weights
+from fastlin.kernels import numba
 from fastlin.kernels.jit import source_digest
 from fastlin.results import EpochRecord, History
 from fastlin.training import DivergedError, Trainer
