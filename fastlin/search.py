@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import llvmlite.binding
 import numpy as np
 
 import fastlin
@@ -30,7 +29,7 @@ from fastlin.grids import (
 )
 from fastlin.halving import Plan, decide
 from fastlin.journal import Journal, Weights
-from fastlin.kernels import numba
+from fastlin.kernels import llvmlite, numba
 from fastlin.kernels.jit import source_digest
 from fastlin.results import EpochRecord, History
 from fastlin.training import DivergedError, Trainer
@@ -288,7 +287,7 @@ def _journal_header(
             "numpy": np.__version__,
             "numba": numba.__version__,
             "kernels": source_digest(),
-            "processor": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),  # type: ignore[attr-defined]
+            "processor": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
         },
     }
 

@@ -18,8 +18,10 @@ def _installed(package: str) -> str:
         return "(not installed)"
 
 
+# Modules above the kernels take these from here, where what does not fit is one clear error.
 try:
-    import numba  # also for the modules above: here a Numba that does not fit is one clear error
+    import llvmlite.binding
+    import numba
 except Exception as error:
     import numpy as np
 
@@ -29,4 +31,4 @@ except Exception as error:
         "`pip install --force-reinstall numba` installs versions that fit together"
     ) from error
 
-__all__ = ["numba"]
+__all__ = ["llvmlite", "numba"]
