@@ -287,7 +287,7 @@ def _journal_header(
             "numpy": np.__version__,
             "numba": numba.__version__,
             "kernels": source_digest(),
-            "processor": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
+            "processor": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),  # type: ignore[attr-defined]
         },
     }
 
