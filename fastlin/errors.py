@@ -1,4 +1,4 @@
-"""The one error a user's input can cause, and the warning about rows that may not fit."""
+"""The errors that a user can mend, and the warning about rows that may not fit."""
 
 
 class InputError(ValueError):
@@ -6,6 +6,10 @@ class InputError(ValueError):
 
     The message is one line. The command line prints it and exits with code 2.
     """
+
+
+class PackageError(InputError, ImportError):
+    """A package that fastlin needs is missing, broken, or does not fit another one."""
 
 
 class MatchWarning(UserWarning):

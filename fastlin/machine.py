@@ -46,9 +46,7 @@ def identity() -> dict[str, str]:
 
     Journals, checkpoints and run folders hold it: results of one identity may be put together.
     """
-    import llvmlite.binding  # noqa: PLC0415  (loads Numba)
-    import numba  # noqa: PLC0415
-
+    from fastlin.kernels import llvmlite, numba  # noqa: PLC0415  (loads Numba)
     from fastlin.kernels.jit import source_digest  # noqa: PLC0415
 
     return {

@@ -15,9 +15,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import numba
-
 from fastlin.errors import InputError
+from fastlin.kernels import numba
 from fastlin.kernels.team import new_team, stop
 
 _IS_INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]

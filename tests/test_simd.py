@@ -1,11 +1,13 @@
+import sys
 from types import FunctionType, SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
+from llvmlite import ir
 from numpy.testing import assert_array_equal
 
-from fastlin.kernels import jit, simd
+from fastlin.kernels import jit, simd, team
 
 pytestmark = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="without the compiler a meaning is all there is"
@@ -231,3 +233,98 @@ def test_every_operation_has_a_meaning_and_a_name():
     for name, (operation, meaning) in simd.MEANINGS.items():
         assert getattr(simd, name, operation) is operation
         assert callable(meaning)
+
+
+def counters_and_lines(counters, X, like):
+    team.write(counters, 0, 5)
+    team.pause()
+    team.offer_core()
+    counters[1] = team.add(counters, 0, 2) + team.read(counters, 0)
+    counters[2] = team.replace(counters, 0, 7, 9) and not team.replace(counters, 0, 7, 8)
+    counters[3] = simd.values_of_line(X, like)
+
+
+ALL_OPERATIONS = (
+    exp_of.py_func if hasattr(exp_of, "py_func") else exp_of,
+    log_of.py_func if hasattr(log_of, "py_func") else log_of,
+    arithmetic, tiles, sums_of_lanes, converted, counters_and_lines,
+)  # fmt: skip
+
+
+@pytest.fixture
+def no_typed_pointers(monkeypatch):
+    """Make llvmlite's builder refuse, to the emitters of fastlin, what typed pointers allowed.
+
+    Numba still makes pointers that have a type: whenever an emitter hands one on, it has none.
+    """
+    untyped = ir.PointerType()
+
+    def is_ours():
+        return sys._getframe(2).f_globals["__name__"].startswith("fastlin.")
+
+    def as_pointer(self, addrspace=0, original=ir.Type.as_pointer):
+        assert not is_ours()
+        return original(self, addrspace)
+
+    monkeypatch.setattr(ir.Type, "as_pointer", as_pointer)
+
+    def with_untyped_pointers(original):
+        def emit(builder, *values, **options):
+            ours = is_ours()
+            typed = [
+                (value, value.type)
+                for value in values
+                if ours and isinstance(value, ir.Value) and value.type.is_pointer
+            ]
+            for value, _ in typed:
+                value.type = untyped
+            try:
+                return original(builder, *values, **options)
+            finally:
+                for value, kind in typed:
+                    value.type = kind
+
+        return emit
+
+    for name in ("gep", "load", "load_atomic", "store", "atomic_rmw", "cmpxchg", "bitcast"):
+        method = with_untyped_pointers(getattr(ir.IRBuilder, name))
+        monkeypatch.setattr(ir.IRBuilder, name, method)
+
+    def store_atomic(builder, value, pointer, *options, original=ir.IRBuilder.store_atomic):
+        # Up to llvmlite 0.50 it looks at the type of every pointer: a fault of its own.
+        pointer.type = value.type.as_pointer()
+        return original(builder, value, pointer, *options)
+
+    monkeypatch.setattr(ir.IRBuilder, "store_atomic", store_atomic)
+
+
+def test_no_emitter_needs_pointers_that_have_a_type(no_typed_pointers):
+    used = {name for function in ALL_OPERATIONS for name in function.__code__.co_names}
+    assert used >= set(simd.MEANINGS)
+    lanes, rng = simd.VECTOR_BYTES // 4, np.random.default_rng(0)
+    x = -rng.uniform(size=(1, 4 * lanes)).astype(F32)
+    for function, expected in zip(ALL_OPERATIONS[:2], (np.exp(x), np.log(-x)), strict=True):
+        out = np.zeros_like(x)
+        compiled_for_python(function)(x if function.__name__ == "exp_of" else -x, out)
+        np.testing.assert_allclose(out, expected, rtol=1e-5)
+    A = rng.integers(-9, 9, (lanes + 1, lanes)).astype(F32)
+    X, flat = rng.integers(0, 20, (7, lanes + 2)).astype(U8), A.reshape(-1)[: 4 * lanes + 1]
+    order, indices = np.arange(6), np.zeros(4, np.int64)
+    for function, arguments in (
+        (arithmetic, (x, x + 1, np.zeros((6, x.size), F32))),
+        (sums_of_lanes, (A, A.reshape(-1), np.zeros((2, lanes), F32))),
+        (converted, (X, flat, np.zeros(lanes, F32))),
+        (
+            tiles,
+            (X, flat, order, 1, 3, 2, F32(0.5), np.zeros(20 * lanes, F32), indices,
+             np.zeros(1 + 9 * lanes, F32)),
+        ),
+    ):  # fmt: skip
+        meant = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+        compiled_for_python(function)(*arguments)
+        in_numpy(function)(*meant)
+        for ours, theirs in zip(arguments, meant, strict=True):
+            assert_array_equal(ours, theirs)
+    counters = np.zeros(4, np.int64)
+    compiled_for_python(counters_and_lines)(counters, X, flat)
+    assert_array_equal(counters, [9, 14, 1, max(64, lanes)])

@@ -5,3 +5,30 @@ unless you do. Read in this order: `simd` (vectors as Numba values), `tiles` (th
 products), `losses`, `features` and `optimizers` (what a step is made of), then `sgd`, `grid`,
 `evaluate` and `gradients`, which put them together.
 """
+
+import importlib.metadata
+
+from fastlin.errors import PackageError
+
+
+def _installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+# Modules above the kernels take these from here, where what does not fit is one clear error.
+try:
+    import llvmlite.binding
+    import numba
+except Exception as error:
+    import numpy as np
+
+    raise PackageError(
+        f"Numba {_installed('numba')} cannot be used with NumPy {np.__version__} and llvmlite "
+        f"{_installed('llvmlite')} ({' '.join(str(error).split())[:200]}); "
+        "`pip install --force-reinstall numba` installs versions that fit together"
+    ) from error
+
+__all__ = ["llvmlite", "numba"]

@@ -27,6 +27,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 _I1, _I8, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+_POINTER = ir.PointerType()
 _IR_TYPES = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.uint8: _I8}
 _SUFFIXES = {types.float32: "f32", types.float64: "f64", types.uint8: "i8"}
 
@@ -121,7 +122,8 @@ def _splat(builder, scalar, lanes):
 
 def call(builder, name, result, arguments):
     """Emit a call of a function by its name: one of LLVM's, or of the process."""
-    function_type = ir.FunctionType(result, [argument.type for argument in arguments])
+    kinds = (argument.type for argument in arguments)
+    function_type = ir.FunctionType(result, [_POINTER if t.is_pointer else t for t in kinds])
     return builder.call(
         cgutils.get_or_insert_function(builder.module, function_type, name), arguments
     )
@@ -131,18 +133,27 @@ def _fma(builder, dtype, a, b, c):
     return call(builder, f"llvm.fmuladd.v{a.type.count}{_SUFFIXES[dtype]}", a.type, [a, b, c])
 
 
+def _step(builder, pointer, count, element):
+    """Emit the address that is `count` elements further on, at which anything may be stored."""
+    address = builder.gep(pointer, [count], source_etype=element)
+    # LLVM's pointers have no type of what is there. Numba still gives them one, which llvmlite
+    # hands on, and then stores nothing else.
+    address.type = _POINTER
+    return address
+
+
 def _element_pointer(context, builder, array_type, array, row, column):
     view = context.make_array(array_type)(context, builder, array)
     row_stride = cgutils.unpack_tuple(builder, view.strides)[0]
-    base = builder.bitcast(view.data, _I8.as_pointer())
-    row_start = builder.gep(base, [builder.mul(row, row_stride)])
-    return builder.gep(row_start, [builder.mul(column, _I64(array_type.dtype.bitwidth // 8))])
+    row_start = _step(builder, view.data, builder.mul(row, row_stride), _I8)
+    itemsize = _I64(array_type.dtype.bitwidth // 8)
+    return _step(builder, row_start, builder.mul(column, itemsize), _I8)
 
 
 def flat_pointer(context, builder, array_type, array, offset):
     """Emit the address of array[offset], of one dimension."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [offset])
+    return builder.gep(data, [offset], source_etype=context.get_data_type(array_type.dtype))
 
 
 def _first_lanes(builder, count, lanes):
@@ -153,7 +164,6 @@ def _first_lanes(builder, count, lanes):
 def _load(builder, dtype, lanes, pointer, count=None):
     """Load `lanes` values, or the first `count` of them and zeros: never past the end of a row."""
     vector = _vector_ir(dtype, lanes)
-    pointer = builder.bitcast(pointer, vector.as_pointer())
     itemsize = dtype.bitwidth // 8
     if count is None:
         return builder.load(pointer, align=itemsize, typ=vector)
@@ -164,7 +174,6 @@ def _load(builder, dtype, lanes, pointer, count=None):
 
 def _store(builder, dtype, vector, pointer, count=None):
     lanes, itemsize = vector.type.count, dtype.bitwidth // 8
-    pointer = builder.bitcast(pointer, vector.type.as_pointer())
     if count is None:
         builder.store(vector, pointer, align=itemsize)
         return
@@ -225,10 +234,15 @@ def take_indices(typingctx, order, start, count, shape):
 
     def emit(context, builder, signature, arguments):
         order_value, start_value, count_value, _ = arguments
-        data = context.make_array(signature.args[0])(context, builder, order_value).data
         offsets = (_clamped(builder, i, count_value) for i in range(len(shape)))
-        indices = [builder.load(builder.gep(data, [builder.add(start_value, i)])) for i in offsets]
-        return cgutils.pack_array(builder, indices)
+        places = (builder.add(start_value, offset) for offset in offsets)
+        pointers = (
+            flat_pointer(context, builder, signature.args[0], order_value, place)
+            for place in places
+        )
+        return cgutils.pack_array(
+            builder, [builder.load(pointer, typ=_I64) for pointer in pointers]
+        )
 
     return types.UniTuple(types.int64, len(shape))(order, types.int64, types.int64, shape), emit
 
@@ -238,7 +252,7 @@ def index_at(typingctx, order, i):
     """Return order[i], i not negative: without the code for an index from the end."""
 
     def emit(context, builder, signature, arguments):
-        return builder.load(flat_pointer(context, builder, signature.args[0], *arguments))
+        return builder.load(flat_pointer(context, builder, signature.args[0], *arguments), typ=_I64)
 
     return types.int64(order, types.int64), emit
 
@@ -327,7 +341,8 @@ def load_run(typingctx, flat, offset, shape):
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
         lanes = result.dtype.lanes
-        pointers = (builder.gep(start, [_I64(i * lanes)]) for i in range(len(shape)))
+        element = _IR_TYPES[flat.dtype]
+        pointers = (_step(builder, start, _I64(i * lanes), element) for i in range(len(shape)))
         return cgutils.pack_array(
             builder, [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         )
@@ -347,7 +362,7 @@ def store_run(typingctx, flat, offset, vectors):
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
         for i, vector in enumerate(cgutils.unpack_tuple(builder, arguments[2])):
-            pointer = builder.gep(start, [_I64(i * vector.type.count)])
+            pointer = _step(builder, start, _I64(i * vector.type.count), vector.type.element)
             _store(builder, flat.dtype, vector, pointer)
         return context.get_dummy_value()
 
@@ -375,12 +390,12 @@ def _write_block(flat, offset, stride, rows, columns, vectors):
 
 def _block_pointers(context, builder, signature, arguments, lanes):
     """Return where the vectors of a block are: at constants from one place, if stride is one."""
-    _, _, _, rows, columns, *_ = signature.args
+    array_type, _, _, rows, columns, *_ = signature.args
     flat, offset, stride, *_ = arguments
-    start = flat_pointer(context, builder, signature.args[0], flat, offset)
+    start = flat_pointer(context, builder, array_type, flat, offset)
     of_columns = [builder.mul(_I64(c), stride) for c in range(len(columns))]
     return [
-        builder.gep(start, [builder.add(column, _I64(r * lanes))])
+        _step(builder, start, builder.add(column, _I64(r * lanes)), _IR_TYPES[array_type.dtype])
         for r in range(len(rows))
         for column in of_columns
     ]
@@ -430,8 +445,9 @@ def splat_run(typingctx, flat, offset, shape):
 
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
-        pointers = (builder.gep(start, [_I64(i)]) for i in range(len(shape)))
-        values = (builder.load(pointer, typ=_IR_TYPES[flat.dtype]) for pointer in pointers)
+        element = _IR_TYPES[flat.dtype]
+        pointers = (_step(builder, start, _I64(i), element) for i in range(len(shape)))
+        values = (builder.load(pointer, typ=element) for pointer in pointers)
         return cgutils.pack_array(
             builder, [_splat(builder, value, result.dtype.lanes) for value in values]
         )
@@ -458,7 +474,7 @@ def load_columns(typingctx, A, shift, row, column, shape, like):
         step = lanes * (array_type.dtype.bitwidth // 8)
         vectors = []
         for i in range(len(shape)):
-            vector = _load(builder, A.dtype, lanes, builder.gep(start, [_I64(i * step)]))
+            vector = _load(builder, A.dtype, lanes, _step(builder, start, _I64(i * step), _I8))
             place = builder.add(column_value, _I64(i * lanes))
             subtracted = _emit_shift(context, builder, shift_type, shift_value, place, lanes)
             vectors.append(_shifted(builder, vector, subtracted, A.dtype, like.dtype))
@@ -469,7 +485,6 @@ def load_columns(typingctx, A, shift, row, column, shape, like):
 
 def _prefetch(builder, pointer, locality):
     """Ask for a cache line: locality 3 for all caches, 2 for those from the second level on."""
-    pointer = builder.bitcast(pointer, _I8.as_pointer())
     call(
         builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, _I32(0), _I32(locality), _I32(1)]
     )  # fmt: skip
@@ -499,7 +514,7 @@ def prefetch_columns(typingctx, A, row, column, shape, like):
     def emit(context, builder, signature, arguments):
         start = _element_pointer(context, builder, signature.args[0], *arguments[:3])
         for offset in range(0, size, CACHE_LINE):
-            _prefetch(builder, builder.gep(start, [_I64(offset)]), 2)
+            _prefetch(builder, _step(builder, start, _I64(offset), _I8), 2)
         return context.get_dummy_value()
 
     return types.void(A, types.int64, types.int64, shape, like), emit
@@ -592,7 +607,8 @@ def sum_run(typingctx, flat, offset):
 
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments)
-        pointers = (builder.gep(start, [_I64(i * lanes)]) for i in range(lanes))
+        element = _IR_TYPES[flat.dtype]
+        pointers = (_step(builder, start, _I64(i * lanes), element) for i in range(lanes))
         vectors = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         while len(vectors) > 1:
             half = len(vectors) // 2
