@@ -1,4 +1,4 @@
-"""The one error a user's input can cause."""
+"""The one error a user's input can cause, and how text of others stands in a line."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,27 @@ class InputError(ValueError):
 
     The message is one line. The command line prints it and exits with code 2.
     """
+
+
+def reason_of(error: BaseException) -> str:
+    """Return one line that says what happened; with the type of what fastlin did not expect."""
+    text = one_line(str(error), 300)
+    name = "" if isinstance(error, InputError) else type(error).__name__
+    return ": ".join(part for part in (name, text) if part)
+
+
+_JOINERS = "\u200c\u200d"  # not printable, but part of words of some alphabets
+
+
+def one_line(text: str, letters: int) -> str:
+    """Return a text as one line of at most so many letters, without the middle of a longer one.
+
+    White space becomes single spaces, and what cannot be printed (control codes, half of a
+    surrogate pair, marks that turn the direction of writing) its escape as in Python.
+    """
+    shown = "".join(
+        letter if letter.isprintable() or letter in _JOINERS else ascii(letter)[1:-1]
+        for letter in " ".join(text.split())
+    )
+    tail = letters // 2
+    return shown if len(shown) <= letters else f"{shown[: letters - tail - 1]}…{shown[-tail:]}"

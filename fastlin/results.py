@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from fastlin.errors import InputError
 
+# Of more classes no table of all pairs is made: nobody could read it, and that of 20,000 has 3 GB.
+MAX_CONFUSION_CLASSES = 1_000
+
 
 class EpochRecord(NamedTuple):
     """One row of a `History`, and of `history.csv`: the fields are its columns."""
