@@ -26,6 +26,12 @@ class OneLineError(click.ClickException):
     exit_code = 2
 
 
+class NoMemoryError(OneLineError):
+    """What was asked for does not fit into memory: one line, and exit code 1."""
+
+    exit_code = 1
+
+
 class LazyGroup(click.Group):
     """A group that imports the module of a command when it is asked for."""
 
@@ -83,9 +89,7 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             raise OneLineError(error.format_message()) from None
         except MemoryError as error:
-            failure = OneLineError(f"not enough memory: {reason_of(error)}")
-            failure.exit_code = 1
-            raise failure from None
+            raise NoMemoryError(f"not enough memory: {reason_of(error)}") from None
         except KeyboardInterrupt as stop:
             click.echo("Interrupted", err=True)
             raise click.exceptions.Exit(process.exit_code(stop)) from None

@@ -249,7 +249,8 @@ def _print_table(console: Console, results: Json) -> None:
         for found in wording.published(results):
             table.add_row(
                 found["id"], options.name_in_table(found["title"]),
-                wording.percent(found["published"]), wording.spread(found["test_accuracy"]), found["against_published"]["verdict"],
+                wording.percent(found["published"]), wording.spread(found["test_accuracy"]),
+                found["against_published"]["verdict"],
             )  # fmt: skip
         options.print_table(console, table)
         return
