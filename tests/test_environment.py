@@ -559,3 +559,14 @@ def test_drawing_does_not_count_what_was_compiled_meanwhile(capsys, monkeypatch)
     monkeypatch.setattr(outcome, "time", clock)
     # Read at: 0 drawing begins, 1 and 2 around the compiler, 3 drawing ends.
     assert outcome.drawing(lambda: twice(1), options.console()) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("name", ["safe_streams", "orderly_signals"])
+def test_ctrl_c_before_the_command_begins_is_130(monkeypatch, name):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, name, interrupt)
+    assert call("--version", code=130).output == ""
+    with pytest.raises(KeyboardInterrupt):
+        main(["--version"], standalone_mode=False)

@@ -60,19 +60,22 @@ class LazyGroup(click.Group):
         The exit code is 128 + the signal after a signal (130 after Ctrl-C), and 1 if standard
         output could not be written. Progress that cannot be written is no failure.
         """
-        with process.safe_streams() as (out, err), process.orderly_signals():
-            try:
-                code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-            except click.ClickException as error:
-                if not standalone_mode:
-                    raise
-                error.show()
-                code = error.exit_code
-            except click.Abort:  # Ctrl-C while the command line was read
-                if not standalone_mode:
-                    raise
-                code = 130
-            code = code or process.code_of_output(out, err)
+        try:
+            with process.safe_streams() as (out, err), process.orderly_signals():
+                try:
+                    code = super().main(
+                        args, prog_name, complete_var, standalone_mode=False, **extra
+                    )
+                except click.ClickException as error:
+                    if not standalone_mode:
+                        raise
+                    error.show()
+                    code = error.exit_code
+                code = code or process.code_of_output(out, err)
+        except (click.Abort, KeyboardInterrupt):  # Ctrl-C before the command, or after it
+            if not standalone_mode:
+                raise
+            code = 130
         if standalone_mode:
             sys.exit(code)
         return code
