@@ -1,4 +1,4 @@
-"""The errors that a user can mend, and the warning about rows that may not fit."""
+"""The errors that a user can mend, warnings, and how the text of others stands in a line."""
 
 
 class InputError(ValueError):
@@ -14,3 +14,27 @@ class PackageError(InputError, ImportError):
 
 class MatchWarning(UserWarning):
     """Rows may not be what a classifier was trained on; the message, one line, says how."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return one line that says what happened; with the type of what fastlin did not expect."""
+    text = one_line(str(error), 300)
+    name = "" if isinstance(error, InputError) else type(error).__name__
+    return ": ".join(part for part in (name, text) if part)
+
+
+_JOINERS = "\u200c\u200d"  # not printable, but part of words of some alphabets
+
+
+def one_line(text: str, letters: int) -> str:
+    """Return a text as one line of at most so many letters, without the middle of a longer one.
+
+    White space becomes single spaces, and what cannot be printed (control codes, half of a
+    surrogate pair, marks that turn the direction of writing) its escape as in Python.
+    """
+    shown = "".join(
+        letter if letter.isprintable() or letter in _JOINERS else ascii(letter)[1:-1]
+        for letter in " ".join(text.split())
+    )
+    tail = letters // 2
+    return shown if len(shown) <= letters else f"{shown[: letters - tail - 1]}…{shown[-tail:]}"

@@ -3,18 +3,51 @@
 Each function returns a `matplotlib.figure.Figure` that is not drawn yet: `png` and `save_figure`
 do that. Pyplot is never imported, for it takes longer to load than a picture to draw. Text is
 never read as mathematics, so that a class may be called "$". A bad argument raises `InputError`.
+
+A figure is the same whatever the user's matplotlibrc and MPLBACKEND say, and no setting of
+matplotlib is changed by it.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib, which refuses to be imported if MPLBACKEND names what it cannot load.
+
+    A notebook sets the variable for all that it starts, in environments without its backend too.
+    """
+    known = set(sys.modules)
+    try:
+        importlib.import_module("matplotlib")
+    except ValueError:
+        backend = os.environ.pop("MPLBACKEND", None)
+        if backend is None:
+            raise
+        for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+            if name not in known:
+                del sys.modules[name]
+        try:
+            importlib.import_module("matplotlib")
+        finally:
+            os.environ["MPLBACKEND"] = backend
+
+
+_import_matplotlib()
+
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import PowerNorm
@@ -24,8 +57,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from fastlin.errors import InputError
-from fastlin.results import History
+from fastlin.errors import InputError, one_line, reason_of
+from fastlin.results import MAX_CONFUSION_CLASSES, History
 from fastlin.runs import atomic_write, make_directory
 
 Floats = NDArray[Any]
@@ -64,7 +97,20 @@ STYLE: Any = {
     "ytick.color": INK,
     "legend.frameon": False,
 }
-STYLED = mpl.rc_context(STYLE)
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """Let matplotlib's own defaults and `STYLE` be the settings, whatever they were, for a while.
+
+    Letters that the font lacks become boxes; that each of them is a warning helps nobody.
+    """
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
 
 COST = "cost (mean loss + penalty)"
 
@@ -73,14 +119,15 @@ MAX_TILES = 100
 TILE_PIXELS = 160
 MAX_WRITTEN_CLASSES = 20
 MAX_NAMED_CLASSES = 100
+NAME_LETTERS = 18
 MAX_TICKS = 8
 
 
 def png(figure: Figure) -> bytes:
     """Draw a figure and return the PNG file: the same bytes for the same figure."""
     file = io.BytesIO()
-    with mpl.rc_context(STYLE):  # ticks are made while drawing
-        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    with _styled():  # ticks are made while drawing
+        figure.savefig(file, format="png", backend="agg", dpi=DPI, metadata={"Software": None})
     return file.getvalue()
 
 
@@ -91,16 +138,44 @@ def save_figure(figure: Figure, path: Path) -> None:
         file.write(content)
 
 
-def save_figures(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
-    """Write figures as NAME.png to a folder, made if need be; return the files. See `png`."""
+def save_figures(
+    figures: Mapping[str, Figure | Callable[[], Figure]],
+    directory: Path,
+    on_failure: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Write figures as NAME.png to a folder, made if need be, and return the files.
+
+    Parameters
+    ----------
+    figures : Mapping[str, Figure | Callable[[], Figure]]
+        Figures by name, or what makes them; made one at a time.
+    directory : Path
+        Where to.
+    on_failure : Callable[[str], None] | None
+        Called with one line for every figure that cannot be made, drawn or written, whatever the
+        reason; the others are drawn all the same. None to raise what happened instead.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made, or, without `on_failure`, a file cannot be written.
+    """
     make_directory(directory)
-    paths = [directory / f"{name}.png" for name in figures]
-    for figure, path in zip(figures.values(), paths, strict=True):
-        save_figure(figure, path)
+    paths = []
+    for name, figure in figures.items():
+        path = directory / f"{name}.png"
+        try:
+            save_figure(figure if isinstance(figure, Figure) else figure(), path)
+        except Exception as error:
+            if on_failure is None:
+                raise
+            on_failure(f"{path.name} is not drawn: {reason_of(error)}")
+        else:
+            paths.append(path)
     return paths
 
 
-@STYLED
+@_styled()
 def gradient_histograms(gradients: Mapping[str, Floats]) -> Figure:
     """Draw how the values of gradients are distributed, side by side on the same bins and axes.
 
@@ -138,13 +213,13 @@ def gradient_histogram(dW: Floats) -> Figure:
     return gradient_histograms({"": dW})
 
 
-@STYLED
+@_styled()
 def cost_curves(history: History) -> Figure:
     """Draw the cost after every epoch on training and validation rows, and mark the best epoch."""
     return _history_curves(history, history.train_cost, history.val_cost, COST)
 
 
-@STYLED
+@_styled()
 def accuracy_curves(history: History) -> Figure:
     """Draw the accuracy after every epoch in percent, and mark the best epoch."""
     train, val = 100 * history.train_accuracy, 100 * history.val_accuracy
@@ -168,7 +243,7 @@ def _history_curves(history: History, train: Floats, val: Floats, ylabel: str) -
     return figure
 
 
-@STYLED
+@_styled()
 def cost_band(histories: Sequence[History]) -> Figure:
     """Draw the mean cost of runs that differ in their seed, and one standard deviation around it.
 
@@ -197,7 +272,7 @@ def cost_band(histories: Sequence[History]) -> Figure:
     return figure
 
 
-@STYLED
+@_styled()
 def curve_overlay(curves: Sequence[tuple[str, Floats, Floats]], winner: int, ylabel: str) -> Figure:
     """Draw one curve strongly over all the others.
 
@@ -248,7 +323,7 @@ def _epoch_axes(ylabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-@STYLED
+@_styled()
 def weight_templates(
     W: Floats, image_shape: tuple[int, int, int], class_names: Sequence[str]
 ) -> Figure:
@@ -287,7 +362,7 @@ def weight_templates(
     return figure
 
 
-@STYLED
+@_styled()
 def image_grid(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
     """Draw images in a grid, each under its caption.
 
@@ -317,8 +392,10 @@ def _tiles(tiles: Floats, captions: Sequence[str], note: str) -> tuple[Figure, A
     zoom = int(zoom) if zoom > 1 else zoom
     font, pixels_per_point = 7.5, DPI / 72
     letters = int(TILE_PIXELS / (0.6 * font * pixels_per_point))
-    texts = ["\n".join(_shorten(line, letters) for line in text.split("\n")) for text in captions]
-    lines = max(text.count("\n") for text in texts[:n]) + 1
+    texts = [
+        "\n".join(one_line(line, letters) for line in text.split("\n")) for text in captions[:n]
+    ]
+    lines = max(text.count("\n") for text in texts) + 1
     head = math.ceil((1.3 * lines + 0.7) * font * pixels_per_point / zoom)
     cell_height, cell_width = head + height, width + math.ceil(8 / zoom)
     fill = np.nan if tiles.ndim == 3 else 1.0
@@ -329,7 +406,7 @@ def _tiles(tiles: Floats, captions: Sequence[str], note: str) -> tuple[Figure, A
     figure = Figure((across, down))
     grid_size = (grid_width / across, grid_height / down)
     axes = figure.add_axes((0.5 - grid_size[0] / 2, footer / down, *grid_size))
-    for index, (tile, text) in enumerate(zip(tiles, texts, strict=False)):
+    for index, (tile, text) in enumerate(zip(tiles, texts, strict=True)):
         top = index // columns * cell_height + head
         left = index % columns * cell_width + (cell_width - width) // 2
         mosaic[top : top + height, left : left + width] = tile
@@ -342,7 +419,16 @@ def _tiles(tiles: Floats, captions: Sequence[str], note: str) -> tuple[Figure, A
     return figure, axes.imshow(mosaic, aspect="auto")
 
 
-@STYLED
+def check_matrix(class_count: int) -> None:
+    """Raise `InputError` if there are too many classes for a table of all pairs of them."""
+    _check(
+        class_count <= MAX_CONFUSION_CLASSES,
+        f"{class_count:,} classes are too many for a table of all pairs; the most is "
+        f"{MAX_CONFUSION_CLASSES:,}",
+    )
+
+
+@_styled()
 def confusion_matrix(counts: NDArray[np.integer[Any]], class_names: Sequence[str]) -> Figure:
     """Draw which classes are taken for which; every row is shaded by its shares.
 
@@ -354,6 +440,7 @@ def confusion_matrix(counts: NDArray[np.integer[Any]], class_names: Sequence[str
     class_names : K names.
     """
     K = len(class_names)
+    check_matrix(K)
     _check(K > 0 and counts.shape == (K, K), f"counts {counts.shape} do not fit {K} class names")
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     total = int(counts.sum())
@@ -375,7 +462,7 @@ def confusion_matrix(counts: NDArray[np.integer[Any]], class_names: Sequence[str
     return figure
 
 
-@STYLED
+@_styled()
 def heat_map(
     values: Floats,
     row_labels: Sequence[str],
@@ -416,8 +503,8 @@ def _matrix_axes(
     right: float = 0.2,
 ) -> tuple[Figure, Axes]:
     """Make axes of `size` inches with room for the names of columns and rows, numbered if None."""
-    column_names = [_shorten(name) for name in columns or ()]
-    row_names = [_shorten(name) for name in rows or ()]
+    column_names = [one_line(name, NAME_LETTERS) for name in columns or ()]
+    row_names = [one_line(name, NAME_LETTERS) for name in rows or ()]
     font = min(9.0, 65 * size[0] / max(len(column_names), 1))
     letter = 0.0085 * font  # inches, more than most letters need
     longest = max(map(len, column_names), default=0)
@@ -452,7 +539,7 @@ def _write_cells(drawn: AxesImage, texts: Sequence[Sequence[str]]) -> None:
         )  # fmt: skip
 
 
-@STYLED
+@_styled()
 def parallel_coordinates(
     columns: Mapping[str, Sequence[float | str]], score: Floats, score_name: str = "score"
 ) -> Figure:
@@ -511,14 +598,7 @@ def parallel_coordinates(
 
 
 def _describe(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else _shorten(str(value))
-
-
-def _shorten(text: str, letters: int = 18) -> str:
-    """Return one line of at most so many letters, without the middle of a longer text."""
-    text = " ".join(text.split())
-    tail = letters // 2
-    return text if len(text) <= letters else f"{text[: letters - tail - 1]}…{text[-tail:]}"
+    return f"{value:.4g}" if isinstance(value, float) else one_line(str(value), NAME_LETTERS)
 
 
 def _check(condition: bool, message: str) -> None:

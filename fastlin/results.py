@@ -12,6 +12,8 @@ from fastlin.errors import InputError
 
 if TYPE_CHECKING:
     from fastlin.data.features import FeatureRange
+# Of more classes no table of all pairs is made: nobody could read it, and that of 20,000 has 3 GB.
+MAX_CONFUSION_CLASSES = 1_000
 
 
 class EpochRecord(NamedTuple):

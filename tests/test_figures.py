@@ -415,3 +415,69 @@ def test_neither_pyplot_nor_numba_is_loaded(tmp_path):
         [sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def every_figure():
+    """One figure of each kind; names with signs that mean something to TeX and to mathtext."""
+    signs = ["a_b", "50%", "R&D #1", "$x^2$", r"\alpha{}", "猫", "\x00\ud800"]
+    K = len(signs)
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(K, 12))
+    curve = np.arange(5), rng.random(5)
+    return {
+        "gradient": lambda: figures.gradient_histograms({"a $": W, "b_c": W}),
+        "cost": lambda: figures.cost_curves(history()),
+        "accuracy": lambda: figures.accuracy_curves(history()),
+        "band": lambda: figures.cost_band([history(), history(seed=1)]),
+        "curves": lambda: figures.curve_overlay([(n, *curve) for n in signs], 3, "50% $"),
+        "templates": lambda: figures.weight_templates(W, (3, 2, 2), signs),
+        "grey": lambda: figures.weight_templates(W, (1, 3, 4), signs),
+        "images": lambda: figures.image_grid(np.zeros((K, 4, 4, 3), np.uint8), signs),
+        "confusion": lambda: figures.confusion_matrix(np.eye(K, dtype=np.int64), signs),
+        "heat": lambda: figures.heat_map(W[:, :7], signs, signs, "l2_$", "50%", "R&D"),
+        "parallel": lambda: figures.parallel_coordinates(
+            {"$a": signs, "b_": list(range(K)), "50%": signs}, rng.random(K), "R&D #1"
+        ),
+    }
+
+
+HOSTILE = {
+    "text.usetex": True, "text.parse_math": True, "axes.facecolor": "black", "image.cmap": "gray",
+    "lines.linestyle": "--", "savefig.bbox": "tight", "savefig.facecolor": "red",
+    "font.family": "serif", "figure.autolayout": True, "image.interpolation": "lanczos",
+    "axes.formatter.use_locale": True, "path.sketch": (1, 100, 2), "savefig.transparent": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", every_figure())
+def test_a_figure_is_the_same_whatever_the_users_settings_are(name):
+    plain = figures.png(every_figure()[name]())
+    with mpl.rc_context(HOSTILE):
+        before = dict(mpl.rcParams)
+        assert figures.png(every_figure()[name]()) == plain
+        assert dict(mpl.rcParams) == before
+
+
+def test_a_confusion_matrix_has_a_largest_size():
+    K = figures.MAX_CONFUSION_CLASSES + 1
+    with pytest.raises(InputError, match="1,001 classes are too many"):
+        figures.confusion_matrix(np.empty((0, 0), np.int64), names(K))
+
+
+def test_figures_that_fail_are_told_and_the_others_saved(tmp_path):
+    def breaks():
+        raise ZeroDivisionError
+
+    drawings = {
+        "bad": breaks,
+        "good": lambda: figures.cost_curves(history()),
+        "drawn": figures.cost_curves(history()),
+        "none/such": lambda: figures.cost_curves(history()),
+    }
+    told = []
+    paths = figures.save_figures(drawings, tmp_path / "new", told.append)
+    assert [path.name for path in paths] == ["good.png", "drawn.png"]
+    assert told[0] == "bad.png is not drawn: ZeroDivisionError"
+    assert "cannot write" in told[1]
+    with pytest.raises(ZeroDivisionError):
+        figures.save_figures(drawings, tmp_path / "new")

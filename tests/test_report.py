@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from command_line import call, small_images
 
 import fastlin
-from fastlin import TrainConfig, reference
+from fastlin import TrainConfig, figures, functional, reference
 from fastlin.commands import main
 from fastlin.commands import report as report_command
 from fastlin.commands.train import train as train_command
 from fastlin.grid_training import GridTrainer
-from fastlin.report import findings, page, statistics, study, wording
+from fastlin.report import findings, folders, page, statistics, study, wording
 from fastlin.report import results as files
 from fastlin.report.running import Runner
 from fastlin.sweeps import parse_values
@@ -227,7 +227,9 @@ def test_wrong_images_are_wrong_and_the_surest_first(made, results):
 def undrawn(monkeypatch):
     """Reports are written without page and pictures, which take most of the time."""
     monkeypatch.setattr(
-        report_command, "_write", lambda results, folder, **_: files.save_results(folder, results)
+        report_command,
+        "_write",
+        lambda results, folder, *_, **__: files.save_results(folder, results),
     )
 
 
@@ -319,6 +321,27 @@ def test_runs_and_grids_are_reported(made):
     assert "<script" not in html
     call("report", "run-0")
     assert Path("reports/run-0", page.PAGE).exists()
+
+
+def test_runs_of_many_classes_are_reported_without_a_table_of_all_pairs(place, monkeypatch):
+    write_images("images.npz")
+    call("train", "--data", "images.npz", "--epochs", 1, "--no-figures", "--out", "run")
+    call("report", "run", "--out", "whole")
+    whole = files.load_results(Path("whole"))
+    for module in (folders, figures):
+        monkeypatch.setattr(module, "MAX_CONFUSION_CLASSES", 4)
+
+    def huge(*_):
+        raise AssertionError("a table of all pairs was made")
+
+    monkeypatch.setattr(functional, "confusion_counts", huge)
+    result = call("report", "run", "--out", "without")
+    assert "confusion of run is not drawn: 5 classes are too many" in result.stderr
+    without = files.load_results(Path("without"))
+    assert without["runs"][0]["per_class"] == whole["runs"][0]["per_class"]
+    html = Path("without", page.PAGE).read_text()
+    assert "Weights of run" in html
+    assert "Confusion matrix of run" not in html
 
 
 def test_runs_without_images_validation_or_test_are_reported(place):

@@ -363,3 +363,22 @@ def test_a_browser_shows_it_all_at_any_width_in_light_and_dark(html, tmp_path):
         asked = {event["params"]["request"]["url"].partition(":")[0] for event in chromium.events
                  if event["method"] == "Network.requestWillBeSent"}  # fmt: skip
         assert asked <= {"file", "data"}
+
+
+def test_a_picture_that_cannot_be_drawn_is_missing_and_told(results, pictures, monkeypatch):
+    def breaks(*_):
+        raise RuntimeError("no\nfonts")
+
+    monkeypatch.setattr("fastlin.figures.confusion_matrix", breaks)
+    told = []
+    drawn = page.draw(results, told.append)
+    missing = {name for name in pictures if name.startswith("confusion-")}
+    assert missing
+    assert set(pictures) - set(drawn) == missing
+    assert len(told) == len(missing)
+    assert all(line.endswith("is not drawn: RuntimeError: no fonts") for line in told)
+    html = page.render_html(results, drawn)
+    assert "Where linear classifiers err" in html
+    assert "confusion-" not in page.render_markdown(results, drawn)
+    with pytest.raises(RuntimeError):
+        page.draw(results)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import click
+try:
+    import click
 
-from fastlin import __version__
-from fastlin.errors import InputError
+    from fastlin import __version__
+    from fastlin.commands import process
+    from fastlin.errors import InputError, reason_of
+except KeyboardInterrupt:  # Ctrl-C before there is a command: this module is all that has begun
+    raise SystemExit(130) from None
 
 COMMANDS = ("train", "grid", "evaluate", "plot", "report", "gradcheck", "data")
 
@@ -17,6 +24,12 @@ class OneLineError(click.ClickException):
     """Bad input: one line on standard error and exit code 2."""
 
     exit_code = 2
+
+
+class NoMemoryError(OneLineError):
+    """What was asked for does not fit into memory: one line, and exit code 1."""
+
+    exit_code = 1
 
 
 class LazyGroup(click.Group):
@@ -34,9 +47,43 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line as `click.Group.main` does, in a process that was prepared for it.
+
+        The exit code is 128 + the signal after a signal (130 after Ctrl-C), and 1 if standard
+        output could not be written. Progress that cannot be written is no failure.
+        """
+        try:
+            with process.safe_streams() as (out, err), process.orderly_signals():
+                try:
+                    code = super().main(
+                        args, prog_name, complete_var, standalone_mode=False, **extra
+                    )
+                except click.ClickException as error:
+                    if not standalone_mode:
+                        raise
+                    error.show()
+                    code = error.exit_code
+                code = code or process.code_of_output(out, err)
+        except (click.Abort, KeyboardInterrupt):  # Ctrl-C before the command, or after it
+            if not standalone_mode:
+                raise
+            code = 130
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn whatever is wrong with its input into one line."""
         try:
+            _check_working_directory()
             return super().invoke(ctx)
         except InputError as error:
             raise OneLineError(str(error)) from None
@@ -44,6 +91,20 @@ class LazyGroup(click.Group):
             raise
         except click.UsageError as error:
             raise OneLineError(error.format_message()) from None
+        except MemoryError as error:
+            raise NoMemoryError(f"not enough memory: {reason_of(error)}") from None
+        except KeyboardInterrupt as stop:
+            click.echo("Interrupted", err=True)
+            raise click.exceptions.Exit(process.exit_code(stop)) from None
+
+
+def _check_working_directory() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(
+            f"the working directory is gone ({error.strerror}); change to one that is there"
+        ) from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

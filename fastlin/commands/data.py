@@ -10,7 +10,7 @@ from fastlin.commands import options
 
 _data_dir = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help="Folder that holds the data sets  [default: $FASTLIN_DATA, else the user's cache]",
 )
 
@@ -37,7 +37,7 @@ def list_data(data_dir: Path | None) -> None:
 
 
 @data.command()
-@click.argument("name", metavar="NAME|PATH")
+@click.argument("name", metavar="NAME|PATH", type=options.DATA)
 @_data_dir
 @click.option("--split", metavar="NAME", help="Split of CIFAR-10: assignment or full.")
 def info(name: str, data_dir: Path | None, split: str | None) -> None:
@@ -62,12 +62,13 @@ def info(name: str, data_dir: Path | None, split: str | None) -> None:
     ]
     shown = min(len(train.class_names), 50)
     for label in range(shown):
-        table.add_row(train.class_names[label], *(f"{count[label]:,}" for count in counts))
+        shown_name = options.name_in_table(train.class_names[label])
+        table.add_row(shown_name, *(f"{count[label]:,}" for count in counts))
     if shown < len(train.class_names):
         table.add_row(f"{len(train.class_names) - shown} more", *("..." for _ in counts))
     table.add_section()
     table.add_row("all", *(f"{len(rows):,}" for rows in loaded.parts().values()))
-    console.print(table)
+    options.print_table(console, table)
     channels = train.image_shape[0] if train.image_shape else 1
     values = train.X.reshape(len(train), channels, -1)
     for name_of, of in (("mean", np.mean), ("standard deviation", np.std)):

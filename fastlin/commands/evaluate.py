@@ -10,7 +10,7 @@ from fastlin.commands import options, outcome
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=options.PLACE)
 @options.data_options(None, "the run's own data")
 @click.option(
     "--weights",
@@ -44,4 +44,4 @@ def evaluate(
         for part, rows in matched.parts().items():
             found = training.evaluate_matched(model, rows, saved.config)
             table.add_row(part, f"{len(rows):,}", f"{found.cost:.4f}", f"{found.accuracy:.2%}")
-    options.console().print(table)
+    options.print_table(options.console(), table)

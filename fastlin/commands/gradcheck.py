@@ -78,7 +78,7 @@ def gradcheck(
         f"{sum(r.skipped + r.checked for r in results):,} coordinates."
     )
     if failed:
-        click.echo(f"{len(failed)} of {len(results)} gradients FAILED", err=True)
+        options.console(stderr=True).print(f"{len(failed)} of {len(results)} gradients FAILED")
         ctx.exit(1)
     console.print(f"All {len(results)} gradients agree.")
 
@@ -87,6 +87,7 @@ def _print_table(results: list[GradientCheck]) -> None:
     """Print one line per kernel, and a column per problem and way of asking."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("loss", "W", "rows", "l2", box=SIMPLE_HEAD, show_edge=False, padding=0)
     for problem, kernel in _KERNELS:
@@ -101,9 +102,9 @@ def _print_table(results: list[GradientCheck]) -> None:
         found = {(result.problem, result.kernel): result for result in line}
         cells = [
             f"{found[column].error:.1e}" if found[column].passed
-            else f"[bold red]{found[column].error:.1e} FAILED[/]"
+            else Text(f"{found[column].error:.1e} FAILED", "bold red")
             for column in _KERNELS
         ]  # fmt: skip
         skipped = sum(result.skipped for result in line)
         table.add_row(*key, *cells, f"{line[0].threshold:.0e}", str(skipped))
-    options.console().print(table)
+    options.print_table(options.console(), table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from fastlin.commands import options, outcome
+from fastlin.commands import options, outcome, process
 from fastlin.commands.train import DEFAULT_DATA, train
 from fastlin.config import SWEPT_SETTINGS, GridSpec, TrainConfig
 from fastlin.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
     from rich.table import Table
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fastlin.grids import GridResult
     from fastlin.runs import DataReference
     from fastlin.search import GridProgress
+    from fastlin.training import TrainResult
 
 ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
 SHOWN_ENTRIES = 10
@@ -71,14 +73,14 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
 @click.option(
     "--grid",
     "grid_path",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help="TOML file with lists under [grid] and fixed settings under [train]; options given "
     "beside it take precedence.",
 )
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help="A run's config.json: data and settings that are not searched.",
 )
 @click.option(
@@ -114,14 +116,14 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
 @options.threads_option()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help="Grid folder  [default: runs/DATA-grid-1, -2, ...]",
 )
 @click.option(
     "--resume",
     is_flag=False,
     flag_value=_OWN_FOLDER,
-    type=click.Path(),
+    type=options.PLACE,
     metavar="[FOLDER]",
     help="Go on with the search in FOLDER (or --out) where it was interrupted.",
 )
@@ -145,7 +147,7 @@ def grid(
     at: str,
     threads: int | None,
     out: Path | None,
-    resume: str | None,
+    resume: Path | None,
     figures: bool,
     **settings: Any,
 ) -> None:
@@ -192,25 +194,28 @@ def grid(
         runs.save_json(folder / ASKED, {**asdict(asked), "grid": asked.grid.to_dict()})
     failure = None
     try:
-        with _progress(notes, configs) as report:
-            result = grid_search(
-                loaded, configs, select=rule.select, at=rule.at, halving=asked.halving,
-                threads=thread_count, progress=report, note=notes.print,
-                journal=folder / JOURNAL, resume=resume is not None,
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        click.echo(f"Interrupted; go on with: fastlin grid --resume {quote(str(folder))}", err=True)
-        ctx.exit(130)
-    except GridDivergedError as error:
-        result, failure = error.result, str(error)
-    save_table(folder / TABLE, result)
-    console = options.console()
-    _print_ranking(console, result, folder)
-    if failure is not None:
-        click.echo(failure, err=True)
-        ctx.exit(1)
-    finished = _Finished(asked.data, loaded, result, thread_count, folder)
-    _finish(console, finished, started, figures=figures)
+        with _progress(notes, configs) as report, outcome.compiling(notes) as compilation:
+            try:
+                result = grid_search(
+                    loaded, configs, select=rule.select, at=rule.at, halving=asked.halving,
+                    threads=thread_count, progress=report, note=notes.print,
+                    journal=folder / JOURNAL, resume=resume is not None,
+                )  # fmt: skip
+            except GridDivergedError as error:
+                result, failure = error.result, str(error)
+        with process.writing_results():
+            save_table(folder / TABLE, result)
+        _print_ranking(options.console(), result, folder)
+        if failure is not None:
+            notes.print(failure)
+            ctx.exit(1)
+        finished = _Finished(
+            asked.data, loaded, result, thread_count, folder, compilation.seconds, started
+        )
+        _finish(finished, notes, figures=figures)
+    except KeyboardInterrupt as stop:
+        notes.print(f"Interrupted; go on with: fastlin grid --resume {quote(str(folder))}")
+        ctx.exit(process.exit_code(stop))
 
 
 @dataclass(frozen=True)
@@ -222,21 +227,27 @@ class _Finished:
     result: GridResult
     threads: int
     folder: Path
+    compile_seconds: float
+    started: float
 
 
-def _finish(console: Console, finished: _Finished, started: float, *, figures: bool) -> None:
-    """Write the winner's run folder, the figures and the summary, and say what was found."""
+def _finish(finished: _Finished, notes: Console, *, figures: bool) -> None:
+    """Write the winner's run folder and the summary, say what was found, and draw the figures."""
     from fastlin import runs
 
     result, folder = finished.result, finished.folder
-    test = _save_winner(finished, figures=figures)
-    drawing = time.perf_counter()
-    if figures:
-        draw_grid(result, folder)
-    now = time.perf_counter()
-    seconds = {"search": result.seconds, "draw": now - drawing, "total": now - started}
     command = options.train_command(finished.reference, result.best.config)
-    runs.save_summary(folder, _summary(finished, test, command, seconds))
+    seconds = {
+        "compile": finished.compile_seconds,
+        "search": result.seconds - finished.compile_seconds,
+        "draw": 0.0,
+        "total": time.perf_counter() - finished.started,
+    }
+    with process.writing_results():
+        run, test = _save_winner(finished)
+        summary = _summary(finished, test, command, seconds)
+        runs.save_summary(folder, summary)
+    console = options.console()
     settings = _settings_text(result.best.config, result.swept)
     console.print(f"Winner by {result.rule}: entry {result.best.index}, {settings}")
     if test is not None:
@@ -245,21 +256,30 @@ def _finish(console: Console, finished: _Finished, started: float, *, figures: b
             f"{test['accuracy']:.2%} (no other entry saw the test rows)"
         )
     console.print(f"Train it alone: {command}")
+    console.print(f"Grid folder: {folder}")
+    if figures:
+        threads = finished.threads
+        of_winner = outcome.draw(run, finished.split, folder / WINNER, threads, notes)
+        of_grid = outcome.drawing(lambda: draw_grid(result, folder, notes.print), notes)
+        seconds["compile"] += of_winner[0]
+        seconds["draw"] = of_winner[1] + of_grid[1]
+    seconds["total"] = time.perf_counter() - finished.started
+    with process.writing_results():
+        runs.save_summary(folder, summary | {"seconds": seconds})
     spent = ", ".join(f"{name} {spent:.2f} s" for name, spent in seconds.items())
     console.print(f"Time: {spent}")
-    console.print(f"Grid folder: {folder}")
 
 
-def _folder_to_resume(resume: str | None, out: Path | None) -> Path | None:
+def _folder_to_resume(resume: Path | None, out: Path | None) -> Path | None:
     if resume is None:
         return None
-    if resume == _OWN_FOLDER:
+    if resume == Path(_OWN_FOLDER):
         if out is None:
             raise InputError("--resume needs the folder of the search: --resume FOLDER")
         return out
-    if out is not None and Path(resume) != out:
+    if out is not None and resume != out:
         raise InputError("--resume and --out name two folders; a search is resumed where it is")
-    return Path(resume)
+    return resume
 
 
 def _resumed(
@@ -401,8 +421,8 @@ def _live_table(progress: GridProgress | None, count: int, best: str) -> Table:
     return table
 
 
-def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | None:
-    """Write the winner as a run folder; return its cost and accuracy on test rows, if there are."""
+def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | None]:
+    """Write the winner as a run folder; return it, and cost and accuracy on test rows, if any."""
     from fastlin import runs
     from fastlin.training import Seconds, TrainResult
 
@@ -417,28 +437,30 @@ def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | No
     runs.save_history(folder, best.history)
     runs.save_models(folder, last, of_best_epoch)
     evaluations, evaluating = outcome.evaluate_all(run, split, threads)
-    drawing = outcome.draw(run, split, folder, threads) if figures else 0.0
     seconds = {
-        "compile": 0.0, "train": 0.0, "evaluate": evaluating, "draw": drawing,
-        "total": evaluating + drawing,
+        "compile": 0.0, "train": 0.0, "evaluate": evaluating, "draw": 0.0, "total": evaluating,
     }  # fmt: skip
     runs.save_summary(
         folder,
         outcome.summarize(best.status, run, split, threads, evaluations, seconds),
     )
     if split.test is None:
-        return None
-    return evaluations["last" if best.epoch == len(best.history) else "best"]["test"]
+        return run, None
+    return run, evaluations["last" if best.epoch == len(best.history) else "best"]["test"]
 
 
-def draw_grid(result: GridResult, folder: Path) -> list[Path]:
+def draw_grid(
+    result: GridResult, folder: Path, on_failure: Callable[[str], None] | None = None
+) -> list[Path]:
     """Draw the figures of a grid into folder/figures, and return the files.
 
     A heat map for each pair of settings of which lists were searched, the validation curves of
-    all entries, and parallel coordinates where three or more settings differ.
+    all entries, and parallel coordinates where three or more settings differ. What cannot be drawn
+    is one line for `on_failure`, see `fastlin.figures.save_figures`.
 
-    Raises InputError if the folder cannot be written.
+    Raises InputError if the folder cannot be made.
     """
+    from functools import partial
     from itertools import combinations
 
     import numpy as np
@@ -450,7 +472,7 @@ def draw_grid(result: GridResult, folder: Path) -> list[Path]:
     )
     settings = [entry.config.to_dict() for entry in result.entries]
     columns = {name: [setting[name] for setting in settings] for name in result.swept}
-    drawn = {}
+    drawn: dict[str, Callable[[], Figure]] = {}
     for row, column in combinations(columns, 2):
         rows, across = sorted(set(columns[row])), sorted(set(columns[column]))
         if max(len(rows), len(across)) > MAX_CELLS or len(rows) * len(across) > 2 * len(settings):
@@ -462,7 +484,8 @@ def draw_grid(result: GridResult, folder: Path) -> list[Path]:
             cell = rows.index(row_value), across.index(column_value)
             values[cell] = np.fmax(values[cell], found)
         others = len(result.swept) > 2
-        drawn[f"heat-{row}-{column}"] = figures.heat_map(
+        drawn[f"heat-{row}-{column}"] = partial(
+            figures.heat_map,
             values,
             [_text(value) for value in rows],
             [_text(value) for value in across],
@@ -480,12 +503,11 @@ def draw_grid(result: GridResult, folder: Path) -> list[Path]:
         if len(entry.history) > 0
     ]
     place = sum(len(entry.history) > 0 for entry in result.entries[: result.winner])
-    drawn["curves"] = figures.curve_overlay(curves, place, "validation accuracy (%)")
+    unit = "validation accuracy (%)"
+    drawn["curves"] = partial(figures.curve_overlay, curves, place, unit)
     if len(columns) >= 3:
-        drawn["parallel"] = figures.parallel_coordinates(
-            columns, 100 * accuracy, "validation accuracy (%)"
-        )
-    return figures.save_figures(drawn, folder / runs.FIGURES)
+        drawn["parallel"] = partial(figures.parallel_coordinates, columns, 100 * accuracy, unit)
+    return figures.save_figures(drawn, folder / runs.FIGURES, on_failure)
 
 
 def _summary(
@@ -550,7 +572,7 @@ def _print_ranking(console: Console, result: GridResult, folder: Path) -> None:
             str(entry.epoch),
             status,
         )
-    console.print(table)
+    options.print_table(console, table)
 
 
 def _settings_text(config: TrainConfig, names: tuple[str, ...]) -> str:

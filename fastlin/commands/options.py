@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +12,61 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastlin.errors import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
     from fastlin.runs import DataReference
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+NAME_LETTERS = 40  # of a name in a table
+
+# Widths and heights that a terminal may be said to have; rich takes any digits, 0 too.
+_LINES_OR_COLUMNS = re.compile("[1-9][0-9]{0,3}")
+
+
+class PlacePath(click.Path):
+    """A path, in which ~ is the home folder: shells expand it at the beginning of a word only."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Fails if it is empty, or of a home folder that nobody has."""
+        return super().convert(_expanded(self, value, param, ctx), param, ctx)
+
+
+class DataName(click.types.StringParamType):
+    """The name of a data set, or a path as `PlacePath` takes it; both remain text."""
+
+    name = "data"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name or the path. Fails as `PlacePath` does."""
+        return _expanded(self, value, param, ctx)
+
+
+def _expanded(
+    kind: PlacePath | DataName, value: Any, param: click.Parameter | None, ctx: click.Context | None
+) -> Any:
+    text = os.fspath(value)
+    if not text:
+        kind.fail("it is empty; leave the option out for its default", param, ctx)
+    path = os.path.expanduser(text)  # noqa: PTH111  (a Path would lose the ./ of ./cifar10)
+    if path.startswith("~"):
+        kind.fail(
+            f"there is no home folder {text.partition(os.sep)[0]!r}; for a file of that name "
+            f"write {'./' + text!r}", param, ctx,
+        )  # fmt: skip
+    return path
+
+
+PLACE, DATA = PlacePath(), DataName()
 
 
 def data_options(default: str | None, default_text: str) -> Decorator:
@@ -31,12 +81,13 @@ def data_options(default: str | None, default_text: str) -> Decorator:
             ),
             click.option(
                 "--data-dir",
-                type=click.Path(path_type=Path),
+                type=PLACE,
                 help="Folder that holds the data set  "
                 "[default: $FASTLIN_DATA, else the user's cache]",
             ),
             click.option(
                 "--data",
+                type=DATA,
                 default=default,
                 metavar="NAME|PATH",
                 help="Data set by name, or a .npz file or CIFAR-10 folder or archive  "
@@ -59,12 +110,16 @@ def threads_option() -> Decorator:
 
 
 def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataReference:
-    """Return the data reference of the options; paths are made absolute, to be found again."""
+    """Return the data reference of the options; paths are made absolute, to be found again.
+
+    The name of a data set means that, whatever lies in the working directory.
+    """
+    from fastlin.data.catalog import CATALOG, is_file_or_folder
     from fastlin.runs import DataReference
 
-    path = Path(data)
+    is_path = data not in CATALOG and is_file_or_folder(Path(data))
     return DataReference(
-        str(path.resolve()) if path.exists() else data,
+        str(Path(data).resolve()) if is_path else data,
         split,
         None if data_dir is None else str(data_dir.resolve()),
     )
@@ -130,7 +185,31 @@ def load_reference(reference: DataReference) -> Split:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return where tables go (standard output), or progress and notes (standard error)."""
+    """Return where tables go (standard output), or progress and notes (standard error).
+
+    Text is printed as it is: square brackets and colons are no markup, no emoji. Lines are as long
+    as they are.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"COLUMNS", "LINES"} or _LINES_OR_COLUMNS.fullmatch(value)
+    }
+    return Console(
+        file=sys.stderr if stderr else sys.stdout, highlight=False, soft_wrap=True, markup=False,
+        emoji=False, _environ=environment,
+    )  # fmt: skip
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table as wide as its content: a number of which a part is cut off is wrong."""
+    everything = console.options.update(width=1_000_000)
+    table.width = console.measure(table, options=everything).maximum
+    console.print(table)
+
+
+def name_in_table(name: str) -> str:
+    """Return a name as it stands in a table: on one line, without the middle if it is long."""
+    return one_line(name, NAME_LETTERS)

@@ -2,31 +2,66 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fastlin.errors import reason_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastlin.config import TrainConfig
     from fastlin.data import Split
     from fastlin.results import LinearModel
     from fastlin.runs import DataReference
     from fastlin.training import TrainResult
 
 
+class Compiling(Protocol):
+    """How long kernels were compiled, not loaded from where they are kept."""
+
+    seconds: float
+
+
 @contextmanager
-def note_if_slow(notes: Console, text: str, after: float = 0.8) -> Iterator[None]:
-    """Print a note if the body takes longer than `after` seconds."""
-    timer = threading.Timer(after, notes.print, (text,))
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def compiling(notes: Console) -> Iterator[Compiling]:
+    """Say it once if the body compiles a kernel, and count the seconds that it does."""
+    from numba.core import event
+
+    class Compilation(event.Listener):
+        """Hears of every kernel that begins and ends to be compiled, those it calls within it."""
+
+        seconds = 0.0
+        depth = 0
+        is_said = False
+
+        def on_start(self, _: Any) -> None:
+            if self.depth == 0:
+                self.start = time.perf_counter()
+            self.depth += 1
+            if not self.is_said:
+                self.is_said = True
+                notes.print("Compiling kernels for this machine (kept) ...")
+
+        def on_end(self, _: Any) -> None:
+            self.depth -= 1
+            if self.depth == 0:
+                self.seconds += time.perf_counter() - self.start
+
+    found = Compilation()
+    with event.install_listener("numba:compile", found):
+        yield found
+
+
+def compile_moments(split: Split, config: TrainConfig) -> None:
+    """Compile what a `Trainer` calls when it is made, so that it is not taken for training."""
+    from fastlin.functional import feature_moments
+
+    if config.standardize:
+        feature_moments(split.train.X[:1])
 
 
 def match(model: LinearModel, reference: DataReference, split: Split, notes: Console) -> Split:
@@ -80,13 +115,34 @@ def evaluate_all(
     return evaluations, time.perf_counter() - start
 
 
-def draw(result: TrainResult, split: Split, folder: Path, threads: int) -> float:
-    """Draw a run's figures into its folder, and return the seconds that took."""
-    from fastlin.commands.plot import draw_figures
+def draw(
+    result: TrainResult, split: Split, folder: Path, threads: int, notes: Console
+) -> tuple[float, float]:
+    """Draw a run's figures into its folder; return the seconds of compiling and of drawing.
 
-    start = time.perf_counter()
-    draw_figures(result.history, result.model, result.config, split, folder, threads)
-    return time.perf_counter() - start
+    What cannot be drawn is one line of `notes`: the results are whole without it.
+    """
+
+    def figures() -> None:
+        from fastlin.commands.plot import draw_figures
+
+        draw_figures(
+            result.history, result.model, result.config, split, folder, threads, notes.print
+        )
+
+    return drawing(figures, notes)
+
+
+def drawing(draw_figures: Callable[[], object], notes: Console) -> tuple[float, float]:
+    """Do `draw` for any figures."""
+    with compiling(notes) as compilation:
+        start = time.perf_counter()
+        try:
+            draw_figures()
+        except Exception as error:  # noqa: BLE001  (whatever matplotlib finds wrong)
+            notes.print(f"figures are not drawn: {reason_of(error)}")
+        seconds = time.perf_counter() - start
+    return compilation.seconds, seconds - compilation.seconds
 
 
 def summarize(

@@ -10,27 +10,44 @@ import click
 from fastlin.commands import options, outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
     from fastlin.config import TrainConfig
     from fastlin.data import Split
     from fastlin.results import History, LinearModel
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=options.PLACE)
 @options.data_options(None, "the run's own data")
 @options.threads_option()
+@click.pass_context
 def plot(
-    run: Path, data: str | None, data_dir: Path | None, split: str | None, threads: int | None
+    ctx: click.Context,
+    /,
+    run: Path,
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    threads: int | None,
 ) -> None:
-    """Draw the figures of the run folder RUN into its figures/ folder."""
+    """Draw the figures of the run folder RUN into its figures/ folder; exit 1 if one cannot be."""
     from fastlin import runs
 
     saved = runs.load_run(run)
     reference = options.override(saved.data, data, split, data_dir)
     loaded = options.load_reference(reference)
     matched = outcome.match(saved.model, reference, loaded, options.console(stderr=True))
-    for path in draw_figures(saved.history, saved.model, saved.config, matched, run, threads):
+    failures: list[str] = []
+    for path in draw_figures(
+        saved.history, saved.model, saved.config, matched, run, threads, failures.append
+    ):
         options.console().print(str(path))
+    for failure in failures:
+        options.console(stderr=True).print(failure)
+    ctx.exit(1 if failures else 0)
 
 
 def draw_figures(
@@ -40,26 +57,35 @@ def draw_figures(
     split: Split,
     folder: Path,
     threads: int | None,
+    on_failure: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Draw every figure that a run has into folder/figures, and return the files.
 
-    The data must be matched with the model. Raises InputError if the folder cannot be written.
+    The data must be matched with the model. What cannot be drawn is one line for `on_failure`, see
+    `fastlin.figures.save_figures`.
+
+    Raises InputError if the folder cannot be made.
     """
     from fastlin import figures, functional, runs
     from fastlin.training import evaluate_matched, gradient_matched
 
     rows = list(split.parts().values())[-1]  # test rows if there are any
-    train = split.train
-    with functional.use_threads(threads):
-        dW = gradient_matched(model, train, config)
-        predictions = evaluate_matched(model, rows, config).predictions
-    drawn = {"gradient": figures.gradient_histogram(dW)}
+    names, image_shape = model.class_names, model.image_shape
+
+    def confusion() -> Figure:
+        figures.check_matrix(len(names))
+        counts = functional.confusion_counts(rows.y, predictions, len(names))
+        return figures.confusion_matrix(counts, names)
+
+    drawn: dict[str, Callable[[], Figure]] = {
+        "gradient": lambda: figures.gradient_histogram(gradient_matched(model, split.train, config))
+    }
     if len(history) > 0:
-        drawn["cost"] = figures.cost_curves(history)
-        drawn["accuracy"] = figures.accuracy_curves(history)
-    if model.image_shape is not None:
-        drawn["templates"] = figures.weight_templates(model.W, model.image_shape, model.class_names)
-    K = len(model.class_names)
-    counts = functional.confusion_counts(rows.y, predictions, K)
-    drawn["confusion"] = figures.confusion_matrix(counts, model.class_names)
-    return figures.save_figures(drawn, folder / runs.FIGURES)
+        drawn["cost"] = lambda: figures.cost_curves(history)
+        drawn["accuracy"] = lambda: figures.accuracy_curves(history)
+    if image_shape is not None:
+        drawn["templates"] = lambda: figures.weight_templates(model.W, image_shape, names)
+    drawn["confusion"] = confusion
+    with functional.use_threads(threads):
+        predictions = evaluate_matched(model, rows, config).predictions
+        return figures.save_figures(drawn, folder / runs.FIGURES, on_failure)

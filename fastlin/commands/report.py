@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options, outcome
+from fastlin.commands import options, outcome, process
 from fastlin.commands.train import DEFAULT_DATA
-from fastlin.errors import InputError
+from fastlin.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,16 +30,17 @@ _SEEDS, _EPOCHS = 5, 40
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
+@click.argument("runs", nargs=-1, type=options.PLACE, metavar="[RUN]...")
 @click.option(
     "--data",
+    type=options.DATA,
     metavar="NAME|PATH",
     help="Data of the study: cifar10 (what it is for), or others  "
     f"[default: {DEFAULT_DATA}; of runs: their own]",
 )
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help="Folder that holds the data set  [default: $FASTLIN_DATA, else the user's cache]",
 )
 @click.option(
@@ -55,7 +56,7 @@ _SEEDS, _EPOCHS = 5, 40
 @options.threads_option()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help="Folder of the report  [default: reports/NAME of the data or the run]",
 )
 @click.option(
@@ -103,10 +104,10 @@ def report(
             results, folder = _of_study(
                 reference, seeds or _SEEDS, epochs or _EPOCHS, threads, out, notes
             )
-        except KeyboardInterrupt:
-            click.echo("Interrupted; the same command goes on from what is done", err=True)
-            ctx.exit(130)
-    _write(results, folder, markdown_only=markdown_only, started=started)
+        except KeyboardInterrupt as stop:
+            notes.print("Interrupted; the same command goes on from what is done")
+            ctx.exit(process.exit_code(stop))
+    _write(results, folder, notes, markdown_only=markdown_only, started=started)
 
 
 def _of_study(
@@ -211,24 +212,35 @@ def _report_folder(folder: Path, kind: str) -> Path:
     return folder
 
 
-def _write(results: Json, folder: Path, *, markdown_only: bool, started: float) -> None:
-    """Write what is asked for, and print where it is and what it says."""
+def _write(
+    results: Json, folder: Path, notes: Console, *, markdown_only: bool, started: float
+) -> None:
+    """Write what is asked for, and print where it is and what it says.
+
+    Results are written and printed first. A picture that cannot be drawn is missing on the page.
+    """
     import shutil
 
-    from fastlin.report import findings, page
+    from fastlin.report import findings
     from fastlin.report import results as files
 
     if not markdown_only:
-        files.save_results(folder, results)
-        files.save_table(folder, files.table(results))
-    pictures = page.draw(results)
+        with process.writing_results():
+            files.save_results(folder, results)
+            files.save_table(folder, files.table(results))
+    console = options.console()
+    _print_table(console, results)
+    try:
+        from fastlin.report import page
+    except Exception as error:  # noqa: BLE001  (whatever matplotlib finds wrong)
+        notes.print(f"the page is not drawn: {reason_of(error)}")
+        raise click.exceptions.Exit(1) from None
+    pictures = page.draw(results, notes.print)
     paths = [page.save_summary(folder, results, pictures)]
     if markdown_only:
         shutil.rmtree(folder / findings.CHECKPOINTS, ignore_errors=True)
     else:
         paths.insert(0, page.save_page(folder, results, pictures))
-    console = options.console()
-    _print_table(console, results)
     console.print(f"Time: {time.perf_counter() - started:.1f} s")
     for path in paths:
         console.print(f"{'Page' if path.suffix == '.html' else 'Summary'}: {path}")
@@ -243,17 +255,18 @@ def _print_table(console: Console, results: Json) -> None:
         table = Table("", "experiment", "published", "fastlin", "verdict", title_justify="left")
         for found in wording.published(results):
             table.add_row(
-                found["id"], found["title"], wording.percent(found["published"]),
-                wording.spread(found["test_accuracy"]), found["against_published"]["verdict"],
+                found["id"], options.name_in_table(found["title"]),
+                wording.percent(found["published"]), wording.spread(found["test_accuracy"]),
+                found["against_published"]["verdict"],
             )  # fmt: skip
-        console.print(table)
+        options.print_table(console, table)
         return
     table = Table("run", "epochs", "train", "validation", "test")
     for run in results["runs"]:
         cells = [wording.percent(run["last"].get(part, {}).get("accuracy"))
                  for part in ("train", "val", "test")]  # fmt: skip
-        table.add_row(run["name"], str(run["epochs"]), *cells)
-    console.print(table)
+        table.add_row(options.name_in_table(run["name"]), str(run["epochs"]), *cells)
+    options.print_table(console, table)
 
 
 class _Progress:
@@ -296,8 +309,8 @@ def _progress(notes: Console) -> Iterator[_Progress]:
     columns = (
         BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.fields[left]}", style="dim"),
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[left]}", style="dim", markup=False),
     )
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         yield _Progress(notes, bar, bar.add_task("", total=None, left=""))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options, outcome
+from fastlin.commands import options, outcome, process
 from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
 
 if TYPE_CHECKING:
@@ -91,12 +91,10 @@ def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=options.PLACE,
     help="A run's config.json: run it again; options given beside it take precedence.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/DATA-1, -2, ...]"
-)
+@click.option("--out", type=options.PLACE, help="Run folder  [default: runs/DATA-1, -2, ...]")
 @click.option(
     "--figures/--no-figures", default=True, help="Draw figures into the run folder, or not."
 )
@@ -123,8 +121,12 @@ def train(
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
     from fastlin import runs
-    from fastlin.training import DivergedError, Trainer
+    from fastlin.training import Trainer
 
+    preparing = time.perf_counter()
+    with outcome.compiling(notes):
+        outcome.compile_moments(loaded, config)
+    compile_seconds = time.perf_counter() - preparing
     trainer = Trainer(loaded, config, threads)
     folder = runs.create_run_folder(out, loaded.name)
     # The fingerprint takes a while: it is computed beside training, and written at the end.
@@ -132,37 +134,46 @@ def train(
     hashing = threading.Thread(target=outcome.note_if_changed, args=compared, daemon=True)
     hashing.start()
     runs.save_config(folder, replace(reference, sha256=None), config)
-    status, message = "finished", None
+    for note in trainer.notes:
+        outcome.print_note(notes, note)
+    status, stop = _train(trainer, notes)
     try:
-        with outcome.note_if_slow(notes, "Compiling kernels for this machine (kept) ..."):
-            trainer.compile()
-        _run_epochs(trainer, notes)
-    except DivergedError as error:
-        status, message = "diverged", str(error)
-    except KeyboardInterrupt:
-        status, message = (
-            "interrupted",
-            f"Interrupted; keeping {trainer.epochs_done} finished epochs",
-        )
-    result = trainer.result()
-    runs.save_history(folder, result.history)
-    runs.save_models(folder, result.model, result.best_model)
-    evaluations, evaluation_seconds = outcome.evaluate_all(result, loaded, trainer.threads)
-    seconds = {
-        "compile": result.seconds.compile,
-        "train": result.seconds.train,
-        "evaluate": result.seconds.evaluate + evaluation_seconds,
-        "draw": outcome.draw(result, loaded, folder, trainer.threads) if figures else 0.0,
-    }
-    seconds["total"] = time.perf_counter() - started
-    hashing.join()
-    runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
-    summary = outcome.summarize(status, result, loaded, trainer.threads, evaluations, seconds)
-    runs.save_summary(folder, summary)
-    _print_table(options.console(), result, evaluations, seconds, folder)
-    if message is not None:
-        click.echo(message, err=True)
-    ctx.exit({"finished": 0, "diverged": 1, "interrupted": 130}[status])
+        with process.writing_results():
+            result = trainer.result()
+            runs.save_history(folder, result.history)
+            runs.save_models(folder, result.model, result.best_model)
+            evaluations, evaluating = outcome.evaluate_all(result, loaded, trainer.threads)
+            seconds = {
+                "compile": compile_seconds + result.seconds.compile,
+                "train": result.seconds.train,
+                "evaluate": result.seconds.evaluate + evaluating,
+                "draw": 0.0,
+                "total": time.perf_counter() - started,
+            }
+            hashing.join()
+            runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
+            summary = outcome.summarize(
+                status, result, loaded, trainer.threads, evaluations, seconds
+            )
+            runs.save_summary(folder, summary)
+        console = options.console()
+        _print_table(console, result, evaluations, folder)
+        # Who ends a command by another signal than Ctrl-C waits for some seconds at most.
+        if figures and not isinstance(stop, process.Stopped):
+            compiling, seconds["draw"] = outcome.draw(
+                result, loaded, folder, trainer.threads, notes
+            )
+            seconds["compile"] += compiling
+        seconds["total"] = time.perf_counter() - started
+        with process.writing_results():
+            runs.save_summary(folder, summary | {"seconds": seconds})
+        _print_seconds(console, seconds)
+    except KeyboardInterrupt as error:
+        stop = error
+        notes.print(f"Interrupted; the results are in {folder}, figures may be missing")
+    if stop is not None:
+        ctx.exit(process.exit_code(stop))
+    ctx.exit(1 if status == "diverged" else 0)
 
 
 def _what_to_run(
@@ -187,6 +198,23 @@ def _what_to_run(
     return reference, config
 
 
+def _train(trainer: Trainer, notes: Console) -> tuple[str, KeyboardInterrupt | None]:
+    """Train all epochs or up to what stops it; return the status of the run, and the stop."""
+    from fastlin.training import DivergedError
+
+    try:
+        with outcome.compiling(notes):
+            trainer.compile()
+        _run_epochs(trainer, notes)
+    except DivergedError as error:
+        notes.print(str(error))
+        return "diverged", None
+    except KeyboardInterrupt as stop:
+        notes.print(f"Interrupted; keeping {trainer.epochs_done} finished epochs")
+        return "interrupted", stop
+    return "finished", None
+
+
 def _run_epochs(trainer: Trainer, notes: Console) -> None:
     """Train all epochs, with a progress bar on a terminal and a line now and then elsewhere."""
     from rich.progress import (
@@ -199,10 +227,10 @@ def _run_epochs(trainer: Trainer, notes: Console) -> None:
 
     epochs, rows = trainer.config.epochs, len(trainer.split.train)
     columns = (
-        TextColumn("epoch"),
+        TextColumn("epoch", markup=False),
         MofNCompleteColumn(),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeRemainingColumn(compact=True),
     )
     every = max(1, epochs // 10)
@@ -230,13 +258,14 @@ def _print_table(
     console: Console,
     result: TrainResult,
     evaluations: dict[str, dict[str, dict[str, float]]],
-    seconds: dict[str, float],
     folder: Path,
 ) -> None:
+    """Print what was found, and where it is."""
     from rich.table import Table
 
     last, best = len(result.history), result.best_epoch
-    table = Table("", title=f"{result.config.loss} on {folder.name}", title_justify="left")
+    console.print(f"{result.config.loss} on {folder.name}")
+    table = Table("")
     for heading in (f"last epoch ({last})", "", f"best epoch ({best})", ""):
         table.add_column(heading, justify="right")
     table.add_row("", "cost", "accuracy", "cost", "accuracy", style="dim")
@@ -245,7 +274,11 @@ def _print_table(
             cells = [evaluations[which][part] for which in ("last", "best")]
             values = [f for c in cells for f in (f"{c['cost']:.4f}", f"{c['accuracy']:.2%}")]
             table.add_row(title, *values)
-    console.print(table)
+    options.print_table(console, table)
+    console.print(f"Run folder: {folder}")
+
+
+def _print_seconds(console: Console, seconds: dict[str, float]) -> None:
     spent = ", ".join(
         f"{name} {seconds[key]:.2f} s"
         for name, key in (
@@ -257,4 +290,3 @@ def _print_table(
         )
     )
     console.print(f"Time: {spent}")
-    console.print(f"Run folder: {folder}")

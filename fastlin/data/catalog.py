@@ -16,7 +16,7 @@ from platformdirs import user_cache_path
 
 from fastlin.data import cifar, npz, sample
 from fastlin.data.dataset import Split
-from fastlin.errors import InputError
+from fastlin.errors import InputError, one_line
 
 if TYPE_CHECKING:
     import requests
@@ -74,7 +74,9 @@ def load_split(
     Parameters
     ----------
     data : ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `fastlin.data.npz.load`), or
-        CIFAR-10 as a folder or .tar.gz archive, in its binary or Python distribution.
+        CIFAR-10 as a folder or .tar.gz archive, in its binary or Python distribution. A name means
+        the data set, even if there is a folder of that name: that one is ``./cifar10``. ~ is the
+        home folder.
     split : of CIFAR-10: ``assignment`` (the default) or ``full``.
     data_dir : where to look for ``cifar10``; None for the folder in the environment variable
         FASTLIN_DATA, or else the user's cache folder, into which it is downloaded if need be.
@@ -88,8 +90,9 @@ def load_split(
         return cifar.load(_find_cifar10(data_dir), split)
     if data_dir is not None:
         raise InputError(f"--data-dir is where to look for cifar10; it has no meaning for {data}")
-    path = Path(data)
-    found = None if data == sample.NAME else cifar.find(path)
+    path = expand_home(data)
+    is_there = data != sample.NAME and is_file_or_folder(path)
+    found = cifar.find(path) if is_there else None
     if found is not None:
         return cifar.load(found, split)
     if split is not None:
@@ -100,17 +103,47 @@ def load_split(
         return npz.load(path)
     if path.is_dir():
         raise InputError(f"the folder {path} holds no CIFAR-10; name a .npz file or such a folder")
+    if path.exists():
+        raise InputError(f"{path} is a pipe or a device; write the data to a file and name that")
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no file {path}")
     raise InputError(f"unknown data {str(data)!r}: neither a file nor one of {', '.join(CATALOG)}")
 
 
+def expand_home(path: str | Path) -> Path:
+    """Return a path in which ~ is the home folder.
+
+    Raises
+    ------
+    InputError
+        If it begins with ~ and there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{str(path)!r} begins with ~, but there is no such home folder") from None
+
+
+def is_file_or_folder(path: Path) -> bool:
+    """Return whether a path is a file or a folder: no pipe, no device.
+
+    Raises
+    ------
+    InputError
+        If that cannot be known: no permission, or a name that is too long.
+    """
+    try:
+        return path.is_file() or path.is_dir()
+    except OSError as error:
+        raise InputError(f"cannot read {one_line(str(path), 200)}: {error.strerror}") from None
+
+
 def data_place(data_dir: str | Path | None) -> tuple[Path, str]:
     """Return the one folder in which named data are looked for, and who named it."""
     if data_dir is not None:
-        return Path(data_dir), "--data-dir"
+        return expand_home(data_dir), "--data-dir"
     if os.environ.get("FASTLIN_DATA"):
-        return Path(os.environ["FASTLIN_DATA"]), "FASTLIN_DATA"
+        return expand_home(os.environ["FASTLIN_DATA"]), "FASTLIN_DATA"
     try:
         return user_cache_path("fastlin") / "data", "cache"
     except RuntimeError:
@@ -124,7 +157,7 @@ def locate_cifar10(data_dir: str | Path | None = None) -> Path | None:
 
 def _find_cifar10(data_dir: str | Path | None) -> Path:
     place, named_by = data_place(data_dir)
-    found = cifar.find(place)
+    found = cifar.find(place) if is_file_or_folder(place) else None
     if found is not None:
         return found
     if named_by == "cache":

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fastlin import functional, machine, matching, training
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
@@ -16,7 +18,7 @@ from fastlin.errors import InputError
 from fastlin.report import statistics
 from fastlin.report.findings import WRONG_IMAGES, as_pixels, most_wrong
 from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
-from fastlin.results import History
+from fastlin.results import MAX_CONFUSION_CLASSES, History
 from fastlin.runs import CONFIG, DataReference, Run, load_run
 
 GRID_TABLE, GRID_WINNER = "grid.csv", "winner"
@@ -128,10 +130,11 @@ def _describe_run(name: str, run: Run, split: Split, number: int, arrays: dict[s
     }
     judged = list(evaluations)[-1]  # test rows if there are any
     rows = split.parts()[judged]
-    counts = functional.confusion_counts(
-        rows.y, evaluations[judged].predictions, len(model.class_names)
-    )
-    arrays[f"confusion {number}"] = counts
+    predictions, K = evaluations[judged].predictions, len(model.class_names)
+    if K <= MAX_CONFUSION_CLASSES:
+        arrays[f"confusion {number}"] = functional.confusion_counts(rows.y, predictions, K)
+    rows_of_class = np.bincount(rows.y, minlength=K)
+    right_of_class = np.bincount(rows.y[predictions == rows.y], minlength=K)
     if model.image_shape is not None:
         arrays[f"weights {number}"] = model.W
     wrong = most_wrong(model, rows, config, WRONG_IMAGES)
@@ -150,9 +153,7 @@ def _describe_run(name: str, run: Run, split: Split, number: int, arrays: dict[s
             for part, found in evaluations.items()
         },
         "judged": judged,
-        "per_class": [
-            counts[label, label] / max(int(counts[label].sum()), 1) for label in range(len(counts))
-        ],
+        "per_class": (right_of_class / np.maximum(rows_of_class, 1)).tolist(),
         "wrong": wrong,
         "curves": _curves(run.history),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -18,9 +18,10 @@ PAGE, SUMMARY, FIGURES = "index.html", "summary.md", "figures"
 _MARKDOWN_SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 
 
-def draw(results: Json) -> dict[str, Picture]:
-    """Draw the pictures of a page, by name."""
-    return study_pictures(results) if results["kind"] == "study" else runs_pictures(results)
+def draw(results: Json, on_failure: Callable[[str], None] | None = None) -> dict[str, Picture]:
+    """Draw the pictures of a page, by name; see `fastlin.report.pictures.draw_each`."""
+    of_kind = study_pictures if results["kind"] == "study" else runs_pictures
+    return of_kind(results, on_failure)
 
 
 def render_html(results: Json, pictures: Mapping[str, Picture]) -> str:
@@ -78,8 +79,8 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         **wording.FILTERS, "data_uri": _data_uri, "md": _escape_markdown, "md_code": _markdown_code,
         "track": _track,
         "data_key": _data_key,
+        "pictures_of_run": _pictures_of_run,
     }  # fmt: skip
-    environment.tests["is_confusion"] = _is_confusion
     environment.globals |= {
         "largest_gain_sentence": wording.largest_gain_sentence,
         "published": wording.published,
@@ -99,8 +100,9 @@ def _data_key(data: Json) -> tuple[str, str]:
     return data["name"], data["sha256"]
 
 
-def _is_confusion(name: str) -> bool:
-    return name.startswith("run-") and name.endswith("-confusion")
+def _pictures_of_run(pictures: Mapping[str, Picture], number: int) -> list[Picture]:
+    """Return the pictures of a run, which may lack one that could not be drawn."""
+    return [found for name, found in pictures.items() if name.startswith(f"run-{number + 1}-")]
 
 
 def _escape_markdown(text: str) -> str:

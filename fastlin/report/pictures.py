@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import figures
+from fastlin.errors import reason_of
 from fastlin.report.results import Json, unpack
 from fastlin.report.wording import SETTING_NAMES
 from fastlin.results import EpochRecord, History
@@ -33,6 +35,10 @@ class Picture:
     png: bytes
 
 
+# Draws a picture, or returns None if there is nothing to draw; and what it draws, for messages.
+Drawing = tuple[str, Callable[[], Picture | None]]
+OnFailure = Callable[[str], None]
+
 MAX_BYTES = 3_500_000  # of all pictures of a page, which are a third larger in it
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -50,20 +56,54 @@ PUBLISHED_FIGURES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
-def study_pictures(results: Json) -> dict[str, Picture]:
-    """Draw every picture of a study, by name."""
-    pictures = [_published(results, *figure) for figure in PUBLISHED_FIGURES]
-    pictures += [_heat_map(results, key) for key in results["grids"]]
+def study_pictures(results: Json, on_failure: OnFailure | None = None) -> dict[str, Picture]:
+    """Draw every picture of a study, by name; see `draw_each`."""
     names, best = results["data"]["class_names"], results["best"]
-    for key, errors in results["errors"].items():
-        figure = figures.confusion_matrix(np.array(errors["confusion"]), names)
-        title = f"Confusion matrix of {key}"
-        note = f"{results['experiments'][key]['title']}; all seeds together."
-        pictures.append(Picture(f"confusion-{key}", title, note, figures.png(figure)))
+    drawings: list[Drawing] = [
+        (f"figure {figure[0]}", partial(_published, results, *figure))
+        for figure in PUBLISHED_FIGURES
+    ]
+    drawings += [(f"grid {key}", partial(_heat_map, results, key)) for key in results["grids"]]
+    drawings += [
+        (f"confusion of {key}", partial(_confusion, results, key)) for key in results["errors"]
+    ]
     if not any(what == "weights" and best in ids for _, what, ids in PUBLISHED_FIGURES):
-        pictures.append(_weights(results, best, "best-templates", f"Weights of {best}"))
-    pictures.append(wrong_picture(results, "wrong", results["wrong"], names))
-    return {picture.name: picture for picture in pictures if picture is not None}
+        title = f"Weights of {best}"
+        drawings.append((title, partial(_weights, results, best, "best-templates", title)))
+    drawings.append(("wrong", partial(wrong_picture, results, "wrong", results["wrong"], names)))
+    return {picture.name: picture for picture in draw_each(drawings, on_failure)}
+
+
+def draw_each(
+    drawings: Iterable[Drawing], on_failure: OnFailure | None = None
+) -> Iterator[Picture]:
+    """Draw pictures one by one.
+
+    Parameters
+    ----------
+    drawings : Iterable[tuple[str, Callable[[], Picture | None]]]
+        What is drawn, and how.
+    on_failure : Callable[[str], None] | None
+        Called with one line for every picture that cannot be drawn, whatever the reason; the
+        others are drawn all the same. None to raise what happened instead.
+    """
+    for name, draw in drawings:
+        try:
+            picture = draw()
+        except Exception as error:
+            if on_failure is None:
+                raise
+            on_failure(f"{name} is not drawn: {reason_of(error)}")
+        else:
+            if picture is not None:
+                yield picture
+
+
+def _confusion(results: Json, key: str) -> Picture:
+    counts = np.array(results["errors"][key]["confusion"])
+    figure = figures.confusion_matrix(counts, results["data"]["class_names"])
+    note = f"{results['experiments'][key]['title']}; all seeds together."
+    return Picture(f"confusion-{key}", f"Confusion matrix of {key}", note, figures.png(figure))
 
 
 def history_of(curves: Json, place: int) -> History:
@@ -154,16 +194,17 @@ def _heat_map(results: Json, key: str) -> Picture | None:
     return Picture(f"grid-{key}", f"The grid of {key}", note, figures.png(figure))
 
 
-def runs_pictures(results: Json) -> dict[str, Picture]:
-    """Draw every picture of a report on runs, by name, the best runs first, up to `MAX_BYTES`."""
-    pictures: dict[str, Picture] = {}
-    for picture in _of_all_runs(results):
-        pictures[picture.name] = picture
+def runs_pictures(results: Json, on_failure: OnFailure | None = None) -> dict[str, Picture]:
+    """Draw every picture of a report on runs, by name, the best runs first, up to `MAX_BYTES`.
+
+    See `draw_each` for `on_failure`.
+    """
+    pictures = {picture.name: picture for picture in draw_each(_of_all_runs(results), on_failure)}
     room = MAX_BYTES - sum(len(picture.png) for picture in pictures.values())
     for number in results["ranking"]:
         if number not in results["detailed"]:
             continue
-        of_run = list(_of_run(results, number))
+        of_run = list(draw_each(_of_run(results, number), on_failure))
         room -= sum(len(picture.png) for picture in of_run)
         if room < 0:
             break
@@ -171,61 +212,101 @@ def runs_pictures(results: Json) -> dict[str, Picture]:
     return pictures
 
 
-def _of_all_runs(results: Json) -> Iterator[Picture]:
+def _of_all_runs(results: Json) -> Iterator[Drawing]:
     runs, ranking = results["runs"], results["ranking"]
     with_epochs = [number for number in ranking if runs[number]["epochs"]]
     judged = [number for number in with_epochs if "val" in runs[number]["last"]]
     if len(judged) > 1:
-        curves = [
-            (runs[number]["name"], *_curve(runs[number]["curves"], "val_accuracy"))
-            for number in judged
-        ]
-        figure = figures.curve_overlay(curves, 0, "validation accuracy (%)")
-        note = "Validation accuracy after every epoch; the best run stands out."
-        yield Picture("all-runs", "All runs", note, figures.png(figure))
+        yield "all runs", partial(_all_curves, results, judged)
     for place, group in enumerate(results["seed_groups"]):
         members = group["runs"]
         if runs[members[0]]["epochs"]:
-            histories = [history_of(runs[number]["curves"], 0) for number in members]
-            title = f"{len(members)} seeds"
-            note = f"Cost of {', '.join(runs[number]['name'] for number in members)}."
-            png = figures.png(figures.cost_band(histories))
-            yield Picture(f"seeds-{place + 1}", title, note, png)
+            name = f"seeds-{place + 1}"
+            yield name, partial(_seeds, results, members, name)
     for place, grid in enumerate(results["grids"]):
-        columns = {
-            name: [entry["settings"][name] for entry in grid["entries"]] for name in grid["swept"]
-        }
-        score = np.array([100 * (e["val_accuracy"] or np.nan) for e in grid["entries"]], float)
-        name, title = f"grid-{place + 1}", f"The grid of {grid['name']}"
-        if len(columns) > 2:
-            figure = figures.parallel_coordinates(columns, score, "validation accuracy (%)")
-            note = "One line per entry, coloured by validation accuracy; the best is marked."
-            yield Picture(name, title, note, figures.png(figure))
-        elif len(columns) == 2:
-            yield Picture(name, title, "Validation accuracy.", _plain_heat_map(grid, score / 100))
+        yield f"the grid of {grid['name']}", partial(_grid, grid, f"grid-{place + 1}")
 
 
-def _of_run(results: Json, number: int) -> Iterator[Picture]:
+def _all_curves(results: Json, judged: Sequence[int]) -> Picture:
+    runs = results["runs"]
+    curves = [
+        (runs[number]["name"], *_curve(runs[number]["curves"], "val_accuracy")) for number in judged
+    ]
+    figure = figures.curve_overlay(curves, 0, "validation accuracy (%)")
+    note = "Validation accuracy after every epoch; the best run stands out."
+    return Picture("all-runs", "All runs", note, figures.png(figure))
+
+
+def _seeds(results: Json, members: Sequence[int], name: str) -> Picture:
+    runs = [results["runs"][number] for number in members]
+    histories = [history_of(run["curves"], 0) for run in runs]
+    note = f"Cost of {', '.join(run['name'] for run in runs)}."
+    png = figures.png(figures.cost_band(histories))
+    return Picture(name, f"{len(members)} seeds", note, png)
+
+
+def _grid(grid: Json, name: str) -> Picture | None:
+    columns = {
+        setting: [entry["settings"][setting] for entry in grid["entries"]]
+        for setting in grid["swept"]
+    }
+    score = np.array([100 * (e["val_accuracy"] or np.nan) for e in grid["entries"]], float)
+    title = f"The grid of {grid['name']}"
+    if len(columns) > 2:
+        figure = figures.parallel_coordinates(columns, score, "validation accuracy (%)")
+        note = "One line per entry, coloured by validation accuracy; the best is marked."
+        return Picture(name, title, note, figures.png(figure))
+    if len(columns) == 2:
+        return Picture(name, title, "Validation accuracy.", _plain_heat_map(grid, score / 100))
+    return None
+
+
+def _of_run(results: Json, number: int) -> Iterator[Drawing]:
     run = results["runs"][number]
-    names, key = run["class_names"], f"run-{number + 1}"
+    name = run["name"]
     if run["epochs"]:
-        history = history_of(run["curves"], 0)
-        for what, draw in (("cost", figures.cost_curves), ("accuracy", figures.accuracy_curves)):
-            title = f"{what.capitalize()} of {run['name']}"
-            yield Picture(f"{key}-{what}", title, "After every epoch.", figures.png(draw(history)))
+        yield f"cost of {name}", partial(_epochs, run, number, "cost", figures.cost_curves)
+        yield (
+            f"accuracy of {name}",
+            partial(_epochs, run, number, "accuracy", figures.accuracy_curves),
+        )
+    yield f"confusion of {name}", partial(_confusion_of_run, results, number)
+    if run["image_shape"] is not None:
+        yield f"templates of {name}", partial(_templates_of_run, results, number)
+    yield f"wrong images of {name}", partial(_wrong_of_run, results, number)
+
+
+def _epochs(run: Json, number: int, what: str, draw: Callable[[History], Any]) -> Picture:
+    title = f"{what.capitalize()} of {run['name']}"
+    png = figures.png(draw(history_of(run["curves"], 0)))
+    return Picture(f"run-{number + 1}-{what}", title, "After every epoch.", png)
+
+
+def _confusion_of_run(results: Json, number: int) -> Picture:
+    run = results["runs"][number]
+    figures.check_matrix(len(run["class_names"]))
     counts = unpack(results["arrays"][f"confusion {number}"])
     note = f"On the {PARTS[run['judged']]} rows."
-    png = figures.png(figures.confusion_matrix(counts, names))
-    yield Picture(f"{key}-confusion", f"Confusion matrix of {run['name']}", note, png)
-    shape = run["image_shape"]
-    if shape is not None:
-        W = unpack(results["arrays"][f"weights {number}"])
-        png = figures.png(figures.weight_templates(W, tuple(shape), names))
-        note = "The rows of W as images."
-        yield Picture(f"{key}-templates", f"Weights of {run['name']}", note, png)
-    wrong = wrong_picture(results, f"wrong {number}", run["wrong"], names)
-    if wrong is not None:
-        yield replace(wrong, name=f"{key}-wrong", title=f"Most confidently wrong, {run['name']}")
+    png = figures.png(figures.confusion_matrix(counts, run["class_names"]))
+    title = f"Confusion matrix of {run['name']}"
+    return Picture(f"run-{number + 1}-confusion", title, note, png)
+
+
+def _templates_of_run(results: Json, number: int) -> Picture:
+    run = results["runs"][number]
+    W = unpack(results["arrays"][f"weights {number}"])
+    png = figures.png(figures.weight_templates(W, tuple(run["image_shape"]), run["class_names"]))
+    title = f"Weights of {run['name']}"
+    return Picture(f"run-{number + 1}-templates", title, "The rows of W as images.", png)
+
+
+def _wrong_of_run(results: Json, number: int) -> Picture | None:
+    run = results["runs"][number]
+    wrong = wrong_picture(results, f"wrong {number}", run["wrong"], run["class_names"])
+    if wrong is None:
+        return None
+    title = f"Most confidently wrong, {run['name']}"
+    return replace(wrong, name=f"run-{number + 1}-wrong", title=title)
 
 
 def _curve(curves: Json, name: str) -> tuple[NDArray[Any], NDArray[Any]]:

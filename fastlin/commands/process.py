@@ -1,0 +1,227 @@
+"""What the command line asks of its process: streams that never raise, and signals that wait.
+
+Nothing here is done to a program that only imports fastlin, and all but a stop is undone when a
+command is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn, TextIO
+
+STOPS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a batch system, a terminal that is closed
+_DEAF_SECONDS = 3.0
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal other than that of Ctrl-C asked the command to end.
+
+    Attributes
+    ----------
+    number : int
+        The number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """Return the exit code of a command that was stopped, as shells have it: 128 + the signal."""
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+class _Stops:
+    """Receives the signals that end a command.
+
+    The first raises `KeyboardInterrupt` or `Stopped` in the main thread. What follows within
+    seconds is the same impatient person, and must not undo what the first one set going. While
+    results are written every signal waits.
+    """
+
+    def __init__(self) -> None:
+        self.writers = 0
+        self.raised_at: float | None = None
+        self._waiting: int | None = None
+
+    def receive(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal."""
+        now = time.monotonic()
+        if self.writers:
+            self._waiting = number
+        elif self.raised_at is None or now - self.raised_at > _DEAF_SECONDS:
+            self._stop(number)
+
+    def go_on(self) -> None:
+        """Stop now if a signal came while results were written."""
+        if self._waiting is not None and not self.writers:
+            self._stop(self._waiting)
+
+    def _stop(self, number: int) -> NoReturn:
+        self.raised_at, self._waiting = time.monotonic(), None
+        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+
+
+_stops = _Stops()
+
+
+@contextmanager
+def writing_results() -> Iterator[None]:
+    """Let the body come to its end, whatever signal comes; stop after it if one came."""
+    _stops.writers += 1
+    try:
+        yield
+    finally:
+        _stops.writers -= 1
+    _stops.go_on()
+
+
+@contextmanager
+def orderly_signals() -> Iterator[None]:
+    """Let signals that end a process stop the body by an exception, so that it can save its work.
+
+    Signals that the process was told to ignore (nohup, a job in the background) stay ignored.
+    """
+    global _stops  # noqa: PLW0603  (as handlers are: there is one set for the process)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    outer, _stops = _stops, _Stops()
+    handlers = {}
+    for number in (getattr(signal, name) for name in STOPS if hasattr(signal, name)):
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            handlers[number] = signal.signal(number, _stops.receive)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            # A command that was stopped ends now: one press more must not show a traceback.
+            signal.signal(number, handler if _stops.raised_at is None else signal.SIG_DFL)
+        _stops = outer
+
+
+class Stream(io.TextIOBase):
+    """A standard stream that writes what it can: it never raises, and keeps the first failure.
+
+    Letters that the encoding of the stream lacks are replaced. After a failure (the reader has
+    gone, the device is full, the stream was closed from the start) nothing more is written.
+
+    Attributes
+    ----------
+    failure : OSError | ValueError | None
+        Why something could not be written.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self.failure: OSError | ValueError | None = None
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of the stream itself."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        """What is done with letters that the encoding lacks."""
+        return "replace"
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream is not None and self._stream.isatty()
+        return False
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the stream. Raises `OSError` if there is none."""
+        if self._stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write a text as far as possible, and return its length."""
+        if not isinstance(text, str):  # asked by click, which looks for a stream of bytes
+            raise TypeError(f"text must be str, not {type(text).__name__}")
+        if text and self.failure is None:
+            try:
+                self._write(text)
+            except (OSError, ValueError) as error:
+                self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        if self._stream is not None and self.failure is None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                self._give_up(error)
+
+    def _write(self, text: str) -> None:
+        if self._stream is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+
+    def _give_up(self, error: OSError | ValueError) -> None:
+        self.failure = error
+        # What the stream still holds would fail again when Python ends, with a traceback.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+
+
+@contextmanager
+def safe_streams() -> Iterator[tuple[Stream, Stream]]:
+    """Put a `Stream` in the place of standard output and standard error; yields both."""
+    _occupy_closed_descriptors()
+    before = sys.stdout, sys.stderr
+    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield out, err
+    finally:
+        out.flush()
+        err.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _occupy_closed_descriptors() -> None:
+    """Open the null device where a standard stream is closed.
+
+    The next file to be opened would get its number, and what C code writes to standard error.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def code_of_output(out: Stream, err: Stream) -> int:
+    """Return 1 if standard output could not be written, and say why unless its reader has gone."""
+    out.flush()
+    if out.failure is None:
+        return 0
+    if getattr(out.failure, "errno", None) != errno.EPIPE:
+        reason = getattr(out.failure, "strerror", None) or out.failure
+        err.write(f"Error: cannot write to standard output: {reason}\n")
+    return 1
