@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -540,6 +541,8 @@ def train(
         If a cost is not finite. To keep the epochs before it, use `Trainer`.
     """
     trainer = Trainer(split, config or TrainConfig(), threads)
+    for note in trainer.notes:
+        warnings.warn(note, stacklevel=2)
     trainer.compile()
     for _ in range(trainer.config.epochs):
         record = trainer.run_epoch()
