@@ -3,6 +3,9 @@ import signal
 
 import numpy as np
 import pytest
+from cifar_files import ROWS
+
+from fastlin.data import cifar
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,3 +40,11 @@ def random_problem():
         return X, rng.integers(0, K, n), W, rng.normal(size=K).astype(weight_dtype)
 
     return make
+
+
+@pytest.fixture
+def small_cifar(monkeypatch):
+    """CIFAR-10 with batches of 200 images, and a validation set of 50."""
+    monkeypatch.setattr(cifar, "BATCH_ROWS", ROWS)
+    monkeypatch.setattr(cifar, "_VALIDATION_ROWS", 50)
+    monkeypatch.delenv("FASTLIN_DATA", raising=False)

@@ -2,230 +2,16 @@ import gc
 import hashlib
 import io
 import json
-import pickle
-import tarfile
 import threading
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import numpy as np
 import pytest
+from cifar_files import Call, archive, batches, damage, same_split, write_binary
 
 from fastlin.data import Dataset, Split, catalog, cifar, load_split, sample
 from fastlin.errors import InputError
-
-ROWS = 200  # of a small batch: 20 of each class
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """CIFAR-10 with batches of 200 images, and a validation set of 50."""
-    monkeypatch.setattr(cifar, "BATCH_ROWS", ROWS)
-    monkeypatch.setattr(cifar, "_VALIDATION_ROWS", 50)
-    monkeypatch.delenv("FASTLIN_DATA", raising=False)
-
-
-def batches():
-    rng = np.random.default_rng(0)
-    for name in (*cifar.TRAIN_BATCHES, cifar.TEST_BATCH):
-        y = rng.permutation(np.repeat(np.arange(10), ROWS // 10))
-        yield name, rng.integers(0, 256, (ROWS, 3072), np.uint8), y
-
-
-def write_binary(folder):
-    folder.mkdir(parents=True)
-    for name, X, y in batches():
-        records = np.hstack([y[:, None].astype(np.uint8), X])
-        (folder / f"{name}.bin").write_bytes(records.tobytes())
-    return folder
-
-
-def write_python(folder, protocol=2):
-    folder.mkdir(parents=True)
-    for name, X, y in batches():
-        content = {b"data": X, b"labels": y.tolist(), b"batch_label": b"one", b"filenames": [b"a"]}
-        (folder / name).write_bytes(pickle.dumps(content, protocol=protocol))
-    return folder
-
-
-def archive(folder, path):
-    with tarfile.open(path, "w:gz") as file:
-        file.add(folder, folder.name)
-    return path
-
-
-def same(split, other):
-    return split.fingerprint() == other.fingerprint()
-
-
-def test_every_distribution_gives_the_same_split(small, tmp_path):
-    binary = write_binary(tmp_path / "b" / cifar.BINARY_FOLDER)
-    python = write_python(tmp_path / "p" / cifar.PYTHON_FOLDER)
-    expected = {name: (X, y) for name, X, y in batches()}
-    split = load_split(binary)
-    for part, name in zip(
-        split.parts().values(), ("data_batch_1", "data_batch_2", "test_batch"), strict=True
-    ):
-        assert np.array_equal(part.X, expected[name][0])
-        assert np.array_equal(part.y, expected[name][1])
-    assert split.train.X.dtype == np.uint8
-    for source in (
-        binary.parent,
-        python,
-        python.parent,
-        archive(binary, tmp_path / "b.tar.gz"),
-        archive(python, tmp_path / "p.tgz"),
-    ):
-        assert same(load_split(source), split)
-
-
-@pytest.mark.parametrize("protocol", range(2, 6))
-def test_python_batches_are_read_at_every_protocol(small, tmp_path, protocol):
-    folder = write_python(tmp_path / "py", protocol)
-    if protocol == 5:
-        with pytest.raises(InputError, match="asks for numpy"):
-            load_split(folder)  # out-of-band buffers: not how the data set is distributed
-    else:
-        assert load_split(folder).train.X.shape == (ROWS, 3072)
-
-
-def test_the_full_split_is_stratified_keeps_every_row_and_is_the_same_each_time(small, tmp_path):
-    folder = write_binary(tmp_path / "bin")
-    split = load_split(folder, "full")
-    assert (len(split.train), len(split.val), len(split.test)) == (950, 50, 200)
-    assert np.array_equal(np.bincount(split.val.y), np.full(10, 5))
-    everything = np.concatenate([X for name, X, _ in batches() if name != "test_batch"])
-    labels = np.concatenate([y for name, _, y in batches() if name != "test_batch"])
-    position = {row.tobytes(): index for index, row in enumerate(everything)}
-    for part in (split.train, split.val):
-        found = [position.pop(row.tobytes()) for row in part.X]
-        assert found == sorted(found)  # in the order of the files
-        assert np.array_equal(labels[found], part.y)
-    assert not position
-    assert same(load_split(folder, "full"), split)
-
-
-def damage(path, change):
-    path.write_bytes(change(path.read_bytes()))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda content: content[:-1], r"data_batch_2.bin ends after 614,599 bytes; it must have"),
-        (lambda content: content[: 3073 * 7], r"data_batch_2.bin ends after 21,511 bytes"),
-        (lambda _: b"", r"data_batch_2.bin ends after 0 bytes"),
-        (lambda content: content + b"x", r"data_batch_2.bin goes on after 614,600 bytes"),
-        (
-            lambda content: content[: 3073 * 3] + b"\x0a" + content[3073 * 3 + 1 :],
-            r"data_batch_2.bin: image 3 has label 10; labels are 0 to 9",
-        ),
-    ],
-)
-def test_a_damaged_binary_batch_is_named(small, tmp_path, change, message):
-    folder = write_binary(tmp_path / cifar.BINARY_FOLDER)
-    damage(folder / "data_batch_2.bin", change)
-    for source in (folder, archive(folder, tmp_path / "a.tar.gz")):
-        with pytest.raises(InputError, match=message.replace(".bin", r"\.bin.*")):
-            load_split(source)
-
-
-def test_a_missing_batch_is_named(small, tmp_path):
-    folder = write_binary(tmp_path / cifar.BINARY_FOLDER)
-    (folder / "test_batch.bin").unlink()
-    for source in (folder, archive(folder, tmp_path / "a.tar.gz")):
-        with pytest.raises(InputError, match="has no test_batch"):
-            load_split(source)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [lambda content: content[:1000], lambda _: b"", lambda _: b"no gzip" * 99],
-)
-def test_a_damaged_archive_is_one_line(small, tmp_path, change):
-    path = archive(write_binary(tmp_path / cifar.BINARY_FOLDER), tmp_path / "a.tar.gz")
-    damage(path, change)
-    with pytest.raises(InputError, match=r"a\.tar\.gz") as caught:
-        load_split(path)
-    assert "\n" not in str(caught.value)
-
-
-def pickled(**changes):
-    _, X, y = next(batches())
-    content = {"data": X, "labels": y.tolist(), **changes}
-    return {name.encode(): value for name, value in content.items() if value is not None}
-
-
-class Call:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1, 2], "holds a list; it must hold a dict"),
-        (pickled(data=None), "must hold 'data'"),
-        (pickled(data=np.zeros((ROWS, 3072), np.int64)), "must hold 'data'"),
-        (pickled(data=np.zeros((ROWS, 3071), np.uint8)), "must hold 'data'"),
-        (pickled(data=np.zeros((ROWS, 3072), object)), "an array has dtype 'O8'"),
-        (pickled(labels=None), "must hold 'labels'"),
-        (pickled(labels=[0] * (ROWS - 1)), "must hold 'labels'"),
-        (pickled(labels=[0.5] * ROWS), "must hold 'labels'"),
-        (pickled(labels=[-1] * ROWS), "image 0 has label -1"),
-        (pickled(labels=[10**30] * ROWS), "image 0 has label"),
-        (pickled(labels={1, 2}), r"asks for __builtin__\.set"),
-    ],
-)
-def test_a_pickle_that_is_no_batch_is_refused(small, tmp_path, content, message):
-    folder = write_python(tmp_path / "py")
-    (folder / "data_batch_1").write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(InputError, match=message) as caught:
-        load_split(folder)
-    assert "data_batch_1" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_malicious_pickle_runs_nothing(small, tmp_path):
-    folder = write_python(tmp_path / "py")
-    trace = tmp_path / "executed"
-    for bomb in (
-        Call(open, str(trace), "w"),
-        Call(eval, f"open({str(trace)!r}, 'w')"),
-        Call(np.fromfile, str(trace)),
-        Call(getattr, "a", "b"),
-        Call(np.ndarray, (10**15,)),
-    ):
-        content = pickle.dumps(pickled(data=bomb), protocol=2)
-        trace.unlink(missing_ok=True)
-        (folder / "data_batch_1").write_bytes(content)
-        with pytest.raises(InputError, match="data_batch_1"):
-            load_split(folder)
-        assert not trace.exists()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\x80", b"garbage", b"\x80\x02" + b"(" * 100_000, b"\x80\x02r\xff\xff\xff\x7f."],
-)
-def test_garbage_instead_of_a_pickle_is_one_line(small, tmp_path, content):
-    folder = write_python(tmp_path / "py")
-    (folder / "data_batch_1").write_bytes(content)
-    with pytest.raises(InputError, match="data_batch_1") as caught:
-        load_split(folder)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_pickle_too_large_to_be_a_batch_is_not_read(small, tmp_path, monkeypatch):
-    folder = write_python(tmp_path / "py")
-    monkeypatch.setattr(cifar, "_LARGEST_PICKLE", 1000)
-    with pytest.raises(InputError, match="more than 1,000 bytes"):
-        load_split(folder)
 
 
 def test_the_sample_is_what_it_says():
@@ -273,7 +59,7 @@ def test_a_damaged_sample_is_noticed(monkeypatch):
         load_split()
 
 
-def test_the_builder_makes_the_sample_losslessly(small, tmp_path, monkeypatch):
+def test_the_builder_makes_the_sample_losslessly(small_cifar, tmp_path, monkeypatch):
     monkeypatch.setattr(sample, "_PER_CLASS", {"train": 18, "val": 6, "test": 6})
     monkeypatch.setattr(sample, "files", lambda _: tmp_path)
     folder = write_binary(tmp_path / "bin")
@@ -286,7 +72,9 @@ def test_the_builder_makes_the_sample_losslessly(small, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "cifar10-mini.json").read_text())["citation"]
 
 
-def test_the_place_named_first_wins_and_nothing_else_is_looked_at(small, tmp_path, monkeypatch):
+def test_the_place_named_first_wins_and_nothing_else_is_looked_at(
+    small_cifar, tmp_path, monkeypatch
+):
     monkeypatch.setattr(catalog, "user_cache_path", lambda _: tmp_path / "cache")
     write_binary(tmp_path / "cache" / "data" / cifar.BINARY_FOLDER)
     assert load_split("cifar10").name == "cifar10"
@@ -314,11 +102,6 @@ def test_data_that_are_not_there_are_one_line(tmp_path, monkeypatch, arguments, 
         load_split(*arguments)
 
 
-def test_an_unknown_split_names_those_there_are(small, tmp_path):
-    with pytest.raises(InputError, match="no split 'half'; its splits are assignment, full"):
-        load_split(write_binary(tmp_path / "bin"), "half")
-
-
 # --- downloads, from a server on this machine -----------------------------------------------
 
 
@@ -340,7 +123,7 @@ def server(tmp_path):
 
 
 @pytest.fixture
-def served(small, server, tmp_path, monkeypatch):
+def served(small_cifar, server, tmp_path, monkeypatch):
     folder, url = server
     binary = write_binary(tmp_path / "made" / cifar.BINARY_FOLDER)
     path = archive(binary, folder / cifar.BINARY_ARCHIVE)
@@ -352,11 +135,11 @@ def served(small, server, tmp_path, monkeypatch):
 def test_a_download_is_checked_unpacked_and_found_again(served, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(catalog, "user_cache_path", lambda _: tmp_path / "cache")
     split = load_split("cifar10")  # the cache lacks it: it is downloaded
-    assert same(split, load_split(tmp_path / "made"))
+    assert same_split(split, load_split(tmp_path / "made"))
     assert [path.name for path in (tmp_path / "cache" / "data").iterdir()] == [cifar.BINARY_FOLDER]
     assert "100%" in capsys.readouterr().err  # progress
     served.unlink()
-    assert same(load_split("cifar10"), split)  # not downloaded again
+    assert same_split(load_split("cifar10"), split)  # not downloaded again
 
 
 def test_a_download_that_is_not_the_right_file_is_thrown_away(served, tmp_path):

@@ -6,12 +6,16 @@ ten classes in five training batches and one test batch of 10,000 images each.
 
 from __future__ import annotations
 
+import gzip
+import os
+import re
+import stat
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,19 +40,29 @@ SPLITS = ("assignment", "full")
 _VALIDATION_ROWS = 1_000
 _SPLIT_SEED = 0
 
+_RECORD = 1 + PIXELS  # bytes of a label and an image in the binary distribution
+
 # The largest batch file of the Python distribution has 31,035,999 bytes.
 _LARGEST_PICKLE = 40_000_000
+# The archives have 184 and 187 million bytes when they are unpacked.
+_LARGEST_ARCHIVE = 400_000_000
+_MOST_HEADERS = 10_000
+_LARGEST_NAME = 65_536  # bytes of a tar header that has nothing but a long name
+
+_SHOWN_LETTERS = 60  # of a member's name
+_TAR_BLOCK = 512
+_PAX_PATH = re.compile(rb"(?:^|\n)[0-9]+ path=([^\n]*)\n")
 
 
 def find(place: Path) -> Path | None:
     """Return the CIFAR-10 folder or archive at `place` or directly inside it, None if none is."""
-    if _is_folder(place) or (place.is_file() and place.name.endswith((".tar.gz", ".tgz"))):
+    if _is_folder(place) or (place.name.endswith((".tar.gz", ".tgz")) and _is_file(place)):
         return place
     for name in (BINARY_FOLDER, PYTHON_FOLDER):
         if _is_folder(place / name):
             return place / name
     for name in (BINARY_ARCHIVE, PYTHON_ARCHIVE):
-        if (place / name).is_file():
+        if _is_file(place / name):
             return place / name
     return None
 
@@ -56,7 +70,15 @@ def find(place: Path) -> Path | None:
 def _is_folder(path: Path) -> bool:
     """Whether any batch is there: a folder that lacks some is reported by name when it is read."""
     names = (*TRAIN_BATCHES, TEST_BATCH)
-    return any((path / f"{name}{suffix}").is_file() for name in names for suffix in ("", ".bin"))
+    return any(_is_file(path / f"{name}{suffix}") for name in names for suffix in ("", ".bin"))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; False also for a path that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:  # as of a name that is too long
+        return False
 
 
 def load(path: Path, split: str | None = None) -> Split:
@@ -118,83 +140,179 @@ def _read(path: Path, names: tuple[str, ...]) -> tuple[NDArray[np.uint8], NDArra
     """Return the images and labels of batches, one after the other."""
     X = np.empty((len(names) * BATCH_ROWS, PIXELS), np.uint8)
     y = np.empty(len(X), np.int64)
-
-    def store(name: str, read: Callable[..., None], source: Any, shown: str) -> None:
-        start = names.index(name) * BATCH_ROWS
-        rows = slice(start, start + BATCH_ROWS)
-        read(source, shown, X[rows], y[rows])
-
-    if path.is_dir():
-        for name in names:
-            binary, pickled = path / f"{name}.bin", path / name
-            if binary.is_file():
-                with _readable(binary), binary.open("rb") as file:
-                    store(name, _read_binary, file, str(binary))
-            elif pickled.is_file():
-                store(name, _read_pickled, pickled, str(pickled))
-            else:
-                raise InputError(f"{path} has no {name} (neither {name}.bin nor a pickle)")
-    else:
-        _read_archive(path, names, store)
+    batches = _batches_of_archive if _is_file(path) else _batches_of_folder
+    with closing(batches(path, names)) as found:
+        for name, is_binary, content, shown in found:
+            start = names.index(name) * BATCH_ROWS
+            rows = slice(start, start + BATCH_ROWS)
+            (_read_binary if is_binary else _read_pickled)(content, shown, X[rows], y[rows])
     return X, y
 
 
-def _read_archive(path: Path, names: tuple[str, ...], store: Callable[..., None]) -> None:
-    """Read batches from a .tar.gz in one pass, without unpacking it to disk."""
-    missing = set(names)
-    with _readable(path), tarfile.open(path, "r|gz") as archive:
-        for member in archive:
-            name, _, suffix = member.name.rpartition("/")[2].partition(".")
-            if name not in missing or suffix not in {"", "bin"} or not member.isfile():
+# The name of a batch, whether it is of the binary distribution, its content, and what to call it.
+_Batches = Generator[tuple[str, bool, bytes, str], None, None]
+
+
+def _batches_of_folder(path: Path, names: tuple[str, ...]) -> _Batches:
+    for name in names:
+        binary, pickled = path / f"{name}.bin", path / name
+        found = binary if os.path.lexists(binary) else pickled
+        if not os.path.lexists(found):
+            raise InputError(
+                f"{_shown(path)} has no {name} (neither {name}.bin nor a pickle {name})"
+            )
+        with _readable(found), _open(found) as file:
+            content = file.read(_largest(is_binary=found is binary) + 1)
+        yield name, found is binary, content, _shown(found)
+
+
+def _batches_of_archive(path: Path, names: tuple[str, ...]) -> _Batches:
+    """Read a .tar.gz once, to its end, without unpacking it to disk.
+
+    To its end, because only there a checksum tells whether what came before is intact.
+    """
+    missing = list(names)
+    with _readable(path), _open(path) as compressed, gzip.GzipFile(fileobj=compressed) as file:
+        archive = _Archive(file, _shown(path))
+        for member_name, member in archive.members():
+            name, _, suffix = member_name.rpartition("/")[2].partition(".")
+            if name not in names or suffix not in {"", "bin"}:
                 continue
-            file = archive.extractfile(member)
-            if file is None:
-                continue
-            shown = f"{member.name} in {path}"
-            store(name, _read_binary if suffix else _read_pickled, file, shown)
+            shown = f"{_shown(member_name[-_SHOWN_LETTERS:])} in {_shown(path)}"
+            if name not in missing:
+                raise InputError(f"{shown} is the second {name} there; there must be one")
+            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                raise InputError(f"{shown} is a link or something else that is no plain file")
+            is_binary = suffix == "bin"
+            content = archive.read(min(member.size, _largest(is_binary=is_binary) + 1))
+            yield name, is_binary, content, shown
             missing.remove(name)
-            if not missing:
+        archive.read_to_end()
+    if missing:
+        raise InputError(f"{_shown(path)} has no {missing[0]}; it is not an archive of CIFAR-10")
+
+
+class _Archive:
+    """The members of a tar archive that is read once, from its front to its end.
+
+    `tarfile` itself reads headers of any size into memory, and can take for ever over some. Here it
+    takes apart headers of one block only; of the others nothing but long names matters.
+    """
+
+    def __init__(self, file: gzip.GzipFile, shown: str) -> None:
+        self._file = file
+        self._shown = shown
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        """Read as many bytes. Raises InputError if there are fewer, or were too many already."""
+        self._advance(size)
+        content = self._file.read(size)
+        if len(content) < size:
+            raise InputError(f"{self._shown} is damaged: it is cut short")
+        return content
+
+    def members(self) -> Iterator[tuple[str, tarfile.TarInfo]]:
+        """Give names and headers; the content of a member is read in between, or skipped."""
+        long_name: str | None = None
+        for _ in range(_MOST_HEADERS):
+            header = self.read(_TAR_BLOCK)
+            if not header.strip(b"\0"):
                 return
-    raise InputError(f"{path} has no {min(missing)}; it is not an archive of CIFAR-10")
+            member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+            if member.size < 0:
+                raise InputError(f"{self._shown} is damaged: a member has a size below 0")
+            # Links have no content, whatever their headers say.
+            size = 0 if member.type in (tarfile.LNKTYPE, tarfile.SYMTYPE) else member.size
+            end = self._position + size + -size % _TAR_BLOCK
+            if member.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE):
+                if size > _LARGEST_NAME:
+                    raise InputError(f"{self._shown} has a header of {size:,} bytes")
+                content = self.read(size)
+                long_name = _long_name(content, is_pax=member.type == tarfile.XHDTYPE) or long_name
+            elif member.type not in (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
+                yield long_name or member.name, member
+                long_name = None
+            self._skip(end - self._position)
+        raise self._too_much(f"{_MOST_HEADERS:,} members")
+
+    def read_to_end(self) -> None:
+        """Read what comes after the last member, so that checksums are checked."""
+        while content := self._file.read(_LARGEST_NAME):
+            self._advance(len(content))
+
+    def _advance(self, size: int) -> None:
+        self._position += size
+        if self._position > _LARGEST_ARCHIVE:
+            raise self._too_much(f"{_LARGEST_ARCHIVE:,} bytes when it is unpacked")
+
+    def _too_much(self, limit: str) -> InputError:
+        return InputError(f"{self._shown} has more than {limit}; it is not an archive of CIFAR-10")
+
+    def _skip(self, size: int) -> None:
+        while size > 0:
+            size -= len(self.read(min(size, _LARGEST_NAME)))
 
 
-def _read_binary(file: IO[bytes], shown: str, X: NDArray[np.uint8], y: NDArray[np.int64]) -> None:
+def _long_name(content: bytes, *, is_pax: bool) -> str | None:
+    """Return the name that a header gives to the next member, None if it gives none."""
+    if is_pax:
+        found = _PAX_PATH.search(content)
+        content = found[1] if found else b""
+    return content.rstrip(b"\0").decode("utf-8", "surrogateescape") or None
+
+
+def _largest(*, is_binary: bool) -> int:
+    """Return the number of bytes that a batch has, or, as a pickle, can have."""
+    return BATCH_ROWS * _RECORD if is_binary else _LARGEST_PICKLE
+
+
+def _read_binary(content: bytes, shown: str, X: NDArray[np.uint8], y: NDArray[np.int64]) -> None:
     """Read records of 1 label byte and 3,072 pixel bytes: red, green, blue, each row by row."""
-    size = len(y) * (1 + PIXELS)
-    block_rows = 500
-    for start in range(0, len(y), block_rows):
-        count = min(block_rows, len(y) - start)
-        content = file.read(count * (1 + PIXELS))
-        if len(content) != count * (1 + PIXELS):
-            got = start * (1 + PIXELS) + len(content)
-            raise InputError(f"{shown} ends after {got:,} bytes; it must have {size:,}")
-        records = np.frombuffer(content, np.uint8).reshape(count, 1 + PIXELS)
-        y[start : start + count] = records[:, 0]
-        X[start : start + count] = records[:, 1:]
-    if file.read(1):
+    size = len(y) * _RECORD
+    if len(content) < size:
+        raise InputError(f"{shown} ends after {len(content):,} bytes; it must have {size:,}")
+    if len(content) > size:
         raise InputError(f"{shown} goes on after {size:,} bytes; it must have just those")
-    _check_labels(y, shown)
+    records = np.frombuffer(content, np.uint8).reshape(len(y), _RECORD)
+    X[:], y[:] = records[:, 1:], records[:, 0]
+    _check_labels(y.tolist(), shown)
 
 
-def _read_pickled(
-    source: Path | IO[bytes], shown: str, X: NDArray[np.uint8], y: NDArray[np.int64]
-) -> None:
+def _read_pickled(content: bytes, shown: str, X: NDArray[np.uint8], y: NDArray[np.int64]) -> None:
     """Read a pickled dict with `data` (rows, 3072) uint8 and `labels`."""
-    content = load_dict(source, shown, _LARGEST_PICKLE)
-    data, labels = content.get("data"), content.get("labels")
+    if len(content) > _LARGEST_PICKLE:
+        raise InputError(
+            f"{shown} has more than {_LARGEST_PICKLE:,} bytes; it is no batch of CIFAR-10"
+        )
+    batch = load_dict(content, shown)
+    data, labels = batch.get("data"), batch.get("labels")
     if not isinstance(data, np.ndarray) or data.shape != X.shape or data.dtype != np.uint8:
         raise InputError(f"{shown} must hold 'data', an array of {X.shape} uint8")
     if not isinstance(labels, list) or len(labels) != len(y) or {*map(type, labels)} != {int}:
         raise InputError(f"{shown} must hold 'labels', a list of {len(y):,} whole numbers")
-    _check_labels(np.asarray(labels), shown)
+    _check_labels(labels, shown)
     X[:], y[:] = data, labels
 
 
-def _check_labels(labels: NDArray[Any], shown: str) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASS_NAMES)))
-    if len(wrong):
-        row = int(wrong[0])
-        raise InputError(f"{shown}: image {row} has label {labels[row]}; labels are 0 to 9")
+def _check_labels(labels: list[int], shown: str) -> None:
+    for row, label in enumerate(labels):
+        if not 0 <= label < len(CLASS_NAMES):
+            number = str(label) if abs(label) < 2**63 else "of more than 63 bits"
+            raise InputError(f"{shown}: image {row} has label {number}; labels are 0 to 9")
+
+
+def _shown(path: Path | str) -> str:
+    """Return a path for an error message: in quotes if it could not be printed on one line."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open a file. Raises InputError if it is none, such as a pipe, which could be waited for."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{_shown(path)} is not a file")
+    return path.open("rb")
 
 
 @contextmanager
@@ -202,9 +320,9 @@ def _readable(path: Path) -> Iterator[None]:
     """Turn what a file system, gzip or tar can raise into one line."""
     try:
         yield
-    except InputError:
-        raise
+    except gzip.BadGzipFile as error:
+        raise InputError(f"{_shown(path)} is damaged: {error}") from None
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(f"cannot read {_shown(path)}: {error.strerror or error}") from None
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise InputError(f"{_shown(path)} is damaged: {error}") from None
