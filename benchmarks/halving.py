@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from fastlin.config import GridSpec, LogRange, TrainConfig
 from fastlin.data import Dataset, Split, load_split
-from fastlin.grids import GridEntry, Rule, rank_entries
+from fastlin.errors import InputError
+from fastlin.grids import GridEntry, Rule, Rung, rank_entries
 from fastlin.halving import Plan
 from fastlin.results import EpochRecord, History
 from fastlin.runs import atomic_write
@@ -53,7 +54,8 @@ class Recording:
         """Write it as .npz: records (entries, epochs, 5) without their numbers, NaN at the end."""
         records = np.full((len(self.configs), self.configs[0].epochs, 5), np.nan)
         for values, history in zip(records, self.histories, strict=True):
-            values[: len(history)] = [record[1:] for record in history.records()]
+            for row, record in zip(values, history.records(), strict=False):
+                row[:] = record[1:]
         configs = json.dumps([config.to_dict() for config in self.configs])
         with atomic_write(path) as file:
             np.savez(file, records=records, configs=configs)
@@ -111,6 +113,8 @@ class Outcome(NamedTuple):
         What it found, without weights.
     winner : int
         Index of its best entry.
+    rungs : tuple of Rung
+        Its decisions.
     trained_on : tuple of int
         The entries that were stopped, and trained to the end later.
     share : float
@@ -122,6 +126,7 @@ class Outcome(NamedTuple):
 
     entries: tuple[GridEntry, ...]
     winner: int
+    rungs: tuple[Rung, ...]
     trained_on: tuple[int, ...]
     share: float
     loss: float
@@ -140,6 +145,7 @@ def replay(recording: Recording, rule: Rule, plan: Plan) -> Outcome:
     return Outcome(
         entries,
         found.index,
+        search.decisions(),
         tuple(search.trained_on),
         sum(len(entry.history) for entry in entries) / sum(map(len, recording.histories)),
         100 * (loss if rule.select == "val_accuracy" else loss / abs(best)),
@@ -240,16 +246,19 @@ def main(
 ) -> None:
     """Print what searches with early stopping spend and lose against full ones."""
     rule = Rule(f"val_{select}", at)  # type: ignore[arg-type]
-    chosen = Plan() if plan is None else Plan.parse(plan)
     unit = "points" if select == "accuracy" else "% of the cost"
     outcomes = []
-    for seed in seeds:
-        outcome = replay(_recording(search, seed, recordings), rule, chosen)
-        outcomes.append(outcome)
-        click.echo(
-            f"{search} seed {seed}: {outcome.share:.0%} of the epochs, "
-            f"{len(outcome.trained_on)} trained on, loss {outcome.loss:.2f} {unit}"
-        )
+    try:
+        chosen = Plan() if plan is None else Plan.parse(plan)
+        for seed in seeds:
+            outcome = replay(_recording(search, seed, recordings), rule, chosen)
+            outcomes.append(outcome)
+            click.echo(
+                f"{search} seed {seed}: {outcome.share:.0%} of the epochs, "
+                f"{len(outcome.trained_on)} trained on, loss {outcome.loss:.2f} {unit}"
+            )
+    except InputError as error:
+        raise click.ClickException(str(error)) from None
     losses, shares = [o.loss for o in outcomes], [o.share for o in outcomes]
     click.echo(
         f"{search}, {len(outcomes)} seeds: largest loss {max(losses):.2f}, "

@@ -360,9 +360,9 @@ def _saved_plan(content: dict[str, Any] | bool | None) -> Plan | None:
     """Return the plan of a grid.json; older ones say only whether there was one."""
     from fastlin.halving import Plan
 
-    if isinstance(content, dict):
-        return Plan(**content)
-    return Plan() if content else None
+    if isinstance(content, bool):
+        return Plan() if content else None
+    return None if content is None else Plan(**content)
 
 
 @contextmanager
