@@ -79,7 +79,7 @@ class GridEntry:
     ----------
     index : its place in the grid, counted from 0.
     config : its settings.
-    status : ``finished`` all its epochs; ``stopped`` early by successive halving; ``diverged``.
+    status : ``finished`` all its epochs; ``stopped`` early, see `fastlin.halving`; ``diverged``.
     history : cost and accuracy after every finished epoch.
     diverged_epoch : the epoch whose cost was not finite, None if it did not diverge.
     epoch : the epoch that decided its rank, counted from 1; 0 if none is finished.
@@ -108,18 +108,21 @@ class GridEntry:
 
 @dataclass(frozen=True)
 class Rung:
-    """One decision of successive halving.
+    """One decision about which entries are stopped early; see `fastlin.halving`.
 
     Attributes
     ----------
     epoch : after which it was taken.
-    kept : indices of the entries that went on, best first.
-    stopped : indices of those that did not, best first.
+    kept : indices of the entries that went on, those that may reach most first.
+    stopped : indices of those that did not, likewise.
+    alike : pairs of indices: one that was stopped, and the one with all but equal scores that went
+        on for it.
     """
 
     epoch: int
     kept: tuple[int, ...]
     stopped: tuple[int, ...]
+    alike: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +135,9 @@ class GridResult:
     winner : index of the best entry.
     ranked_by : the rule by which it is the best.
     seconds : wall time; of a resumed search, since it was resumed.
-    rungs : the decisions of successive halving, if there were any.
+    rungs : the decisions about which entries were stopped early, if there were any.
+    trained_on : indices of the entries that were stopped, and trained to the end later because they
+        might have been the best.
     """
 
     entries: tuple[GridEntry, ...]
@@ -140,6 +145,7 @@ class GridResult:
     ranked_by: Rule
     seconds: float
     rungs: tuple[Rung, ...] = ()
+    trained_on: tuple[int, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -173,7 +179,8 @@ class GridResult:
 def rank_entries(entries: Sequence[GridEntry], rule: Rule) -> tuple[GridEntry, ...]:
     """Return entries best first: finished ones, stopped ones that came further, diverged ones.
 
-    Among equals the score decides, then the place in the grid.
+    Among equals the score decides, then the place in the grid. The score of a stopped entry is of
+    the epoch in which it was stopped, so it is compared only with those stopped in the same one.
     """
 
     def key(entry: GridEntry) -> tuple[int, int, float, int]:

@@ -25,7 +25,7 @@ from fastlin.grids import (
     Status,
     rank_entries,
 )
-from fastlin.halving import Plan, decide
+from fastlin.halving import FIRST_EPOCH, Plan, decide, to_train_on
 from fastlin.journal import Journal, Weights
 from fastlin.results import EpochRecord, History, Measure
 from fastlin.training import DivergedError, Trainer
@@ -59,13 +59,15 @@ class GridProgress(NamedTuple):
 
     Attributes
     ----------
-    epoch, epochs : the epoch that just ended, and how many there are.
+    epoch, epochs : the epoch that just ended, and how many there are. It begins anew when entries
+        that were stopped are trained on.
     entries : how many there are.
     active : how many of them were trained in this epoch.
     finished, stopped, diverged : how many of them are.
     best : index of the best entry so far, None if there is none; score: its score.
     seconds : since the search began, or was resumed.
-    seconds_left : until its end, estimated; at most, as entries may diverge.
+    seconds_left : until its end, estimated. Entries may yet diverge or be stopped; those that were
+        stopped and must be trained on are not foreseen.
     """
 
     epoch: int
@@ -91,7 +93,7 @@ def grid_search(
     search: Literal["grid", "random"] = "grid",
     trials: int | None = None,
     search_seed: int = 0,
-    halving: bool = False,
+    halving: bool | Plan = False,
     threads: int | None = None,
     progress: Callable[[GridProgress], None] | None = None,
     note: Callable[[str], None] | None = None,
@@ -112,7 +114,8 @@ def grid_search(
     search : ``grid`` for every combination, ``random`` for `trials` distinct ones.
     trials : how many combinations random search draws.
     search_seed : of that draw.
-    halving : stop hopeless entries early; see `fastlin.halving`.
+    halving : whether to stop entries early that can no longer come first, or the plan by which;
+        see `fastlin.halving`.
     threads : to run on, None for all; the result does not depend on it.
     progress : called after every epoch of all active entries.
     note : called with sentences that a user should read, such as that a journal was cut short.
@@ -137,12 +140,16 @@ def grid_search(
     started = time.perf_counter()
     if keep not in ("winner", "all"):
         raise InputError(f"keep is {keep!r}; it must be winner or all")
+    if not isinstance(halving, bool | Plan):
+        raise InputError(f"halving is {halving!r}; it must be true, false or a Plan")
     rule = Rule(select, at)
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
     check_comparable(split, configs, rule)
-    plan = Plan() if halving else None
+    plan = halving if isinstance(halving, Plan) else Plan() if halving else None
     trainer = GridTrainer(split, configs, threads, select=rule.select)
     running = _Search(trainer, configs, rule, plan, progress)
+    if plan is not None and not running.plan and note is not None:
+        note(f"No entry is stopped early: that needs more than {FIRST_EPOCH} epochs.")
     if journal is not None:
         header = _journal_header(split, configs, rule, plan)
         running.go_on_with((Journal.resume if resume else Journal.begin)(journal, header), note)
@@ -159,7 +166,8 @@ def grid_search(
         winner,
         rule,
         time.perf_counter() - started,
-        tuple(running.rungs[epoch] for epoch in sorted(running.rungs)),
+        running.decisions(),
+        tuple(running.trained_on),
     )
     if result.best.status == "diverged":
         raise GridDivergedError(result)
@@ -300,8 +308,10 @@ class _Search:
         self.plan = plan.rungs(len(configs), self.epochs) if plan else {}
         self.records: list[list[EpochRecord]] = [[] for _ in configs]
         self.diverged: dict[int, int] = {}
-        self.stopped: set[int] = set()
+        self.stopped: dict[int, int] = {}  # and the epoch after which each was
         self.rungs: dict[int, Rung] = {}
+        self.trained_on: list[int] = []
+        self._finished: set[int] = set()  # before those that are trained on now
         self._progress = progress
         self._started = time.perf_counter()
         self._trained, self._training_seconds = 0, 0.0
@@ -313,17 +323,38 @@ class _Search:
         self._settled: set[int] = set()
 
     def run(self) -> None:
-        """Train all that is not known, stop what is hopeless, and write it to the journal."""
+        """Train all that is not known, stop what cannot win, and write it to the journal."""
+        self._train_through(self.plan)
+        while chosen := self._to_train_on():
+            self._finished = set(self._alive(self.epochs))
+            self.trained_on += chosen
+            for index in chosen:
+                del self.stopped[index]
+            self._train_through({})
+
+    def _train_through(self, plan: Mapping[int, int]) -> None:
+        """Train all that are not stopped to the last epoch, with the decisions of a plan."""
         for epoch in range(1, self.epochs + 1):
             active: set[int] = set()
             while behind := self._behind(epoch):
                 self._train(behind)
                 active.update(behind)
-            if epoch in self.plan:
-                self._halve(epoch, self.plan[epoch])
+            if epoch in plan:
+                self._stop_some(epoch, plan[epoch])
             if active or epoch == self.epochs:
                 self._report(epoch, len(active))
             self._checkpoint(epoch)
+
+    def _to_train_on(self) -> tuple[int, ...]:
+        """Return the stopped entries that must be trained to the end before one has won."""
+        finished = {index: self._history(index) for index in self._alive(self.epochs)}
+        stopped = {index: self._history(index, at) for index, at in self.stopped.items()}
+        diverged = [index for index in self.diverged if index not in stopped]
+        return to_train_on(self.decisions(), stopped, finished, diverged, self.rule)
+
+    def decisions(self) -> tuple[Rung, ...]:
+        """Return all decisions in the order of their epochs."""
+        return tuple(self.rungs[epoch] for epoch in sorted(self.rungs))
 
     def _alive(self, epoch: int) -> list[int]:
         """Return the entries that have or will have finished an epoch, as far as is known."""
@@ -363,20 +394,17 @@ class _Search:
                     "is not this machine's; start anew in another place"
                 )
 
-    def _halve(self, epoch: int, keep: int) -> None:
+    def _stop_some(self, epoch: int, most: int) -> None:
         if epoch not in self.rungs:
             histories = {index: self._history(index, epoch) for index in self._alive(epoch)}
             if not histories:
                 return
             configs = {index: self.configs[index] for index in histories}
-            penalties = {
-                index: self.trainer.model(index).penalty(config.l2)
-                for index, config in configs.items()
-            }
-            rung = decide(histories, configs, penalties, self.rule, keep)
+            rung = decide(histories, configs, self.rule, most)
             self.rungs[epoch] = rung
-            self._news.append({"rung": epoch, "kept": rung.kept, "stopped": rung.stopped})
-        self.stopped |= set(self.rungs[epoch].stopped)
+            news = {"rung": epoch, "kept": rung.kept, "stopped": rung.stopped, "alike": rung.alike}
+            self._news.append(news)
+        self.stopped |= dict.fromkeys(self.rungs[epoch].stopped, epoch)
 
     def _history(self, index: int, epoch: int | None = None) -> History:
         """Return what is known of an entry, up to an epoch."""
@@ -386,17 +414,20 @@ class _Search:
         if self._progress is None:
             return
         alive = self._alive(epoch)
-        scores = {index: self.rule.score(self._history(index, epoch)) for index in alive}
+        scores = {
+            index: self.rule.score(self._history(index, None if index in self._finished else epoch))
+            for index in alive
+        }
         best = max(alive, key=lambda index: (self.rule.sign * scores[index], -index), default=None)
         is_last = epoch == self.epochs
-        rest = self._entry_epochs_left(epoch, len(alive))
+        rest = self._entry_epochs_left(epoch, len(alive) - len(self._finished))
         self._progress(
             GridProgress(
                 epoch=epoch,
                 epochs=self.epochs,
                 entries=len(self.configs),
                 active=active,
-                finished=len(alive) if is_last else 0,
+                finished=len(alive) if is_last else len(self._finished),
                 stopped=len(self.stopped),
                 diverged=sum(at <= epoch for at in self.diverged.values()),
                 best=best,
@@ -418,7 +449,10 @@ class _Search:
         self._journal = journal
         for event in journal.events:
             if "rung" in event:
-                rung = Rung(event["rung"], tuple(event["kept"]), tuple(event["stopped"]))
+                rung = Rung(
+                    event["rung"], tuple(event["kept"]), tuple(event["stopped"]),
+                    tuple((index, other) for index, other in event["alike"]),
+                )  # fmt: skip
                 self.rungs[rung.epoch] = rung
             elif "diverged" in event:
                 self.diverged[event["entry"]] = event["diverged"]
@@ -433,22 +467,17 @@ class _Search:
                 note(text)
 
     def _restore(self, journal: Journal) -> None:
-        """Continue entries from the journal's weights, and settle those of which all is known.
-
-        A decision of halving needs the weights of that epoch: if one is not in the journal though
-        what came after it is, entries are trained again up to it.
-        """
-        undecided = min((at for at in self.plan if at not in self.rungs), default=self.epochs + 1)
+        """Continue entries from the journal's weights, and settle those of which all is known."""
         ends = {index: at for at, rung in self.rungs.items() for index in rung.stopped}
         ends |= {index: at - 1 for index, at in self.diverged.items()}
         weights = journal.load_weights() if journal.events else {}
         for index, known in enumerate(self.records):
             self._journaled[index] = len(known)
             end = ends.get(index, self.epochs)
-            if end <= len(known) and end < undecided:
+            if end <= len(known):
                 self._settled.add(index)
             saved = weights.get(index)
-            if saved is not None and saved.epoch <= min(len(known), undecided):
+            if saved is not None and saved.epoch <= len(known):
                 self.trainer.restore(index, known[: saved.epoch], saved.arrays)
 
     def _checkpoint(self, epoch: int) -> None:

@@ -1,6 +1,7 @@
 import csv
 import errno
 import io
+import json
 import os
 import signal
 import subprocess
@@ -127,25 +128,71 @@ def test_lists_from_a_file_and_options_that_take_precedence(small):
     assert {(row["lr"], row["seed"]) for row in table("h")} == {("0.3", "3"), ("0.4", "3")}
 
 
+RANDOM = ("--lr", "0.001:1", "--batch-size", "8,16,32", "--search", "random", "--trials", 9,
+          "--search-seed", 2, "--epochs", 12, "--no-figures")  # fmt: skip
+
+
 def test_random_search_and_halving(small):
-    call("--data", small, "--lr", "0.001:1", "--batch-size", "8,16,32", "--search", "random",
-         "--trials", 9, "--search-seed", 2, "--epochs", 10, "--halving", "--out", "g")  # fmt: skip
+    first = call("--data", small, *RANDOM, "--halving", "--out", "g")
     rows = table("g")
     assert len(rows) == 9
     assert len({row["lr"] for row in rows}) == 9
     found = summary("g")
-    assert found["entries"] == {"finished": 1, "stopped": 8}
-    assert [rung["epoch"] for rung in found["halving"]] == [2, 3, 6]
-    assert found["epochs_trained"] == 9 * 2 + 4 * 1 + 2 * 3 + 1 * 4
-    again = call("--data", small, "--lr", "0.001:1", "--batch-size", "8,16,32", "--search",
-                 "random", "--trials", 9, "--search-seed", 2, "--epochs", 10, "--halving",
-                 "--no-figures", "--out", "h")  # fmt: skip
+    assert set(found["entries"]) == {"finished", "stopped"}
+    assert [rung["epoch"] for rung in found["halving"]] == [8, 9, 10, 11]
+    assert found["epochs_trained"] == sum(int(row["epochs_finished"]) for row in rows) < 9 * 12
+    assert [row["status"] for row in rows] == sorted(row["status"] for row in rows)
+    again = call("--data", small, *RANDOM, "--halving", "--out", "h")
     assert table("h") == rows
-    assert "After epoch 2, 4 of 9 went on:" in again.stdout
-    assert "stopped" in again.stdout
+    assert "of 9 went on:" in again.stdout
+    assert "stopped" in first.stdout
     logged = (Path("g") / "journal.jsonl").read_text()
-    assert '"rung":2' in logged
+    assert '"rung":8' in logged
     assert '"stopped"' in logged
+
+
+def test_a_halving_plan_is_kept_and_resumed(small):
+    plan = ("--halving-plan", "0.15:0.36,0.7:0.07")
+    result = call("--data", small, *RANDOM, *plan, "--out", "g")
+    assert "After epoch 8," in result.stdout
+    asked = json.loads(Path("g/grid.json").read_text())
+    assert asked["halving"] == {"decisions": [[0.15, 0.36], [0.7, 0.07]]}
+    found = summary("g")
+    assert [len(rung["kept"]) for rung in found["halving"]] == [1]  # both decide after epoch 8
+    header = Path("g/journal.jsonl").read_text().splitlines()[0]
+    assert '"decisions":[[0.15,0.36],[0.7,0.07]]' in header
+    rows = table("g")
+    assert "went on" in call("--resume", "g", "--no-figures").stdout
+    assert table("g") == rows
+    call("--resume", "g", "--data", small, *RANDOM, "--halving", *plan)
+    for other in ("0.15:0.36", "0.15:0.36,0.7:0.08"):
+        result = call("--resume", "g", "--data", small, *RANDOM, "--halving-plan", other, code=2)
+        assert "the grid is not what it was begun with" in result.stderr
+    Path("g/grid.json").write_text(json.dumps({**asked, "halving": {"decisions": [[2, 1]]}}))
+    assert "grid.json is damaged" in call("--resume", "g", code=2).stderr
+    Path("g/grid.json").write_text(json.dumps({**asked, "halving": "yes"}))
+    assert "grid.json is damaged" in call("--resume", "g", code=2).stderr
+
+
+@pytest.mark.parametrize("plan", ["", "0.2:0.5:1", "1.5", "0.5,0.2", "half"])
+def test_an_impossible_halving_plan_is_one_line(small, plan):
+    result = call("--data", small, *LISTS, "--halving-plan", plan, "--out", "g", code=2)
+    assert "halving plan" in result.stderr
+    assert not Path("g").exists()
+
+
+def test_entries_that_were_trained_on_are_named(small):
+    call("--data", small, "--lr", 0.1, "--l2", "0,1e-9", "--epochs", 10, "--halving", "--out", "g",
+         "--no-figures")  # fmt: skip
+    assert summary("g")["trained_on"] == [1]
+    assert summary("g")["entries"] == {"finished": 2}
+    result = call("--resume", "g", "--no-figures")
+    assert "Stopped, then trained to the end as they might have won: 1" in result.stdout
+
+
+def test_a_search_too_short_for_halving_says_so(small):
+    result = call("--data", small, *LISTS, "--halving", "--no-figures", "--out", "g")
+    assert "No entry is stopped early" in result.stderr
 
 
 def test_data_without_images_or_test_rows_work_and_without_validation_do_not(place):

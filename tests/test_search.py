@@ -3,11 +3,13 @@ import math
 import numpy as np
 import pytest
 
+from fastlin import halving as early_stops
 from fastlin import search
 from fastlin.config import GridSpec, LogRange, TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
 from fastlin.grids import GridEntry, Rule, rank_entries, save_table
+from fastlin.halving import Plan
 from fastlin.journal import Journal
 from fastlin.results import EpochRecord, History
 from fastlin.search import GridDivergedError, draw_configs, grid_configs, grid_search
@@ -55,6 +57,7 @@ def same_entry(entry, result):
 def same_results(ours, theirs):
     assert ours.to_records() == theirs.to_records()
     assert (ours.winner, ours.rungs) == (theirs.winner, theirs.rungs)
+    assert ours.trained_on == theirs.trained_on
     for entry, other in zip(ours.entries, theirs.entries, strict=True):
         assert repr(entry.history.records()) == repr(other.history.records())
         assert (entry.model is None) == (other.model is None)
@@ -213,12 +216,23 @@ def always_journal(monkeypatch):
     monkeypatch.setattr(search, "_CHECKPOINT_SHARE", 0.0)
 
 
-RESUMED = {"loss": ["softmax"], "batch_size": [7, 16], "lr": [0.02, 0.2, TOO_HIGH], "l2": [0.01]}
+@pytest.fixture
+def stops_at_once(monkeypatch):
+    """Short searches decide from epoch 2 on."""
+    monkeypatch.setattr(early_stops, "FIRST_EPOCH", 2)
+
+
+# Two penalties that are all but the same: with halving, one waits for the other.
+RESUMED = {
+    "loss": ["softmax"], "batch_size": [7], "lr": [0.02, 0.2, TOO_HIGH], "l2": [0.01, 0.010001],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("halving", [False, True])
 @pytest.mark.parametrize("epoch", range(1, 8))
-def test_a_killed_search_resumes_to_the_same_bits(split, tmp_path, always_journal, epoch, halving):
+def test_a_killed_search_resumes_to_the_same_bits(
+    split, tmp_path, always_journal, stops_at_once, epoch, halving
+):
     path = tmp_path / "journal.jsonl"
     how = {"base": TrainConfig(epochs=7, lr_decay=1.0), "halving": halving, "keep": "all"}
     whole = grid_search(split, RESUMED, **how)
@@ -234,11 +248,37 @@ def test_a_killed_search_resumes_to_the_same_bits(split, tmp_path, always_journa
     assert same_results(again, whole)
 
 
+@pytest.mark.parametrize("call", range(8, 13))
+def test_killed_while_a_stopped_entry_is_trained_on(
+    split, tmp_path, always_journal, stops_at_once, call
+):
+    path, seen = tmp_path / "journal.jsonl", []
+    how = {"base": TrainConfig(epochs=7, lr_decay=1.0), "halving": True, "keep": "all"}
+    whole = grid_search(split, RESUMED, **how)
+    assert len(whole.trained_on) == 1
+    assert whole.rungs[0].alike[0][0] == whole.trained_on[0]
+
+    def killing(state):
+        seen.append(state)
+        if len(seen) == call:
+            raise Killed
+
+    with pytest.raises(Killed):
+        grid_search(split, RESUMED, **how, journal=path, progress=killing)
+    assert seen[-1].epoch == call - 5  # it was stopped after epoch 2
+    assert (seen[-1].active, seen[-1].finished) == (1, 2 if call == 12 else 1)
+    resumed = []
+    again = grid_search(split, RESUMED, **how, journal=path, resume=True, progress=resumed.append)
+    assert same_results(again, whole)
+    assert sum(state.active for state in resumed) == 13 - call
+    assert (resumed[-1].best, resumed[-1].score) == (whole.winner, whole.best.score)
+
+
 @pytest.mark.parametrize("method", ["append", "save_weights"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("halving", [False, True])
 def test_killed_while_the_journal_is_written(
-    split, tmp_path, always_journal, monkeypatch, method, moment, halving
+    split, tmp_path, always_journal, stops_at_once, monkeypatch, method, moment, halving
 ):
     path = tmp_path / "journal.jsonl"
     how = {"base": TrainConfig(epochs=4, lr_decay=1.0), "halving": halving}
@@ -257,14 +297,14 @@ def test_killed_while_the_journal_is_written(
     monkeypatch.setattr(Journal, method, killed)
     with pytest.raises(Killed):
         grid_search(split, RESUMED, **how, journal=path)
-    monkeypatch.undo()
+    monkeypatch.setattr(Journal, method, right)
     assert same_results(grid_search(split, RESUMED, **how, journal=path, resume=True), whole)
 
 
 @pytest.mark.parametrize("halving", [False, True])
 @pytest.mark.parametrize("keep_weights", [False, True])
 def test_a_journal_without_any_one_line_or_the_weights_resumes_to_the_same_bits(
-    split, tmp_path, always_journal, halving, keep_weights
+    split, tmp_path, always_journal, stops_at_once, halving, keep_weights
 ):
     path = tmp_path / "journal.jsonl"
     how = {"base": TrainConfig(epochs=4, lr_decay=1.0), "halving": halving}
@@ -302,6 +342,7 @@ def test_another_search_is_not_resumed(split, tmp_path):
         (problem(seed=1), [0.1, 0.2], False, "data"),
         (split, [0.1, 0.3], False, "grid"),
         (split, [0.1, 0.2], True, "halving"),
+        (split, [0.1, 0.2], Plan(((0.5, 1.0),)), "halving"),
     ):
         with pytest.raises(InputError, match=f"the {what} is not what it was begun with"):
             grid_search(other, {"lr": lists}, base=BASE, journal=path, resume=True, halving=halving)
@@ -325,37 +366,71 @@ def test_results_that_do_not_come_again_are_not_mixed(split, tmp_path, always_jo
         grid_search(split, {"lr": [0.1, 0.2]}, base=BASE, journal=path, resume=True)
 
 
-def test_halving_is_deterministic_and_its_entries_are_those_of_the_grid(split):
+def test_halving_is_deterministic_and_its_entries_are_those_of_the_grid(split, stops_at_once):
     how = {"base": TrainConfig(epochs=10, lr=0.05), "keep": "all"}
     full = grid_search(split, GRID, **how)
     halved = grid_search(split, GRID, **how, halving=True)
     assert same_results(grid_search(split, GRID, **how, halving=True, threads=1), halved)
-    assert [(rung.epoch, len(rung.kept)) for rung in halved.rungs] == [
-        (2, 6), (3, 4), (6, 2),
-    ]  # fmt: skip
-    going = set(range(16))
+    assert [rung.epoch for rung in halved.rungs] == list(range(2, 10))
+    going, stopped_at = set(range(16)), {}
     for rung in halved.rungs:
         assert going == {*rung.kept, *rung.stopped}
         going = set(rung.kept)
+        stopped_at |= dict.fromkeys(rung.stopped, rung.epoch)
+    assert halved.trained_on
+    assert set(halved.trained_on) <= set(stopped_at)
     for entry, other in zip(halved.entries, full.entries, strict=True):
-        assert entry.status == ("finished" if entry.index in going else "stopped")
-        n = len(entry.history)
-        stopped = [rung.epoch for rung in halved.rungs if entry.index in rung.stopped]
-        assert n == (stopped[0] if stopped else 10)
+        finished = entry.index in going or entry.index in halved.trained_on
+        assert entry.status == ("finished" if finished else "stopped")
+        n = 10 if finished else stopped_at[entry.index]
         assert entry.history.records() == other.history.records()[:n]
-    assert halved.winner in going
+        assert len(entry.history) == n
+    stopped = [entry.score for entry in halved.entries if entry.status == "stopped"]
+    assert 0 < len(stopped) < 15
+    assert halved.best.status == "finished"
+    assert max(stopped) <= halved.best.score
 
 
-def test_if_all_that_went_on_diverge_the_best_of_the_others_wins(split, monkeypatch):
+@pytest.mark.parametrize("select", ["val_accuracy", "val_cost"])
+@pytest.mark.parametrize("at", ["last", "best"])
+def test_no_stopped_entry_is_better_than_the_winner_whatever_the_plan(
+    split, stops_at_once, select, at
+):
+    grid = {**GRID, "loss": ["softmax"], "seed": [0, 1]}
+    how = {"base": TrainConfig(epochs=6), "select": select, "at": at}
+    # Nearly all are stopped after epoch 2.
+    found = grid_search(split, grid, **how, halving=Plan(((0.3, 0.01),)))
+    assert len(found.rungs[0].kept) == 1
+    sign = found.ranked_by.sign
+    assert all(
+        sign * entry.score <= sign * found.best.score
+        for entry in found.entries
+        if entry.status == "stopped"
+    )
+
+
+def test_a_search_too_short_to_stop_an_entry_says_so(split):
+    notes = []
+    result = grid_search(
+        split, {"lr": [0.1, 0.2]}, base=TrainConfig(epochs=8), halving=True, note=notes.append
+    )
+    assert notes == ["No entry is stopped early: that needs more than 8 epochs."]
+    assert result.rungs == ()
+    with pytest.raises(InputError, match="halving is 'yes'; it must be true, false or a Plan"):
+        grid_search(split, {"lr": [0.1, 0.2]}, halving="yes")
+
+
+def test_if_all_that_went_on_diverge_the_others_are_trained_on(split, monkeypatch):
     grid = {"lr": [0.02, 1e12], "l2": [1.0], "lr_decay": [1.0], "batch_size": [97]}
     base = TrainConfig(epochs=12)
     full = grid_search(split, grid, base=base)
     assert full.entries[1].diverged_epoch > 2
+    monkeypatch.setattr(early_stops, "FIRST_EPOCH", 2)
     monkeypatch.setattr(search, "decide", lambda *_: search.Rung(2, (1,), (0,)))
-    halved = grid_search(split, grid, base=base, halving=True)
-    assert [entry.status for entry in halved.entries] == ["stopped", "diverged"]
-    assert halved.winner == 0
-    assert len(halved.best.history) == 2
+    halved = grid_search(split, grid, base=base, halving=Plan(((0.17, 1.0),)))
+    assert [entry.status for entry in halved.entries] == ["finished", "diverged"]
+    assert (halved.winner, halved.trained_on) == (0, (0,))
+    assert halved.best.history.records() == full.best.history.records()
 
 
 def test_random_trials_are_distinct_seeded_and_a_prefix_of_more():

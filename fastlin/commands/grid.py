@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from fastlin.data import Split
     from fastlin.grids import GridResult
+    from fastlin.halving import Plan
     from fastlin.runs import DataReference
     from fastlin.search import GridProgress
     from fastlin.training import TrainResult
@@ -47,7 +48,7 @@ class Asked:
     search: str = "grid"
     trials: int | None = None
     search_seed: int = 0
-    halving: bool = False
+    halving: Plan | None = None
 
 
 def _with_settings_of_train(command: click.Command) -> click.Command:
@@ -98,7 +99,17 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
     show_default=True,
     help="Seed of that draw.",
 )
-@click.option("--halving", is_flag=True, help="Stop hopeless entries early (successive halving).")
+@click.option(
+    "--halving",
+    is_flag=True,
+    help="Stop entries early that can no longer come first, judged by their curves.",
+)
+@click.option(
+    "--halving-plan",
+    metavar="WHEN[:SHARE],...",
+    help="Decide that at these fractions of the epochs, and let at most this share of the entries "
+    "go on, such as 0.2:0.5,0.6  [default: 0.2 to 0.9 in steps of 0.05, no share]",
+)
 @click.option(
     "--select",
     type=click.Choice(["accuracy", "cost"]),
@@ -143,6 +154,7 @@ def grid(
     trials: int | None,
     search_seed: int,
     halving: bool,
+    halving_plan: str | None,
     select: str,
     at: str,
     threads: int | None,
@@ -160,14 +172,18 @@ def grid(
       --lr 1e-4:1             any value, for --search random
     The winner becomes a run folder of its own; only it sees the test rows.
     """  # noqa: D301  (\b keeps click from filling the list)
+    from fastlin.halving import Plan
+
     started = time.perf_counter()
     given = {name: value for name, value in settings.items() if value not in (None, ())}
     how: dict[str, Any] = {
         "search": search,
         "trials": trials,
         "search_seed": search_seed,
-        "halving": halving,
+        "halving": None,
     }
+    if halving or halving_plan is not None:
+        how["halving"] = Plan() if halving_plan is None else Plan.parse(halving_plan)
     again = _asked(data, data_dir, split, grid_path, config_path, given, how)
     folder = _folder_to_resume(resume, out)
     asked = again if folder is None else _resumed(ctx, folder, again, data, data_dir, split)
@@ -197,7 +213,7 @@ def grid(
         with _progress(notes, configs) as report, outcome.compiling(notes) as compilation:
             try:
                 result = grid_search(
-                    loaded, configs, select=rule.select, at=rule.at, halving=asked.halving,
+                    loaded, configs, select=rule.select, at=rule.at, halving=asked.halving or False,
                     threads=thread_count, progress=report, note=notes.print,
                     journal=folder / JOURNAL, resume=resume is not None,
                 )  # fmt: skip
@@ -292,7 +308,8 @@ def _resumed(
 ) -> Asked:
     """Return what a folder was begun with; `again` is what the options ask for, if they do."""
     asked = _saved(folder)
-    decisive = {"grid_path", "config_path", "search", "trials", "search_seed", "halving"}
+    decisive = {"grid_path", "config_path", "search", "trials", "search_seed"}
+    decisive |= {"halving", "halving_plan"}
     decisive |= {setting.name for setting in fields(TrainConfig)}
     sources = {ctx.get_parameter_source(name) for name in decisive}
     repeated = bool(sources - {None, ParameterSource.DEFAULT})
@@ -355,10 +372,20 @@ def _saved(folder: Path) -> Asked:
                 **content,
                 "data": runs.DataReference(**content["data"]),
                 "grid": GridSpec.from_dict(content["grid"]),
+                "halving": _saved_plan(content["halving"]),
             }
         )
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _saved_plan(content: dict[str, Any] | bool | None) -> Plan | None:
+    """Return the plan of a grid.json; older ones say only whether there was one."""
+    from fastlin.halving import Plan
+
+    if isinstance(content, bool):
+        return Plan() if content else None
+    return None if content is None else Plan(**content)
 
 
 @contextmanager
@@ -534,6 +561,7 @@ def _summary(
             "command": command,
         },
         "halving": [asdict(rung) for rung in result.rungs],
+        "trained_on": list(result.trained_on),
         "epochs_trained": sum(len(entry.history) for entry in result.entries),
         "data": outcome.describe_data(finished.split),
         "threads": finished.threads,
@@ -543,14 +571,18 @@ def _summary(
 
 
 def _print_ranking(console: Console, result: GridResult, folder: Path) -> None:
-    """Print the decisions of halving, and the best entries."""
+    """Print which entries were stopped early, and the best ones."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     for rung in result.rungs:
-        total = len(rung.kept) + len(rung.stopped)
-        kept = ", ".join(map(str, rung.kept))
-        console.print(f"After epoch {rung.epoch}, {len(rung.kept)} of {total} went on: {kept}")
+        if rung.stopped:
+            total = len(rung.kept) + len(rung.stopped)
+            kept = ", ".join(map(str, rung.kept))
+            console.print(f"After epoch {rung.epoch}, {len(rung.kept)} of {total} went on: {kept}")
+    if result.trained_on:
+        indices = ", ".join(map(str, result.trained_on))
+        console.print(f"Stopped, then trained to the end as they might have won: {indices}")
     shown = result.ranked()[:SHOWN_ENTRIES]
     console.print(f"Best {len(shown)} of {len(result.entries)} by {result.rule}, {folder.name}:")
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
