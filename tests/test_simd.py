@@ -140,7 +140,7 @@ def tiles(X, shift, flat, order, start, count, end, sums, indices, out):
     x = simd.load_row_ends(X, shift, rows, lanes, flat, end)
     w = simd.load_run(flat, start + 2 * lanes, (0, 0))
     totals = simd.outer_fma(totals, x, w)
-    totals = simd.add(totals, totals)
+    totals = simd.add_vectors(totals, totals)
     # Block (1, start) of an array of blocks that are 5 vectors from one column to the next.
     place, stride = 5 * lanes + start * lanes, 5 * lanes
     simd.store_block(sums, place, stride, rows, (0, 0), totals)

@@ -6,11 +6,13 @@ command is over.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import io
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -21,6 +23,7 @@ from typing import NoReturn, TextIO
 
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a batch system, a terminal that is closed
 _DEAF_SECONDS = 3.0
+_PATIENCE_SECONDS = 0.8  # for the main thread to heed a signal
 
 
 class Stopped(KeyboardInterrupt):
@@ -38,7 +41,11 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return the exit code of a command that was stopped, as shells have it: 128 + the signal."""
+    """Return the exit code of a command that was stopped, as shells have it: 128 + the signal.
+
+    Whoever asks has caught the stop, and ends the command.
+    """
+    _stops.is_heeded = True
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
@@ -52,11 +59,15 @@ class _Stops:
 
     def __init__(self) -> None:
         self.writers = 0
+        self.numbers: set[int] = set()  # of the signals that are handled
+        self.received = 0
+        self.is_heeded = True  # no stop is on its way that nobody has caught
         self.raised_at: float | None = None
         self._waiting: int | None = None
 
     def receive(self, number: int, _: FrameType | None) -> None:
         """Handle a signal."""
+        self.received += 1
         now = time.monotonic()
         if self.writers:
             self._waiting = number
@@ -70,16 +81,71 @@ class _Stops:
 
     def _stop(self, number: int) -> NoReturn:
         self.raised_at, self._waiting = time.monotonic(), None
+        self.is_heeded = False
         raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
 
 _stops = _Stops()
 
 
+class _Watch:
+    """Sees to it that a signal is heeded while kernels are compiled.
+
+    Python calls the handler of a signal between two of its own instructions, and those of the
+    compiler can be seconds apart; and what the handler raises within the compiler can be lost.
+    So a thread learns of each signal by a pipe. If the main thread has not caught the stop after a
+    moment, the process ends if it is compiling: nothing is lost by that. Else it is told again.
+    """
+
+    def __init__(self, stops: _Stops) -> None:
+        self._stops = stops
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, name="fastlin-signals", daemon=True).start()
+
+    def end(self) -> None:
+        """Leave signals alone again, and let the thread end."""
+        signal.set_wakeup_fd(self._before)
+        self._writer.close()
+
+    def _watch(self) -> None:
+        sent = 0
+        with self._reader:
+            while number := self._reader.recv(1):
+                if number[0] in self._stops.numbers:
+                    sent += 1
+                    self._see_to(signal.Signals(number[0]), sent)
+
+    def _see_to(self, number: signal.Signals, sent: int) -> None:
+        """Return when all signals sent are received, and the stop that they raised is caught."""
+        time.sleep(_PATIENCE_SECONDS)
+        while self._stops.received < sent or not self._stops.is_heeded:
+            if self._stops.writers == 0 and _is_compiling():
+                with contextlib.suppress(OSError):
+                    os.write(2, b"Interrupted\n")
+                os._exit(128 + number)
+            if self._stops.received >= sent:
+                self._stops.raised_at = None  # what was raised is lost: raise it again
+                _thread.interrupt_main(number)
+            time.sleep(_PATIENCE_SECONDS / 4)
+
+
+def _is_compiling() -> bool:
+    """Whether the main thread is in Numba's compiler."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_code.co_filename.replace("\\", "/").endswith("numba/core/compiler.py"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def writing_results() -> Iterator[None]:
     """Let the body come to its end, whatever signal comes; stop after it if one came."""
     _stops.writers += 1
+    _stops.is_heeded = True
     try:
         yield
     finally:
@@ -98,13 +164,16 @@ def orderly_signals() -> Iterator[None]:
         yield
         return
     outer, _stops = _stops, _Stops()
+    watch = _Watch(_stops)
     handlers = {}
     for number in (getattr(signal, name) for name in STOPS if hasattr(signal, name)):
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
             handlers[number] = signal.signal(number, _stops.receive)
+            _stops.numbers.add(number)
     try:
         yield
     finally:
+        watch.end()
         for number, handler in handlers.items():
             # A command that was stopped ends now: one press more must not show a traceback.
             signal.signal(number, handler if _stops.raised_at is None else signal.SIG_DFL)

@@ -552,7 +552,7 @@ def outer_fma(typingctx, sums, x, w):
 
 
 @vector_op(lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)))
-def add(typingctx, a, b):
+def add_vectors(typingctx, a, b):
     """Return the sums of the vectors of two tuples, one by one."""
 
     def emit(context, builder, signature, arguments):

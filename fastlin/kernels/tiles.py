@@ -299,7 +299,7 @@ def _sum_of_row_ends(X, shift, order, first, last, column, factors, place, tile,
 @pasted_kernel
 def _add_to_weights(packed, place, total):
     """Add sums to the weights at a place."""
-    simd.store_run(packed, place, simd.add(simd.load_run(packed, place, total), total))
+    simd.store_run(packed, place, simd.add_vectors(simd.load_run(packed, place, total), total))
 
 
 @pasted_kernel
