@@ -118,7 +118,7 @@ def integer_labels(name: str, labels: ArrayLike) -> NDArray[Any]:
     InputError
         If they are anything else; it says what labels must be.
     """
-    y = _as_array(name, labels)
+    y = as_array(name, labels)
     if y.ndim != 1 or y.size == 0:
         raise InputError(
             f"{name} has shape {y.shape}; labels must be one integer a row, of shape (rows,)"
@@ -189,11 +189,28 @@ def check_image_shape(shape: Iterable[int], feature_count: int) -> tuple[int, in
     return sizes[0], sizes[1], sizes[2]
 
 
-def _as_array(name: str, values: ArrayLike) -> NDArray[Any]:
+def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Return values as an array. Raises InputError if they are none; the message calls it name."""
     try:
         return np.asarray(values)
     except (ValueError, TypeError):  # lists of different lengths, an integer beyond any dtype
         raise InputError(f"{name} is no array of numbers: {quoted(values)}") from None
+
+
+def as_rows(X: ArrayLike) -> NDArray[Any]:
+    """Return rows as an array (n, d) of one of `ROW_DTYPES`, its values not checked.
+
+    Raises
+    ------
+    InputError
+        If shape or dtype are others.
+    """
+    X = as_array("X", X)
+    if X.ndim != 2 or 0 in X.shape:
+        raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
+    if X.dtype not in ROW_DTYPES:
+        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be uint8, float32 or float64")
+    return X
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,11 +243,7 @@ class Dataset:
     _largest: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        X = _as_array("X", self.X)
-        if X.ndim != 2 or 0 in X.shape:
-            raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
-        if X.dtype not in ROW_DTYPES:
-            raise InputError(f"X has dtype {X.dtype!s:.60}; it must be uint8, float32 or float64")
+        X = as_rows(self.X)
         if self.image_shape is not None:
             shape = check_image_shape(self.image_shape, X.shape[1])
             object.__setattr__(self, "image_shape", shape)
