@@ -38,3 +38,19 @@ def one_line(text: str, letters: int) -> str:
     )
     tail = letters // 2
     return shown if len(shown) <= letters else f"{shown[: letters - tail - 1]}…{shown[-tail:]}"
+
+
+def quoted(value: object, length: int = 60) -> str:
+    """Return a value as Python writes it, on one line and shortened, for a message.
+
+    Parameters
+    ----------
+    value : object
+        A text, a number, or anything else that was given.
+    length : int
+        The result has at most so many characters.
+    """
+    try:
+        return one_line(repr(value), length)
+    except (ValueError, RecursionError):  # an integer of too many digits, lists nested too deep
+        return f"a value of type {type(value).__name__}"

@@ -14,12 +14,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastlin import threads
 from fastlin.config import Loss
-from fastlin.data.dataset import ROW_DTYPES, check_labels, feature_scale
-from fastlin.errors import InputError
+from fastlin.data.dataset import (
+    as_array,
+    as_rows,
+    check_labels,
+    check_values,
+    feature_scale,
+)
+from fastlin.errors import InputError, quoted
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, grid, losses, sgd
 from fastlin.kernels.features import (
@@ -189,7 +195,7 @@ def loss_and_gradient(
     """
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
-    l2 = _check_number("l2", l2)
+    l2 = _check_number("l2", l2, W.dtype)
     shift, own_b, rest = _shift_and_bias(X, W, b, _check_offset(offset, X))
     tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
     packed = pack(W, tile)
@@ -261,7 +267,7 @@ def sgd_epoch(
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
     order = np.ascontiguousarray(order, dtype=np.int64)
-    lr, l2 = _check_number("lr", lr), _check_number("l2", l2)
+    lr, l2 = _check_number("lr", lr, W.dtype), _check_number("l2", l2, W.dtype)
     if not 0 <= momentum < 1:
         raise InputError(f"momentum is {momentum}; it must be 0 or above and below 1")
     if (velocity is None) == (momentum > 0):
@@ -272,7 +278,7 @@ def sgd_epoch(
         _check_in_place(name, array)
         if array.shape != like.shape or array.dtype != like.dtype:
             raise InputError(f"{name} is {array.dtype} {array.shape}; it must be like that of W, b")
-        _check_finite(name, array)
+        check_values(name, array)
     return unchecked_sgd_epoch(
         X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss, momentum=momentum,
         nesterov=nesterov, velocity=velocity,
@@ -712,10 +718,19 @@ def _scale(X: Array, W: Array) -> Any:
     return W.dtype.type(feature_scale(X.dtype))
 
 
-def _check_number(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{name} is {value}; it must be a finite number, 0 or above")
-    return float(value)
+def _check_number(name: str, value: float, dtype: DTypeLike = np.float64) -> float:
+    """Return a number from 0 to the largest that a dtype holds. Raises InputError if it is none."""
+    largest = float(np.finfo(dtype).max)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):  # no number, or an integer of 400 digits
+        number = math.nan
+    if not 0 <= number <= largest:
+        raise InputError(
+            f"{name} is {quoted(value)}; it must be a number from 0 to {largest:.2g}, which is "
+            f"the largest that {np.dtype(dtype)} holds"
+        )
+    return number
 
 
 def _check_in_place(name: str, array: Array) -> None:
@@ -724,44 +739,38 @@ def _check_in_place(name: str, array: Array) -> None:
         raise InputError(f"{name} is updated in place; it must be a writable C-contiguous array")
 
 
-def _check_finite(name: str, array: Array) -> None:
-    if array.dtype != np.uint8 and not np.isfinite(array).all():
-        raise InputError(f"{name} has a NaN or infinite value; every value must be finite")
-
-
 def _check_scores(scores: Array) -> Array:
-    scores = np.asarray(scores)
+    scores = as_array("scores", scores)
     if scores.ndim != 2 or scores.shape[0] < 1 or scores.shape[1] < 2:
         raise InputError(
             f"scores have shape {scores.shape}; they must be (rows, at least 2 classes)"
         )
     if scores.dtype not in WEIGHT_DTYPES:
-        raise InputError(f"scores have dtype {scores.dtype}; it must be float32 or float64")
-    _check_finite("scores", scores)
+        raise InputError(f"scores have dtype {scores.dtype!s:.60}; it must be float32 or float64")
+    check_values("scores", scores)
     return scores
 
 
 def _check_problem(X: Array, W: Array, b: Array) -> tuple[Array, Array, Array]:
-    X, W, b = check_rows(X), np.asarray(W), np.asarray(b)
+    X, W, b = as_rows(X), as_array("W", W), as_array("b", b)
     if W.ndim != 2 or W.shape[0] < 2 or W.shape[1] != X.shape[1]:
         raise InputError(
             f"W has shape {W.shape}; it must be (at least 2 classes, {X.shape[1]} features)"
         )
     if W.dtype not in WEIGHT_DTYPES:
-        raise InputError(f"W has dtype {W.dtype}; it must be float32 or float64")
+        raise InputError(f"W has dtype {W.dtype!s:.60}; it must be float32 or float64")
     if b.shape != (len(W),) or b.dtype != W.dtype:
-        raise InputError(f"b is {b.dtype} {b.shape}; with this W it must be {W.dtype} ({len(W)},)")
-    for name, array in (("W", W), ("b", b)):
-        _check_finite(name, array)
-    return X, np.ascontiguousarray(W), np.ascontiguousarray(b)
+        raise InputError(
+            f"b is {b.dtype!s:.60} {b.shape}; with this W it must be {W.dtype} ({len(W)},)"
+        )
+    check_values("X", X, W.dtype)
+    check_values("W", W)
+    check_values("b", b)
+    return np.ascontiguousarray(X), np.ascontiguousarray(W), np.ascontiguousarray(b)
 
 
 def check_rows(X: Array) -> Array:
     """Return rows as a C-contiguous array. Raises InputError if they do not fit."""
-    X = np.asarray(X)
-    if X.ndim != 2 or 0 in X.shape:
-        raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
-    if X.dtype not in ROW_DTYPES:
-        raise InputError(f"X has dtype {X.dtype}; it must be uint8, float32 or float64")
-    _check_finite("X", X)
+    X = as_rows(X)
+    check_values("X", X)
     return np.ascontiguousarray(X)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastlin import functional
 from fastlin.config import Loss, TrainConfig
-from fastlin.data.dataset import Dataset, Split
+from fastlin.data.dataset import Dataset, Split, check_fits
 from fastlin.functional import Array, EntryEpoch, Evaluation
 from fastlin.results import EpochRecord, History, LinearModel, Measure
 from fastlin.training import (
@@ -46,8 +46,8 @@ class GridTrainer:
     Raises
     ------
     InputError
-        If `threads` is outside what the process can use, or images are to be mirrored that are
-        none.
+        If `threads` is outside what the process can use, images are to be mirrored that are none,
+        or a value is beyond the dtype of the settings.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class GridTrainer:
         standardization: Standardization | None = None,
         select: Measure = "val_accuracy",
     ) -> None:
+        check_fits(split, configs[0].dtype)
         self.split = split
         self.configs = tuple(configs)
         with functional.use_threads(threads) as count:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin.data.dataset import check_image_shape
 from fastlin.errors import InputError
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ class LinearModel:
             raise InputError(f"b and the class names do not fit W, {W.dtype} {W.shape}")
         if not (np.isfinite(W).all() and np.isfinite(b).all()):
             raise InputError("W or b has a NaN or infinite value")
-        if self.image_shape is not None and int(np.prod(self.image_shape)) != W.shape[1]:
-            raise InputError(f"image shape {self.image_shape} does not fit {W.shape[1]} features")
+        if self.image_shape is not None:
+            check_image_shape(self.image_shape, W.shape[1])
         std = self.feature_std
         if std is not None and (
             std.shape != W.shape[1:] or not (np.isfinite(std) & (std > 0)).all()

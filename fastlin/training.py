@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastlin import functional, matching
 from fastlin.config import Init, TrainConfig
-from fastlin.data.dataset import Dataset, Split
+from fastlin.data.dataset import Dataset, Split, check_fits
 from fastlin.errors import InputError
 from fastlin.functional import Array, Evaluation
 from fastlin.kernels.features import Scaled, Standardized
@@ -370,8 +370,8 @@ class Trainer:
     Raises
     ------
     InputError
-        If `threads` is outside what the process can use, or images are to be mirrored that are
-        none.
+        If `threads` is outside what the process can use, images are to be mirrored that are none,
+        or a value is beyond `config.dtype`.
     """
 
     def __init__(
@@ -381,6 +381,7 @@ class Trainer:
         threads: int | None = None,
         select: Measure = "val_accuracy",
     ) -> None:
+        check_fits(split, config.dtype)
         self.split = split
         self.config = config
         self._seconds = dict.fromkeys(Seconds.__dataclass_fields__, 0.0)

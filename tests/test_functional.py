@@ -210,31 +210,48 @@ BAD_PROBLEMS = {
     "X of integers": ("X", lambda X: X.astype(np.int64), "X has dtype int64"),
     "X of float16": ("X", lambda X: X.astype(np.float16), "X has dtype float16"),
     "X of the other byte order": ("X", lambda X: X.astype(X.dtype.newbyteorder()), "X has dtype"),
-    "X with NaN": ("X", lambda X: changed(X, (2, 1), np.nan), "X has a NaN"),
-    "X with inf": ("X", lambda X: changed(X, (2, 1), np.inf), "X has a NaN or inf"),
+    "X with NaN": (
+        "X",
+        lambda X: changed(X, (2, 1), np.nan),
+        "X has the value nan in row 2, column 1;",
+    ),
+    "X with inf": (
+        "X",
+        lambda X: changed(X, (2, 1), np.inf),
+        "X has the value inf in row 2, column 1;",
+    ),
+    "X of lists of two lengths": ("X", lambda _: [[1.0], [1.0, 2.0]], "X is no array of numbers"),
     "W of one dimension": ("W", lambda W: W[0], "W has shape"),
     "W of one class": ("W", lambda W: W[:1], "W has shape"),
     "W of other features": ("W", lambda W: W[:, 1:].copy(), r"W has shape.*6 features"),
     "W of float16": ("W", lambda W: W.astype(np.float16), "W has dtype float16"),
     "W of integers": ("W", lambda W: W.astype(np.int32), "W has dtype int32"),
-    "W with NaN": ("W", lambda W: changed(W, (0, 0), np.nan), "W has a NaN"),
+    "W with NaN": (
+        "W",
+        lambda W: changed(W, (0, 0), np.nan),
+        "W has the value nan in row 0, column 0;",
+    ),
     "b of another length": ("b", lambda b: b[1:], "b is float64"),
     "b of two dimensions": ("b", lambda b: b[None], "b is float64"),
     "b of another dtype": ("b", lambda b: b.astype(F32), "b is float32.*must be float64"),
-    "b with inf": ("b", lambda b: changed(b, 0, -np.inf), "b has a NaN or inf"),
+    "b with inf": ("b", lambda b: changed(b, 0, -np.inf), "b has the value -inf in place 0;"),
 }
 BAD_LABELS = {
     "y too short": ("y", lambda y: y[1:], "y has shape"),
     "y of two dimensions": ("y", lambda y: y[:, None], "y has shape"),
     "y of floats": ("y", lambda y: y.astype(F64), "y has dtype float64"),
+    "y of time spans": ("y", lambda y: y.astype("m8[D]"), r"y has dtype timedelta64\[D\]; labels"),
     "y of bools": ("y", lambda y: y > 1, "y has dtype bool"),
-    "y below 0": ("y", lambda y: changed(y, 3, -1), "label -1 is outside 0 to 3"),
-    "y too large": ("y", lambda y: changed(y, 3, 4), "label 4 is outside 0 to 3"),
+    "y below 0": ("y", lambda y: changed(y, 3, -1), "label -1 in row 3 is outside 0 to 3"),
+    "y too large": ("y", lambda y: changed(y, 3, 4), "label 4 in row 3 is outside 0 to 3"),
     "y of 2**64 - 1": ("y", lambda y: changed(y.astype(np.uint64), 3, 2**64 - 1), "label 18446"),
 }
 BAD_PENALTIES = {
     f"l2 {value}": ("l2", lambda _, value=value: value, f"l2 is {value}")
-    for value in (-0.1, np.nan, np.inf)
+    for value in (-0.1, np.nan, np.inf, None)
+} | {
+    "l2 of 400 digits": ("l2", lambda _: 10**400, "l2 is 10*…0*; it must be a number from 0"),
+    "l2 of 5000 digits": ("l2", lambda _: 10**5000, "l2 is a value of type int; it must be"),
 }
 BAD_STEPS = {
     "W read-only": ("W", read_only, "W is updated in place"),
@@ -295,7 +312,11 @@ BAD_SCORES = {
     "without rows": ("scores", lambda scores: scores[:0], "scores have shape"),
     "of one class": ("scores", lambda scores: scores[:, :1], "scores have shape"),
     "of integers": ("scores", lambda scores: scores.astype(int), "scores have dtype int64"),
-    "with NaN": ("scores", lambda scores: changed(scores, (1, 1), np.nan), "scores has a NaN"),
+    "with NaN": (
+        "scores",
+        lambda scores: changed(scores, (1, 1), np.nan),
+        "the value nan in row 1, column 1;",
+    ),
 }
 
 
@@ -308,6 +329,38 @@ def test_softmax_refuses_scores(case):
 @pytest.mark.parametrize("case", cases(BAD_SCORES, BAD_LABELS))
 def test_losses_refuse(function, case):
     check_refusal(function, case, {"scores": np.zeros((9, 4)), "y": np.arange(9) % 4})
+
+
+def test_what_float32_cannot_hold_is_refused_with_float32_weights(random_problem):
+    X, y, W, b = random_problem(9, 6, 4)
+    X[7, 5] = -1e39
+    arguments = {"X": X, "y": y, "W": W, "b": b, "l2": 1e39}
+    assert np.isfinite(functional.loss_and_gradient(**arguments)[0])
+    steps = {"order": np.arange(9), "batch_size": 4}
+    functional.sgd_epoch(**arguments | {"W": 0 * W, "lr": 1e-80, "l2": 0}, **steps)
+    arguments |= {"W": W.astype(F32), "b": b.astype(F32)}
+    value = r"X has the value -1e\+39 in row 7, column 5; float32 .*: compute with dtype float64"
+    for function in (functional.evaluate, functional.loss_and_gradient):
+        with pytest.raises(InputError, match=value):
+            function(**arguments)
+    with pytest.raises(InputError, match=value):
+        functional.scores(X, arguments["W"], arguments["b"])
+    arguments["X"] = np.zeros((9, 6))
+    for function, more in (
+        (functional.loss_and_gradient, {}),
+        (functional.sgd_epoch, {**steps, "lr": 0.1}),
+        (functional.sgd_epoch, {**steps, "l2": 0.1, "lr": 1e39}),
+    ):
+        with pytest.raises(InputError, match=r"(l2|lr) is 1e\+39; it must be .* float32 holds"):
+            function(**arguments | more)
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_scores_beyond_float32_have_no_finite_cost(loss):
+    X, b = np.full((5, 2), 3e38, F32), np.zeros(3, F32)
+    for W in ([[9, 0], [9, 0], [0, 0]], [[9, -9], [0, 0], [0, 0]], [[-9, 0]] * 3):
+        cost = functional.evaluate(X, np.arange(5) % 3, np.array(W, F32), b, loss=loss).cost
+        assert not np.isfinite(cost)
 
 
 @pytest.mark.parametrize("margin", [-1, np.nan, np.inf])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+import math
+import operator
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin.data.features import FeatureRange
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
 
 ROW_DTYPES: tuple[np.dtype[Any], ...] = (
     np.dtype(np.uint8),
@@ -19,32 +24,194 @@ ROW_DTYPES: tuple[np.dtype[Any], ...] = (
     np.dtype(np.float64),
 )
 
+_BLOCK_VALUES = 2**16  # checked at a time: 512 KB of float64 stay in the cache for both extremes
+
+# Categories of characters that break or garble a line: control characters, line and paragraph
+# separators, halves of surrogate pairs.
+_LINE_BREAKING = frozenset({"Cc", "Zl", "Zp", "Cs"})
+
 
 def feature_scale(row_dtype: np.dtype[Any]) -> float:
     """Return what a stored value is multiplied by to become a feature: 1/255 for uint8, else 1."""
     return 1 / 255 if row_dtype == np.uint8 else 1.0
 
 
+def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None) -> float:
+    """Check that every value is finite and no larger than a dtype holds.
+
+    Parameters
+    ----------
+    name : str
+        Of the array, for the message.
+    array : NDArray
+        One or two dimensions of numbers, not empty. No copy of it is made.
+    dtype : DTypeLike, optional
+        Of the arithmetic that is to use the values; by default the array's own.
+
+    Returns
+    -------
+    float
+        The largest absolute value.
+
+    Raises
+    ------
+    InputError
+        If a value is NaN, infinite or beyond `dtype`; it names the first one and its place.
+    """
+    if array.dtype == np.uint8:
+        return float(array.max())
+    limit = float(np.finfo(array.dtype if dtype is None else dtype).max)
+    largest = 0.0
+    length = max(1, _BLOCK_VALUES // (array.size // len(array)))
+    for first in range(0, len(array), length):
+        block = array[first : first + length]
+        low, high = float(block.min()), float(block.max())
+        if not (-limit <= low and high <= limit):  # so written, NaN is found, too
+            place = tuple(np.argwhere(~(np.abs(block) <= limit))[0].tolist())
+            _refuse_value(name, float(block[place]), (first + place[0], *place[1:]), dtype)
+        largest = max(largest, -low, high)
+    return largest
+
+
+def _refuse_value(name: str, value: float, place: tuple[int, ...], dtype: DTypeLike | None) -> None:
+    where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"place {place[0]}"
+    if math.isfinite(value):
+        kind = np.dtype(dtype)
+        raise InputError(
+            f"{name} has the value {value!r} in {where}; {kind} holds numbers up to "
+            f"{np.finfo(kind).max:.2g}: compute with dtype float64"
+        )
+    raise InputError(f"{name} has the value {value!r} in {where}; every value must be finite")
+
+
 def check_labels(y: ArrayLike, row_count: int, class_count: int) -> NDArray[np.int64]:
     """Return labels as a C-contiguous (row_count,) int64 array.
+
+    Parameters
+    ----------
+    y : ArrayLike
+        One integer a row, of any integer dtype.
+    row_count, class_count : int
+        How many labels there must be, and of how many classes.
 
     Raises
     ------
     InputError
         If their number, dtype or range is wrong: each must be in [0, class_count).
     """
-    y = np.asarray(y)
+    y = integer_labels("y", y)
     if y.shape != (row_count,):
         raise InputError(f"y has shape {y.shape}; with {row_count} rows it must be ({row_count},)")
-    if not np.issubdtype(y.dtype, np.integer):
-        raise InputError(f"y has dtype {y.dtype}; labels must be integers")
-    low, high = int(y.min()), int(y.max())
-    if low < 0 or high >= class_count:
-        wrong = low if low < 0 else high
+    if int(y.min()) < 0 or int(y.max()) >= class_count:
+        row = int(np.flatnonzero((y < 0) | (y >= class_count))[0])
         raise InputError(
-            f"label {wrong} is outside 0 to {class_count - 1} (there are {class_count} classes)"
+            f"label {y[row]} in row {row} is outside 0 to {class_count - 1} "
+            f"(there are {class_count} classes)"
         )
     return np.ascontiguousarray(y, dtype=np.int64)
+
+
+def integer_labels(name: str, labels: ArrayLike) -> NDArray[Any]:
+    """Return labels as an array (n,) of an integer dtype, n at least 1.
+
+    Raises
+    ------
+    InputError
+        If they are anything else; it says what labels must be.
+    """
+    y = as_array(name, labels)
+    if y.ndim != 1 or y.size == 0:
+        raise InputError(
+            f"{name} has shape {y.shape}; labels must be one integer a row, of shape (rows,)"
+        )
+    if y.dtype.kind not in "iu":  # np.integer would let timedelta64 pass
+        raise InputError(f"{name} has dtype {y.dtype!s:.60}; labels must be integers")
+    return y
+
+
+def check_class_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return class names as a tuple of plain text.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or one is no text, blank, there twice, or not one line of
+        characters that can be printed.
+    """
+    try:
+        listed = [] if isinstance(names, str) else list(names)
+    except TypeError:
+        listed = []
+    if not listed:
+        raise InputError(f"class_names is {quoted(names)}; it must be a list of text")
+    checked: dict[str, int] = {}
+    for number, name in enumerate(listed):
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"class {number} is called {quoted(name)}; a name must be text")
+        if any(unicodedata.category(character) in _LINE_BREAKING for character in name):
+            raise InputError(
+                f"class {number} is called {quoted(name)}; a name must be one line of text, "
+                "without control characters"
+            )
+        if name in checked:
+            raise InputError(
+                f"classes {checked[name]} and {number} are both called {quoted(name)}; every "
+                "class needs a name of its own"
+            )
+        checked[str(name)] = number
+    if len(checked) < 2:
+        raise InputError(f"the number of classes is {len(checked)}; at least 2 are needed")
+    return tuple(checked)
+
+
+def check_image_shape(shape: Iterable[int], feature_count: int) -> tuple[int, int, int]:
+    """Return an image shape (channels, height, width) as plain integers.
+
+    Raises
+    ------
+    InputError
+        If it is not three whole numbers of at least 1, the first of them 1 or 3, whose product is
+        `feature_count`.
+    """
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError:  # no list, or not of whole numbers
+        sizes = ()
+    if (
+        len(sizes) != 3
+        or sizes[0] not in (1, 3)
+        or min(sizes) < 1
+        or math.prod(sizes) != feature_count
+    ):
+        raise InputError(
+            f"image shape {quoted(sizes or shape)} does not fit rows of {feature_count} "
+            "features; it must be (channels, height, width), with 1 or 3 channels"
+        )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Return values as an array. Raises InputError if they are none; the message calls it name."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError):  # lists of different lengths, an integer beyond any dtype
+        raise InputError(f"{name} is no array of numbers: {quoted(values)}") from None
+
+
+def as_rows(X: ArrayLike) -> NDArray[Any]:
+    """Return rows as an array (n, d) of one of `ROW_DTYPES`, its values not checked.
+
+    Raises
+    ------
+    InputError
+        If shape or dtype are others.
+    """
+    X = as_array("X", X)
+    if X.ndim != 2 or 0 in X.shape:
+        raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
+    if X.dtype not in ROW_DTYPES:
+        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be uint8, float32 or float64")
+    return X
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,47 +220,38 @@ class Dataset:
 
     Attributes
     ----------
-    X : (n, d) uint8, float32 or float64, C-contiguous. uint8 rows are pixels and stay so in
+    X : NDArray
+        (n, d) uint8, float32 or float64, C-contiguous. uint8 rows are pixels and stay so in
         memory; kernels see the feature pixel / 255.
-    y : (n,) int64, each in [0, len(class_names)).
-    class_names : one name per class, at least two.
-    image_shape : (channels, height, width) where a row is an image in that order, with
-        channels 1 or 3; otherwise None.
+    y : NDArray[np.int64]
+        (n,), each in [0, len(class_names)).
+    class_names : tuple[str, ...]
+        One name per class, at least two, all different, each one line of text.
+    image_shape : tuple[int, int, int] | None
+        (channels, height, width) where a row is an image in that order, with channels 1 or 3;
+        otherwise None.
 
     Raises
     ------
     InputError
-        If shapes, dtypes, label range or finiteness are wrong; the message says which.
+        If shapes, dtypes, label range, names or a value are wrong; the message says which.
     """
 
     X: NDArray[Any]
     y: NDArray[np.int64]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
+    _largest: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        X = np.asarray(self.X)
-        if X.ndim != 2 or 0 in X.shape:
-            raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
-        if X.dtype not in ROW_DTYPES:
-            raise InputError(f"X has dtype {X.dtype}; it must be uint8, float32 or float64")
-        if len(self.class_names) < 2:
-            raise InputError(f"there are {len(self.class_names)} classes; at least 2 are needed")
-        y = check_labels(self.y, len(X), len(self.class_names))
-        if X.dtype != np.uint8 and not np.isfinite(X).all():
-            row = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
-            raise InputError(
-                f"X has a NaN or infinite value in row {row}; every feature must be finite"
-            )
+        X = as_rows(self.X)
         if self.image_shape is not None:
-            channels = self.image_shape[0] if len(self.image_shape) == 3 else 0
-            if channels not in (1, 3) or int(np.prod(self.image_shape)) != X.shape[1]:
-                raise InputError(
-                    f"image shape {self.image_shape} does not describe rows of {X.shape[1]} "
-                    "features; it must be (channels, height, width) with 1 or 3 channels"
-                )
+            shape = check_image_shape(self.image_shape, X.shape[1])
+            object.__setattr__(self, "image_shape", shape)
+        object.__setattr__(self, "class_names", check_class_names(self.class_names))
+        object.__setattr__(self, "y", check_labels(self.y, len(X), len(self.class_names)))
+        object.__setattr__(self, "_largest", check_values("X", X))
         object.__setattr__(self, "X", np.ascontiguousarray(X))
-        object.__setattr__(self, "y", y)
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -108,6 +266,17 @@ class Dataset:
         """Where the features lie; computed once: the array is not to change."""
         return FeatureRange.of(self.X, self.feature_scale)
 
+    def check_fits(self, dtype: DTypeLike) -> None:
+        """Check that arithmetic of a dtype holds every value.
+
+        Raises
+        ------
+        InputError
+            If a value is too large; it names row, column and value.
+        """
+        if self._largest > float(np.finfo(dtype).max):
+            check_values("X", self.X, dtype)
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -115,8 +284,10 @@ class Split:
 
     Attributes
     ----------
-    name : for people and file names: ``cifar10``, ``cifar10-mini`` or the file's stem.
-    train, val, test : data sets with equal features, dtype, classes and image shape.
+    name : str
+        For people and file names: ``cifar10``, ``cifar10-mini`` or the file's stem.
+    train, val, test : Dataset | None
+        Data sets with equal features, dtype, classes and image shape; `train` is always there.
 
     Raises
     ------
@@ -140,6 +311,7 @@ class Split:
                 ("image shape", self.train.image_shape, data.image_shape),
             ):
                 if ours != theirs:
+                    theirs, ours = (_shown(value) for value in (theirs, ours))
                     raise InputError(f"{part} rows have {what} {theirs}, training rows have {ours}")
 
     def parts(self) -> dict[str, Dataset]:
@@ -148,9 +320,10 @@ class Split:
         return {name: data for name, data in named.items() if data is not None}
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over every part's shape, dtype, rows and labels, as hex digits.
+        """Return a SHA-256 over all that decides what is learned from the split, as hex digits.
 
-        It is computed once: the arrays of a split are not to change.
+        That is, of every part: shape, dtype, feature scale, image shape, class names, rows and
+        labels. It is computed once: the arrays of a split are not to change.
         """
         return self._fingerprint
 
@@ -158,7 +331,31 @@ class Split:
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for name, data in self.parts().items():
-            digest.update(f"{name} {data.X.shape} {data.X.dtype.str}".encode())
+            described = {
+                "part": name, "shape": data.X.shape, "dtype": data.X.dtype.str,
+                "scale": data.feature_scale, "image_shape": data.image_shape,
+                "class_names": data.class_names,
+            }  # fmt: skip
+            digest.update(json.dumps(described).encode())
             digest.update(data.X.data)
             digest.update(data.y.data)
         return digest.hexdigest()
+
+
+def _shown(value: object) -> str:
+    return quoted(value) if isinstance(value, tuple) else str(value)
+
+
+def check_fits(split: Split, dtype: DTypeLike) -> None:
+    """Check that arithmetic of a dtype holds every value of a split.
+
+    Raises
+    ------
+    InputError
+        If a value is too large; it names part, row, column and value.
+    """
+    for part, data in split.parts().items():
+        try:
+            data.check_fits(dtype)
+        except InputError as error:
+            raise InputError(f"{split.name}, {part}: {error}") from None

@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.dataset import ROW_DTYPES, Dataset, Split
-from fastlin.errors import InputError
+from fastlin.data.dataset import (
+    ROW_DTYPES,
+    Dataset,
+    Split,
+    check_class_names,
+    check_image_shape,
+)
+from fastlin.data.labels import classes_that_occur
+from fastlin.errors import InputError, quoted
 
 _PARTS = ("train", "val", "test")
 _CHANNELS = (1, 3)
@@ -21,49 +28,82 @@ def load(path: Path) -> Split:
     """Read X_train, y_train and, where they are there, X_val, y_val, X_test, y_test.
 
     Rows are (n, d), or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels; uint8,
-    float32 or float64. Labels are integers from 0. Two arrays more are optional: `image_shape`,
-    (c, h, w) of rows (n, d), and `class_names`; without names classes are called by number.
-    X may be written small, as Keras does.
+    float32 or float64. Two arrays more are optional: `image_shape`, (c, h, w) of rows (n, d), and
+    `class_names`, text or bytes in UTF-8. Labels are integers: with names, they are the place of
+    the class in them, from 0; without, the classes are the values that occur in any part, named
+    by them. X may be written small, as Keras does.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+
+    Returns
+    -------
+    Split
 
     Raises
     ------
     InputError
-        If the file is damaged, an array is missing or does not fit; it names file and array.
+        If the file is damaged, an array is missing, unknown, written twice or does not fit; it
+        names file and array.
     """
     arrays = _read(path)
-    unknown = sorted(set(arrays) - _known_names())
-    if unknown:
-        raise InputError(
-            f"{path} has an unknown array {unknown[0]}; "
-            f"the arrays are {', '.join(sorted(_known_names()))}"
-        )
-    for part in _PARTS:
-        present = {f"{what}_{part}" in arrays for what in "Xy"}
-        if present == {True, False} or (part == "train" and present == {False}):
-            missing = next(f"{w}_{part}" for w in "Xy" if f"{w}_{part}" not in arrays)
-            raise InputError(f"{path} lacks the array {missing}")
-    names = _class_names(path, arrays)
-    shape = _image_shape(path, arrays)
-    datasets: list[Dataset | None] = []
-    for part in _PARTS:
-        if f"X_{part}" not in arrays:
-            datasets.append(None)
-            continue
-        try:
-            X, found_shape = _rows(arrays[f"X_{part}"])
-            datasets.append(Dataset(X, arrays[f"y_{part}"], names, shape or found_shape))
-        except InputError as error:
-            raise InputError(f"{path}, {part}: {error}") from None
-    train, val, test = datasets
-    assert train is not None  # noqa: S101  (checked above)
     try:
-        return Split(path.stem, train, val, test)
+        arrays = _by_known_name(arrays)
+        return _split(path.stem, arrays)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _known_names() -> set[str]:
-    return {f"{what}_{part}" for what in "Xy" for part in _PARTS} | {"image_shape", "class_names"}
+def _by_known_name(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays with X in capitals. Raises InputError if they are not those of a split."""
+    spelled: dict[str, str] = {}
+    for name in arrays:
+        other = spelled.setdefault(name.lower(), name)
+        if other != name:
+            raise InputError(f"there are both {quoted(other)} and {quoted(name)}; keep one of them")
+    named = {f"X_{name[2:]}" if name.startswith("x_") else name: arrays[name] for name in arrays}
+    known = {f"{what}_{part}" for what in "Xy" for part in _PARTS} | {"image_shape", "class_names"}
+    unknown = sorted(named.keys() - known)
+    if unknown:
+        raise InputError(
+            f"unknown array {quoted(unknown[0])}; the arrays are {', '.join(sorted(known))}"
+        )
+    for part in _PARTS:
+        missing = [name for name in (f"X_{part}", f"y_{part}") if name not in named]
+        if len(missing) == 1 or (missing and part == "train"):
+            raise InputError(f"the array {missing[0]} is missing")
+    return named
+
+
+def _split(name: str, arrays: dict[str, NDArray[Any]]) -> Split:
+    """Return the data set of arrays that are all there. Raises InputError if one does not fit."""
+    parts = [part for part in _PARTS if f"X_{part}" in arrays]
+    rows, shapes = {}, {}
+    for part in parts:
+        try:
+            rows[part], shapes[part] = _rows(arrays[f"X_{part}"])
+        except InputError as error:
+            raise InputError(f"{part}: {error}") from None
+    if "image_shape" in arrays:
+        shape = _image_shape(arrays["image_shape"], rows["train"].shape[1])
+        for part, found in shapes.items():
+            if found not in (None, shape):
+                raise InputError(f"image_shape is {shape}, but X_{part} has images of {found}")
+        shapes = dict.fromkeys(parts, shape)
+    labels = {f"y_{part}": arrays[f"y_{part}"] for part in parts}
+    if "class_names" in arrays:
+        names = _class_names(arrays["class_names"])
+    else:
+        names, labels = classes_that_occur(labels)
+    datasets = {}
+    for part in parts:
+        try:
+            datasets[part] = Dataset(rows[part], labels[f"y_{part}"], names, shapes[part])
+        except InputError as error:
+            raise InputError(f"{part}: {error}") from None
+    return Split(name, **datasets)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -73,10 +113,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} holds one array; it must be a .npz with X_train, y_train")
-            return {
-                name.replace("x_", "X_", 1) if name.startswith("x_") else name: arrays[name]
-                for name in arrays
-            }
+            return {name: arrays[name] for name in arrays}
     except InputError:
         raise
     except MemoryError:
@@ -94,7 +131,9 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 def _rows(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
     """Return images as rows in the order channels, height, width, and that shape."""
     if X.dtype not in ROW_DTYPES:
-        raise InputError(f"X has dtype {X.dtype}; it must be uint8, float32 or float64")
+        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be uint8, float32 or float64")
+    if 0 in X.shape:
+        raise InputError(f"X has shape {X.shape}; there must be at least one row and one feature")
     if X.ndim == 2:
         return X, None
     if X.ndim == 3:
@@ -106,33 +145,33 @@ def _rows(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
             f"X has shape {X.shape}; it must be (n, features), or images (n, h, w), "
             "(n, h, w, c) or (n, c, h, w) with 1 or 3 channels"
         )
-    _, channels, height, width = X.shape
-    return np.ascontiguousarray(X).reshape(len(X), -1), (channels, height, width)
+    n, channels, height, width = X.shape
+    rows = np.ascontiguousarray(X).reshape(n, channels * height * width)
+    return rows, (channels, height, width)
 
 
-def _class_names(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[str, ...]:
-    if "class_names" in arrays:
-        names = arrays["class_names"]
-        if names.ndim != 1 or names.dtype.kind not in "US":
-            raise InputError(f"{path}: class_names must be a list of text")
-        return tuple(str(name) for name in names.astype(str))
-    largest = 1  # at least two classes
-    for part in _PARTS:
-        y = arrays.get(f"y_{part}")
-        if y is not None and y.size and np.issubdtype(y.dtype, np.integer):
-            largest = max(largest, int(y.max()))
-    if largest >= 1_000_000:
-        raise InputError(f"{path}: label {largest} is too large; labels count from 0 without gaps")
-    return tuple(str(label) for label in range(largest + 1))
+def _class_names(names: NDArray[Any]) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError("class_names must be a list of text")
+    try:
+        texts = names.tolist()
+    except (ValueError, SystemError):  # numbers above the last character of Unicode
+        raise InputError("class_names has a name that is no text") from None
+    decoded = []
+    for number, text in enumerate(texts):
+        try:
+            decoded.append(text.decode("utf-8") if isinstance(text, bytes) else text)
+        except UnicodeDecodeError:
+            raise InputError(
+                f"class_names has {quoted(text)} in place {number}, bytes that are not UTF-8"
+            ) from None
+    return check_class_names(decoded)
 
 
-def _image_shape(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[int, int, int] | None:
-    if "image_shape" not in arrays:
-        return None
-    shape = arrays["image_shape"]
-    if shape.shape != (3,) or not np.issubdtype(shape.dtype, np.integer):
+def _image_shape(shape: NDArray[Any], feature_count: int) -> tuple[int, int, int]:
+    if shape.shape != (3,) or shape.dtype.kind not in "iu":
         raise InputError(
-            f"{path}: image_shape must be three whole numbers: channels, height, width"
+            f"image_shape is {quoted(shape.tolist())}; it must be three whole numbers: channels, "
+            "height, width"
         )
-    channels, height, width = shape.tolist()
-    return channels, height, width
+    return check_image_shape(shape.tolist(), feature_count)
