@@ -267,6 +267,49 @@ def test_an_interrupt_of_any_command_is_130(monkeypatch):
         assert call(*arguments, code=130).output.strip() == "Interrupted"
 
 
+HEEDED = """
+import sys
+from fastlin.commands import process
+
+try:
+    with process.orderly_signals():
+        print("ready", flush=True)
+        exec(compile(sys.argv[2], sys.argv[1], "exec"))
+except KeyboardInterrupt as stop:
+    sys.exit(process.exit_code(stop))
+"""
+IN_C_CODE = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)"
+LOSES_TWO = """
+for _ in range(2):
+    try:
+        while True: pass
+    except KeyboardInterrupt: pass
+while True: pass
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("filename", "code"),
+    [("/x/numba/core/compiler.py", IN_C_CODE), ("/x/other.py", LOSES_TWO)],
+    ids=["compiling", "lost"],
+)
+def test_a_signal_is_heeded_while_compiling_and_where_it_was_lost(filename, code, number):
+    with subprocess.Popen(
+        [sys.executable, "-c", HEEDED, filename, code], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        try:
+            assert running.stdout.readline() == "ready\n"
+            running.send_signal(number)
+            _, err = running.communicate(timeout=30)
+        finally:
+            running.kill()
+    assert running.returncode == 128 + number
+    assert "Traceback" not in err
+
+
 def test_ctrl_c_while_the_command_line_is_imported_is_no_traceback(place):
     (place / "click.py").write_text("raise KeyboardInterrupt")
     environment = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}"}

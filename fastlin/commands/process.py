@@ -99,6 +99,8 @@ class _Watch:
 
     def __init__(self, stops: _Stops) -> None:
         self._stops = stops
+        self._lock = threading.Lock()
+        self._is_ended = False
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -106,6 +108,8 @@ class _Watch:
 
     def end(self) -> None:
         """Leave signals alone again, and let the thread end."""
+        with self._lock:  # from here on the thread sends nothing
+            self._is_ended = True
         signal.set_wakeup_fd(self._before)
         self._writer.close()
 
@@ -121,13 +125,16 @@ class _Watch:
         """Return when all signals sent are received, and the stop that they raised is caught."""
         time.sleep(_PATIENCE_SECONDS)
         while self._stops.received < sent or not self._stops.is_heeded:
-            if self._stops.writers == 0 and _is_compiling():
-                with contextlib.suppress(OSError):
-                    os.write(2, b"Interrupted\n")
-                os._exit(128 + number)
-            if self._stops.received >= sent:
-                self._stops.raised_at = None  # what was raised is lost: raise it again
-                _thread.interrupt_main(number)
+            with self._lock:
+                if self._is_ended:
+                    return
+                if self._stops.writers == 0 and _is_compiling():
+                    with contextlib.suppress(OSError):
+                        os.write(2, b"Interrupted\n")
+                    os._exit(128 + number)
+                if self._stops.received >= sent:
+                    self._stops.raised_at = None  # what was raised is lost: raise it again
+                    _thread.interrupt_main(number)
             time.sleep(_PATIENCE_SECONDS / 4)
 
 
