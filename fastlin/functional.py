@@ -206,7 +206,7 @@ def loss_and_gradient(
             gradients.loss_and_gradient, current_count(), current_count(), X, shift, y, first, last,
             packed, own_b, _scale(X, W), kernel_loss(loss), tile, scratch, row_losses, sums, db,
         )  # fmt: skip
-    dW = unpack(sums, tile, W.shape) * (feature_scale(X.dtype) / len(X))
+    dW = unpack(sums, tile, W.shape, W.dtype) * (feature_scale(X.dtype) / len(X))
     if rest is not None:
         dW -= np.outer(db / len(X), rest)
     dW += 2 * l2 * W.astype(np.float64)

@@ -56,8 +56,10 @@ def cpu_quota(cgroups: Path, process: Path) -> float | None:
     """
     quotas = []
     for line in _lines(process / "cgroup"):
-        _, _, rest = line.partition(":")
+        _, is_group, rest = line.partition(":")
         controllers, _, name = rest.partition(":")
+        if not is_group:
+            continue
         if controllers == "":
             root = cgroups
         elif "cpu" in controllers.split(","):

@@ -103,7 +103,7 @@ class Standardization:
         self.offset: NDArray[np.float64] | None = None
         if X.dtype != np.uint8 and (np.abs(self.mean) > _LARGE_MEAN * self.std).any():
             self.offset = self.mean.astype(X.dtype).astype(np.float64)
-        self.notes = tuple(_notes_on_features(X, self.mean, std, is_nearly_constant, least))
+        self.notes = tuple(_notes_on_features(X, self.mean, np.where(changing, std, 0.0), least))
 
     @classmethod
     def of(cls, split: Split, config: TrainConfig) -> Standardization | None:
@@ -115,10 +115,13 @@ def _notes_on_features(
     X: Array,
     mean: NDArray[np.float64],
     std: NDArray[np.float64],
-    is_nearly_constant: NDArray[np.bool_],
     least: float,
 ) -> Iterator[str]:
-    """Say which features were not standardised, and which have no digits left to be."""
+    """Say which features were not standardised, and which have few digits.
+
+    std is 0 for constant features, of which there is nothing to say.
+    """
+    is_nearly_constant = (std > 0) & (std < least)
     for j in np.flatnonzero(is_nearly_constant)[:_SHOWN_FEATURES].tolist():
         yield (
             f"feature {j} is taken as constant: its standard deviation, {std[j]:.3g}, is below "

@@ -108,10 +108,18 @@ def pack(W: np.ndarray, tile: tuple[int, ...]) -> np.ndarray:
     return packed
 
 
-def unpack(packed: np.ndarray, tile: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """Return packed weights (..., size) as an array (..., K, d), of which shape is (K, d)."""
+def unpack(
+    packed: np.ndarray,
+    tile: tuple[int, ...],
+    shape: tuple[int, ...],
+    dtype: np.dtype | None = None,
+) -> np.ndarray:
+    """Return packed weights (..., size) as an array (..., K, d), of which shape is (K, d).
+
+    dtype: for which they were packed; None for their own.
+    """
     K, d = shape
-    C, step = len(tile), simd.VECTOR_BYTES // packed.itemsize
+    C, step = len(tile), simd.VECTOR_BYTES // (dtype or packed.dtype).itemsize
     *entries, _ = packed.shape
     by_tile = packed.reshape(*entries, -(-K // C), -(-d // step), C, step).swapaxes(-3, -2)
     return by_tile.reshape(*entries, by_tile.shape[-4] * C, -1)[..., :K, :d].copy()
