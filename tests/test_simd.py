@@ -239,6 +239,7 @@ def counters_and_lines(counters, X, like):
     team.write(counters, 0, 5)
     team.pause()
     team.offer_core()
+    team.sleep(1)
     counters[1] = team.add(counters, 0, 2) + team.read(counters, 0)
     counters[2] = team.replace(counters, 0, 7, 9) and not team.replace(counters, 0, 7, 8)
     counters[3] = simd.values_of_line(X, like)
