@@ -25,8 +25,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from fastlin.errors import InputError
+from fastlin.files import atomic_write, make_directory
 from fastlin.results import History
-from fastlin.runs import atomic_write, make_directory
 
 Floats = NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fastlin import __version__
-from fastlin.errors import InputError
+from fastlin.errors import InputError, one_line
 
 COMMANDS = ("train", "grid", "evaluate", "plot", "report", "gradcheck", "data")
 
@@ -39,11 +39,11 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise OneLineError(str(error)) from None
+            raise OneLineError(one_line(str(error))) from None
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            raise OneLineError(error.format_message()) from None
+            raise OneLineError(one_line(error.format_message())) from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

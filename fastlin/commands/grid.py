@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from fastlin.commands import options, outcome
 from fastlin.commands.train import DEFAULT_DATA, train
 from fastlin.config import SWEPT_SETTINGS, GridSpec, TrainConfig
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastlin.search import GridProgress
 
 ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
+FORMAT = 1  # of grid.json
 SHOWN_ENTRIES = 10
 MAX_CELLS = 30  # rows or columns of a heat map that one can still read
 
@@ -46,6 +47,20 @@ class Asked:
     trials: int | None = None
     search_seed: int = 0
     halving: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, is_right, text in (
+            ("search", self.search, self.search in ("grid", "random"), "grid or random"),
+            ("trials", self.trials, self.trials is None or _is_whole(self.trials, 1), "1 or above"),
+            ("search_seed", self.search_seed, _is_whole(self.search_seed, 0), "0 or above"),
+            ("halving", self.halving, isinstance(self.halving, bool), "true or false"),
+        ):
+            if not is_right:
+                raise InputError(f"{name} is {quoted(value)}; it must be {text}")
+
+
+def _is_whole(value: object, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value < 2**63
 
 
 def _with_settings_of_train(command: click.Command) -> click.Command:
@@ -170,7 +185,6 @@ def grid(
     folder = _folder_to_resume(resume, out)
     asked = again if folder is None else _resumed(ctx, folder, again, data, data_dir, split)
     loaded = options.load_reference(asked.data)
-    from fastlin import runs
     from fastlin.functional import use_threads
     from fastlin.grids import Rule, save_table
     from fastlin.search import GridDivergedError, check_comparable, grid_configs, grid_search
@@ -185,8 +199,8 @@ def grid(
     with use_threads(threads) as thread_count:
         pass  # as many as can be used, or an error before anything is written
     if folder is None:
-        folder = runs.create_run_folder(out, f"{loaded.name}-grid")
-        runs.save_json(folder / ASKED, {**asdict(asked), "grid": asked.grid.to_dict()})
+        content = {"format": FORMAT, **asdict(asked), "grid": asked.grid.to_dict()}
+        folder = outcome.new_folder(out, f"{loaded.name}-grid", ASKED, content)
     notes, failure = options.console(stderr=True), None
     try:
         with _progress(notes, configs) as report:
@@ -320,21 +334,30 @@ def _asked(
 
 def _saved(folder: Path) -> Asked:
     """Read what a grid folder was begun with."""
-    from fastlin import runs
+    from fastlin.files import MissingFileError, check_format, read_json
+    from fastlin.runs import DataReference
 
     path = folder / ASKED
-    if not path.exists():
-        raise InputError(f"there is no search to resume in {folder}; it would hold {ASKED}")
-    content = runs.read_json(path)
     try:
-        return Asked(
-            **{
-                **content,
-                "data": runs.DataReference(**content["data"]),
-                "grid": GridSpec.from_dict(content["grid"]),
-            }
-        )
-    except (InputError, KeyError, TypeError) as error:
+        content = read_json(path)
+    except MissingFileError:
+        raise InputError(
+            f"there is no search to resume in {folder}; it would hold {ASKED}"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it must hold the parts of a search by name")
+    check_format(path, content, FORMAT)
+    known = [part.name for part in fields(Asked)]
+    missing = [name for name in known if name not in content]
+    unknown = [name for name in content if name not in {"format", *known}]
+    if missing or unknown:
+        what = f"it lacks {missing[0]}" if missing else f"unknown key {quoted(unknown[0])}"
+        raise InputError(f"{path} is damaged: {what}")
+    try:
+        data, grid = DataReference.from_dict(content["data"]), GridSpec.from_dict(content["grid"])
+        how = {name: content[name] for name in known if name not in {"data", "grid"}}
+        return Asked(data, grid, **how)
+    except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
@@ -401,6 +424,7 @@ def _live_table(progress: GridProgress | None, count: int, best: str) -> Table:
 def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | None:
     """Write the winner as a run folder; return its cost and accuracy on test rows, if there are."""
     from fastlin import runs
+    from fastlin.files import make_directory
     from fastlin.functional import use_threads
     from fastlin.training import Seconds, TrainResult, evaluate
 
@@ -408,7 +432,7 @@ def _save_winner(finished: _Finished, *, figures: bool) -> dict[str, float] | No
     models = best.model, best.last_model, best.best_model
     model, last, of_best_epoch = (found for found in models if found is not None)
     run = TrainResult(best.config, best.history, last, of_best_epoch, Seconds())
-    folder = runs.make_directory(finished.folder / WINNER)
+    folder = make_directory(finished.folder / WINNER)
     runs.save_config(folder, finished.reference, best.config)
     runs.save_history(folder, best.history)
     runs.save_models(folder, last, of_best_epoch)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastlin.errors import InputError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,6 +27,16 @@ def note_if_slow(notes: Console, text: str, after: float = 0.8) -> Iterator[None
         yield
     finally:
         timer.cancel()
+
+
+def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) -> Path:
+    """Make the folder of --out, or the next one of that name; see `runs.create_run_folder`."""
+    from fastlin import runs
+
+    try:
+        return runs.create_run_folder(out, name, file, content)
+    except InputError as error:
+        raise InputError(f"{error} (--out FOLDER)") from None
 
 
 def evaluate_all(

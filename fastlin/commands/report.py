@@ -187,12 +187,12 @@ def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> tupl
 
 def _report_folder(folder: Path, kind: str) -> Path:
     """Make the folder of a report, or take it if it holds one of the same kind."""
-    from fastlin import runs
+    from fastlin.files import make_directory
     from fastlin.report.findings import CHECKPOINTS
     from fastlin.report.page import SUMMARY
     from fastlin.report.results import RESULTS, load_results
 
-    runs.make_directory(folder)
+    make_directory(folder)
     try:
         is_used = any(folder.iterdir())
     except OSError as error:

@@ -126,10 +126,10 @@ def train(
     from fastlin.training import DivergedError, Trainer
 
     trainer = Trainer(loaded, config, threads)
-    folder = runs.create_run_folder(out, loaded.name)
+    content = runs.config_content(reference, config)
+    folder = outcome.new_folder(out, loaded.name, runs.CONFIG, content)
     hashing = threading.Thread(target=loaded.fingerprint, daemon=True)  # meant for the summary
     hashing.start()
-    runs.save_config(folder, reference, config)
     status, message = "finished", None
     try:
         with outcome.note_if_slow(notes, "Compiling kernels for this machine (kept) ..."):

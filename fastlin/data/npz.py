@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin import files
 from fastlin.data.dataset import ROW_DTYPES, Dataset, Split
 from fastlin.errors import InputError
 
@@ -67,28 +66,34 @@ def _known_names() -> set[str]:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the file, of which x_train and the like are called X_train."""
     try:
-        # Opened here: np.load leaves a file that it cannot read open.
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} holds one array; it must be a .npz with X_train, y_train")
-            return {
-                name.replace("x_", "X_", 1) if name.startswith("x_") else name: arrays[name]
-                for name in arrays
-            }
-    except InputError:
-        raise
-    except MemoryError:
-        raise InputError(f"{path} does not fit into memory") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (
-        ValueError, EOFError, KeyError, AttributeError, TypeError, NotImplementedError,
-        zipfile.BadZipFile, zlib.error, SyntaxError,
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} is damaged: {reason}") from None
+        stored = files.read_npz(path)
+    except files.OtherFormatError as error:
+        convert = _CONVERSIONS.get(error.kind)
+        how = f": {convert.format(path=str(path))}" if convert else ""
+        raise InputError(
+            f"{error}; fastlin reads a .npz file with the arrays X_train and y_train{how}"
+        ) from None
+    arrays: dict[str, NDArray[Any]] = {}
+    for written, array in stored.items():
+        name = f"X_{written[2:]}" if written.startswith("x_") else written
+        if name in arrays:
+            raise InputError(f"{path} has both {name} and x_{name[2:]}; leave one of them out")
+        arrays[name] = array
+    return arrays
+
+
+_CONVERSIONS = {
+    files.TABLE: "t = numpy.loadtxt({path!r}, delimiter=',', skiprows=1); "
+    "numpy.savez('data.npz', X_train=t[:, :-1], y_train=t[:, -1].astype(int))",
+    files.PARQUET: "t = pandas.read_parquet({path!r}); numpy.savez('data.npz', "
+    "X_train=t.drop(columns='label').to_numpy(), y_train=t['label'].to_numpy())",
+    files.ONE_ARRAY: "numpy.savez('data.npz', X_train=numpy.load({path!r}), "
+    "y_train=numpy.load('y.npy'))",
+    files.HDF5: "f = h5py.File({path!r}); numpy.savez('data.npz', X_train=f['X'][:], "
+    "y_train=f['y'][:])",
+}  # the line that writes a .npz, by what the file is
 
 
 def _rows(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:

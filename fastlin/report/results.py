@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import io
 import json
@@ -14,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.errors import InputError
-from fastlin.runs import atomic_write
+from fastlin.errors import InputError, quoted
+from fastlin.files import atomic_write, check_format, read_json
 
 Json = dict[str, Any]
 FORMAT = 1
 RESULTS, TABLE = "results.json", "results.csv"
+_PACKED_DTYPES = frozenset(
+    {"float32", "float64"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+)
 CURVES = ("train_cost", "val_cost", "train_accuracy", "val_accuracy")
 MEASURES = (
     "train_cost", "val_cost", "test_cost", "train_accuracy", "val_accuracy", "test_accuracy",
@@ -37,10 +39,12 @@ def pack(array: NDArray[Any]) -> Json:
 
 
 def unpack(packed: Json) -> NDArray[Any]:
-    """Return the array that was packed."""
+    """Return the array that was packed. Raises ValueError, TypeError or KeyError if it is none."""
     content = base64.b64decode(packed["base64"], validate=True)
-    dtype = np.dtype(packed["dtype"]).newbyteorder("<")
-    return np.frombuffer(content, dtype).reshape(packed["shape"])
+    shape = packed["shape"]
+    if packed["dtype"] not in _PACKED_DTYPES or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{quoted(packed['dtype'])} {quoted(shape)} is no array of numbers")
+    return np.frombuffer(content, np.dtype(packed["dtype"]).newbyteorder("<")).reshape(shape)
 
 
 def finite(value: Any) -> Any:
@@ -68,19 +72,21 @@ def load_results(folder: Path) -> Json:
         If it is missing, damaged, or written by another version.
     """
     path = folder / RESULTS
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if results["format"] != FORMAT or results["kind"] not in ("study", "runs"):
-            raise InputError(f"{path} was written by another version of fastlin; make it again")
-        for packed in results["arrays"].values():
+    results = read_json(path)
+    if not isinstance(results, dict) or results.get("kind") not in {"study", "runs"}:
+        raise InputError(f"{path} is not what fastlin report writes")
+    check_format(path, results, FORMAT)
+    arrays = results.get("arrays")
+    if not isinstance(arrays, dict):
+        raise InputError(f"{path} is damaged: it has no arrays")
+    for name, packed in arrays.items():
+        try:
             unpack(packed)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
-        raise InputError(f"{path} is not what fastlin report writes, or damaged") from None
-    return dict(results)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{path} is damaged: the array {quoted(name)} cannot be read ({error})"
+            ) from None
+    return results
 
 
 def save_table(folder: Path, rows: list[Json]) -> None:
