@@ -1,8 +1,10 @@
 """The journal of a grid search: what is finished is on disk, and a broken line is found out.
 
-journal.jsonl      appended to only; each line is the CRC-32 of its JSON in eight hex digits, a
-                   blank, and the JSON. The first says what is searched, the others what came of it.
-journal.jsonl.npz  the weights of the entries after some epoch, replaced whole
+journal.jsonl              appended to only; each line is the CRC-32 of its JSON in eight hex
+                           digits, a blank, and the JSON. The first says what is searched, the
+                           others what came of it.
+journal.jsonl.weights.npz  the weights of the entries after some epoch, replaced whole; their name
+                           is never that of data beside the journal
 
 The lines are written before the weights, so that the journal knows of every epoch that they have.
 A process may be killed at any moment: at worst the last line is cut short, and is dropped.
@@ -53,7 +55,7 @@ class Journal:
     path : Path
         Of the journal.
     weights_path : Path
-        Of the weights beside it: the same name and ``.npz``.
+        Of the weights beside it: the same name and ``.weights.npz``.
     header : Mapping[str, Any]
         Its first line: whatever tells this search from another one.
     events : list[dict[str, Any]]
@@ -64,7 +66,7 @@ class Journal:
 
     def __init__(self, path: Path, header: Mapping[str, Any], descriptor: int) -> None:
         self.path = path
-        self.weights_path = path.with_name(f"{path.name}.npz")
+        self.weights_path = path.with_name(f"{path.name}.weights.npz")
         self.header = header
         self.events: list[dict[str, Any]] = []
         self.notes: list[str] = []
@@ -116,8 +118,6 @@ class Journal:
         try:
             self._write(_line(self.header))
             files.flush_folder(self.path.parent)
-            with _writing(self.weights_path):  # of a journal that was taken away
-                self.weights_path.unlink(missing_ok=True)
         except InputError:
             self.close()
             raise

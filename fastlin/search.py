@@ -123,8 +123,8 @@ def grid_search(
     progress : called after every epoch of all active entries.
     note : called with sentences that a user should read, such as that a journal was cut short.
     journal : a file (.jsonl) to which all results are written as they come, with weights
-        (.jsonl.npz) beside it, so that a search that was killed can be resumed; None to write
-        nothing.
+        (.jsonl.weights.npz) beside it, so that a search that was killed can be resumed; None to
+        write nothing.
     resume : go on with the journal, if there is one, instead of refusing to overwrite it. The
         result is the same, bit for bit.
     keep : whose weights the result holds.

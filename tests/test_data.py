@@ -484,7 +484,7 @@ def test_a_damaged_npz_file_is_one_line(tmp_path, change):
 
 def test_a_single_array_or_a_pickle_is_not_loaded(tmp_path):
     np.save(tmp_path / "one.npy", X)
-    with pytest.raises(InputError, match="holds one array"):
+    with pytest.raises(InputError, match="is one NumPy array"):
         load_split(tmp_path / "one.npy")
     trace = tmp_path / "executed"
     objects = np.array([Call(open, str(trace), "w")], dtype=object)

@@ -1,7 +1,6 @@
 import io
 import itertools
 import os
-import random
 import re
 import stat
 import struct
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-import warnings
 import zipfile
 import zlib
 
@@ -160,10 +158,13 @@ def same_or_refused(path, places):
         for place, bit in places:
             file.seek(place)
             file.write(bytes([content[place] ^ 1 << bit]))
+            message, found = None, None
             try:
                 found = files.read_npz(path)
             except InputError as error:
-                assert path.name in line_of(error)
+                message = line_of(error)
+            if found is None:
+                assert path.name in message
                 refused += 1
             else:
                 assert values(found) == expected, (place, bit)
@@ -187,7 +188,7 @@ def test_a_flipped_bit_of_values_is_refused_or_changes_nothing(tmp_path, make):
     make(path)
     content = path.read_bytes()
     values = sorted(set(range(len(content))) - set(structure(content)))
-    bits = [(place, random.Random(place).randrange(8)) for place in values]
+    bits = [(place, place * 5 % 8) for place in values]
     # Bits that deflate does not use, at the end of its blocks, change nothing.
     assert same_or_refused(path, bits) >= len(bits) * (0.95 if make is data_file else 1)
 
@@ -321,9 +322,10 @@ def test_members_are_told_apart_and_named(tmp_path):
     for changed, words in (({"flags": 1}, "encrypted"), ({"method": 12}, "compressed in a way")):
         assert words in refusal(files.read_npz, patched(archive(path, X__npy=member()), **changed))
     assert "damaged" in refusal(files.read_npz, patched(archive(path, X__npy=member()), method=8))
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as file:
+    with zipfile.ZipFile(path, "w") as file:
         file.writestr("X.npy", member())
-        file.writestr("X.npy", member(values=b"87654321"))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            file.writestr("X.npy", member(values=b"87654321"))
     assert "holds 'X' twice" in refusal(files.read_npz, path)
     for name in ("notes.txt", "X.npy/", "a\nb"):
         with zipfile.ZipFile(path, "w") as file:
@@ -525,7 +527,7 @@ def test_every_finite_number_is_parsed(value):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nan", "inf", "-inf", "1e999", "1_0", " 1", "1 ", "0x1", "١", "1e", "."]
+    "text", ["", "nan", "inf", "-inf", "1e999", "1_0", " 1", "1 ", "0x1", "\u0661", "1e", "."]
 )
 def test_what_is_no_finite_number_is_refused(text):
     with pytest.raises(ValueError, match="is not a finite number"):
@@ -565,9 +567,8 @@ def test_an_error_with_line_breaks_is_one_line_on_the_command_line(tmp_path, mon
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(RuntimeError), files.atomic_write(path) as file:
-        file.write(b"half")
-        raise RuntimeError
+    with pytest.raises(TypeError), files.atomic_write(path) as file:
+        file.writelines([b"half", None])
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -709,7 +710,11 @@ def test_formats_of_the_future_are_named(tmp_path):
     path = tmp_path / "a.json"
     files.check_format(path, {}, 1)
     files.check_format(path, {"format": 1}, 2)
-    for found, words in ((2, "written by a newer fastlin"), (0, "whole number"), (True, "format is True"),
-                         ("1\n", r"'1\n'"), (None, "None")):  # fmt: skip
-        text = refusal(lambda path, found=found: files.check_format(path, {"format": found}, 1), path)
+    for found, words in (
+        (2, "written by a newer fastlin"), (0, "format is 0"), (True, "format is True"),
+        ("1\n", r"'1\n'"), (None, "None"),
+    ):  # fmt: skip
+        text = refusal(
+            lambda path, found=found: files.check_format(path, {"format": found}, 1), path
+        )
         assert words in text

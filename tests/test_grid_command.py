@@ -55,7 +55,7 @@ def test_a_grid_leaves_its_table_its_figures_and_its_winner(small):
     folder = Path("runs/small-grid-1")
     assert {path.name for path in folder.iterdir()} == {
         "grid.json", "grid.csv", "summary.json", "figures", "winner", "journal.jsonl",
-        "journal.npz",
+        "journal.jsonl.weights.npz",
     }  # fmt: skip
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "heat-lr-l2.png", "heat-lr-batch_size.png", "heat-l2-batch_size.png", "curves.png",
