@@ -82,7 +82,7 @@ def kill(place, words, delay, folder, wanted):
     was_running = process.poll() is None
     process.kill()
     _, errors = process.communicate()
-    if not was_running and process.returncode not in {0, 2} or "Traceback" in errors:
+    if (not was_running and process.returncode not in {0, 2}) or "Traceback" in errors:
         raise Violation(f"{' '.join(words)}: exit {process.returncode}, {errors.strip()[-500:]}")
     return was_running
 
@@ -240,9 +240,9 @@ def main():
                 killed = run(Path(folder), command, asked.count, asked.seed)
             except Violation as error:
                 sys.exit(f"VIOLATION: {error}")
-        print(
+        sys.stdout.write(
             f"{command}: {asked.count} kills, {killed} of a running command, none left a damaged "
-            f"file ({time.monotonic() - started:.0f} s)"
+            f"file ({time.monotonic() - started:.0f} s)\n"
         )
 
 

@@ -284,6 +284,26 @@ def test_a_journal_without_any_one_line_or_the_weights_resumes_to_the_same_bits(
         assert len(notes) == (not keep_weights)
 
 
+@pytest.mark.parametrize("change", [lambda W: W[:, :-1], lambda W: W.astype(np.float64)])
+def test_weights_that_do_not_fit_their_entry_are_trained_anew(
+    split, tmp_path, always_journal, change
+):
+    path = tmp_path / "journal.jsonl"
+    how = {"base": TrainConfig(epochs=4, lr_decay=1.0)}
+    whole = grid_search(split, RESUMED, **how)
+    with pytest.raises(Killed):
+        grid_search(split, RESUMED, **how, journal=path, progress=killing(2))
+    saved = path.with_name("journal.jsonl.weights.npz")
+    with np.load(saved) as arrays:
+        content = dict(arrays)
+    np.savez(saved, **(content | {"1.W": change(content["1.W"])}))
+    notes = []
+    resumed = grid_search(split, RESUMED, **how, journal=path, resume=True, note=notes.append)
+    assert same_results(resumed, whole)
+    assert len(notes) == 1
+    assert "Entry 1 is trained from its beginning" in notes[0]
+
+
 def test_a_finished_journal_can_be_ranked_by_another_rule_without_training(
     split, tmp_path, monkeypatch
 ):

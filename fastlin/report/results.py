@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from fastlin.files import atomic_write, check_format, read_json
 Json = dict[str, Any]
 FORMAT = 1
 RESULTS, TABLE = "results.json", "results.csv"
+_PARTS = ("arrays", "command", "computed", "grids")  # of every report
+_PARTS_OF = {
+    "runs": ("detailed", "ranking", "runs", "seed_groups"),
+    "study": (
+        "best", "conclusions", "data", "details", "epochs", "errors", "experiments",
+        "explanations", "full_data", "is_published_data", "noise_errors", "outlook",
+        "published_epochs", "seeds", "source", "study_ids", "wrong",
+    ),
+}  # fmt: skip
 _PACKED_DTYPES = frozenset(
     {"float32", "float64"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
@@ -56,9 +66,17 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _checksum(results: Json) -> str:
+    """Return the CRC-32 of results as they are in a file, in hex digits."""
+    text = json.dumps(results, sort_keys=True, allow_nan=False)
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
 def save_results(folder: Path, results: Json) -> None:
     """Write results.json. Raises InputError if it cannot be written."""
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    as_read = json.loads(json.dumps(results, allow_nan=False))
+    content = {**as_read, "checksum": _checksum(as_read)}
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     with atomic_write(folder / RESULTS) as file:
         file.write((text + "\n").encode())
 
@@ -73,12 +91,20 @@ def load_results(folder: Path) -> Json:
     """
     path = folder / RESULTS
     results = read_json(path)
-    if not isinstance(results, dict) or results.get("kind") not in {"study", "runs"}:
+    if not isinstance(results, dict) or not isinstance(results.get("kind"), str):
         raise InputError(f"{path} is not what fastlin report writes")
     check_format(path, results, FORMAT)
-    arrays = results.get("arrays")
+    if results["kind"] not in _PARTS_OF:
+        raise InputError(f"{path} is of kind {quoted(results['kind'])}; it must be study or runs")
+    checksum = results.pop("checksum", None)
+    if checksum not in {None, _checksum(results)}:  # older versions wrote none
+        raise InputError(f"{path} is damaged, or was changed after it was written")
+    missing = [name for name in (*_PARTS, *_PARTS_OF[results["kind"]]) if name not in results]
+    if missing:
+        raise InputError(f"{path} is damaged: it lacks {missing[0]}")
+    arrays = results["arrays"]
     if not isinstance(arrays, dict):
-        raise InputError(f"{path} is damaged: it has no arrays")
+        raise InputError(f"{path} is damaged: its arrays are not there by name")
     for name, packed in arrays.items():
         try:
             unpack(packed)
