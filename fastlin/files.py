@@ -271,6 +271,26 @@ def holder_of(path: Path) -> str:
 # --- reading ---------------------------------------------------------------------------------
 
 
+def check_reachable(path: Path) -> None:
+    """Check that a path can be looked up, whether there is something or not.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    InputError
+        If it is too long, or leads through a folder that may not be read or a circle of links.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {_reason(error)}") from None
+
+
 @contextmanager
 def open_regular(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading; a folder, a device or a pipe is refused before it is opened.

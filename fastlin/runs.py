@@ -236,6 +236,7 @@ def load_run(folder: Path) -> Run:
     InputError
         If the folder or one of its files is missing or damaged.
     """
+    files.check_reachable(folder)
     if not folder.is_dir():
         raise InputError(f"no run folder {folder}; `fastlin train` makes one under runs/")
     data, config = load_config(folder / CONFIG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -36,6 +37,11 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn whatever is wrong with its input into one line."""
+        try:
+            Path.cwd()
+        except OSError as error:  # some packages that are imported later cannot do without
+            message = f"the working directory cannot be read: {error.strerror}; go to another one"
+            raise OneLineError(message) from None
         try:
             return super().invoke(ctx)
         except InputError as error:

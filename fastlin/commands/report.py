@@ -90,8 +90,11 @@ def report(
     check_installed()
     if runs and not (seeds is None and epochs is None):
         raise InputError("--seeds and --epochs are of the study; leave them out to report on runs")
+    from fastlin.files import check_reachable
     from fastlin.report.results import RESULTS
 
+    for run in runs:
+        check_reachable(run)
     notes = options.console(stderr=True)
     if any((run / RESULTS).is_file() for run in runs):
         results, folder = _of_report(runs, out, data)

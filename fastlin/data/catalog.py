@@ -89,6 +89,7 @@ def load_split(
     if data_dir is not None:
         raise InputError(f"--data-dir is where to look for cifar10; it has no meaning for {data}")
     path = Path(data)
+    files.check_reachable(path)
     found = None if data == sample.NAME else cifar.find(path)
     if found is not None:
         return cifar.load(found, split)
@@ -124,6 +125,7 @@ def locate_cifar10(data_dir: str | Path | None = None) -> Path | None:
 
 def _find_cifar10(data_dir: str | Path | None) -> Path:
     place, named_by = data_place(data_dir)
+    files.check_reachable(place)
     found = cifar.find(place)
     if found is not None:
         return found
