@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
 
 
 class Loss(StrEnum):
@@ -109,7 +109,9 @@ class TrainConfig:
                 object.__setattr__(self, name, enum(value))
             except ValueError:
                 choices = ", ".join(enum)
-                raise InputError(f"{name} is {value!r}; it must be one of {choices}") from None
+                raise InputError(
+                    f"{name} is {quoted(value)}; it must be one of {choices}"
+                ) from None
         for name in ("batch_size", "epochs", "step_epochs", "average_epochs"):
             _check_int(name, getattr(self, name), minimum=1)
         for name in ("seed", "warmup_epochs"):
@@ -124,11 +126,13 @@ class TrainConfig:
             value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (is_number and math.isfinite(value) and low <= value <= high):
-                raise InputError(f"{name} is {value!r}; it must be {text}")
+                raise InputError(f"{name} is {quoted(value)}; it must be {text}")
             object.__setattr__(self, name, float(value))
         for name in ("shuffle", "standardize", "flip", "nesterov"):
             if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} is {getattr(self, name)!r}; it must be true or false")
+                raise InputError(
+                    f"{name} is {quoted(getattr(self, name))}; it must be true or false"
+                )
         if self.nesterov and self.momentum == 0:
             raise InputError("nesterov is a form of momentum; give a momentum above 0 with it")
 
@@ -177,14 +181,16 @@ class TrainConfig:
         unknown = sorted(set(settings) - known)
         if unknown:
             raise InputError(
-                f"unknown setting {unknown[0]!r}; the settings are {', '.join(sorted(known))}"
+                f"unknown setting {quoted(unknown[0])}; the settings are {', '.join(sorted(known))}"
             )
         return cls(**settings)
 
 
 def _check_int(name: str, value: object, minimum: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < 2**63:
-        raise InputError(f"{name} is {value!r}; it must be a whole number, {minimum} or above")
+        raise InputError(
+            f"{name} is {quoted(value)}; it must be a whole number, {minimum} or above"
+        )
 
 
 @dataclass(frozen=True)
@@ -243,7 +249,9 @@ class GridSpec:
     def _check(self, name: str, values: Any) -> tuple[Any, ...] | LogRange:
         if name not in SWEPT_SETTINGS:
             what = "is the same for all entries of a grid" if name in SHARED_SETTINGS else "unknown"
-            raise InputError(f"setting {name!r} {what}; one can search {', '.join(SWEPT_SETTINGS)}")
+            raise InputError(
+                f"setting {quoted(name)} {what}; one can search {', '.join(SWEPT_SETTINGS)}"
+            )
         if isinstance(values, LogRange):
             kind = type(getattr(self.base, name))
             if kind not in (int, float):
@@ -252,7 +260,7 @@ class GridSpec:
                 replace(self.base, **{name: kind(end)})
             return values
         if isinstance(values, str) or not isinstance(values, Iterable):
-            raise InputError(f"{name} is {values!r}; it must be a list of values")
+            raise InputError(f"{name} is {quoted(values)}; it must be a list of values")
         listed = tuple(getattr(replace(self.base, **{name: value}), name) for value in values)
         if not listed:
             raise InputError(f"{name} has no value")

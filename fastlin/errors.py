@@ -26,7 +26,7 @@ def reason_of(error: BaseException) -> str:
 _JOINERS = "\u200c\u200d"  # not printable, but part of words of some alphabets
 
 
-def one_line(text: str, letters: int) -> str:
+def one_line(text: str, letters: int | None = None) -> str:
     """Return a text as one line of at most so many letters, without the middle of a longer one.
 
     White space becomes single spaces, and what cannot be printed (control codes, half of a
@@ -36,6 +36,8 @@ def one_line(text: str, letters: int) -> str:
         letter if letter.isprintable() or letter in _JOINERS else ascii(letter)[1:-1]
         for letter in " ".join(text.split())
     )
+    if letters is None:
+        return shown
     tail = letters // 2
     return shown if len(shown) <= letters else f"{shown[: letters - tail - 1]}…{shown[-tail:]}"
 

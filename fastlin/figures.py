@@ -58,8 +58,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from fastlin.errors import InputError, one_line, reason_of
+from fastlin.files import atomic_write, make_directory
 from fastlin.results import MAX_CONFUSION_CLASSES, History
-from fastlin.runs import atomic_write, make_directory
 
 Floats = NDArray[Any]
 

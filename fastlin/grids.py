@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
+from fastlin.files import atomic_write
 from fastlin.results import EpochRecord, History, LinearModel, Measure
-from fastlin.runs import atomic_write
 
 Moment = Literal["last", "best"]
 Status = Literal["finished", "stopped", "diverged"]
 
-_STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged")
+STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged")
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def rank_entries(entries: Sequence[GridEntry], rule: Rule) -> tuple[GridEntry, .
     def key(entry: GridEntry) -> tuple[int, int, float, int]:
         came_to = 0 if entry.status == "finished" else -len(entry.history)
         score = math.inf if math.isnan(entry.score) else -rule.sign * entry.score
-        return _STATUSES.index(entry.status), came_to, score, entry.index
+        return STATUSES.index(entry.status), came_to, score, entry.index
 
     return tuple(sorted(entries, key=key))
 

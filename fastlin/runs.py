@@ -1,4 +1,4 @@
-"""The run folder: what a training run leaves on disk, written atomically, read without trust.
+"""The run folder: what a training run leaves on disk; see `fastlin.files` for how.
 
 config.json    the data and the settings; `fastlin train --config` runs it again
 history.csv    one line per finished epoch
@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import os
-import tempfile
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fastlin import files
 from fastlin.config import TrainConfig
 from fastlin.data.features import FeatureRange
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
 from fastlin.results import HISTORY_COLUMNS, EpochRecord, History, LinearModel
 
 CONFIG, HISTORY, MODEL, SUMMARY, FIGURES = (
@@ -36,6 +32,7 @@ CONFIG, HISTORY, MODEL, SUMMARY, FIGURES = (
     "summary.json",
     "figures",
 )
+FORMAT = 1  # of config.json
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,26 @@ class DataReference:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if not isinstance(value, str) and (value is not None or name == "data"):
-                raise InputError(f"{name} is {value!r}; it must be text")
+                raise InputError(f"{name} is {quoted(value)}; it must be text")
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Self:
+        """Build a reference from JSON values.
+
+        Raises
+        ------
+        InputError
+            If it is no dictionary with ``data`` and, if at all, ``split`` and ``data_dir``.
+        """
+        known = [field.name for field in fields(cls)]
+        if not isinstance(content, dict) or "data" not in content:
+            raise InputError("it must name the data that were trained on, as 'data'")
+        for name in content:
+            if name not in known:
+                raise InputError(
+                    f"unknown key {quoted(name)} in 'data'; the keys are {', '.join(known)}"
+                )
+        return cls(**content)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,39 +97,49 @@ class Run:
     best_model: LinearModel
 
 
-def create_run_folder(out: Path | None, name: str) -> Path:
-    """Make the folder of a new run and return it, so that a bad place is known before training.
+def create_run_folder(out: Path | None, name: str, file: str, content: Mapping[str, Any]) -> Path:
+    """Make the folder of a new run, with its first file, so that a bad place is known at once.
+
+    No other process can take the folder for a run of its own. One that was killed here leaves a
+    folder that can be taken again.
 
     Parameters
     ----------
-    out : the folder, which must not exist or be empty; None for the first free runs/NAME-1, -2, ...
-    name : what a folder is called when `out` is None.
+    out : Path or None
+        The folder, which must not exist or be empty; None for the first free runs/NAME-1, -2, ...
+    name : str
+        What a folder is called when `out` is None.
+    file : str
+        The name of the first file, such as `CONFIG`.
+    content : Mapping[str, Any]
+        Of that file, as JSON; of a configuration, see `config_content`.
+
+    Returns
+    -------
+    Path
+        The folder.
 
     Raises
     ------
     InputError
-        If the folder cannot be written, or already holds something.
+        If the folder cannot be written, already holds something, or is in use.
     """
+    place = Path("runs") if out is None else out
     try:
-        folder = _next_free(Path("runs"), name) if out is None else out
+        folder = _next_free(place, name) if out is None else out
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise InputError(f"{folder} is not empty; name a new folder, so that no run is lost")
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+        with files.locked(folder):
+            files.sweep(folder)
+            if any(folder.iterdir()):
+                raise InputError(
+                    f"{folder} is not empty; name a new folder, so that no run is lost"
+                )
+            files.save_json(folder / file, content)
     except OSError as error:
         raise InputError(
-            f"cannot write to {folder}: {error.strerror}; name another --out"
+            f"cannot write to {place}: {error.strerror or error}; name another folder"
         ) from None
-
-
-def make_directory(path: Path) -> Path:
-    """Make a folder if it is not there, and return it. Raises InputError if that fails."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make {path}: {error.strerror}") from None
-    return path
+    return folder
 
 
 def _next_free(parent: Path, name: str) -> Path:
@@ -128,9 +154,14 @@ def _next_free(parent: Path, name: str) -> Path:
             return folder
 
 
+def config_content(data: DataReference, config: TrainConfig) -> dict[str, Any]:
+    """Return the content of config.json."""
+    return {"format": FORMAT, "data": asdict(data), "train": config.to_dict()}
+
+
 def save_config(folder: Path, data: DataReference, config: TrainConfig) -> None:
     """Write config.json. Raises InputError if the folder cannot be written."""
-    save_json(folder / CONFIG, {"data": asdict(data), "train": config.to_dict()})
+    files.save_json(folder / CONFIG, config_content(data, config))
 
 
 def save_history(folder: Path, history: History) -> None:
@@ -140,7 +171,7 @@ def save_history(folder: Path, history: History) -> None:
     writer.writerow(HISTORY_COLUMNS)
     for record in history.records():
         writer.writerow("" if value != value else repr(value) for value in record)  # noqa: PLR0124
-    with atomic_write(folder / HISTORY) as file:
+    with files.atomic_write(folder / HISTORY) as file:
         file.write(lines.getvalue().encode())
 
 
@@ -161,29 +192,46 @@ def save_models(folder: Path, model: LinearModel, best_model: LinearModel) -> No
         arrays["feature_offset"] = model.feature_offset
     if model.feature_range is not None:
         arrays["feature_range"] = np.array(model.feature_range)
-    with atomic_write(folder / MODEL) as file:
+    with files.atomic_write(folder / MODEL) as file:
         np.savez(file, **arrays)
 
 
 def save_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write summary.json. Raises InputError if the folder cannot be written."""
-    save_json(folder / SUMMARY, summary)
+    files.save_json(folder / SUMMARY, summary)
 
 
 def load_config(path: Path) -> tuple[DataReference, TrainConfig]:
     """Read a config.json.
 
+    A setting that is not there has its default, as one that came after the file was written.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    tuple[DataReference, TrainConfig]
+
     Raises
     ------
     InputError
-        If the file is missing, is not JSON, or has unknown or impossible settings.
+        If the file is missing, is not JSON, was written by a newer fastlin, or has unknown or
+        impossible settings.
     """
-    content = read_json(path)
+    content = files.read_json(path)
     if not isinstance(content, dict) or not {"data", "train"} <= content.keys():
         raise InputError(f"{path} is not a fastlin configuration: it must hold 'data' and 'train'")
+    files.check_format(path, content, FORMAT)
+    for name in content:
+        if name not in {"format", "data", "train"}:
+            raise InputError(f"{path}: unknown key {quoted(name)}; the keys are data and train")
     try:
-        return DataReference(**content["data"]), TrainConfig.from_dict(content["train"])
-    except (InputError, TypeError) as error:
+        if not isinstance(content["train"], dict):
+            raise InputError("'train' must hold the settings by name")
+        return DataReference.from_dict(content["data"]), TrainConfig.from_dict(content["train"])
+    except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
@@ -195,110 +243,84 @@ def load_run(folder: Path) -> Run:
     InputError
         If the folder or one of its files is missing or damaged.
     """
+    files.check_reachable(folder)
     if not folder.is_dir():
         raise InputError(f"no run folder {folder}; `fastlin train` makes one under runs/")
     data, config = load_config(folder / CONFIG)
     model, best_model = _load_models(folder / MODEL)
-    return Run(folder, data, config, _load_history(folder / HISTORY), model, best_model)
+    history = _load_history(folder / HISTORY, config.epochs)
+    return Run(folder, data, config, history, model, best_model)
 
 
 def _load_models(path: Path) -> tuple[LinearModel, LinearModel]:
+    arrays = files.read_npz(path)
+    for name in ("W", "b", "best_W", "best_b", "class_names"):
+        if name not in arrays:
+            raise InputError(f"{path} lacks the array {name}")
+    names, shape = arrays["class_names"], arrays.get("image_shape")
     try:
-        # Opened here: np.load leaves a file that it cannot read open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            names = tuple(str(name) for name in arrays["class_names"])
-            shape = tuple(arrays["image_shape"].tolist()) if "image_shape" in arrays else None
-            more = {
-                "class_names": names,
-                "image_shape": shape,
-                "feature_std": arrays.get("feature_std"),
-                "feature_offset": arrays.get("feature_offset"),
-                "feature_range": FeatureRange(*arrays["feature_range"].tolist())
-                if "feature_range" in arrays
-                else None,
-            }
-            return (
-                LinearModel(arrays["W"], arrays["b"], **more),
-                LinearModel(arrays["best_W"], arrays["best_b"], **more),
-            )
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; the run has no weights") from None
-    except KeyError as error:
-        raise InputError(f"{path} lacks the array {error.args[0]}") from None
-    except (
-        OSError, ValueError, EOFError, AttributeError, TypeError, NotImplementedError,
-        zipfile.BadZipFile, zlib.error, MemoryError, SyntaxError,
-    ) as error:  # fmt: skip
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is damaged: {reason}") from None
-
-
-def _load_history(path: Path) -> History:
-    try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-        if not lines or tuple(lines[0]) != HISTORY_COLUMNS:
-            raise InputError(
-                f"{path} is damaged: its first line must be {','.join(HISTORY_COLUMNS)}"
-            )
-        return History.from_records(
-            [
-                EpochRecord(int(epoch), *(float(value or "nan") for value in values))
-                for epoch, *values in lines[1:]
-            ]
+        if names.ndim != 1 or names.dtype.kind != "U":
+            raise InputError("class_names must be a list of text")
+        more = (
+            tuple(names.tolist()),
+            _image_shape(shape),
+            _of_features(arrays, "feature_std"),
+            _of_features(arrays, "feature_offset"),
+            _feature_range(arrays.get("feature_range")),
         )
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except InputError:
-        raise
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+        return (
+            LinearModel(arrays["W"], arrays["b"], *more),
+            LinearModel(arrays["best_W"], arrays["best_b"], *more),
+        )
+    except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises InputError if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from None
+def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:
+    """Return an array of float64, of which a model has one value a feature, if it is there."""
+    array = arrays.get(name)
+    if array is not None and array.dtype != np.float64:
+        raise InputError(f"{name} has dtype {array.dtype}; it must be float64")
+    return array
 
 
-def save_json(path: Path, content: Any) -> None:
-    """Write a JSON file. Raises InputError if it cannot be written; the old one remains."""
-    with atomic_write(path) as file:
-        file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+def _feature_range(array: NDArray[Any] | None) -> FeatureRange | None:
+    count = len(FeatureRange._fields)
+    if array is not None and (array.shape != (count,) or array.dtype != np.float64):
+        raise InputError(f"feature_range is {array.dtype} {array.shape}; it must be {count} floats")
+    return None if array is None else FeatureRange(*array.tolist())
 
 
-@contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path` that takes its place when the body ends well.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written; what was at `path` is still there.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}-", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            yield file
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+def _image_shape(shape: NDArray[Any] | None) -> tuple[int, int, int] | None:
+    if shape is None:
+        return None
+    if shape.shape != (3,) or shape.dtype.kind not in "iu" or not (shape > 0).all():
+        raise InputError("image_shape must be three whole numbers above 0")
+    channels, height, width = shape.tolist()
+    return channels, height, width
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _load_history(path: Path, epochs: int) -> History:
+    """Read a history.csv of at most so many epochs."""
+    lines = files.read_csv(path)
+    if tuple(next(lines)) != HISTORY_COLUMNS:
+        raise InputError(f"{path} is damaged: its first line must be {','.join(HISTORY_COLUMNS)}")
+    records: list[EpochRecord] = []
+    for number, (epoch, *cells) in enumerate(lines, start=1):
+        if epoch != str(number):
+            raise InputError(
+                f"{path} is damaged: line {number + 1} is of epoch {quoted(epoch)}, not {number}"
+            )
+        if number > epochs:
+            raise InputError(
+                f"{path} is damaged: it has more than the {epochs} epochs of the run's {CONFIG}"
+            )
+        values = []
+        for name, cell in zip(HISTORY_COLUMNS[1:], cells, strict=True):
+            try:
+                is_absent = not cell and name.startswith("val_")  # no validation rows
+                values.append(np.nan if is_absent else files.parse_number(cell))
+            except ValueError as error:
+                raise InputError(f"{path} is damaged: line {number + 1}, {name}: {error}") from None
+        records.append(EpochRecord(number, *values))
+    return History.from_records(records)

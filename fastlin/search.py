@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -119,8 +120,9 @@ def grid_search(
     threads : to run on, None for all; the result does not depend on it.
     progress : called after every epoch of all active entries.
     note : called with sentences that a user should read, such as that a journal was cut short.
-    journal : a file (.jsonl) to which all results are written as they come, with weights (.npz)
-        beside it, so that a search that was killed can be resumed; None to write nothing.
+    journal : a file (.jsonl) to which all results are written as they come, with weights
+        (.jsonl.weights.npz) beside it, so that a search that was killed can be resumed; None to
+        write nothing.
     resume : go on with the journal, if there is one, instead of refusing to overwrite it. The
         result is the same, bit for bit.
     keep : whose weights the result holds.
@@ -150,10 +152,13 @@ def grid_search(
     running = _Search(trainer, configs, rule, plan, progress)
     if plan is not None and not running.plan and note is not None:
         note(f"No entry is stopped early: that needs more than {FIRST_EPOCH} epochs.")
-    if journal is not None:
-        header = _journal_header(split, configs, rule, plan)
-        running.go_on_with((Journal.resume if resume else Journal.begin)(journal, header), note)
-    running.run()
+    with contextlib.ExitStack() as resources:
+        if journal is not None:
+            header = _journal_header(split, configs, rule, plan)
+            book = (Journal.resume if resume else Journal.begin)(journal, header)
+            resources.callback(book.close)
+            running.go_on_with(book, note)
+        running.run()
     entries = running.entries()
     winner = rank_entries(entries, rule)[0].index
     result = GridResult(
@@ -478,7 +483,13 @@ class _Search:
                 self._settled.add(index)
             saved = weights.get(index)
             if saved is not None and saved.epoch <= len(known):
-                self.trainer.restore(index, known[: saved.epoch], saved.arrays)
+                try:
+                    self.trainer.restore(index, known[: saved.epoch], saved.arrays)
+                except InputError as error:
+                    journal.notes.append(
+                        f"Entry {index} is trained from its beginning: {error} "
+                        f"({journal.weights_path})."
+                    )
 
     def _checkpoint(self, epoch: int) -> None:
         """Write to the journal what it does not have, if it is time to."""

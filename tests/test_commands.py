@@ -212,6 +212,37 @@ def test_a_run_that_does_not_fit_its_data_or_is_damaged_is_one_line(small):
         assert "model.npz is damaged" in call(command, "run", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "NAME"), ("plot", "NAME"), ("report", "NAME"), ("data", "info", "NAME"),
+        ("data", "info", "NAME.npz"), ("train", "--config", "NAME"), ("train", "--out", "NAME"),
+        ("grid", "--resume", "NAME"), ("report", "--out", "NAME"),
+        ("train", "--data", "cifar10", "--data-dir", "NAME"),
+    ],
+)  # fmt: skip
+def test_names_that_are_too_long_or_go_in_circles_are_one_line(place, arguments):
+    (place / "circle").symlink_to("circle")
+    for name in ("x" * 300, "circle/x"):
+        call(*(argument.replace("NAME", name) for argument in arguments), code=2)
+
+
+def test_a_working_directory_that_is_gone_is_one_line(place, monkeypatch):
+    (place / "gone").mkdir()
+    monkeypatch.chdir(place / "gone")
+    (place / "gone").rmdir()
+    for command in (("train",), ("grid", "--lr", "0.1,0.2"), ("evaluate", "x"), ("report", "x")):
+        assert "working directory" in call(*command, code=2).stderr
+
+
+def test_a_file_called_runs_is_named_and_so_is_the_way_out(small):
+    Path("runs").write_text("notes")
+    for command in (("train",), ("grid", "--lr", "0.1,0.2")):
+        errors = call(*command, "--data", small, "--epochs", 1, code=2).stderr
+        assert "cannot write to runs" in errors
+        assert "--out" in errors
+
+
 def test_a_wrong_gradient_makes_gradcheck_exit_1(monkeypatch):
     result = call("gradcheck", "--quick", "--coordinates", 4)
     assert "All 48 gradients agree" in result.stdout

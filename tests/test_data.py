@@ -2,6 +2,8 @@ import gc
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import threading
 import tracemalloc
 from functools import partial
@@ -168,6 +170,37 @@ def test_an_archive_put_there_by_hand_needs_no_network(served, tmp_path, monkeyp
     assert catalog.fetch_cifar10(place) == place / cifar.BINARY_FOLDER
 
 
+FETCH = """
+import sys; from pathlib import Path; from fastlin.data import catalog, cifar
+catalog.CIFAR10_MD5, catalog.CIFAR10_URL, cifar.BATCH_ROWS = sys.argv[2], sys.argv[3], 40
+print(catalog.fetch_cifar10(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_processes_that_fetch_at_once_all_find_the_data(
+    served, server, tmp_path, monkeypatch, is_locked
+):
+    place = tmp_path / "place"
+    leftover = place / ".unpacking-of-a-killed-process"
+    leftover.mkdir(parents=True)
+    code = FETCH if is_locked else "from fastlin import files\n" + (
+        "files.try_lock = lambda *_, **__: False\n" + FETCH
+    )  # fmt: skip
+    words = [sys.executable, "-c", code, place, catalog.CIFAR10_MD5, catalog.CIFAR10_URL]
+    processes = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in processes:
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert out.split() == [str(place / cifar.BINARY_FOLDER)]
+    assert same_split(load_split(place), load_split(tmp_path / "made"))
+    left = {path.name for path in place.iterdir()} - {cifar.BINARY_FOLDER}
+    assert left == (set() if is_locked else {leftover.name})
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_a_network_it_says_where_to_put_the_file(served, tmp_path):
     for url, reason in (
@@ -307,7 +340,7 @@ def test_a_damaged_npz_file_is_one_line(tmp_path, change):
 
 def test_a_single_array_or_a_pickle_is_not_loaded(tmp_path):
     np.save(tmp_path / "one.npy", X)
-    with pytest.raises(InputError, match="holds one array"):
+    with pytest.raises(InputError, match="is one NumPy array"):
         load_split(tmp_path / "one.npy")
     trace = tmp_path / "executed"
     objects = np.array([Call(open, str(trace), "w")], dtype=object)

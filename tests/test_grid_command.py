@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from command_line import ROOT, same_run, small_images, summary
 from rich.console import Console
 
-from fastlin import journal, search
+from fastlin import search
 from fastlin.commands import grid as grid_command
 from fastlin.config import TrainConfig
 from fastlin.data import load_split
@@ -56,7 +57,7 @@ def test_a_grid_leaves_its_table_its_figures_and_its_winner(small):
     folder = Path("runs/small-grid-1")
     assert {path.name for path in folder.iterdir()} == {
         "grid.json", "grid.csv", "summary.json", "figures", "winner", "journal.jsonl",
-        "journal.npz",
+        "journal.jsonl.weights.npz",
     }  # fmt: skip
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "heat-lr-l2.png", "heat-lr-batch_size.png", "heat-l2-batch_size.png", "curves.png",
@@ -312,28 +313,74 @@ def test_a_damaged_journal_is_one_line_and_can_be_mended(small, monkeypatch):
     assert "was cut short" in result.stderr
     call("--data", small, *LISTS, "--no-figures", "--out", "whole")
     assert Path("g/grid.csv").read_bytes() == Path("whole/grid.csv").read_bytes()
-    Path("g/grid.json").write_text("{")
-    assert "grid.json is not valid JSON" in call("--resume", "g", code=2).stderr
-    Path("g/grid.json").write_text('{"data": {"data": "x"}}')
-    assert "grid.json is damaged" in call("--resume", "g", code=2).stderr
+
+
+BAD_SEARCHES = {
+    "cut short": ("{", "not valid JSON"),
+    "no dictionary": ("[1]", "must hold the parts of a search"),
+    "newer": ('{"format": 2}', "written by a newer fastlin"),
+    "a part too few": ('{"data": {"data": "x"}}', "it lacks grid"),
+    "a part too many": ({"a\nb": 1}, r"unknown key 'a\nb'"),
+    "data that are a list": ({"data": []}, "must name the data"),
+    "another kind of search": ({"search": "best"}, "search is 'best'"),
+    "a list of kinds": ({"search": ["grid"]}, "search is ['grid']"),
+    "half a trial": ({"trials": 0.5}, "trials is 0.5"),
+    "a seed below 0": ({"search_seed": -1}, "search_seed is -1"),
+    "halving that is text": ({"halving": "no"}, "halving is 'no'"),
+    "400 digits": ({"trials": 10**400}, "'trials'"),
+    "no grid": ({"grid": []}, "not the description of a grid"),
+    "lists of nothing": ({"grid": {"swept": {"lr": []}, "base": {}}}, "lr has no value"),
+    "a list that is a number": ({"grid": {"swept": {"lr": 1}, "base": {}}}, "description"),
+    "an unknown setting": ({"grid": {"swept": {"rate": [1]}, "base": {}}}, "setting 'rate'"),
+    "a range of words": ({"grid": {"swept": {"lr": {"low": "a", "high": 1}}, "base": {}}}, "grid"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SEARCHES)
+def test_a_search_that_makes_no_sense_is_not_resumed(place, name):
+    content, words = BAD_SEARCHES[name]
+    good = {
+        "format": 1, "data": {"data": "cifar10-mini"}, "search": "grid", "trials": None,
+        "search_seed": 0, "halving": False, "grid": {"swept": {"lr": [0.1, 0.2]}, "base": {}},
+    }  # fmt: skip
+    Path("g").mkdir()
+    text = content if isinstance(content, str) else json.dumps(good | content)
+    Path("g/grid.json").write_text(text)
+    errors = call("--resume", "g", code=2).stderr
+    assert "g/grid.json" in errors
+    assert words in errors
+
+
+def test_two_processes_do_not_go_on_with_one_search(small):
+    process = begin("--data", small, *MANY, "--out", "g", lines=2)
+    before = Path("g/journal.jsonl").read_bytes().splitlines()
+    errors = call("--resume", "g", code=2).stderr
+    assert "journal.jsonl is in use by" in errors
+    if sys.platform == "linux":
+        assert f"process {process.pid}" in errors
+    process.kill()
+    process.communicate()
+    assert Path("g/journal.jsonl").read_bytes().splitlines()[: len(before) - 1] == before[:-1]
+    call("--resume", "g", "--no-figures")
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3, 5])
 def test_a_full_disk_is_one_error_and_what_is_intact_goes_on(small, monkeypatch, writes):
     monkeypatch.setattr(search, "_CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(search, "_CHECKPOINT_SHARE", 0)
-    right, done = journal._to_disk, []
+    right, done = os.fsync, []
 
-    def to_disk(file):
-        if len(done) >= writes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        done.append(file)
-        right(file)
+    def fsync(descriptor):
+        if Path("g/grid.json").exists() and not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            if len(done) >= writes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            done.append(descriptor)
+        right(descriptor)
 
-    monkeypatch.setattr(journal, "_to_disk", to_disk)
+    monkeypatch.setattr(os, "fsync", fsync)
     result = call("--data", small, *LISTS, "--no-figures", "--out", "g", code=2, begun=True)
     assert "No space left on device" in result.stderr.splitlines()[-1]
-    monkeypatch.setattr(journal, "_to_disk", right)
+    monkeypatch.setattr(os, "fsync", right)
     call("--resume", "g", "--no-figures")
     call("--data", small, *LISTS, "--no-figures", "--out", "whole")
     assert Path("g/grid.csv").read_bytes() == Path("whole/grid.csv").read_bytes()

@@ -1,10 +1,12 @@
 import errno
 import os
+import subprocess
+import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
 
-from fastlin import journal
 from fastlin.errors import InputError
 from fastlin.journal import Journal, Weights, read_journal
 
@@ -15,24 +17,32 @@ EVENTS = [{"entry": 0, "epochs": [[1, 0.1, 1 / 3]]}, {"entry": 1, "diverged": 2}
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "journal.jsonl"
-    Journal.begin(path, HEADER).append(EVENTS)
+    with closing(Journal.begin(path, HEADER)) as book:
+        book.append(EVENTS)
     return path
 
 
+def resume(path, header=HEADER):
+    """Open a journal again and close it: its lock is gone, what was read is there."""
+    book = Journal.resume(path, header)
+    book.close()
+    return book
+
+
 def test_what_was_written_comes_back_exactly(path):
-    assert Journal.resume(path, HEADER).events == EVENTS
+    assert resume(path).events == EVENTS
     assert read_journal(path) == (HEADER, EVENTS)
-    resumed = Journal.resume(path, HEADER)
-    resumed.append([{"more": True}])
-    resumed.append([])
+    with closing(Journal.resume(path, HEADER)) as resumed:
+        resumed.append([{"more": True}])
+        resumed.append([])
     assert resumed.notes == []
-    assert Journal.resume(path, HEADER).events == [*EVENTS, {"more": True}]
+    assert resume(path).events == [*EVENTS, {"more": True}]
 
 
 def test_a_journal_is_never_overwritten_but_begun_if_there_is_none(path, tmp_path):
     with pytest.raises(InputError, match="holds a search already"):
         Journal.begin(path, HEADER)
-    assert Journal.resume(tmp_path / "other.jsonl", HEADER).events == []
+    assert resume(tmp_path / "other.jsonl").events == []
 
 
 def test_a_last_line_cut_short_anywhere_is_dropped_with_a_note(path):
@@ -40,11 +50,11 @@ def test_a_last_line_cut_short_anywhere_is_dropped_with_a_note(path):
     start = whole[:-1].rindex(b"\n") + 1
     for end in range(start, len(whole)):
         path.write_bytes(whole[:end])
-        resumed = Journal.resume(path, HEADER)
-        assert resumed.events == EVENTS[:-1]
-        assert path.read_bytes() == whole[:start]
-        assert len(resumed.notes) == (end > start)
-        resumed.append(EVENTS[-1:])
+        with closing(Journal.resume(path, HEADER)) as resumed:
+            assert resumed.events == EVENTS[:-1]
+            assert path.read_bytes() == whole[:start]
+            assert len(resumed.notes) == (end > start)
+            resumed.append(EVENTS[-1:])
         assert path.read_bytes() == whole
 
 
@@ -52,7 +62,7 @@ def test_a_last_line_of_garbage_is_dropped(path):
     whole = path.read_bytes()
     for garbage in (b"\x00" * 50, b"\n", b"00000000 \n", b"\xff\xfe\n", b"{}\n"):
         path.write_bytes(whole + garbage)
-        assert Journal.resume(path, HEADER).events == EVENTS
+        assert resume(path).events == EVENTS
         assert path.read_bytes() == whole
 
 
@@ -67,7 +77,7 @@ def test_a_wrong_byte_anywhere_else_is_found_and_nothing_is_lost(path):
             damaged = whole[:place] + bytes([wrong]) + whole[place + 1 :]
             path.write_bytes(damaged)
             with pytest.raises(InputError) as caught:
-                Journal.resume(path, HEADER)
+                resume(path)
             message = str(caught.value)
             assert "is damaged in" in message
             assert ("first line" in message) == (place < header_end)
@@ -78,61 +88,54 @@ def test_the_message_says_how_to_go_on_and_that_works(path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"x" + b"".join(lines[1:]))
     with pytest.raises(InputError, match=r"line 2 of 4; .*sed -i '2d'"):
-        Journal.resume(path, HEADER)
+        resume(path)
     path.write_bytes(b"".join([lines[0], *lines[2:]]))
-    assert Journal.resume(path, HEADER).events == EVENTS[1:]
+    assert resume(path).events == EVENTS[1:]
 
 
 @pytest.mark.parametrize("name", HEADER)
 def test_another_search_is_refused_in_one_line(path, name):
     with pytest.raises(InputError, match=f"the {name} is not what it was begun with") as caught:
-        Journal.resume(path, {**HEADER, name: "other"})
+        resume(path, {**HEADER, name: "other"})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("at", ["write", "partial write", "fsync"])
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(path, monkeypatch, at):
     whole = path.read_bytes()
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    right = os.write
 
-    class Full:
-        def __init__(self, file):
-            self.file = file
+    def full(descriptor, content=b""):
+        if at == "partial write" and len(content) > 5:
+            return right(descriptor, content[:5])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def write(self, content):
-            if at == "partial write" and len(content) > 5:
-                return self.file.write(content[:5])
-            raise full
-
-    if at == "fsync":
-
-        def fail(_):
-            raise full
-
-        monkeypatch.setattr(journal.os, "fsync", fail)
-    else:
-        right = type(path).open
-        monkeypatch.setattr(type(path), "open", lambda *a, **k: Full(right(*a, **k)))
-    book = Journal(path, HEADER)
-    with pytest.raises(
-        InputError, match=r"cannot write .*No space left on device; what was written before"
-    ):
-        book.append([{"more": True}])
-    if at == "fsync":
-        with pytest.raises(InputError, match=r"cannot write .*\.npz: No space left on device"):
-            book.save_weights({0: Weights(1, {"W": np.zeros(3)})})
-    monkeypatch.undo()
+    with closing(Journal.resume(path, HEADER)) as book:
+        monkeypatch.setattr(os, "fsync" if at == "fsync" else "write", full)
+        with pytest.raises(
+            InputError, match=r"cannot write .*No space left on device; what was written before"
+        ):
+            book.append([{"more": True}])
+        if at == "fsync":
+            with pytest.raises(InputError, match=r"cannot write .*\.npz: No space left on device"):
+                book.save_weights({0: Weights(1, {"W": np.zeros(3)})})
+        monkeypatch.undo()
     assert path.read_bytes() == whole
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_journal_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(InputError, match=r"cannot write .*: No such file or directory"):
+        Journal.begin(tmp_path / "none" / "journal.jsonl", HEADER)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot write .*: No space left"):
+        Journal.begin(path, HEADER)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_come_back_exactly(path):
@@ -141,10 +144,10 @@ def test_weights_come_back_exactly(path):
         index: Weights(index + 1, {"W": rng.random((2, 3)), "training.b": rng.random(2)})
         for index in (0, 12)
     }
-    book = Journal.resume(path, HEADER)
+    book = resume(path)
     assert book.load_weights() == {}
     book.save_weights(saved)
-    found = Journal.resume(path, HEADER).load_weights()
+    found = resume(path).load_weights()
     assert {index: entry.epoch for index, entry in found.items()} == {0: 1, 12: 13}
     for index, entry in saved.items():
         for name, array in entry.arrays.items():
@@ -152,16 +155,123 @@ def test_weights_come_back_exactly(path):
 
 
 def test_damaged_or_strange_weights_are_left_alone_with_a_note(path):
-    book = Journal.resume(path, HEADER)
+    book = resume(path)
     book.save_weights({0: Weights(1, {"W": np.arange(50.0)})})
-    weights = path.with_suffix(".npz")
-    whole = weights.read_bytes()
-    for content in (b"", whole[: len(whole) // 2], whole.replace(b"\x00\x40", b"\x01\x40")):
-        weights.write_bytes(content)
-        damaged = Journal.resume(path, HEADER)
+    whole = book.weights_path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], whole.replace(b"\x00\x40", b"\x01\x40"),
+                    b"<html>", whole.replace(b"'<f8'", b"'|O8'")):  # fmt: skip
+        book.weights_path.write_bytes(content)
+        damaged = resume(path)
         assert damaged.load_weights() == {}
         assert len(damaged.notes) == 1
-    weights.write_bytes(whole)
-    other = Journal(path, {**HEADER, "data": "other"})
+        assert damaged.notes[0].isprintable()
+    book.weights_path.write_bytes(whole)
+    other = Journal(path, {**HEADER, "data": "other"}, os.open(path, os.O_RDWR))
     assert other.load_weights() == {}
     assert "of another search" in other.notes[0]
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"epochs": np.zeros((1, 2), np.int64)}, "array epochs"),
+        ({"epochs": np.array([[0, -1]])}, "array epochs"),
+        ({"epochs": np.array([0, 1])}, "array epochs"),
+        ({"epochs": np.array([["0", "1"]])}, "array epochs"),
+        ({"header": np.array(["x"])}, "another search"),
+        ({"0.W": np.array([1.0, np.nan])}, "0.W has values that are not finite"),
+        ({"0.W": np.array([1.0, np.inf])}, "0.W has values that are not finite"),
+        ({"0.W": np.array(["a"])}, "0.W has values that are not finite"),
+    ],
+)
+def test_weights_that_no_search_writes_are_not_used(path, arrays, words):
+    book = resume(path)
+    book.save_weights({0: Weights(1, {"W": np.arange(5.0)})})
+    with np.load(book.weights_path) as stored:
+        content = dict(stored) | arrays
+    np.savez(book.weights_path, **content)
+    assert book.load_weights() == {}
+    assert words in book.notes[0]
+
+
+def test_a_flipped_bit_in_the_weights_is_found_out(path):
+    book = resume(path)
+    book.save_weights({0: Weights(1, {"W": np.arange(50.0)})})
+    content = bytearray(book.weights_path.read_bytes())
+    content[content.index(np.float64(7).tobytes())] ^= 1
+    book.weights_path.write_bytes(content)
+    assert book.load_weights() == {}
+    assert "Bad CRC-32" in book.notes[0]
+
+
+# --- other files, other processes ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["digits.jsonl", "digits.npz", "digits"])
+def test_a_journal_never_touches_the_data_beside_it(tmp_path, name):
+    data = tmp_path / ("digits.npz" if name != "digits.npz" else "other.npz")
+    np.savez(data, X_train=np.eye(3))
+    before = data.read_bytes()
+    with closing(Journal.begin(tmp_path / name, HEADER)) as book:
+        book.append(EVENTS)
+        book.save_weights({0: Weights(1, {"W": np.arange(5.0)})})
+    assert data.read_bytes() == before
+    resumed = resume(tmp_path / name)
+    assert resumed.events == EVENTS
+    assert set(resumed.load_weights()) == {0}
+    assert book.weights_path.name == f"{name}.weights.npz"
+
+
+def test_a_file_that_is_no_journal_is_never_changed(tmp_path):
+    path = tmp_path / "notes"
+    for content in (b"x", b"hello\n", b"\x00" * 99):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="damaged in its first line"):
+            resume(path)
+        with pytest.raises(InputError, match="holds a search already"):
+            Journal.begin(path, HEADER)
+        assert path.read_bytes() == content
+
+
+def test_a_journal_killed_before_its_first_line_was_whole_is_begun_again(path):
+    whole = path.read_bytes()
+    first = whole[: whole.index(b"\n")]
+    for size in range(len(first) + 1):
+        path.write_bytes(first[:size])
+        book = resume(path)
+        assert (book.events, book.notes) == ([], [])
+        assert path.read_bytes() == first + b"\n"
+    path.write_bytes(first[:-3])
+    with pytest.raises(InputError, match="damaged in its first line"):
+        resume(path, {**HEADER, "data": "other"})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks on Windows")
+def test_a_journal_is_open_in_one_process_until_that_ends(path):
+    code = (
+        "import sys; from pathlib import Path; from fastlin.journal import Journal\n"
+        f"book = Journal.resume(Path(sys.argv[1]), {HEADER!r})\n"
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"open\n"
+    before = path.read_bytes()
+    who = str(process.pid) if sys.platform == "linux" else "process"
+    with pytest.raises(InputError, match=rf"is in use by .*{who}; wait for its end") as caught:
+        resume(path)
+    assert str(caught.value).isprintable()
+    assert path.read_bytes() == before
+    process.kill()
+    process.communicate()
+    assert resume(path).events == EVENTS
+
+
+def test_a_journal_that_is_forgotten_is_closed(path):
+    book = Journal.resume(path, HEADER)
+    with pytest.raises(InputError, match="in use"):
+        resume(path)
+    del book
+    assert resume(path).events == EVENTS

@@ -17,6 +17,7 @@ from fastlin import TrainConfig, figures, functional, reference
 from fastlin.commands import main
 from fastlin.commands import report as report_command
 from fastlin.commands.train import train as train_command
+from fastlin.errors import InputError
 from fastlin.grid_training import GridTrainer
 from fastlin.report import findings, folders, page, statistics, study, wording
 from fastlin.report import results as files
@@ -388,6 +389,96 @@ def test_bad_input_is_one_line_and_exit_2(place, name):
     (place / "other/results.json").write_text(json.dumps(other))
     (place / "file").touch()
     call(*BAD[name], code=2)
+
+
+BAD_RESULTS = {
+    "no dictionary": ("[]", "not what fastlin report writes"),
+    "nothing": ("{}", "not what fastlin report writes"),
+    "another kind": ({"kind": "poem"}, "kind 'poem'"),
+    "a list of kinds": ({"kind": ["runs"]}, "not what fastlin report writes"),
+    "newer": ({"format": 2}, "written by a newer fastlin"),
+    "no format": ({"format": "x"}, "format is 'x'"),
+    "another number": ({"ranking": [1]}, "changed after it was written"),
+    "a part too few": ({"ranking": ..., "checksum": ...}, "it lacks ranking"),
+    "arrays that are a list": ({"arrays": [], "checksum": ...}, "arrays are not there by name"),
+    **{
+        f"an array with {what}": ({"arrays": {"a\nb": packed}, "checksum": ...}, r"array 'a\nb'")
+        for what, packed in {
+            "nothing": {},
+            "text": "x",
+            "another size": {"dtype": "uint8", "shape": [3], "base64": "AAAA" * 3},
+            "a size below 0": {"dtype": "uint8", "shape": [-1], "base64": "AAAA"},
+            "a size that is text": {"dtype": "uint8", "shape": "x", "base64": "AAAA"},
+            "objects": {"dtype": "object", "shape": [0], "base64": ""},
+            "a list of dtypes": {"dtype": ["uint8"], "shape": [3], "base64": "AAAA"},
+            "no base64": {"dtype": "uint8", "shape": [3], "base64": "A"},
+            "a number": {"dtype": "uint8", "shape": [3], "base64": 3},
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", BAD_RESULTS)
+def test_results_that_no_report_writes_are_refused(tmp_path, name):
+    change, words = BAD_RESULTS[name]
+    parts = ("arrays", "command", "computed", "grids", "detailed", "ranking", "runs", "seed_groups")
+    good = {"format": 1, "kind": "runs", **dict.fromkeys(parts), "arrays": {}}
+    files.save_results(tmp_path, good)
+    assert files.load_results(tmp_path) == good
+    path = tmp_path / files.RESULTS
+    if isinstance(change, str):
+        path.write_text(change)
+    else:
+        changed = json.loads(path.read_text()) | change
+        path.write_text(json.dumps({k: v for k, v in changed.items() if v is not ...}))
+    with pytest.raises(InputError, match=r"results\.json") as caught:
+        files.load_results(tmp_path)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+TABLE = (
+    "rank,entry,loss,lr,shuffle,seed,status,epochs_finished,score,val_accuracy\n"
+    "1,1,softmax,0.1,True,3,finished,2,0.5,0.5\n"
+    "2,0,softmax,1e+31,True,3,diverged,0,,\n"
+)
+
+
+def test_a_table_of_a_grid_is_read(tmp_path):
+    path = tmp_path / "grid.csv"
+    path.write_text(TABLE)
+    found = folders._describe_grid(path)
+    assert found["swept"] == {"lr": [0.1, 1e31]}
+    assert found["entries"][0] == {
+        "settings": {"loss": "softmax", "lr": 0.1, "shuffle": True, "seed": 3},
+        "status": "finished", "epochs": 2, "score": 0.5, "val_accuracy": 0.5,
+    }  # fmt: skip
+    assert math.isnan(found["entries"][1]["score"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("status", "state", "must have the columns status"),
+        ("rank", "score", "each once"),
+        (TABLE[TABLE.index("1,1") :], "", "has no entry"),
+        ("finished,2", "done,2", "line 2: the status is 'done'"),
+        ("finished,2", "finished,2.5", "line 2: '2.5' is no number of epochs"),
+        ("finished,2", "finished,-1", "line 2: '-1' is no number of epochs"),
+        ("2,0.5,", "2,inf,", "line 2: 'inf'"),
+        ("1e+31", "1e999", "line 3: '1e999'"),
+        ("softmax", '"soft\nmax"', r"line 2: 'soft\nmax'"),
+        ("0.5\n", "0.5,1\n", "line 2 has 11 cells"),
+        (",,\n", ",,", "cut short"),
+    ],
+)
+def test_a_table_that_no_grid_writes_is_refused(tmp_path, old, new, words):
+    path = tmp_path / "grid.csv"
+    path.write_text(TABLE.replace(old, new, 1))
+    with pytest.raises(InputError, match=r"grid\.csv") as caught:
+        folders._describe_grid(path)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_a_study_that_diverges_says_so(made, monkeypatch):

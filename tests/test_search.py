@@ -312,14 +312,36 @@ def test_a_journal_without_any_one_line_or_the_weights_resumes_to_the_same_bits(
     with pytest.raises(Killed):
         grid_search(split, RESUMED, **how, journal=path, progress=killing(4))
     lines = path.read_bytes().splitlines(keepends=True)
-    weights = path.with_suffix(".npz").read_bytes()
+    weights = path.with_name("journal.jsonl.weights.npz").read_bytes()
     for gone in range(1, len(lines), 1 if keep_weights else 4):
         path.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
-        path.with_suffix(".npz").write_bytes(weights if keep_weights else weights[:100])
+        path.with_name("journal.jsonl.weights.npz").write_bytes(
+            weights if keep_weights else weights[:100]
+        )
         notes = []
         resumed = grid_search(split, RESUMED, **how, journal=path, resume=True, note=notes.append)
         assert same_results(resumed, whole)
         assert len(notes) == (not keep_weights)
+
+
+@pytest.mark.parametrize("change", [lambda W: W[:, :-1], lambda W: W.astype(np.float64)])
+def test_weights_that_do_not_fit_their_entry_are_trained_anew(
+    split, tmp_path, always_journal, change
+):
+    path = tmp_path / "journal.jsonl"
+    how = {"base": TrainConfig(epochs=4, lr_decay=1.0)}
+    whole = grid_search(split, RESUMED, **how)
+    with pytest.raises(Killed):
+        grid_search(split, RESUMED, **how, journal=path, progress=killing(2))
+    saved = path.with_name("journal.jsonl.weights.npz")
+    with np.load(saved) as arrays:
+        content = dict(arrays)
+    np.savez(saved, **(content | {"1.W": change(content["1.W"])}))
+    notes = []
+    resumed = grid_search(split, RESUMED, **how, journal=path, resume=True, note=notes.append)
+    assert same_results(resumed, whole)
+    assert len(notes) == 1
+    assert "Entry 1 is trained from its beginning" in notes[0]
 
 
 def test_a_finished_journal_can_be_ranked_by_another_rule_without_training(
@@ -352,7 +374,7 @@ def test_results_that_do_not_come_again_are_not_mixed(split, tmp_path, always_jo
     path = tmp_path / "journal.jsonl"
     with pytest.raises(Killed):
         grid_search(split, {"lr": [0.1, 0.2]}, base=BASE, journal=path, progress=killing(4))
-    path.with_suffix(".npz").unlink()
+    path.with_name("journal.jsonl.weights.npz").unlink()
     right = search.GridTrainer.run_epoch
 
     def other_bits(trainer, active):

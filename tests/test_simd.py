@@ -317,7 +317,7 @@ def test_no_emitter_needs_pointers_that_have_a_type(no_typed_pointers):
         (converted, (X, flat, np.zeros(lanes, F32))),
         (
             tiles,
-            (X, flat, order, 1, 3, 2, F32(0.5), np.zeros(20 * lanes, F32), indices,
+            (X, (), flat, order, 1, 3, 2, np.zeros(20 * lanes, F32), indices,
              np.zeros(1 + 9 * lanes, F32)),
         ),
     ):  # fmt: skip

@@ -13,7 +13,7 @@ try:
 
     from fastlin import __version__
     from fastlin.commands import process
-    from fastlin.errors import InputError, reason_of
+    from fastlin.errors import InputError, one_line, reason_of
 except KeyboardInterrupt:  # Ctrl-C before there is a command: this module is all that has begun
     raise SystemExit(130) from None
 
@@ -86,11 +86,11 @@ class LazyGroup(click.Group):
             _check_working_directory()
             return super().invoke(ctx)
         except InputError as error:
-            raise OneLineError(str(error)) from None
+            raise OneLineError(one_line(str(error))) from None
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            raise OneLineError(error.format_message()) from None
+            raise OneLineError(one_line(error.format_message())) from None
         except MemoryError as error:
             raise NoMemoryError(f"not enough memory: {reason_of(error)}") from None
         except KeyboardInterrupt as stop:

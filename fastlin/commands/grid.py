@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from fastlin.commands import options, outcome, process
 from fastlin.commands.train import DEFAULT_DATA, train
 from fastlin.config import SWEPT_SETTINGS, GridSpec, TrainConfig
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fastlin.training import TrainResult
 
 ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
+FORMAT = 1  # of grid.json
 SHOWN_ENTRIES = 10
 MAX_CELLS = 30  # rows or columns of a heat map that one can still read
 
@@ -49,6 +50,19 @@ class Asked:
     trials: int | None = None
     search_seed: int = 0
     halving: Plan | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, is_right, text in (
+            ("search", self.search, self.search in ("grid", "random"), "grid or random"),
+            ("trials", self.trials, self.trials is None or _is_whole(self.trials, 1), "1 or above"),
+            ("search_seed", self.search_seed, _is_whole(self.search_seed, 0), "0 or above"),
+        ):
+            if not is_right:
+                raise InputError(f"{name} is {quoted(value)}; it must be {text}")
+
+
+def _is_whole(value: object, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value < 2**63
 
 
 def _with_settings_of_train(command: click.Command) -> click.Command:
@@ -188,7 +202,6 @@ def grid(
     folder = _folder_to_resume(resume, out)
     asked = again if folder is None else _resumed(ctx, folder, again, data, data_dir, split)
     loaded = options.load_reference(asked.data)
-    from fastlin import runs
     from fastlin.functional import use_threads
     from fastlin.grids import Rule, save_table
     from fastlin.search import GridDivergedError, check_comparable, grid_configs, grid_search
@@ -204,10 +217,10 @@ def grid(
         pass  # as many as can be used, or an error before anything is written
     notes = options.console(stderr=True)
     if folder is None:
-        folder = runs.create_run_folder(out, f"{loaded.name}-grid")
         outcome.note_if_changed(asked.data, loaded, notes)
         asked = replace(asked, data=replace(asked.data, sha256=loaded.fingerprint()))
-        runs.save_json(folder / ASKED, {**asdict(asked), "grid": asked.grid.to_dict()})
+        content = {"format": FORMAT, **asdict(asked), "grid": asked.grid.to_dict()}
+        folder = outcome.new_folder(out, f"{loaded.name}-grid", ASKED, content)
     failure = None
     try:
         with _progress(notes, configs) as report, outcome.compiling(notes) as compilation:
@@ -360,32 +373,44 @@ def _asked(
 
 def _saved(folder: Path) -> Asked:
     """Read what a grid folder was begun with."""
-    from fastlin import runs
+    from fastlin.files import MissingFileError, check_format, read_json
+    from fastlin.runs import DataReference
 
     path = folder / ASKED
-    if not path.exists():
-        raise InputError(f"there is no search to resume in {folder}; it would hold {ASKED}")
-    content = runs.read_json(path)
     try:
-        return Asked(
-            **{
-                **content,
-                "data": runs.DataReference(**content["data"]),
-                "grid": GridSpec.from_dict(content["grid"]),
-                "halving": _saved_plan(content["halving"]),
-            }
-        )
-    except (InputError, KeyError, TypeError) as error:
+        content = read_json(path)
+    except MissingFileError:
+        raise InputError(
+            f"there is no search to resume in {folder}; it would hold {ASKED}"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it must hold the parts of a search by name")
+    check_format(path, content, FORMAT)
+    known = [part.name for part in fields(Asked)]
+    missing = [name for name in known if name not in content]
+    unknown = [name for name in content if name not in {"format", *known}]
+    if missing or unknown:
+        what = f"it lacks {missing[0]}" if missing else f"unknown key {quoted(unknown[0])}"
+        raise InputError(f"{path} is damaged: {what}")
+    try:
+        data, grid = DataReference.from_dict(content["data"]), GridSpec.from_dict(content["grid"])
+        how = {name: content[name] for name in known if name not in {"data", "grid", "halving"}}
+        return Asked(data, grid, **how, halving=_saved_plan(content["halving"]))
+    except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-def _saved_plan(content: dict[str, Any] | bool | None) -> Plan | None:
+def _saved_plan(content: Any) -> Plan | None:
     """Return the plan of a grid.json; older ones say only whether there was one."""
     from fastlin.halving import Plan
 
     if isinstance(content, bool):
         return Plan() if content else None
-    return None if content is None else Plan(**content)
+    if content is None:
+        return None
+    if not isinstance(content, dict) or set(content) != {"decisions"}:
+        raise InputError(f"halving is {quoted(content)}; it must hold the decisions of a plan")
+    return Plan(content["decisions"])
 
 
 @contextmanager
@@ -451,6 +476,7 @@ def _live_table(progress: GridProgress | None, count: int, best: str) -> Table:
 def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | None]:
     """Write the winner as a run folder; return it, and cost and accuracy on test rows, if any."""
     from fastlin import runs
+    from fastlin.files import make_directory
     from fastlin.training import Seconds, TrainResult
 
     split, threads, best = finished.split, finished.threads, finished.result.best
@@ -458,7 +484,7 @@ def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | N
     assert last is not None and of_best_epoch is not None  # noqa: S101, PT018  (the winner's)
     select = finished.result.ranked_by.select
     run = TrainResult(best.config, best.history, last, of_best_epoch, Seconds(), select)
-    folder = runs.make_directory(finished.folder / WINNER)
+    folder = make_directory(finished.folder / WINNER)
     reference = replace(finished.reference, sha256=split.fingerprint())
     runs.save_config(folder, reference, best.config)
     runs.save_history(folder, best.history)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fastlin.errors import reason_of
+from fastlin.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,6 +90,16 @@ def note_if_changed(reference: DataReference, split: Split, notes: Console) -> N
 def print_note(notes: Console, note: str) -> None:
     """Print a sentence that the library returned, as a line of its own."""
     notes.print(f"Note: {note}", markup=False)
+
+
+def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) -> Path:
+    """Make the folder of --out, or the next one of that name; see `runs.create_run_folder`."""
+    from fastlin import runs
+
+    try:
+        return runs.create_run_folder(out, name, file, content)
+    except InputError as error:
+        raise InputError(f"{error} (--out FOLDER)") from None
 
 
 def evaluate_all(

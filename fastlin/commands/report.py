@@ -91,8 +91,11 @@ def report(
     check_installed()
     if runs and not (seeds is None and epochs is None):
         raise InputError("--seeds and --epochs are of the study; leave them out to report on runs")
+    from fastlin.files import check_reachable
     from fastlin.report.results import RESULTS
 
+    for run in runs:
+        check_reachable(run)
     notes = options.console(stderr=True)
     if any((run / RESULTS).is_file() for run in runs):
         results, folder = _of_report(runs, out, data)
@@ -195,12 +198,12 @@ def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> tupl
 
 def _report_folder(folder: Path, kind: str) -> Path:
     """Make the folder of a report, or take it if it holds one of the same kind."""
-    from fastlin import runs
+    from fastlin.files import make_directory
     from fastlin.report.findings import CHECKPOINTS
     from fastlin.report.page import SUMMARY
     from fastlin.report.results import RESULTS, load_results
 
-    runs.make_directory(folder)
+    make_directory(folder)
     try:
         is_used = any(folder.iterdir())
     except OSError as error:

@@ -128,12 +128,12 @@ def train(
         outcome.compile_moments(loaded, config)
     compile_seconds = time.perf_counter() - preparing
     trainer = Trainer(loaded, config, threads)
-    folder = runs.create_run_folder(out, loaded.name)
+    content = runs.config_content(replace(reference, sha256=None), config)
+    folder = outcome.new_folder(out, loaded.name, runs.CONFIG, content)
     # The fingerprint takes a while: it is computed beside training, and written at the end.
     compared = (reference, loaded, notes)
     hashing = threading.Thread(target=outcome.note_if_changed, args=compared, daemon=True)
     hashing.start()
-    runs.save_config(folder, replace(reference, sha256=None), config)
     for note in trainer.notes:
         outcome.print_note(notes, note)
     status, stop = _train(trainer, notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
+from fastlin import files
 from fastlin.data import cifar, npz, sample
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError, one_line
@@ -45,6 +47,7 @@ class Known:
     splits: tuple[str, ...] = ()
 
 
+_UNPACKING = ".unpacking-"  # how the folders begin into which archives are unpacked
 _CITATION = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
 CATALOG = {
     known.name: known
@@ -99,7 +102,7 @@ def load_split(
         raise InputError(f"{data} has one split only; leave out --split {split}")
     if data == sample.NAME:
         return sample.load()
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return npz.load(path)
     if path.is_dir():
         raise InputError(f"the folder {path} holds no CIFAR-10; name a .npz file or such a folder")
@@ -134,8 +137,9 @@ def is_file_or_folder(path: Path) -> bool:
     """
     try:
         return path.is_file() or path.is_dir()
-    except OSError as error:
-        raise InputError(f"cannot read {one_line(str(path), 200)}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {one_line(str(path), 200)}: {reason}") from None
 
 
 def data_place(data_dir: str | Path | None) -> tuple[Path, str]:
@@ -194,14 +198,25 @@ def fetch_cifar10(place: Path, url: str | None = None) -> Path:
     by_hand = f"download it by other means and put it at {archive}"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
-        with _only_errors(pooch.get_logger()):  # the progress bar says it all
-            pooch.retrieve(url, f"md5:{CIFAR10_MD5}", archive.name, place, downloader=downloader)
-        with tempfile.TemporaryDirectory(dir=place, prefix=".unpacking-") as temporary:
-            with tarfile.open(archive) as content:
-                content.extractall(temporary, filter="data")
-            (Path(temporary) / cifar.BINARY_FOLDER).replace(folder)
-        archive.unlink()
+        with files.locked(place, wait=True) as is_locked:
+            if cifar.find(folder) is not None:  # by a process that was waited for
+                return folder
+            for left in place.glob(f"{_UNPACKING}*") if is_locked else ():  # by a killed process
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=place, prefix=_UNPACKING) as temporary:
+                source = archive
+                if not archive.is_file() or pooch.file_hash(archive, "md5") != CIFAR10_MD5:
+                    downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
+                    source = Path(temporary) / archive.name
+                    with _only_errors(pooch.get_logger()):  # the progress bar says it all
+                        pooch.retrieve(
+                            url, f"md5:{CIFAR10_MD5}", archive.name, temporary,
+                            downloader=downloader,
+                        )  # fmt: skip
+                with tarfile.open(source) as content:
+                    content.extractall(temporary, filter="data")
+                _move_folder(Path(temporary) / cifar.BINARY_FOLDER, folder)
+            archive.unlink(missing_ok=True)
     except requests.RequestException as error:
         raise InputError(f"cannot download {url} ({_reason(error)}); {by_hand}") from None
     except (ValueError, EOFError, tarfile.TarError) as error:
@@ -227,6 +242,15 @@ def _only_errors(logger: logging.Logger) -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_error)
+
+
+def _move_folder(source: Path, target: Path) -> None:
+    """Give a folder its name, unless another process, where none can be locked, was faster."""
+    try:
+        source.replace(target)
+    except OSError:
+        if cifar.find(target) is None:
+            raise
 
 
 def _reason(error: requests.RequestException) -> str:

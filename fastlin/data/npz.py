@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin import files
 from fastlin.data.dataset import (
     ROW_DTYPES,
     Dataset,
@@ -107,25 +106,27 @@ def _split(name: str, arrays: dict[str, NDArray[Any]]) -> Split:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the file by name; of another kind of file, say how to convert it."""
     try:
-        # Opened here: np.load leaves a file that it cannot read open.
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} holds one array; it must be a .npz with X_train, y_train")
-            return {name: arrays[name] for name in arrays}
-    except InputError:
-        raise
-    except MemoryError:
-        raise InputError(f"{path} does not fit into memory") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (
-        ValueError, EOFError, KeyError, AttributeError, TypeError, NotImplementedError,
-        zipfile.BadZipFile, zlib.error, SyntaxError,
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} is damaged: {reason}") from None
+        return files.read_npz(path)
+    except files.OtherFormatError as error:
+        convert = _CONVERSIONS.get(error.kind)
+        how = f": {convert.format(path=str(path))}" if convert else ""
+        raise InputError(
+            f"{error}; fastlin reads a .npz file with the arrays X_train and y_train{how}"
+        ) from None
+
+
+_CONVERSIONS = {
+    files.TABLE: "t = numpy.loadtxt({path!r}, delimiter=',', skiprows=1); "
+    "numpy.savez('data.npz', X_train=t[:, :-1], y_train=t[:, -1].astype(int))",
+    files.PARQUET: "t = pandas.read_parquet({path!r}); numpy.savez('data.npz', "
+    "X_train=t.drop(columns='label').to_numpy(), y_train=t['label'].to_numpy())",
+    files.ONE_ARRAY: "numpy.savez('data.npz', X_train=numpy.load({path!r}), "
+    "y_train=numpy.load('y.npy'))",
+    files.HDF5: "f = h5py.File({path!r}); numpy.savez('data.npz', X_train=f['X'][:], "
+    "y_train=f['y'][:])",
+}  # the line that writes a .npz, by what the file is
 
 
 def _rows(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import numpy as np
 from fastlin import functional, machine, matching, training
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
+from fastlin.files import parse_number, read_csv
+from fastlin.grids import STATUSES
 from fastlin.report import statistics
 from fastlin.report.findings import WRONG_IMAGES, as_pixels, most_wrong
 from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
@@ -204,25 +206,31 @@ def _seed_groups(runs: Sequence[Json]) -> list[Json]:
 
 def _describe_grid(path: Path) -> Json:
     """Read the table of a grid, which is best first."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))[:MAX_ENTRIES]
-        entries: list[Json] = [
-            {
-                "settings": {
-                    name: _value(line[name]) for name in TrainConfig().to_dict() if name in line
-                },
-                "status": str(line["status"]),
-                "epochs": int(line["epochs_finished"]),
-                "score": float(line["score"] or "nan"),
-                "val_accuracy": float(line["val_accuracy"] or "nan"),
-            }
-            for line in lines
-        ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path} is damaged; `fastlin grid` writes it") from None
+    lines = read_csv(path)
+    columns = next(lines)
+    needed = ("status", "epochs_finished", "score", "val_accuracy")
+    missing = [name for name in needed if name not in columns]
+    if missing or len(set(columns)) < len(columns):
+        raise InputError(
+            f"{path} is not the table of a grid: it must have the columns {', '.join(needed)}, "
+            "each once"
+        )
+    known = [name for name in TrainConfig().to_dict() if name in columns]
+    entries: list[Json] = []
+    for number, cells in enumerate(islice(lines, MAX_ENTRIES), start=2):
+        line = dict(zip(columns, cells, strict=True))
+        try:
+            entries.append(
+                {
+                    "settings": {name: _value(line[name]) for name in known},
+                    "status": _status(line["status"]),
+                    "epochs": _count(line["epochs_finished"]),
+                    "score": _measure(line["score"]),
+                    "val_accuracy": _measure(line["val_accuracy"]),
+                }
+            )
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: line {number}: {error}") from None
     if not entries:
         raise InputError(f"{path} is damaged: it has no entry")
     swept: dict[str, list[Any]] = {}
@@ -233,12 +241,30 @@ def _describe_grid(path: Path) -> Json:
     return {"swept": swept, "entries": entries}
 
 
+def _status(text: str) -> str:
+    if text not in STATUSES:
+        raise ValueError(f"the status is {quoted(text)}; it must be one of {', '.join(STATUSES)}")
+    return text
+
+
+def _count(text: str) -> int:
+    """Return the whole number, 0 or above, of a cell."""
+    number = parse_number(text)
+    if number < 0 or not number.is_integer():
+        raise ValueError(f"{quoted(text)} is no number of epochs")
+    return int(number)
+
+
+def _measure(text: str) -> float:
+    """Return the number of a cell, NaN if it is empty."""
+    return parse_number(text) if text else math.nan
+
+
 def _value(text: str) -> Any:
-    """Return the value that a cell of a table holds."""
+    """Return the value that a cell of a table holds: true or false, a number, or a word."""
     if text in ("True", "False"):
         return text == "True"
-    try:
-        number = float(text)
-    except ValueError:
+    if text.isalnum() and text[0].isalpha():
         return text
-    return int(number) if number.is_integer() and math.isfinite(number) else number
+    number = parse_number(text)
+    return int(number) if number.is_integer() else number

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import io
 import json
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.errors import InputError
-from fastlin.runs import atomic_write
+from fastlin.errors import InputError, quoted
+from fastlin.files import atomic_write, check_format, read_json
 
 Json = dict[str, Any]
 FORMAT = 1
 RESULTS, TABLE = "results.json", "results.csv"
+_PARTS = ("arrays", "command", "computed", "grids")  # of every report
+_PARTS_OF = {
+    "runs": ("detailed", "ranking", "runs", "seed_groups"),
+    "study": (
+        "best", "conclusions", "data", "details", "epochs", "errors", "experiments",
+        "explanations", "full_data", "is_published_data", "noise_errors", "outlook",
+        "published_epochs", "seeds", "source", "study_ids", "wrong",
+    ),
+}  # fmt: skip
+_PACKED_DTYPES = frozenset(
+    {"float32", "float64"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+)
 CURVES = ("train_cost", "val_cost", "train_accuracy", "val_accuracy")
 MEASURES = (
     "train_cost", "val_cost", "test_cost", "train_accuracy", "val_accuracy", "test_accuracy",
@@ -37,10 +49,12 @@ def pack(array: NDArray[Any]) -> Json:
 
 
 def unpack(packed: Json) -> NDArray[Any]:
-    """Return the array that was packed."""
+    """Return the array that was packed. Raises ValueError, TypeError or KeyError if it is none."""
     content = base64.b64decode(packed["base64"], validate=True)
-    dtype = np.dtype(packed["dtype"]).newbyteorder("<")
-    return np.frombuffer(content, dtype).reshape(packed["shape"])
+    shape = packed["shape"]
+    if packed["dtype"] not in _PACKED_DTYPES or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{quoted(packed['dtype'])} {quoted(shape)} is no array of numbers")
+    return np.frombuffer(content, np.dtype(packed["dtype"]).newbyteorder("<")).reshape(shape)
 
 
 def finite(value: Any) -> Any:
@@ -52,9 +66,17 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _checksum(results: Json) -> str:
+    """Return the CRC-32 of results as they are in a file, in hex digits."""
+    text = json.dumps(results, sort_keys=True, allow_nan=False)
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
 def save_results(folder: Path, results: Json) -> None:
     """Write results.json. Raises InputError if it cannot be written."""
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    as_read = json.loads(json.dumps(results, allow_nan=False))
+    content = {**as_read, "checksum": _checksum(as_read)}
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     with atomic_write(folder / RESULTS) as file:
         file.write((text + "\n").encode())
 
@@ -68,19 +90,29 @@ def load_results(folder: Path) -> Json:
         If it is missing, damaged, or written by another version.
     """
     path = folder / RESULTS
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if results["format"] != FORMAT or results["kind"] not in ("study", "runs"):
-            raise InputError(f"{path} was written by another version of fastlin; make it again")
-        for packed in results["arrays"].values():
+    results = read_json(path)
+    if not isinstance(results, dict) or not isinstance(results.get("kind"), str):
+        raise InputError(f"{path} is not what fastlin report writes")
+    check_format(path, results, FORMAT)
+    if results["kind"] not in _PARTS_OF:
+        raise InputError(f"{path} is of kind {quoted(results['kind'])}; it must be study or runs")
+    checksum = results.pop("checksum", None)
+    if checksum not in {None, _checksum(results)}:  # older versions wrote none
+        raise InputError(f"{path} is damaged, or was changed after it was written")
+    missing = [name for name in (*_PARTS, *_PARTS_OF[results["kind"]]) if name not in results]
+    if missing:
+        raise InputError(f"{path} is damaged: it lacks {missing[0]}")
+    arrays = results["arrays"]
+    if not isinstance(arrays, dict):
+        raise InputError(f"{path} is damaged: its arrays are not there by name")
+    for name, packed in arrays.items():
+        try:
             unpack(packed)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
-        raise InputError(f"{path} is not what fastlin report writes, or damaged") from None
-    return dict(results)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{path} is damaged: the array {quoted(name)} cannot be read ({error})"
+            ) from None
+    return results
 
 
 def save_table(folder: Path, rows: list[Json]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,11 @@ from fastlin import machine, training
 from fastlin.config import SHARED_SETTINGS, TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError
+from fastlin.files import atomic_write, make_directory, read_npz
 from fastlin.functional import use_threads
 from fastlin.grid_training import GridTrainer
 from fastlin.report.study import PICTURED_SEED
 from fastlin.results import HISTORY_COLUMNS, EpochRecord, History, LinearModel
-from fastlin.runs import atomic_write, make_directory
 
 FORMAT = 2  # of the checkpoints
 
@@ -205,21 +203,19 @@ def _load(path: Path) -> dict[str, RunRecord]:
     """Read finished runs; none if the file is damaged: they will be trained again."""
     records = {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            for index, key in enumerate(arrays["keys"].tolist()):
-                config = TrainConfig.from_dict(json.loads(str(arrays[f"config_{index}"])))
-                rows = arrays[f"history_{index}"]
-                if rows.shape != (config.epochs, len(HISTORY_COLUMNS)):
-                    return {}
-                history = History.from_records([EpochRecord(int(e), *v) for e, *v in rows.tolist()])
-                cost, accuracy, seconds = arrays[f"test_{index}"].tolist()
-                records[str(key)] = RunRecord(
-                    config, history, cost, accuracy, arrays[f"predictions_{index}"],
-                    arrays[f"W_{index}"], arrays[f"b_{index}"], seconds,
-                )  # fmt: skip
-    except (
-        OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError,
-        zipfile.BadZipFile, zlib.error, MemoryError, SyntaxError,
-    ):  # fmt: skip
+        arrays = read_npz(path)
+        for index, key in enumerate(arrays["keys"].tolist()):
+            config = TrainConfig.from_dict(json.loads(str(arrays[f"config_{index}"])))
+            rows = arrays[f"history_{index}"]
+            epochs = np.arange(1, config.epochs + 1)
+            if rows.shape != (config.epochs, len(HISTORY_COLUMNS)) or (rows[:, 0] != epochs).any():
+                return {}
+            history = History.from_records([EpochRecord(int(e), *v) for e, *v in rows.tolist()])
+            cost, accuracy, seconds = arrays[f"test_{index}"].tolist()
+            records[str(key)] = RunRecord(
+                config, history, cost, accuracy, arrays[f"predictions_{index}"],
+                arrays[f"W_{index}"], arrays[f"b_{index}"], seconds,
+            )  # fmt: skip
+    except (ValueError, KeyError, TypeError):  # an InputError is a ValueError
         return {}
     return records
