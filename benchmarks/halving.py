@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from fastlin.config import GridSpec, LogRange, TrainConfig
 from fastlin.data import Dataset, Split, load_split
 from fastlin.errors import InputError
+from fastlin.files import atomic_write
 from fastlin.grids import GridEntry, Rule, Rung, rank_entries
 from fastlin.halving import Plan
 from fastlin.results import EpochRecord, History
-from fastlin.runs import atomic_write
 from fastlin.search import _Search, draw_configs, grid_search
 from fastlin.training import DivergedError
 

@@ -301,7 +301,7 @@ def no_typed_pointers(monkeypatch):
 
 def test_no_emitter_needs_pointers_that_have_a_type(no_typed_pointers):
     used = {name for function in ALL_OPERATIONS for name in function.__code__.co_names}
-    assert used >= set(simd.MEANINGS)
+    assert used >= set(simd.MEANINGS) - {"row_tile", "column_tile"}  # of `tiles`: constants
     lanes, rng = simd.VECTOR_BYTES // 4, np.random.default_rng(0)
     x = -rng.uniform(size=(1, 4 * lanes)).astype(F32)
     for function, expected in zip(ALL_OPERATIONS[:2], (np.exp(x), np.log(-x)), strict=True):
