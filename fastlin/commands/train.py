@@ -158,8 +158,7 @@ def train(
             runs.save_summary(folder, summary)
         console = options.console()
         _print_table(console, result, evaluations, folder)
-        # Who ends a command by another signal than Ctrl-C waits for some seconds at most.
-        if figures and not isinstance(stop, process.Stopped):
+        if figures and stop is None:  # who stops a command does not want to wait for pictures
             compiling, seconds["draw"] = outcome.draw(
                 result, loaded, folder, trainer.threads, notes
             )
@@ -210,7 +209,7 @@ def _train(trainer: Trainer, notes: Console) -> tuple[str, KeyboardInterrupt | N
         notes.print(str(error))
         return "diverged", None
     except KeyboardInterrupt as stop:
-        notes.print(f"Interrupted; keeping {trainer.epochs_done} finished epochs")
+        notes.print(f"Interrupted; keeping {trainer.epochs_done} finished epochs, without figures")
         return "interrupted", stop
     return "finished", None
 
