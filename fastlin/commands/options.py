@@ -59,9 +59,12 @@ def threads_option() -> Decorator:
 
 def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataReference:
     """Return the data reference of the options; paths are made absolute, to be found again."""
+    from fastlin.files import check_reachable
     from fastlin.runs import DataReference
 
     path = Path(data)
+    for named in (path, *([] if data_dir is None else [data_dir])):
+        check_reachable(named)
     return DataReference(
         str(path.resolve()) if path.exists() else data,
         split,
