@@ -14,6 +14,6 @@ def test_what_is_looked_for_is_found(tmp_path):
     (tmp_path / ".a-01234567.fastlin-tmp").touch()
     with pytest.raises(kills.Violation, match="the next command left"):
         kills.check_swept(tmp_path, "the next command")
-    (tmp_path / "model.npz").touch()
+    (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(kills.Violation, match="not written in that order"):
         kills.read_run(tmp_path)

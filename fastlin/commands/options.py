@@ -115,8 +115,11 @@ def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataRef
     The name of a data set means that, whatever lies in the working directory.
     """
     from fastlin.data.catalog import CATALOG, is_file_or_folder
+    from fastlin.files import check_reachable
     from fastlin.runs import DataReference
 
+    if data_dir is not None:
+        check_reachable(data_dir)
     is_path = data not in CATALOG and is_file_or_folder(Path(data))
     return DataReference(
         str(Path(data).resolve()) if is_path else data,
