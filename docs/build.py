@@ -2,10 +2,15 @@
 
 Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the last
 `python -m benchmarks`; the summary of the study is made by `fastlin report` (see the README).
+
+`python docs/build.py --check` needs no data and changes nothing. It looks whether the tables are
+those of the measured results and the study's commands, and whether all pictures are shown.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -15,13 +20,15 @@ from pathlib import Path
 
 from fastlin import load_split, train
 from fastlin.commands.options import train_command
-from fastlin.report.study import CHECKS, EPOCHS, PUBLISHED
+from fastlin.report.study import CHECKS, EPOCHS, PUBLISHED, Experiment
 from fastlin.runs import DataReference
 from fastlin.training import evaluate
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
+PAGES = (README, DOCS / "report" / "summary.md")
 FIGURES = ("cost", "accuracy", "templates", "gradient", "confusion")
+GRID_FIGURES = ("heat-lr-batch_size",)
 GRID = ("--lr", "0.01,0.02,0.03", "--l2", "0,0.001,0.0001", "--batch-size", "64,100,128")
 
 
@@ -40,24 +47,43 @@ def make_figures() -> None:
         for name in FIGURES:
             shutil.copy(run / "figures" / f"{name}.png", target)
         run_fastlin("grid", "--data", "cifar10", *GRID, "--out", grid)
-        for picture in (grid / "figures").glob("*.png"):
-            shutil.copy(picture, target / f"grid-{picture.name}")
+        for name in GRID_FIGURES:
+            shutil.copy(grid / "figures" / f"{name}.png", target / f"grid-{name}.png")
 
 
-def study_table() -> str:
-    """Run every single-setting experiment of the study; return the table."""
+def measured_accuracies() -> dict[str, str]:
+    """Run every single-setting experiment of the study; return its accuracy on the test rows."""
     split = load_split("cifar10")
     if split.test is None:
         sys.exit("CIFAR-10 without test rows")
-    rows = ["| | experiment | published | fastlin | command |", "|---|---|---|---|---|"]
-    for experiment in (*PUBLISHED, CHECKS[0]):
-        if experiment.kind != "setting":
-            continue
+    found = {}
+    for experiment in single_settings():
         config = experiment.config(seed=0, epochs=EPOCHS)
-        accuracy = evaluate(train(split, config).model, split.test, config).accuracy
-        command = train_command(DataReference("cifar10"), config)
+        found[experiment.id] = (
+            f"{evaluate(train(split, config).model, split.test, config).accuracy:.2%}"
+        )
+    return found
+
+
+def shown_accuracies() -> dict[str, str]:
+    """Return the accuracies that the README's table has."""
+    cells = re.findall(r"^\| (\w+) \|[^|]*\|[^|]*\| ([\d.]+%) \|", section("study"), re.MULTILINE)
+    return dict(cells)
+
+
+def single_settings() -> list[Experiment]:
+    """Return the experiments that are one setting each."""
+    return [found for found in (*PUBLISHED, CHECKS[0]) if found.kind == "setting"]
+
+
+def study_table(accuracies: dict[str, str]) -> str:
+    """Return the table of the study's single-setting experiments."""
+    rows = ["| | experiment | published | fastlin | command |", "|---|---|---|---|---|"]
+    for experiment in single_settings():
+        command = train_command(DataReference("cifar10"), experiment.config(seed=0, epochs=EPOCHS))
+        accuracy = accuracies.get(experiment.id, "not measured")
         rows.append(
-            f"| {experiment.id} | {experiment.title} | {experiment.published:.2%} | {accuracy:.2%} "
+            f"| {experiment.id} | {experiment.title} | {experiment.published:.2%} | {accuracy} "
             f"| `{command}` |"
         )
     return "\n".join(rows)
@@ -76,19 +102,51 @@ def benchmark_table() -> str:
     return f"## How fast\n\n{table}\n\n{plots}"
 
 
-def replace_section(name: str, content: str) -> None:
-    """Put content between a section's markers in the README."""
+def section(name: str, content: str | None = None) -> str:
+    """Return what is between a section's markers in the README; first put content there, if any."""
     text = README.read_text(encoding="utf-8")
-    pattern = rf"(<!-- {name}\b[^>]*-->\n).*?(<!-- /{name} -->)"
-    new, count = re.subn(
-        pattern, lambda match: f"{match[1]}\n{content}\n\n{match[2]}", text, flags=re.DOTALL
-    )
-    if count != 1:
+    found = re.search(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
+    if found is None:
         sys.exit(f"README.md has no section {name}")
-    README.write_text(new, encoding="utf-8")
+    if content is not None:
+        start, end = found.span(1)
+        README.write_text(f"{text[:start]}\n{content}\n\n{text[end:]}", encoding="utf-8")
+    return (found[1] if content is None else content).strip()
+
+
+def faults() -> list[str]:
+    """Return what in the documents is not what their sources say."""
+    sys.path.append(str(DOCS.parent))
+    from benchmarks import report  # noqa: PLC0415  (no package that is installed)
+    from benchmarks.outcomes import Outcome  # noqa: PLC0415
+
+    results = json.loads((DOCS / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    outcomes = [Outcome.from_dict(case) for case in results["cases"]]
+    table = (DOCS / "benchmarks" / "table.md").read_text(encoding="utf-8")
+    found = []
+    if table != report.table(results["machine"], outcomes):
+        found.append("docs/benchmarks/table.md is not the table of results.json beside it")
+    if section("benchmarks") != benchmark_table():
+        found.append("README.md: the benchmarks are not those of docs/benchmarks/table.md")
+    if section("study") != study_table(shown_accuracies()):
+        found.append("README.md: the study's table is not that of fastlin.report.study")
+    shown = {
+        (page.parent / target).resolve(): page
+        for page in PAGES
+        for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    }
+    found += [
+        f"{page.name}: no picture {path.name}" for path, page in shown.items() if not path.exists()
+    ]
+    found += [f"{path}: shown nowhere" for path in DOCS.rglob("*.png") if path not in shown]
+    return found
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="build nothing, look for differences")
+    if parser.parse_args().check:
+        sys.exit("\n".join(faults()) or None)
     make_figures()
-    replace_section("study", study_table())
-    replace_section("benchmarks", benchmark_table())
+    section("study", study_table(measured_accuracies()))
+    section("benchmarks", benchmark_table())

@@ -1,0 +1,30 @@
+"""Runs every Python example of the README, each in a process and an empty folder of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def main() -> None:
+    """Run the examples one by one; the first that fails ends this."""
+    text = README.read_text(encoding="utf-8")
+    examples = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    if not examples:
+        sys.exit("README.md has no Python example")
+    for example in examples:
+        line = text.count("\n", 0, example.start()) + 2
+        print(f"README.md, line {line}", flush=True)  # noqa: T201
+        with tempfile.TemporaryDirectory() as folder:
+            result = subprocess.run([sys.executable, "-c", example[1]], cwd=folder, check=False)  # noqa: S603
+        if result.returncode != 0:
+            sys.exit(f"README.md: the example in line {line} fails")
+
+
+if __name__ == "__main__":
+    main()
