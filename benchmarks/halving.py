@@ -2,7 +2,7 @@
 
 A full search is trained once, and its histories are kept. A search with stops is then replayed
 from them: `fastlin.search` takes its decisions as always, and is handed the recorded epochs in the
-place of trained ones. Seeds 0 to 9 were used to choose the constants of `fastlin.halving`.
+place of trained ones. Seeds below 10 were used to choose the constants of `fastlin.halving`.
 """
 
 from __future__ import annotations
