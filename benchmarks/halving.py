@@ -2,7 +2,7 @@
 
 A full search is trained once, and its histories are kept. A search with stops is then replayed
 from them: `fastlin.search` takes its decisions as always, and is handed the recorded epochs in the
-place of trained ones. Seeds 0 to 9 were used to choose the constants of `fastlin.halving`.
+place of trained ones. Seeds below 120 were used to choose the constants of `fastlin.halving`.
 """
 
 from __future__ import annotations
@@ -228,13 +228,13 @@ class _Seeds(click.ParamType):
         try:
             seeds = range(int(first), int(end or int(first) + 1))
         except ValueError:
-            self.fail(f"{value!r} is not FIRST:END, such as 100:120", param, ctx)
+            self.fail(f"{value!r} is not FIRST:END, such as 120:140", param, ctx)
         return seeds if seeds else self.fail(f"{value!r} has no seed", param, ctx)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--search", type=click.Choice(list(SEARCHES)), required=True)
-@click.option("--seeds", type=_Seeds(), default="100:120", show_default=True)
+@click.option("--seeds", type=_Seeds(), default="120:140", show_default=True)
 @click.option("--plan", metavar="PLAN", help="As --halving-plan of `fastlin grid`.")
 @click.option("--select", type=click.Choice(["accuracy", "cost"]), default="accuracy",
               show_default=True)  # fmt: skip

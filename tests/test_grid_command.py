@@ -130,7 +130,7 @@ def test_lists_from_a_file_and_options_that_take_precedence(small):
 
 
 RANDOM = ("--lr", "0.001:1", "--batch-size", "8,16,32", "--search", "random", "--trials", 9,
-          "--search-seed", 2, "--epochs", 12, "--no-figures")  # fmt: skip
+          "--search-seed", 2, "--epochs", 14, "--no-figures")  # fmt: skip
 
 
 def test_random_search_and_halving(small):
@@ -140,26 +140,26 @@ def test_random_search_and_halving(small):
     assert len({row["lr"] for row in rows}) == 9
     found = summary("g")
     assert set(found["entries"]) == {"finished", "stopped"}
-    assert [rung["epoch"] for rung in found["halving"]] == [8, 9, 10, 11]
-    assert found["epochs_trained"] == sum(int(row["epochs_finished"]) for row in rows) < 9 * 12
+    assert [rung["epoch"] for rung in found["halving"]] == [10, 11, 12, 13]
+    assert found["epochs_trained"] == sum(int(row["epochs_finished"]) for row in rows) < 9 * 14
     assert [row["status"] for row in rows] == sorted(row["status"] for row in rows)
     again = call("--data", small, *RANDOM, "--halving", "--out", "h")
     assert table("h") == rows
     assert "of 9 went on:" in again.stdout
     assert "stopped" in first.stdout
     logged = (Path("g") / "journal.jsonl").read_text()
-    assert '"rung":8' in logged
+    assert '"rung":10' in logged
     assert '"stopped"' in logged
 
 
 def test_a_halving_plan_is_kept_and_resumed(small):
     plan = ("--halving-plan", "0.15:0.36,0.7:0.07")
     result = call("--data", small, *RANDOM, *plan, "--out", "g")
-    assert "After epoch 8," in result.stdout
+    assert "After epoch 10," in result.stdout
     asked = json.loads(Path("g/grid.json").read_text())
     assert asked["halving"] == {"decisions": [[0.15, 0.36], [0.7, 0.07]]}
     found = summary("g")
-    assert [len(rung["kept"]) for rung in found["halving"]] == [1]  # both decide after epoch 8
+    assert [len(rung["kept"]) for rung in found["halving"]] == [1]  # both decide after epoch 10
     header = Path("g/journal.jsonl").read_text().splitlines()[0]
     assert '"decisions":[[0.15,0.36],[0.7,0.07]]' in header
     rows = table("g")
@@ -183,7 +183,7 @@ def test_an_impossible_halving_plan_is_one_line(small, plan):
 
 
 def test_entries_that_were_trained_on_are_named(small):
-    call("--data", small, "--lr", 0.1, "--l2", "0,1e-9", "--epochs", 10, "--halving", "--out", "g",
+    call("--data", small, "--lr", 0.1, "--l2", "0,1e-9", "--epochs", 12, "--halving", "--out", "g",
          "--no-figures")  # fmt: skip
     assert summary("g")["trained_on"] == [1]
     assert summary("g")["entries"] == {"finished": 2}

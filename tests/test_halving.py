@@ -40,11 +40,11 @@ def decided(histories, *, most=99, configs=None, rule=None):
 
 
 def test_decisions_of_a_plan_come_at_its_fractions_and_never_before_the_first_epoch():
-    assert Plan().rungs(27, 40) == dict.fromkeys(range(8, 37, 2), 27)
+    assert Plan().rungs(27, 40) == dict.fromkeys(range(10, 37, 2), 27)
     assert min(Plan().rungs(27, 20)) == FIRST_EPOCH
     plan = Plan(((0.15, 0.36), (0.325, 0.2), (0.6, 0.07)))
-    assert plan.rungs(27, 40) == {8: 10, 13: 6, 24: 2}
-    assert plan.rungs(27, 20) == {8: 6, 12: 2}  # two fall on epoch 8: the lower share holds
+    assert plan.rungs(27, 40) == {10: 10, 13: 6, 24: 2}
+    assert plan.rungs(27, 30) == {10: 6, 18: 2}  # two fall on epoch 10: the lower share holds
     assert plan.rungs(1, 40) == {}
     assert plan.rungs(27, FIRST_EPOCH) == {}
     assert Plan(((0.9, 0.001),)).rungs(3, 40) == {36: 1}

@@ -434,9 +434,9 @@ def test_no_stopped_entry_is_better_than_the_winner_whatever_the_plan(
 def test_a_search_too_short_to_stop_an_entry_says_so(split):
     notes = []
     result = grid_search(
-        split, {"lr": [0.1, 0.2]}, base=TrainConfig(epochs=8), halving=True, note=notes.append
+        split, {"lr": [0.1, 0.2]}, base=TrainConfig(epochs=10), halving=True, note=notes.append
     )
-    assert notes == ["No entry is stopped early: that needs more than 8 epochs."]
+    assert notes == ["No entry is stopped early: that needs more than 10 epochs."]
     assert result.rungs == ()
     with pytest.raises(InputError, match="halving is 'yes'; it must be true, false or a Plan"):
         grid_search(split, {"lr": [0.1, 0.2]}, halving="yes")

@@ -122,7 +122,7 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
     "--halving-plan",
     metavar="WHEN[:SHARE],...",
     help="Decide that at these fractions of the epochs, and let at most this share of the entries "
-    "go on, such as 0.2:0.5,0.6  [default: 0.2 to 0.9 in steps of 0.05, no share]",
+    "go on, such as 0.3:0.5,0.6  [default: 0.25 to 0.9 in steps of 0.05, no share]",
 )
 @click.option(
     "--select",
