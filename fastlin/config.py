@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+import struct
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
 from fastlin.errors import InputError, quoted
+
+MOST_COMBINATIONS = 100_000
+"""Entries of a grid, and values in a list, at most: a slip of the keys asks for more."""
 
 
 class Loss(StrEnum):
@@ -48,31 +53,51 @@ class TrainConfig:
 
     Two runs with equal configurations on equal data give the same bits, for any number of threads.
 
+    Scalars of NumPy are taken as the Python values that they are equal to.
+
     Attributes
     ----------
-    loss : softmax cross-entropy or multiclass hinge (Weston-Watkins form, margin 1).
-    lr : learning rate of the first epoch after the warm-up, > 0.
-    schedule : how it goes on: constant; exponential, times `lr_decay` after every epoch; step,
-        times `lr_decay` after every `step_epochs` epochs; cosine, down to 0 (Loshchilov & Hutter
-        2017).
-    lr_decay : in (0, 1]; unused with constant and cosine.
-    step_epochs : >= 1; unused but with step.
-    warmup_epochs : epochs before the schedule begins, in which lr rises linearly, >= 0.
-    momentum : in [0, 1); see `fastlin.kernels.optimizers` for its two forms.
-    nesterov : whether momentum is Nesterov's.
-    l2 : factor of the penalty l2 * sum(W**2), >= 0; b is not penalised.
-    batch_size : rows per step, >= 1; the last batch of an epoch may be short.
-    epochs : passes over the training rows, >= 1.
-    init : distribution of the first W; b starts at zero.
-    sigma : standard deviation of the Gaussian initialisation, >= 0; unused with Xavier.
-    shuffle : draw a new order of the rows before every epoch; otherwise file order.
-    standardize : train on (x - mean) / std of every feature over the training rows; the model is
-        then expressed in the features themselves. The penalty is on the weights trained.
-    flip : augment images: in every epoch a random half of the batches is mirrored left to right.
-    average_epochs : the model after an epoch is the mean of the weights after that epoch and the
-        ones before it, this many in all, >= 1; training itself goes on from its own weights.
-    seed : of the initialisation and of the orders, 0 <= seed < 2**63.
-    dtype : of W, b and all arithmetic.
+    loss : Loss
+        Softmax cross-entropy or multiclass hinge (Weston-Watkins form, margin 1).
+    lr : float
+        Learning rate of the first epoch after the warm-up, > 0, and > 0 in `dtype`.
+    schedule : Schedule
+        How it goes on: constant; exponential, times `lr_decay` after every epoch; step, times
+        `lr_decay` after every `step_epochs` epochs; cosine, down to 0 (Loshchilov & Hutter 2017).
+    lr_decay : float
+        In (0, 1]; unused with constant and cosine.
+    step_epochs : int
+        >= 1; unused but with step.
+    warmup_epochs : int
+        Epochs before the schedule begins, in which lr rises linearly, >= 0.
+    momentum : float
+        In [0, 1); see `fastlin.kernels.optimizers` for its two forms.
+    nesterov : bool
+        Whether momentum is Nesterov's.
+    l2 : float
+        Factor of the penalty l2 * sum(W**2), >= 0; b is not penalised.
+    batch_size : int
+        Rows per step, >= 1; the last batch of an epoch may be short.
+    epochs : int
+        Passes over the training rows, >= 1.
+    init : Init
+        Distribution of the first W; b starts at zero.
+    sigma : float
+        Standard deviation of the Gaussian initialisation, >= 0; unused with Xavier.
+    shuffle : bool
+        Draw a new order of the rows before every epoch; otherwise file order.
+    standardize : bool
+        Train on (x - mean) / std of every feature over the training rows; the model is then
+        expressed in the features themselves. The penalty is on the weights trained.
+    flip : bool
+        Augment images: in every epoch a random half of the batches is mirrored left to right.
+    average_epochs : int
+        The model after an epoch is the mean of the weights after that epoch and the ones before
+        it, this many in all, >= 1; training itself goes on from its own weights.
+    seed : int
+        Of the initialisation and of the orders, 0 <= seed < 2**63.
+    dtype : Precision
+        Of W, b and all arithmetic.
 
     Raises
     ------
@@ -101,45 +126,67 @@ class TrainConfig:
     dtype: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
-        for name, enum in (
-            ("loss", Loss), ("init", Init), ("schedule", Schedule), ("dtype", Precision),
-        ):  # fmt: skip
+        for name, enum in _CHOICES.items():
+            self._set(name, _choice(name, getattr(self, name), enum))
+        for name, minimum in _WHOLE_NUMBERS.items():
+            self._set(name, whole_number(name, getattr(self, name), minimum))
+        for name, (low, high, text) in _NUMBERS.items():
             value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, enum(value))
-            except ValueError:
-                choices = ", ".join(enum)
-                raise InputError(
-                    f"{name} is {quoted(value)}; it must be one of {choices}"
-                ) from None
-        for name in ("batch_size", "epochs", "step_epochs", "average_epochs"):
-            _check_int(name, getattr(self, name), minimum=1)
-        for name in ("seed", "warmup_epochs"):
-            _check_int(name, getattr(self, name), minimum=0)
-        for name, low, high, text in (
-            ("lr", math.nextafter(0, 1), math.inf, "a finite number above 0"),
-            ("lr_decay", math.nextafter(0, 1), 1.0, "above 0 and at most 1"),
-            ("l2", 0.0, math.inf, "a finite number, 0 or above"),
-            ("sigma", 0.0, math.inf, "a finite number, 0 or above"),
-            ("momentum", 0.0, math.nextafter(1, 0), "0 or above and below 1"),
-        ):
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (is_number and math.isfinite(value) and low <= value <= high):
+            number = _as_float(value)
+            if not low <= number <= high:
                 raise InputError(f"{name} is {quoted(value)}; it must be {text}")
-            object.__setattr__(self, name, float(value))
-        for name in ("shuffle", "standardize", "flip", "nesterov"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(
-                    f"{name} is {quoted(getattr(self, name))}; it must be true or false"
-                )
+            self._set(name, number)
+        for name in _SWITCHES:
+            value = _as_python(getattr(self, name))
+            if not isinstance(value, bool):
+                raise InputError(f"{name} is {quoted(value)}; it must be true or false")
+            self._set(name, value)
         if self.nesterov and self.momentum == 0:
             raise InputError("nesterov is a form of momentum; give a momentum above 0 with it")
+        self._check_dtype()
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_dtype(self) -> None:
+        """Raise InputError if a number becomes another one in `dtype`: infinite, or an lr of 0."""
+        way_out = "" if self.dtype is Precision.FLOAT64 else "; dtype float64 can hold it"
+        for name in ("lr", "l2", "sigma"):
+            number = getattr(self, name)
+            # Weights are sigma times normal values, of which none is as large as 16.
+            largest = 16 * number if name == "sigma" else number
+            if math.isinf(_rounded(largest, self.dtype)):
+                what = f"so large that {self.dtype} cannot hold "
+                what += "weights of that size" if name == "sigma" else "it"
+                raise InputError(f"{name} is {number!r}, {what}{way_out}")
+        if _rounded(self.lr, self.dtype) == 0:
+            raise InputError(
+                f"lr is {self.lr!r}, which is 0 in {self.dtype}: nothing would be trained{way_out}"
+            )
 
     def lr_at(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 1."""
+        """Return the learning rate of an epoch.
+
+        It never rises after the warm-up. Beyond the last epoch the cosine schedule stays at 0.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from 1.
+
+        Returns
+        -------
+        float
+            Finite, 0 or above.
+
+        Raises
+        ------
+        InputError
+            If the epoch is no whole number, 1 or above.
+        """
+        epoch = whole_number("epoch", epoch, 1)
         if epoch <= self.warmup_epochs:
-            return self.lr * epoch / (self.warmup_epochs + 1)
+            return self.lr * (epoch / (self.warmup_epochs + 1))
         done = epoch - self.warmup_epochs - 1
         if self.schedule is Schedule.EXPONENTIAL:
             return self.lr * self.lr_decay**done
@@ -147,18 +194,24 @@ class TrainConfig:
             return self.lr * self.lr_decay ** (done // self.step_epochs)
         if self.schedule is Schedule.COSINE:
             length = max(1, self.epochs - self.warmup_epochs)
-            return self.lr * (1 + math.cos(math.pi * done / length)) / 2
+            return self.lr * ((1 + math.cos(math.pi * min(done, length) / length)) / 2)
         return self.lr
 
     def without_effect(self) -> dict[str, str]:
-        """Return the settings that the others make meaningless, and the option that does so."""
+        """Return the settings that others make meaningless.
+
+        Returns
+        -------
+        dict[str, str]
+            For each of them the setting whose value makes it so, as {"sigma": "init"}.
+        """
         unused = {}
         if self.init is Init.XAVIER:
-            unused["sigma"] = f"--init {self.init}"
+            unused["sigma"] = "init"
         if self.schedule in {Schedule.CONSTANT, Schedule.COSINE}:
-            unused["lr_decay"] = f"--schedule {self.schedule}"
+            unused["lr_decay"] = "schedule"
         if self.schedule is not Schedule.STEP:
-            unused["step_epochs"] = f"--schedule {self.schedule}"
+            unused["step_epochs"] = "schedule"
         return unused
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,25 +230,111 @@ class TrainConfig:
         InputError
             If a setting is unknown or its value is outside its range.
         """
+        if not isinstance(settings, Mapping):
+            raise InputError(f"the settings are {quoted(settings)}; they must be names with values")
         known = {field.name for field in fields(cls)}
-        unknown = sorted(set(settings) - known)
-        if unknown:
-            raise InputError(
-                f"unknown setting {quoted(unknown[0])}; the settings are {', '.join(sorted(known))}"
-            )
+        for name in settings:
+            if name not in known:
+                raise InputError(
+                    f"unknown setting {quoted(name)}; the settings are {', '.join(sorted(known))}"
+                )
         return cls(**settings)
 
 
-def _check_int(name: str, value: object, minimum: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < 2**63:
-        raise InputError(
-            f"{name} is {quoted(value)}; it must be a whole number, {minimum} or above"
-        )
+_CHOICES = {"loss": Loss, "init": Init, "schedule": Schedule, "dtype": Precision}
+# Settings by kind, with their ranges: both ends are allowed.
+_WHOLE_NUMBERS = {
+    "batch_size": 1, "epochs": 1, "step_epochs": 1, "average_epochs": 1, "seed": 0,
+    "warmup_epochs": 0,
+}  # fmt: skip
+_NUMBERS = {
+    "lr": (math.nextafter(0, 1), sys.float_info.max, "a finite number above 0"),
+    "lr_decay": (math.nextafter(0, 1), 1.0, "a number above 0 and at most 1"),
+    "l2": (0.0, sys.float_info.max, "a finite number, 0 or above"),
+    "sigma": (0.0, sys.float_info.max, "a finite number, 0 or above"),
+    "momentum": (0.0, math.nextafter(1, 0), "a number, 0 or above and below 1"),
+}
+_SWITCHES = ("shuffle", "standardize", "flip", "nesterov")
+
+
+def _as_python(value: object) -> object:
+    """Return a truth value or real number of NumPy as that of Python; anything else as it is."""
+    # The command line shows its help without NumPy. Where it was never imported, no value is of it.
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.generic):
+        return value
+    kind = {"b": bool, "i": int, "u": int, "f": float}.get(value.dtype.kind)
+    return value if kind is None else kind(value)
+
+
+def _as_float(value: object) -> float:
+    """Return a number as a float: NaN for what is none, an infinity for what is too large."""
+    value = _as_python(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+def _choice(name: str, value: object, enum: type[StrEnum]) -> StrEnum:
+    try:
+        if isinstance(value, str):
+            return enum(value)
+    except ValueError:
+        pass
+    raise InputError(f"{name} is {quoted(value)}; it must be one of {', '.join(enum)}")
+
+
+def whole_number(name: str, value: object, minimum: int) -> int:
+    """Return a value of Python or NumPy as an int.
+
+    Parameters
+    ----------
+    name : str
+        Of the setting, for the message.
+    value : object
+        What was given.
+    minimum : int
+        The smallest value allowed; the largest is 2**63 - 1.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    InputError
+        If the value is no whole number, or outside that range.
+    """
+    number = _as_python(value)
+    if isinstance(number, int) and not isinstance(number, bool) and minimum <= number < 2**63:
+        return int(number)
+    raise InputError(
+        f"{name} is {quoted(value)}; it must be a whole number, {minimum} or above, below 2**63"
+    )
+
+
+def _rounded(number: float, dtype: Precision) -> float:
+    """Return a number as it is in a dtype."""
+    if dtype is Precision.FLOAT64:
+        return number
+    try:
+        in_float32: float = struct.unpack("f", struct.pack("f", number))[0]
+    except OverflowError:
+        return math.inf
+    return in_float32
 
 
 @dataclass(frozen=True)
 class LogRange:
     """All values from `low` to `high`, every power of ten as likely as the next: for random search.
+
+    Attributes
+    ----------
+    low, high : float
+        The ends, both included.
 
     Raises
     ------
@@ -207,10 +346,14 @@ class LogRange:
     high: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
+        low, high = _as_float(self.low), _as_float(self.high)
+        if not 0 < low < high < math.inf:
             raise InputError(
-                f"the range {self.low}:{self.high} must rise from a number above 0 to a finite one"
+                f"the range {quoted(self.low)}:{quoted(self.high)} must rise from a number above 0 "
+                "to a finite one"
             )
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
 
 
 # What all entries of a grid share; every other setting may differ from entry to entry.
@@ -228,21 +371,29 @@ class GridSpec:
 
     Attributes
     ----------
-    swept : for every setting that is searched, its distinct values, or the `LogRange` from which
+    swept : Mapping[str, tuple[Any, ...] | LogRange]
+        For every setting that is searched, its distinct values, or the `LogRange` from which
         random search draws them. The last one varies fastest.
-    base : every other setting.
+    base : TrainConfig
+        Every other setting.
 
     Raises
     ------
     InputError
-        If a setting cannot be searched, a list is empty or names a value twice, or a value is
-        outside the range of its setting.
+        If a setting cannot be searched, a list is empty, longer than `MOST_COMBINATIONS` or names
+        a value twice, or a value is outside the range of its setting.
     """
 
     swept: Mapping[str, tuple[Any, ...] | LogRange]
     base: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.base, TrainConfig):
+            raise InputError(f"base is {quoted(self.base)}; it must be a TrainConfig")
+        if not isinstance(self.swept, Mapping):
+            raise InputError(
+                f"a grid is {quoted(self.swept)}; it must be names of settings with lists"
+            )
         checked = {name: self._check(name, values) for name, values in self.swept.items()}
         object.__setattr__(self, "swept", checked)
 
@@ -259,22 +410,57 @@ class GridSpec:
             for end in (values.low, values.high):
                 replace(self.base, **{name: kind(end)})
             return values
-        if isinstance(values, str) or not isinstance(values, Iterable):
-            raise InputError(f"{name} is {quoted(values)}; it must be a list of values")
-        listed = tuple(getattr(replace(self.base, **{name: value}), name) for value in values)
-        if not listed:
+        try:
+            if isinstance(values, str | bytes):
+                raise TypeError
+            given = tuple(itertools.islice(values, MOST_COMBINATIONS + 1))
+        except TypeError:
+            raise InputError(f"{name} is {quoted(values)}; it must be a list of values") from None
+        if not given:
             raise InputError(f"{name} has no value")
-        for place, value in enumerate(listed):
-            if value in listed[:place]:
-                raise InputError(f"{name} lists {value} twice")
-        return listed
+        if len(given) > MOST_COMBINATIONS:
+            raise InputError(f"{name} lists more than {MOST_COMBINATIONS:,} values")
+        listed: dict[Any, None] = {}
+        for value in given:
+            checked = getattr(replace(self.base, **{name: value}), name)
+            if checked in listed:
+                raise InputError(f"{name} lists {checked} twice")
+            listed[checked] = None
+        return tuple(listed)
 
-    def __len__(self) -> int:
-        """Return the number of combinations. Raises InputError if a setting has a range."""
+    @property
+    def combinations(self) -> int:
+        """The number of combinations. Raises InputError if a setting has a range."""
         return math.prod(len(values) for values in self._lists().values())
 
+    def __len__(self) -> int:
+        """Return the number of combinations, as far as there may be so many.
+
+        Raises
+        ------
+        InputError
+            If there are more than `MOST_COMBINATIONS`, or a setting has a range.
+        """
+        count = self.combinations
+        if count > MOST_COMBINATIONS:
+            lists = self._lists().items()
+            lengths = ", ".join(f"{len(values):,} of {name}" for name, values in lists)
+            raise InputError(
+                f"a grid of {lengths} would have {count:,} combinations; at most "
+                f"{MOST_COMBINATIONS:,} can be searched: shorten the lists, or draw some of them "
+                "by random search"
+            )
+        return count
+
     def configs(self) -> tuple[TrainConfig, ...]:
-        """Return every combination, in grid order. Raises InputError if a setting has a range."""
+        """Return every combination, in grid order.
+
+        Raises
+        ------
+        InputError
+            If there are more than `MOST_COMBINATIONS`, or a setting has a range.
+        """
+        len(self)
         lists = self._lists()
         return tuple(
             replace(self.base, **dict(zip(lists, values, strict=True)))
@@ -306,12 +492,24 @@ class GridSpec:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Build a grid from what `to_dict` gave. Raises InputError if it is something else."""
-        try:
-            swept = {
-                name: LogRange(**values) if isinstance(values, dict) else tuple(values)
-                for name, values in content["swept"].items()
-            }
-            base = TrainConfig.from_dict(content["base"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"not the description of a grid ({error})") from None
-        return cls(swept, base)
+        if not isinstance(content, Mapping) or not {"swept", "base"} <= content.keys():
+            raise InputError(
+                f"{quoted(content)} is not the description of a grid: it must hold swept and base"
+            )
+        swept = content["swept"]
+        if not isinstance(swept, Mapping):
+            raise InputError(f"swept is {quoted(swept)}; it must be names of settings with lists")
+        return cls(
+            {name: _values_of_json(name, values) for name, values in swept.items()},
+            TrainConfig.from_dict(content["base"]),
+        )
+
+
+def _values_of_json(name: str, values: Any) -> tuple[Any, ...] | LogRange:
+    if isinstance(values, list):
+        return tuple(values)
+    if isinstance(values, Mapping) and values.keys() == {"low", "high"}:
+        return LogRange(values["low"], values["high"])
+    raise InputError(
+        f"{quoted(name)} is {quoted(values)}; it must be a list of values, or low and high"
+    )

@@ -5,17 +5,25 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from fastlin import machine
-from fastlin.config import SHARED_SETTINGS, GridSpec, LogRange, TrainConfig
+from fastlin.config import (
+    MOST_COMBINATIONS,
+    SHARED_SETTINGS,
+    GridSpec,
+    LogRange,
+    TrainConfig,
+    whole_number,
+)
 from fastlin.data.dataset import Split
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
 from fastlin.grid_training import GridTrainer
 from fastlin.grids import (
     GridEntry,
@@ -44,15 +52,23 @@ Configs = GridSpec | Sequence[TrainConfig] | Mapping[str, Sequence[Any] | LogRan
 
 
 class GridDivergedError(ArithmeticError):
-    """Every configuration of a grid diverged; `result` holds what there was before."""
+    """Every configuration of a grid diverged.
+
+    Attributes
+    ----------
+    result : GridResult
+        What there was before.
+    smaller_lr : float
+        A learning rate to try.
+    """
 
     def __init__(self, result: GridResult) -> None:
-        lowest = min(entry.config.lr for entry in result.entries)
-        count = len(result.entries)
-        super().__init__(
-            f"all {count} configurations diverged; try a smaller --lr, such as {lowest / 10:g}"
-        )
         self.result = result
+        self.smaller_lr = min(entry.config.lr for entry in result.entries) / 10
+        super().__init__(
+            f"all {len(result.entries)} configurations diverged; try a smaller lr, such as "
+            f"{self.smaller_lr:g}"
+        )
 
 
 class GridProgress(NamedTuple):
@@ -196,7 +212,7 @@ def grid_configs(
         argument is impossible.
     """
     if search not in ("grid", "random"):
-        raise InputError(f"search is {search!r}; it must be grid or random")
+        raise InputError(f"search is {quoted(search)}; it must be grid or random")
     if (search == "random") != (trials is not None):
         raise InputError("random search, and only that, needs a number of trials")
     if base is not None and not isinstance(grid, Mapping):
@@ -208,16 +224,32 @@ def grid_configs(
         return grid.configs() if trials is None else draw_configs(grid, trials, search_seed)
     if trials is not None:
         raise InputError("random search draws from lists and ranges, not from configurations")
-    configs = tuple(grid)
+    return _given_configs(grid)
+
+
+def _given_configs(given: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:
+    """Return configurations. Raises InputError if they cannot be those of one grid."""
+    try:
+        configs = tuple(islice(given, MOST_COMBINATIONS + 1))
+    except TypeError:
+        raise InputError(
+            f"grid is {quoted(given)}; it must be lists of values, or a list of configurations"
+        ) from None
+    if len(configs) > MOST_COMBINATIONS:
+        raise InputError(
+            f"there are more than {MOST_COMBINATIONS:,} configurations; so many cannot be searched"
+        )
     if not configs:
         raise InputError("there is no configuration to train")
     places: dict[TrainConfig, int] = {}
     for place, config in enumerate(configs):
+        if not isinstance(config, TrainConfig):
+            raise InputError(f"configuration {place} is {quoted(config)}; it must be a TrainConfig")
         if config in places:
             raise InputError(f"configurations {places[config]} and {place} are the same")
         places[config] = place
         for name in sorted(SHARED_SETTINGS):
-            value, first = getattr(config, name, None), getattr(configs[0], name, None)
+            value, first = getattr(config, name), getattr(configs[0], name)
             if value != first:
                 raise InputError(
                     f"{name} must be the same for all entries of a grid; configuration {place} "
@@ -232,30 +264,49 @@ def draw_configs(grid: GridSpec, trials: int, seed: int) -> tuple[TrainConfig, .
     More trials of the same seed begin with the same configurations. A value of a `LogRange` is
     rounded to 6 digits (or to a whole number).
 
+    Parameters
+    ----------
+    grid : GridSpec
+        What is drawn from.
+    trials : int
+        How many are drawn, from 1 to `MOST_COMBINATIONS`.
+    seed : int
+        Of the draw, 0 or above.
+
+    Returns
+    -------
+    tuple[TrainConfig, ...]
+
     Raises
     ------
     InputError
-        If the grid has fewer combinations, or trials is below 1.
+        If the grid has fewer combinations, or trials or seed is outside its range.
     """
-    if trials < 1:
-        raise InputError(f"trials is {trials}; it must be at least 1")
+    trials = whole_number("trials", trials, 1)
+    seed = whole_number("search_seed", seed, 0)
+    if trials > MOST_COMBINATIONS:
+        raise InputError(f"trials is {trials:,}; it must be at most {MOST_COMBINATIONS:,}")
     has_range = any(isinstance(values, LogRange) for values in grid.swept.values())
-    if not has_range and trials > len(grid):
-        raise InputError(f"there are {len(grid)} combinations; {trials} trials are too many")
+    if not has_range and trials > grid.combinations:
+        raise InputError(
+            f"there are {grid.combinations} combinations; {trials} trials are too many"
+        )
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    drawn: dict[TrainConfig, None] = {}
+    drawn: dict[tuple[Any, ...], None] = {}
     misses = 0
     while len(drawn) < trials:
-        values = {name: _draw(rng, grid, name) for name in grid.swept}
+        values = tuple(_draw(rng, grid, name) for name in grid.swept)
         count = len(drawn)
-        drawn.setdefault(replace(grid.base, **values))
+        drawn.setdefault(values)
         misses = 0 if len(drawn) > count else misses + 1
         if has_range and misses > 10_000:
             raise InputError(
                 f"after {len(drawn)} configurations no other was found; the ranges are too narrow "
                 f"for {trials} trials"
             )
-    return tuple(drawn)
+    return tuple(
+        replace(grid.base, **dict(zip(grid.swept, values, strict=True))) for values in drawn
+    )
 
 
 def _draw(rng: np.random.Generator, grid: GridSpec, name: str) -> Any:
@@ -263,7 +314,8 @@ def _draw(rng: np.random.Generator, grid: GridSpec, name: str) -> Any:
     if not isinstance(values, LogRange):
         return values[rng.integers(len(values))]
     low, high = values.low, values.high
-    value = low * (high / low) ** rng.random()
+    share = rng.random()
+    value = low ** (1 - share) * high**share  # high / low may be beyond float64
     if isinstance(getattr(grid.base, name), int):
         return round(value)
     return min(max(float(f"{value:.{_DRAWN_DIGITS}g}"), low), high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from decimal import Context, Decimal, InvalidOperation
@@ -10,28 +11,52 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fastlin.config import SWEPT_SETTINGS, GridSpec, LogRange, TrainConfig
-from fastlin.errors import InputError
+from fastlin.config import (
+    MOST_COMBINATIONS,
+    SWEPT_SETTINGS,
+    GridSpec,
+    LogRange,
+    TrainConfig,
+    whole_number,
+)
+from fastlin.errors import InputError, one_line, quoted
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
 # without doubt, so that powers of ten come out as a person would type them.
 _EXACT, _FLOAT_DIGITS = Context(prec=50), Context(prec=15)
 
+_MOST_STEPS = 10_000  # of one range
+
+# The time of tomllib grows with the square of the parts of a dotted key, of which a grid needs two.
+_MOST_BYTES = 1_000_000
+_KEY_OF_MANY_PARTS = re.compile(
+    r"""(?<![\w-]) (?: (?:[\w-]++ | "(?:[^"\\\n]|\\.)*+" | '[^'\n]*+') [ \t]*+ \.[ \t]*+ ){30}""",
+    re.VERBOSE,
+)
+
 
 def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     """Return the values of a setting from comma-separated lists, taken together.
 
+    Whether a value is in the range of its setting, `GridSpec` decides.
+
     Parameters
     ----------
-    name : of a field of `TrainConfig` that may be searched.
-    texts : each a list of values and of ranges with a count, `low:high:count`: that many values,
+    name : str
+        Of a field of `TrainConfig` that may be searched.
+    texts : Iterable[str]
+        Each a list of values and of ranges with a count, `low:high:count`: that many values,
         evenly spaced in log space (of seeds: evenly), both ends included. Or only one range
         without a count, `low:high`, to draw from.
+
+    Returns
+    -------
+    tuple[Any, ...] or LogRange
 
     Raises
     ------
     InputError
-        If a text cannot be read as such, or a value is outside the range of its setting.
+        If a text cannot be read as such, or there are more than `MOST_COMBINATIONS` values.
     """
     default = getattr(TrainConfig(), name) if name in SWEPT_SETTINGS else None
     items = [item.strip() for text in texts for item in text.split(",")]
@@ -43,10 +68,16 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
         if item.count(":") == 2:
             values += _steps(name, item, is_whole=isinstance(default, int))
         elif item.count(":") == 1:
-            raise InputError(f"{name}: a range to draw from, {item}, must stand alone")
+            raise InputError(f"{name}: a range to draw from, {quoted(item)}, must stand alone")
         else:
             values.append(_value(name, item, default))
+        _check_length(name, values)
     return tuple(values)
+
+
+def _check_length(name: str, values: list[Any]) -> None:
+    if len(values) > MOST_COMBINATIONS:
+        raise InputError(f"{quoted(name)} lists more than {MOST_COMBINATIONS:,} values")
 
 
 def log_space(low: str | float, high: str | float, count: int) -> list[float]:
@@ -54,63 +85,90 @@ def log_space(low: str | float, high: str | float, count: int) -> list[float]:
 
     Values are rounded to 15 digits: log_space("0.001", "0.1", 3) is exactly [0.001, 0.01, 0.1].
 
+    Parameters
+    ----------
+    low, high : str or float
+        The ends, above 0; a text is read to its last digit.
+    count : int
+        From 2 to 10,000.
+
+    Returns
+    -------
+    list[float]
+
     Raises
     ------
     InputError
-        Unless low and high are finite and above 0, and count is 2 or more.
+        Unless low and high are finite and above 0, and count is in its range.
     """
-    first, last = Decimal(str(low)), Decimal(str(high))
-    if count < 2:
-        raise InputError(f"the count of a range is {count}; it must be 2 or more")
+    count = _checked_count(count)
+    first, last = _decimal(str(low)), _decimal(str(high))
     if not (0 < float(first) < math.inf and 0 < float(last) < math.inf):
         raise InputError(
-            f"the range {low}:{high} is in log space, so both ends must be finite and above 0; "
-            "list 0 by itself"
+            f"the range {quoted(low)}:{quoted(high)} is in log space, so both ends must be finite "
+            "and above 0; list 0 by itself"
         )
-    ratio = _EXACT.divide(_EXACT.ln(_EXACT.divide(last, first)), Decimal(count - 1))
-    inner = (
-        _FLOAT_DIGITS.plus(_EXACT.multiply(first, _EXACT.exp(_EXACT.multiply(ratio, Decimal(i)))))
-        for i in range(1, count - 1)
-    )
-    return [float(first), *map(float, inner), float(last)]
+    step = _EXACT.exp(_EXACT.divide(_EXACT.ln(_EXACT.divide(last, first)), Decimal(count - 1)))
+    values, value = [float(first)], first
+    for _ in range(count - 2):
+        value = _EXACT.multiply(value, step)
+        values.append(float(_FLOAT_DIGITS.plus(value)))
+    return [*values, float(last)]
+
+
+def _checked_count(count: object) -> int:
+    number = whole_number("the count of a range", count, 2)
+    if number > _MOST_STEPS:
+        raise InputError(f"the count of a range is {number:,}; it must be at most {_MOST_STEPS:,}")
+    return number
+
+
+def _decimal(text: str) -> Decimal:
+    """Return a number to its last digit, or NaN for what is none."""
+    try:
+        return Decimal(text.strip())
+    except InvalidOperation:
+        return Decimal("nan")
 
 
 def _steps(name: str, item: str, *, is_whole: bool) -> list[Any]:
-    low, high, count_text = item.split(":")
-    try:
-        count = int(count_text)
-    except ValueError:
-        raise InputError(f"{name}: {count_text!r} in {item} is not a whole number") from None
+    low, high, count_text = (part.strip() for part in item.split(":"))
     first, last = _number(name, low, item), _number(name, high, item)
-    if count > 10_000:
-        raise InputError(f"{name}: {item} has more than 10000 values")
-    if not is_whole:
-        values: list[Any] = log_space(low.strip(), high.strip(), count)
-    elif name == "seed":
-        if count < 2 or first != int(first) or (last - first) % (count - 1):
-            raise InputError(f"{name}: {item} does not divide into {count} whole numbers")
-        values = [int(first + (last - first) / (count - 1) * i) for i in range(count)]
-    else:
-        values = [round(value) for value in log_space(low.strip(), high.strip(), count)]
-    return values
+    try:
+        count = _checked_count(int(count_text))
+        if name == "seed":
+            return _even_steps(first, last, count)
+        values = log_space(low, high, count)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    except ValueError:
+        raise InputError(
+            f"{name}: {quoted(count_text)} in {quoted(item)} is not a whole number"
+        ) from None
+    return [round(value) for value in values] if is_whole else values
+
+
+def _even_steps(first: Decimal, last: Decimal, count: int) -> list[int]:
+    if not all(0 <= end < 2**63 and end == end.to_integral_value() for end in (first, last)):
+        raise InputError(
+            "both ends of a range of seeds must be whole numbers, 0 or above, below 2**63"
+        )
+    low, high = int(first), int(last)
+    step, rest = divmod(high - low, count - 1)
+    if rest:
+        raise InputError(f"the range {low}:{high} does not divide into {count} whole numbers")
+    return [low + step * i for i in range(count)]
 
 
 def _number(name: str, text: str, item: str) -> Decimal:
-    try:
-        number = Decimal(text.strip())
-    except InvalidOperation:
-        number = Decimal("nan")
+    number = _decimal(text)
     if not number.is_finite():
-        raise InputError(f"{name}: {text!r} in {item} is not a number")
+        raise InputError(f"{name}: {quoted(text)} in {quoted(item)} is not a number")
     return number
 
 
 def _value(name: str, item: str, default: Any) -> Any:
     """Return an item as the type of its setting; whether it is allowed there, GridSpec decides."""
-    if isinstance(default, bool):
-        if item.lower() not in ("true", "false"):
-            raise InputError(f"{name} is {item!r}; it must be true or false")
-        return item.lower() == "true"
     if default is None or isinstance(default, StrEnum):
         return item
     try:
@@ -118,7 +176,7 @@ def _value(name: str, item: str, default: Any) -> Any:
     except ValueError:
         kind = "a whole number" if isinstance(default, int) else "a number"
         raise InputError(
-            f"{name} is {item!r}; it must be {kind}, a list (1,2), or a range (1:100:3)"
+            f"{name} is {quoted(item)}; it must be {kind}, a list (1,2), or a range (1:100:3)"
         ) from None
 
 
@@ -129,32 +187,24 @@ def read_grid_file(path: Path, base: TrainConfig | None = None) -> GridSpec:
 
     Parameters
     ----------
-    path : of the file.
-    base : what the settings under [train] are put over; None for the defaults.
+    path : Path
+        Of the file.
+    base : TrainConfig or None
+        What the settings under [train] are put over; None for the defaults.
+
+    Returns
+    -------
+    GridSpec
 
     Raises
     ------
     InputError
         If the file is missing, is not TOML, or holds anything else.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not valid TOML: {' '.join(str(error).split())}") from None
+    content = _read_toml(path)
     grid, train = content.get("grid"), content.get("train", {})
-    if (
-        not isinstance(grid, dict)
-        or not isinstance(train, dict)
-        or content.keys()
-        - {
-            "grid",
-            "train",
-        }
-    ):
+    known = content.keys() <= {"grid", "train"}
+    if not (known and isinstance(grid, dict) and isinstance(train, dict)):
         raise InputError(
             f"{path} must hold the tables [grid], with lists of values, and [train], with fixed "
             "settings, and nothing else"
@@ -169,6 +219,30 @@ def read_grid_file(path: Path, base: TrainConfig | None = None) -> GridSpec:
         raise InputError(f"{path}: {error}") from None
 
 
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        if path.exists() and not path.is_file():  # reading a pipe might wait for ever
+            raise InputError(f"{path} is not a file")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise InputError(f"{path} has more than {_MOST_BYTES:,} bytes; no grid needs so many")
+        text = content.decode("utf-8-sig")
+        if _KEY_OF_MANY_PARTS.search(text):
+            raise InputError(f"{path} holds a key of very many parts; a grid needs one or two")
+        return tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except RecursionError:
+        raise InputError(f"{path} is not the TOML of a grid: it is nested too deep") from None
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path} is not valid TOML: {one_line(str(error), 200)}") from None
+
+
 def _listed(name: str, values: Any) -> tuple[Any, ...] | LogRange:
     if isinstance(values, str):
         return parse_values(name, [values])
@@ -178,6 +252,7 @@ def _listed(name: str, values: Any) -> tuple[Any, ...] | LogRange:
     for value in values:
         found = parse_values(name, [value]) if isinstance(value, str) else (value,)
         if isinstance(found, LogRange):
-            raise InputError(f"{name}: a range to draw from, {value}, must stand alone")
+            raise InputError(f"{name}: a range to draw from, {quoted(value)}, must stand alone")
         parsed += found
+        _check_length(name, parsed)
     return tuple(parsed)

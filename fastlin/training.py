@@ -24,14 +24,23 @@ _INIT_STREAM, _ORDER_STREAM = 0, 1
 
 
 class DivergedError(ArithmeticError):
-    """The cost of an epoch was not finite; the message says which epoch and what to try."""
+    """The cost of an epoch was not finite; the message says which epoch and what to try.
+
+    Attributes
+    ----------
+    epoch : int
+        Which epoch, counted from 1.
+    smaller_lr : float
+        A learning rate to try.
+    """
 
     def __init__(self, epoch: int, config: TrainConfig) -> None:
-        advice = f"try a smaller --lr, such as {config.lr / 10:g}"
-        if 2 * config.lr * config.l2 >= 1:
-            advice += f", or a smaller --l2 (2 lr l2 is {2 * config.lr * config.l2:g}, above 1)"
-        super().__init__(f"training diverged: the cost of epoch {epoch} is not finite; {advice}")
         self.epoch = epoch
+        self.smaller_lr = config.lr / 10
+        advice = f"try a smaller lr, such as {self.smaller_lr:g}"
+        if 2 * config.lr * config.l2 >= 1:
+            advice += f", or a smaller l2 (2 lr l2 is {2 * config.lr * config.l2:g}, above 1)"
+        super().__init__(f"training diverged: the cost of epoch {epoch} is not finite; {advice}")
 
 
 @dataclass(frozen=True)

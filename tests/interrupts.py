@@ -17,9 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.kills import read_grid, read_run, write_data
-
 from fastlin import runs
+from tests.kills import read_grid, read_run, write_data
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = {

@@ -215,7 +215,8 @@ def test_divergent_entries_are_told_and_do_not_stop_the_others(small):
     assert "diverged in epoch" in result.stdout
     assert [row["status"] for row in table("g")] == ["finished", "diverged"]
     result = call("--data", small, "--lr", "1e31,1e32", *lists, "--out", "h", code=1)
-    assert "all 2 configurations diverged; try a smaller --lr" in result.stderr
+    assert "all 2 configurations diverged; try a smaller lr, such as 1e+30" in result.stderr
+    assert "(--lr 1e+30)" in result.stderr
     assert [row["status"] for row in table("h")] == ["diverged", "diverged"]
 
 
@@ -386,6 +387,7 @@ def test_a_full_disk_is_one_error_and_what_is_intact_goes_on(small, monkeypatch,
     assert Path("g/grid.csv").read_bytes() == Path("whole/grid.csv").read_bytes()
 
 
+WIDE = ("--lr", "1e-3:1:10000", "--l2", "1e-6:1:10000")
 BAD = {
     "nothing to search": (),
     "one value each": ("--lr", 0.1, "--l2", 0),
@@ -409,6 +411,8 @@ BAD = {
     "missing file": ("--grid", "none.toml"),
     "wrong file": ("--grid", "wrong.toml"),
     "missing config": ("--lr", "0.1,1", "--config", "none.json"),
+    "too many combinations": WIDE,
+    "too many random trials": (*WIDE, "--search", "random", "--trials", 10**9),
     "unknown data": ("--lr", "0.1,1", "--data", "cifar11"),
     "full folder": ("--lr", "0.1,1", "--out", "."),
 }
@@ -421,6 +425,22 @@ def test_bad_input_is_one_line_and_exit_2(small, name):
     result = call(*arguments, code=2)
     assert result.stderr.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_a_grid_that_is_too_large_says_how_large_before_data_are_read():
+    result = call("--data", "none.npz", *WIDE, code=2)
+    assert "10,000 of lr, 10,000 of l2 would have 100,000,000 combinations" in result.stderr
+
+
+def test_an_option_without_effect_is_named_with_the_option_that_makes_it_so(small):
+    result = call("--data", small, *BAD["sigma of xavier"], code=2)
+    assert "--sigma has no effect with --init xavier; leave one of them out" in result.stderr
+
+
+def test_random_trials_are_drawn_from_lists_of_any_length(small):
+    call("--data", small, *WIDE, "--search", "random", "--trials", 5, "--epochs", 1,
+         "--no-figures", "--out", "g")  # fmt: skip
+    assert len(table("g")) == 5
 
 
 def test_on_a_terminal_a_table_lives_while_the_grid_runs():

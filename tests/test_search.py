@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -477,6 +478,37 @@ def test_random_trials_are_distinct_seeded_and_a_prefix_of_more():
         draw_configs(lists, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("trials", "seed", "said"),
+    [
+        (10**9, 0, r"trials is 1,000,000,000; it must be at most 100,000$"),
+        (2.0, 0, r"trials is 2\.0; it must be a whole number"),
+        (True, 0, "trials is True"),
+        (2, -1, "search_seed is -1"),
+        (2, None, "search_seed is None"),
+    ],
+)
+def test_impossible_draws_are_refused(trials, seed, said):
+    with pytest.raises(InputError, match=said):
+        draw_configs(GridSpec({"lr": LogRange(1e-4, 1.0)}), trials, seed)
+
+
+def test_a_range_wider_than_float64_is_drawn_from_evenly():
+    grid = GridSpec({"l2": LogRange(1e-300, 1e300)}, TrainConfig(dtype="float64"))
+    logs = np.log10([config.l2 for config in draw_configs(grid, 200, 0)])
+    assert abs(logs.mean()) < 50
+    assert logs.std() == pytest.approx(600 / np.sqrt(12), rel=0.2)
+
+
+def test_trials_are_drawn_from_more_combinations_than_an_integer_of_c_holds():
+    values = [10.0**-i for i in range(1, 31)]
+    lists = {"lr": values, "l2": values, "lr_decay": values, "momentum": values}
+    counts = {name: list(range(1, 10_001)) for name in ("batch_size", "step_epochs", "seed")}
+    grid = GridSpec(lists | counts | {"warmup_epochs": range(10_000)})
+    assert grid.combinations == 30**4 * 10_000**4
+    assert len(draw_configs(grid, 3, 0)) == 3
+
+
 def test_random_search_trains_what_it_drew(split):
     result = grid_search(split, GRID, base=BASE, search="random", trials=3, search_seed=4)
     assert tuple(e.config for e in result.entries) == draw_configs(GridSpec(GRID, BASE), 3, 4)
@@ -488,6 +520,9 @@ def test_random_search_trains_what_it_drew(split):
     [
         ({"lr": [1, 1]}, {}, "lists 1.0 twice"),
         ({"lr": [1, 2]}, {"search": "best"}, "search is 'best'"),
+        (None, {}, "grid is None; it must be lists"),
+        ([0.1, 0.2], {}, "configuration 0 is 0.1; it must be a TrainConfig"),
+        (itertools.repeat(TrainConfig()), {}, "more than 100,000 configurations"),
         ({"lr": [1, 2]}, {"trials": 3}, "needs a number of trials"),
         ({"lr": [1, 2]}, {"search": "random"}, "needs a number of trials"),
         ({"lr": [1, 2]}, {"keep": "some"}, "keep is 'some'"),

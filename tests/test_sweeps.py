@@ -1,11 +1,16 @@
 import contextlib
+import itertools
+import json
 import math
+import os
+from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fastlin.config import GridSpec, Init, LogRange, Loss, TrainConfig
+from fastlin.config import SWEPT_SETTINGS, GridSpec, Init, LogRange, Loss, TrainConfig
 from fastlin.errors import InputError
 from fastlin.sweeps import log_space, parse_values, read_grid_file
 
@@ -51,18 +56,39 @@ def test_values_take_the_type_of_their_setting():
         ("lr", "", "lr is ''"),
         ("lr", "1,,2", "lr is ''"),
         ("lr", "1:2:3:4", "lr is '1:2:3:4'"),
-        ("lr", "1:x:3", "'x' in 1:x:3 is not a number"),
-        ("lr", "1:2:x", "'x' in 1:2:x is not a whole number"),
+        ("lr", "1:x:3", "'x' in '1:x:3' is not a number"),
+        ("lr", "1:2:x", "'x' in '1:2:x' is not a whole number"),
         ("lr", "1:10:1", "count of a range is 1"),
-        ("lr", "1:10:1000000", "more than 10000 values"),
+        ("lr", "1:10:1000000", "count of a range is 1,000,000; it must be at most 10,000"),
         ("l2", "0:1:3", "list 0 by itself"),
         ("lr", "1e-999999:1:3", "both ends must be finite and above 0"),
-        ("lr", "nan:1:3", "'nan' in nan:1:3 is not a number"),
-        ("lr", "1,1:10", "a range to draw from, 1:10, must stand alone"),
+        ("lr", "nan:1:3", "'nan' in 'nan:1:3' is not a number"),
+        ("lr", "1,1:10", "a range to draw from, '1:10', must stand alone"),
         ("lr", "10:1", "must rise"),
         ("l2", "0:1", "must rise from a number above 0"),
         ("batch_size", "1.5", "batch_size is '1.5'; it must be a whole number"),
         ("seed", "0:9:3", "does not divide into 3 whole numbers"),
+        ("seed", "0:1e40:3", "both ends of a range of seeds must be whole numbers"),
+        ("seed", "0:1e999999999:3", "both ends of a range of seeds must be whole numbers"),
+        ("seed", "1e-999999999:1:3", "both ends of a range of seeds must be whole numbers"),
+        ("seed", "-4:0:3", "both ends of a range of seeds must be whole numbers"),
+        ("seed", "0.5:2.5:3", "both ends of a range of seeds must be whole numbers"),
+        ("seed", "0:4:1", "the count of a range is 1"),
+        ("seed", "9" * 400 + "x", "it must be a whole number"),
+        ("seed", "9" * 5000, "it must be a whole number"),
+        ("lr", "1:1e400:3", "both ends must be finite and above 0"),
+        ("lr", "1:1e999999999:3", "both ends must be finite and above 0"),
+        ("lr", "1e-999999999:1:3", "both ends must be finite and above 0"),
+        ("lr", "1:1e999999999", "must rise from a number above 0 to a finite one"),
+        ("lr", f"1:2:1{'0' * 400}", "the count of a range is 10"),
+        ("lr", f"1:2:1{'0' * 5000}", "is not a whole number"),
+        ("lr", "1:2:-3", "the count of a range is -3"),
+        ("lr", "sNaN:1:3", "'sNaN' in 'sNaN:1:3' is not a number"),
+        ("lr", "0.1,,0.2", "lr is ''"),
+        ("lr", "::", "'' in '::' is not a number"),
+        ("lr", "x" * 100_000, "it must be a number"),
+        ("lr", "a\nb:1:3", "is not a number"),
+        ("lr", ",".join(["1:2:10000"] * 10**4), "lists more than 100,000 values"),
     ],
 )
 def test_what_is_no_list_is_one_clear_line(name, text, said):
@@ -70,6 +96,31 @@ def test_what_is_no_list_is_one_clear_line(name, text, said):
         parse_values(name, [text])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("number", ["x", "", None, math.nan, -1.0, "1e400", 0])
+def test_the_ends_of_log_space_are_numbers_above_0(number):
+    for ends in ((number, 1.0), (1.0, number)):
+        with pytest.raises(InputError, match="so both ends must be finite and above 0"):
+            log_space(*ends, 3)
+    with pytest.raises(InputError, match="the count of a range is"):
+        log_space(1, 2, number)
+
+
+def test_long_ranges_are_as_exact_as_short_ones():
+    values = log_space("1e-5", "1e5", 9991)
+    assert len(values) == len(set(values)) == 9991
+    assert values[::999] == [float(f"1e{place}") for place in range(-5, 6)]
+    assert parse_values("lr", ["9:1:2"]) == (9.0, 1.0)  # from high to low, too
+
+
+@given(st.text(max_size=30), st.sampled_from(SWEPT_SETTINGS))
+def test_any_unicode_text_is_values_or_one_line(text, name):
+    try:
+        GridSpec({name: parse_values(name, [text])})
+    except InputError as error:
+        assert "\n" not in str(error)
 
 
 @given(st.text("0123456789.,:e-+ naif", max_size=20), st.sampled_from(["lr", "batch_size", "seed"]))
@@ -97,6 +148,19 @@ def test_a_grid_is_every_combination_the_last_setting_fastest():
         ({"l2": [0, 0.0]}, "l2 lists 0.0 twice"),
         ({"lr": [0.1, -1]}, "lr is -1"),
         ({"lr": 0.1}, "it must be a list"),
+        ({"batch_size": b"abc"}, "it must be a list"),
+        ({"lr": None}, "it must be a list"),
+        ({"lr": np.array(0.1)}, "it must be a list"),
+        ({"lr": itertools.count(1)}, "lr lists more than 100,000 values"),
+        ({"lr": [[0.1]]}, r"lr is \[0.1\]"),
+        ({"lr": [0.1, 10**400]}, "lr is 10"),
+        ({"lr": [1e-80]}, "lr is 1e-80, which is 0 in float32"),
+        ({"lr": LogRange(1e-80, 1)}, "lr is 1e-80, which is 0 in float32"),
+        ({"lr": [np.float32(0.5), 0.5]}, "lr lists 0.5 twice"),
+        ({1: [2]}, "setting 1 unknown"),
+        ({"a\nb": [2]}, r"setting 'a\\nb' unknown"),
+        ([0.1], "it must be names of settings with lists"),
+        (None, "it must be names of settings with lists"),
         ({"loss": "hinge"}, "it must be a list"),
         ({"epochs": [1, 2]}, "is the same for all entries"),
         ({"speed": [1, 2]}, "setting 'speed' unknown"),
@@ -105,8 +169,76 @@ def test_a_grid_is_every_combination_the_last_setting_fastest():
     ],
 )
 def test_impossible_grids_are_refused(swept, said):
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as caught:
         GridSpec(swept)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_base_is_a_configuration():
+    with pytest.raises(InputError, match="base is {}; it must be a TrainConfig"):
+        GridSpec({"lr": [0.1]}, {})
+
+
+@pytest.mark.parametrize(
+    "ends", [(0, 1), (2, 1), (1, 1), (math.nan, 1), (1, math.inf), (1, 10**400), ("1", "2"),
+             (None, 1), (True, 2), ([1], [2])],
+)  # fmt: skip
+def test_a_range_rises_between_numbers(ends):
+    with pytest.raises(InputError, match="^the range .* must rise from a number above 0"):
+        LogRange(*ends)
+
+
+def test_values_of_numpy_are_those_of_python():
+    grid = GridSpec({"lr": np.logspace(-2, 0, 3), "seed": np.arange(3)})
+    assert grid == GridSpec({"lr": [0.01, 0.1, 1.0], "seed": [0, 1, 2]})
+    assert LogRange(np.float32(0.5), np.int8(2)) == LogRange(0.5, 2.0)
+    json.dumps(grid.to_dict())
+
+
+def test_a_grid_that_is_too_large_says_how_large_and_takes_no_memory():
+    grid = GridSpec({"lr": log_space(1e-3, 1, 10_000), "l2": log_space(1e-6, 1, 10_000)})
+    assert grid.combinations == 10**8
+    for count in (len, GridSpec.configs):
+        with pytest.raises(
+            InputError,
+            match="^a grid of 10,000 of lr, 10,000 of l2 would have 100,000,000 combinations; at "
+            "most 100,000 can be searched: shorten the lists, or draw some of them by random",
+        ):
+            count(grid)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+    | st.sampled_from(["lr", "swept", "base", "low", "high", 10**400, 10**5000]),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.sampled_from(["swept", "base", "low", "high", "lr", "l2", "x"]), inner),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(
+    json_values
+    | st.fixed_dictionaries({"swept": json_values, "base": st.just({"epochs": 2}) | json_values})
+    | st.fixed_dictionaries(
+        {
+            "swept": st.dictionaries(
+                st.sampled_from(SWEPT_SETTINGS) | st.text(max_size=5), json_values, max_size=3
+            ),
+            "base": st.just({}),
+        }
+    )
+)
+@example({"swept": {"lr": {"low": 1, "high": 2, "a\nb": 3}}, "base": {}})
+@example({"swept": {"lr": {"low": "1", "high": 2}}, "base": {}})
+@example({"swept": {"loss": "softmax"}, "base": {}})
+def test_any_content_is_a_grid_or_one_line(content):
+    try:
+        grid = GridSpec.from_dict(content)
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert len(str(error)) < 400
+    else:
+        assert GridSpec.from_dict(json.loads(json.dumps(grid.to_dict()))) == grid
 
 
 def test_a_range_has_no_combinations():
@@ -142,13 +274,75 @@ def test_a_file_holds_lists_and_fixed_settings(tmp_path):
         ("[grid]\nlr = [1]\n[train]\nlr = 2", "lr is under"),
         ("[grid]\nlr = [1]\n[train]\nspeed = 2", "unknown setting 'speed'"),
         ("[grid]\nlr = [true]", "lr is True"),
+        (f"[grid]\nlr = [{'9' * 400}, 0.1]", "lr is 99999"),
+        (f"[grid]\nlr = '{'9' * 400}'", "lr is inf"),
+        (f"[grid]\nlr = [{'9' * 5000}]", "is not valid TOML"),
+        ("[grid]\nlr = [nan]", "lr is nan"),
+        ("[grid]\nlr = [[0.1]]", r"lr is \[0.1\]"),
+        ("[grid]\nlr = []", "lr has no value"),
+        ("[grid]\nlr = {low = 1}", "lr is {'low': 1}"),
+        ("[grid]\nlr = 1979-05-27", "lr is datetime"),
+        ("[grid]\nseed = [1.0]", "seed is 1.0; it must be a whole number"),
+        ("[grid]\n'a\\nb' = 1", "setting 'a"),
+        ("[grid]\nlr = [" + ",".join(["'1:2:10000'"] * 11) + "]", "lists more than 100,000"),
+        ("[grid]\nx = [" + ",".join(["'1:2:10000'"] * 11) + "]", "lists more than 100,000"),
+        ("[[grid]]\nlr = [1]", "must hold the tables"),
+        ("grid = 1", "must hold the tables"),
+        ("train = 1\n[grid]\nlr = 1", "must hold the tables"),
+        ("[grid]\nlr = 1\n[train]\nepochs = [1]", r"epochs is \[1\]"),
+        ("[grid]\nlr = " + "[" * 3000 + "]" * 3000, "nested too deep"),
+        ("[grid]\nlr = " + "{a=" * 3000 + "1" + "}" * 3000, "nested too deep"),
+        ("[grid]\n" + ".".join(["a"] * 200_000) + " = 1", "a key of very many parts"),
+        ("[grid]\n" + " . ".join(['"#"'] * 100_000) + " = 1", "a key of very many parts"),
+        ("[grid." + ".".join(["'a'"] * 100_000) + "]", "a key of very many parts"),
+        ("#" * 1_000_001, "more than 1,000,000 bytes"),
+        (b"[grid]\nlr = '\xff'", "is not valid TOML: 'utf-8' codec"),
+        (b"\xff\xfe[\0g\0", "is not valid TOML"),
+        (b"\0" * 99, "is not valid TOML"),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(tmp_path, text, said):
     path = tmp_path / "grid.toml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=said) as caught:
         read_grid_file(path)
     assert "grid.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="is missing"):
         read_grid_file(tmp_path / "none.toml")
+
+
+def test_a_byte_order_mark_and_lines_of_windows_are_read(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_bytes("\ufeff[grid]\r\nlr = [0.1, 1]\r\n".encode())
+    assert read_grid_file(path).swept == {"lr": (0.1, 1.0)}
+
+
+def test_a_folder_or_a_pipe_is_no_grid_file(tmp_path):
+    places = [tmp_path, Path(os.devnull)]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        places.append(tmp_path / "pipe")
+    for place in places:
+        with pytest.raises(InputError, match="is not a file"):
+            read_grid_file(place)
+
+
+tokens = st.sampled_from(
+    [b"[grid]", b"[train]", b"lr", b"loss", b"seed", b"=", b"[", b"]", b"{", b"}", b",", b".", b"\n",
+     b"0.1", b"'1:2:3'", b"'0:1e40:3'", b"inf", b"true", b"9" * 400, b'"', b"'", b"\xff", b"#",
+     b"1979-05-27", b"'hinge'", b"\\u0000"]
+)  # fmt: skip
+
+
+@given(st.lists(tokens | st.binary(max_size=3), max_size=20).map(b"".join))
+def test_any_bytes_are_a_grid_or_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    for whole in (content, b"[grid]\nlr = [1]\n" + content):
+        path.write_bytes(whole)
+        try:
+            grid = read_grid_file(path)
+        except InputError as error:
+            assert "\n" not in str(error).removeprefix(str(path))
+        else:
+            assert isinstance(grid, GridSpec)

@@ -151,7 +151,7 @@ def test_divergence_stops_at_once_and_keeps_the_last_finite_weights(loss):
     config = TrainConfig(loss=loss, lr=1e30, lr_decay=1.0, l2=1.0, epochs=50)
     trainer = Trainer(split, config)
     with pytest.raises(
-        DivergedError, match=r"cost of epoch \d+ is not finite; try a smaller --lr"
+        DivergedError, match=r"cost of epoch \d+ is not finite; try a smaller lr"
     ) as caught:
         for _ in range(50):
             trainer.run_epoch()

@@ -201,7 +201,6 @@ def grid(
     again = _asked(data, data_dir, split, grid_path, config_path, given, how)
     folder = _folder_to_resume(resume, out)
     asked = again if folder is None else _resumed(ctx, folder, again, data, data_dir, split)
-    loaded = options.load_reference(asked.data)
     from fastlin.functional import use_threads
     from fastlin.grids import Rule, save_table
     from fastlin.search import GridDivergedError, check_comparable, grid_configs, grid_search
@@ -211,6 +210,7 @@ def grid(
     )
     if len(configs) == 1 and asked.search == "grid":
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
+    loaded = options.load_reference(asked.data)
     rule = Rule(select=f"val_{select}", at=at)  # type: ignore[arg-type]
     check_comparable(loaded, configs, rule)
     with use_threads(threads) as thread_count:
@@ -231,7 +231,8 @@ def grid(
                     journal=folder / JOURNAL, resume=resume is not None,
                 )  # fmt: skip
             except GridDivergedError as error:
-                result, failure = error.result, str(error)
+                result = error.result
+                failure = f"{error} (--lr {error.smaller_lr:g})"
         with process.writing_results():
             save_table(folder / TABLE, result)
         _print_ranking(options.console(), result, folder)

@@ -172,11 +172,16 @@ def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) 
     """Raise InputError if a setting was given that has an effect in none of the configurations."""
     from fastlin.errors import InputError
 
-    unused = [config.without_effect() for config in configs]
+    first, *others = [(config, config.without_effect()) for config in configs]
     for name in given:
-        if all(name in reasons for reasons in unused):
-            flag, reason = name.replace("_", "-"), unused[0][name]
-            raise InputError(f"--{flag} has no effect with {reason}; leave one of them out")
+        if all(name in unused for _, unused in (first, *others)):
+            config, unused = first
+            cause = unused[name]
+            flag, flag_of_cause = (f"--{setting.replace('_', '-')}" for setting in (name, cause))
+            raise InputError(
+                f"{flag} has no effect with {flag_of_cause} {getattr(config, cause)}; "
+                "leave one of them out"
+            )
 
 
 def load_reference(reference: DataReference) -> Split:

@@ -206,7 +206,7 @@ def _train(trainer: Trainer, notes: Console) -> tuple[str, KeyboardInterrupt | N
             trainer.compile()
         _run_epochs(trainer, notes)
     except DivergedError as error:
-        notes.print(str(error))
+        notes.print(f"{error} (--lr {error.smaller_lr:g})")
         return "diverged", None
     except KeyboardInterrupt as stop:
         notes.print(f"Interrupted; keeping {trainer.epochs_done} finished epochs, without figures")
