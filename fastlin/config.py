@@ -275,7 +275,7 @@ def _as_float(value: object) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _choice(name: str, value: object, enum: type[StrEnum]) -> StrEnum:

