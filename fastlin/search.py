@@ -347,6 +347,13 @@ def _journal_header(
     }
 
 
+def _whole(value: Any, low: int, high: int) -> int:
+    """Return a whole number of a range. Raises ValueError if it is none."""
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"no whole number from {low} to {high}")
+    return value
+
+
 class _Search:
     """The state of a search: what is known of every entry, and what the journal has of that."""
 
@@ -504,24 +511,48 @@ class _Search:
     def go_on_with(self, journal: Journal, note: Callable[[str], None] | None) -> None:
         """Take over what a journal holds, and write to it from now on."""
         self._journal = journal
-        for event in journal.events:
-            if "rung" in event:
-                rung = Rung(
-                    event["rung"], tuple(event["kept"]), tuple(event["stopped"]),
-                    tuple((index, other) for index, other in event["alike"]),
-                )  # fmt: skip
-                self.rungs[rung.epoch] = rung
-            elif "diverged" in event:
-                self.diverged[event["entry"]] = event["diverged"]
-            else:
-                known = self.records[event["entry"]]
-                for record in map(EpochRecord._make, event["epochs"]):
-                    if record.epoch == len(known) + 1:  # else it is known, or one before is lost
-                        known.append(record)
+        for number, event in enumerate(journal.events, start=2):
+            try:
+                self._take_over(event)
+            except (KeyError, TypeError, ValueError, OverflowError):
+                raise InputError(
+                    f"line {number} of {journal.path} says what cannot be in this search; start "
+                    "anew in another place"
+                ) from None
         self._restore(journal)
         if note is not None:
             for text in journal.notes:
                 note(text)
+
+    def _take_over(self, event: Mapping[str, Any]) -> None:
+        """Take over an event of a journal. Raises ValueError and the like if it cannot be one."""
+        if "rung" in event:
+            epoch = _whole(event["rung"], 1, self.epochs)
+            kept, stopped = (
+                tuple(self._entry_number(index) for index in event[name])
+                for name in ("kept", "stopped")
+            )
+            alike = tuple(
+                (self._entry_number(index), self._entry_number(other))
+                for index, other in event["alike"]
+            )
+            self.rungs[epoch] = Rung(epoch, kept, stopped, alike)
+        elif "diverged" in event:
+            epoch = _whole(event["diverged"], 1, self.epochs)
+            self.diverged[self._entry_number(event["entry"])] = epoch
+        else:
+            known = self.records[self._entry_number(event["entry"])]
+            for epoch, *measures in event["epochs"]:
+                if not all(isinstance(value, int | float) for value in measures):
+                    raise ValueError("a measure is no number")
+                record = EpochRecord(_whole(epoch, 1, self.epochs), *map(float, measures))
+                if not np.isfinite(record[1:]).all():
+                    raise ValueError("a measure is not finite")
+                if record.epoch == len(known) + 1:  # else it is known, or one before is lost
+                    known.append(record)
+
+    def _entry_number(self, value: Any) -> int:
+        return _whole(value, 0, len(self.configs) - 1)
 
     def _restore(self, journal: Journal) -> None:
         """Continue entries from the journal's weights, and settle those of which all is known."""

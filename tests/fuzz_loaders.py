@@ -344,7 +344,7 @@ def _load_asked(path: Path) -> Any:
     for number in (asked.search_seed, 1 if asked.trials is None else asked.trials):
         assert type(number) is int, "a count or seed that is no whole number"
         assert number >= 0, "a count or seed below 0"
-    assert type(asked.halving) is bool, "halving is neither true nor false"
+    assert asked.halving is None or isinstance(asked.halving, Plan), "halving is no plan"
     return asked
 
 

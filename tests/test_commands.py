@@ -12,7 +12,7 @@ import pytest
 from command_line import ROOT, call, same_run, small_images, summary
 
 import fastlin
-from fastlin import functional
+from fastlin import functional, threads
 from fastlin.commands import COMMANDS
 from fastlin.data import catalog, cifar
 from fastlin.training import Trainer
@@ -79,11 +79,11 @@ def test_data_without_images_validation_or_test_train_too(place):
 
 
 def test_one_and_two_threads_give_the_same_files(small):
-    if functional.numba.config.NUMBA_NUM_THREADS < 2:
+    if threads.available() < 2:
         pytest.skip("this machine has one core")
-    for threads in (1, 2):
-        call("train", "--data", small, "--epochs", 4, "--no-figures", "--threads", threads,
-             "--out", f"run-{threads}")  # fmt: skip
+    for count in (1, 2):
+        call("train", "--data", small, "--epochs", 4, "--no-figures", "--threads", count,
+             "--out", f"run-{count}")  # fmt: skip
     same_run("run-1", "run-2")
 
 

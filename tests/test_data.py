@@ -305,7 +305,7 @@ def test_images_become_rows_channel_by_channel(tmp_path, shape, axes):
         ({"X_train": X, "X_TRAIN": X, "y_train": Y}, "both 'X_train' and 'X_TRAIN'"),
         ({"X_train": X, "y_train": Y, "Y_train": Y}, "both 'y_train' and 'Y_train'"),
         ({"X_train": X, "y_train": Y, "X\nval": X}, r"unknown array 'X\\nval'"),
-        ({"X_train": X, "y_train": Y, "X" * 99: X}, r"unknown array 'X{55}\.\.\.'"),
+        ({"X_train": X, "y_train": Y, "X" * 99: X}, r"unknown array 'X*…X*'"),
         ({"X_train": X[:, :0], "y_train": Y}, r"train: X has shape \(6, 0\)"),
         ({"X_train": np.zeros((0, 4, 4)), "y_train": Y[:0]}, r"train: X has shape \(0, 4, 4\)"),
         ({"X_train": np.float64(3), "y_train": Y}, r"train: X has shape \(\)"),
@@ -395,7 +395,7 @@ BAD_LABELS = [
     (Y.astype(complex), "y_train has dtype complex128; labels must be integers"),
     (Y.astype(str), "y_train has dtype <U21; labels must be integers"),
     (Y.astype("S1"), "labels must be integers"),
-    (np.zeros(6, [("a\n", int)]), r"dtype \[\('a\\n', '<i8'\)\]; labels must be integers"),
+    (np.zeros(6, [("a\n", int)]), "y_train holds records; save every column as an array"),
     (Y[:, None], r"y_train has shape \(6, 1\); labels must be one integer a row"),
     (np.eye(3, dtype=int)[Y], r"y_train has shape \(6, 3\); labels must be one integer a row"),
     (np.int64(3), r"y_train has shape \(\); labels must be one integer a row"),
@@ -414,7 +414,7 @@ def test_labels_that_are_none_are_one_line(tmp_path, labels, message):
 
 @pytest.mark.parametrize("labels", [labels for labels, _ in BAD_LABELS])
 def test_so_are_they_where_the_classes_have_names(tmp_path, labels):
-    with pytest.raises(InputError, match=r"label|y has") as caught:
+    with pytest.raises(InputError, match=r"label|y has|y_train holds records") as caught:
         load_split(npz(tmp_path, X_train=X, y_train=labels, class_names=NAMES))
     assert "\n" not in str(caught.value)
 
@@ -623,7 +623,7 @@ def test_parts_that_differ_say_so_in_one_line():
     names = tuple(map(str, range(1000)))
     train = Dataset(X, Y, names)
     for other, said in (
-        (Dataset(X, Y, names[:-1]), r"test rows have classes \('0', .*\.\.\.\), training rows"),
+        (Dataset(X, Y, names[:-1]), r"test rows have classes \('0', .*….*\), training rows"),
         (Dataset(X, Y, names, (3, 2, 2)), r"image shape \(3, 2, 2\), training rows have None"),
     ):
         with pytest.raises(InputError, match=said) as caught:

@@ -459,7 +459,7 @@ BAD_JSON = {
     "100,000 levels": ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deeply"),
     "200 levels": ("[" * 200 + "]" * 200, "nested too deeply"),
     "a key twice": ('{"lr": 1, "lr": 2}', "'lr' is there twice"),
-    "a long key twice": ('{"' + "x" * 999 + '": 1, "' + "x" * 999 + '": 2}', "xx...xx"),
+    "a long key twice": ('{"' + "x" * 999 + '": 1, "' + "x" * 999 + '": 2}', "xx…xx"),
     "a key of two lines": ('{"a\\nb": 1, "a\\nb": 2}', r"'a\nb' is there twice"),
     "cut short": ('{"lr": 1', "not valid JSON"),
     "nothing": ("", "not valid JSON"),

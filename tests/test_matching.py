@@ -38,7 +38,7 @@ def model_of(data, **changes):
     rng = np.random.default_rng(7)
     W = rng.normal(size=(len(data.class_names), data.X.shape[1])).astype(np.float32)
     model = LinearModel(
-        W, W[:, 0].copy(), data.class_names, data.image_shape, None, data.feature_range
+        W, W[:, 0].copy(), data.class_names, data.image_shape, feature_range=data.feature_range
     )
     return replace(model, **changes)
 
@@ -414,7 +414,9 @@ def test_classes_in_another_order_change_no_number_of_a_command(run, monkeypatch
     monkeypatch.setattr(
         figures, "confusion_matrix", lambda counts, names: drawn.append((counts, names))
     )
-    monkeypatch.setattr(figures, "save_figures", lambda *_: [])
+    monkeypatch.setattr(
+        figures, "save_figures", lambda made, *_: [None for make in made.values() if make()]
+    )
     call("plot", "run")
     assert "matched by name" in call("plot", "run", "--data", "other.npz").stderr
     assert np.array_equal(drawn[0][0], drawn[1][0])
