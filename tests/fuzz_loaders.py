@@ -515,11 +515,15 @@ def _results() -> Loader:
             "weights 0": results.pack(np.ones((2, 3), np.float32)),
         },
         "ranking": [0],
+        "detailed": [0],
+        "seed_groups": [],
+        "computed": {"date": "2000-01-01"},
     }
+    written = _written(lambda folder: results.save_results(folder, content))[results.RESULTS]
     return Loader(
         "results.json",
         results.RESULTS,
-        (json.dumps(content, indent=1).encode(),),
+        (written, json.dumps(content).encode()),
         mutations.mutate_json,
         _load_results,
     )

@@ -333,7 +333,7 @@ def change_array(rng: Random, content: bytes, other: bytes) -> bytes:
     )
     version = rng.choice((1, 1, 1, 2, 3, 4, 0))
     size = struct.pack("<H" if version <= 1 else "<I", len(text))
-    start = content.index(b"\n", 10) + 1
+    start = content.find(b"\n", 10) + 1
     return b"\x93NUMPY" + bytes([version, 0]) + size + text.encode() + content[start:]
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from fastlin.errors import InputError
 
-MAX_INSTRUCTIONS = 300_000  # a batch of CIFAR-10 has 30,000 at protocol 2, 120,000 at protocol 0
+MAX_INSTRUCTIONS = 300_000  # a batch has 30,000 as distributed, 120,000 at protocol 0
 MAX_DEPTH = 20  # of containers in containers
 
 _MAX_DIGITS = 640  # what int() takes under every setting of Python's limit
