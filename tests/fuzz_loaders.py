@@ -21,6 +21,7 @@ from fastlin.data import Split, cifar, load_split
 from fastlin.data.safe_pickle import load_dict
 from fastlin.errors import InputError
 from fastlin.grids import GridEntry, GridResult, Rule, save_table
+from fastlin.halving import Plan
 from fastlin.journal import Journal, Weights
 from fastlin.report import folders, results
 from fastlin.results import EpochRecord, History, LinearModel

@@ -15,7 +15,6 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from numba import prange
 
 from fastlin.kernels import cache, jit, losses
 
@@ -436,7 +435,7 @@ def test_what_is_forgotten_is_compiled_again(kept):
 @compiled_only
 def test_kernels_are_registered_and_what_is_compiled_is_counted(kept):
     assert jit.entry_points() == ()
-    first, second = jit.kernel(twice), jit.parallel_kernel(twice)
+    first, second = jit.kernel(twice), jit.kernel(twice)
     assert jit.entry_points() == (first, second)
     assert jit.compiled_count() == 0
     first(np.zeros(1))
@@ -490,25 +489,3 @@ def test_a_folder_that_is_used_is_touched(monkeypatch, tmp_path):
 def test_removing_old_folders_survives_their_vanishing(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "iterdir", lambda _: iter([tmp_path / "gone"]))
     cache._remove_old.__wrapped__(tmp_path / "own")
-
-
-# Options
-
-
-@numba.njit
-def _write(counts, x):
-    counts[0] += x[0]
-
-
-@numba.njit(parallel=jit.PRANGE_ONLY, **jit.FLAGS)
-def _read_after(x):
-    counts = np.zeros(1)
-    for _ in prange(1):
-        _write(counts, x)
-    return counts[0]
-
-
-def test_every_specialisation_of_a_kernel_is_parallel_in_its_prange_loops_only():
-    # Numba empties a dict of such options as it compiles: the next time it took arrays, too, for
-    # loops to divide, and read `counts` before the loop that fills it.
-    assert [_read_after(np.ones(1, dtype)) for dtype in "fdBq"] == [1, 1, 1, 1]
