@@ -153,12 +153,15 @@ class TrainConfig:
         way_out = "" if self.dtype is Precision.FLOAT64 else "; dtype float64 can hold it"
         for name in ("lr", "l2", "sigma"):
             number = getattr(self, name)
-            # Weights are sigma times normal values, of which none is as large as 16.
-            largest = 16 * number if name == "sigma" else number
+            # Weights are sigma times normal values, of which none is as large as 16; a gradient has
+            # 2 l2 times the weights.
+            largest = {"lr": 1, "l2": 2, "sigma": 16}[name] * number
             if math.isinf(_rounded(largest, self.dtype)):
                 what = f"so large that {self.dtype} cannot hold "
                 what += "weights of that size" if name == "sigma" else "it"
                 raise InputError(f"{name} is {number!r}, {what}{way_out}")
+        if _rounded(self.momentum, self.dtype) == 1:
+            raise InputError(f"momentum is {self.momentum!r}, which is 1 in {self.dtype}{way_out}")
         if _rounded(self.lr, self.dtype) == 0:
             raise InputError(
                 f"lr is {self.lr!r}, which is 0 in {self.dtype}: nothing would be trained{way_out}"
@@ -186,7 +189,8 @@ class TrainConfig:
         """
         epoch = whole_number("epoch", epoch, 1)
         if epoch <= self.warmup_epochs:
-            return self.lr * (epoch / (self.warmup_epochs + 1))
+            rising = self.lr * epoch / (self.warmup_epochs + 1)
+            return rising if rising < math.inf else self.lr / (self.warmup_epochs + 1) * epoch
         done = epoch - self.warmup_epochs - 1
         if self.schedule is Schedule.EXPONENTIAL:
             return self.lr * self.lr_decay**done

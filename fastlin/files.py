@@ -380,14 +380,26 @@ def read_json(path: Path) -> Any:
     """
     text = _read_text(path)
     try:
+        return parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the content of JSON, read as strictly as by `read_json`.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
         content = json.loads(
             text, parse_int=_whole_number, object_pairs_hook=_distinct, parse_constant=float
         )
-        _check_json(content)
     except RecursionError:
-        raise InputError(f"{path} is not valid JSON: it is nested too deeply") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from None
+        raise ValueError("it is nested too deeply") from None
+    _check_json(content)
     return content
 
 
@@ -615,7 +627,7 @@ def _read_array(
         if count * dtype.itemsize != size:
             raise ValueError(
                 f"{quoted(name)} has {size:,} bytes, but {count * dtype.itemsize:,} are needed for "
-                f"{dtype} {shape}"
+                f"{dtype} {quoted(shape)}"
             )
         array = np.empty(count, dtype)
         left = array.view(np.uint8).data

@@ -722,7 +722,7 @@ def _check_number(name: str, value: float, dtype: DTypeLike = np.float64) -> flo
     """Return a number from 0 to the largest that a dtype holds. Raises InputError if it is none."""
     largest = float(np.finfo(dtype).max)
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError, OverflowError):  # no number, or an integer of 400 digits
         number = math.nan
     if not 0 <= number <= largest:

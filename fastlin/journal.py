@@ -307,8 +307,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if checksum != b"%08x" % zlib.crc32(content):
         return None
     try:
-        event = json.loads(content)
-    except (ValueError, RecursionError):  # as of no content at all, whose checksum is zero
+        event = files.parse_json(content)
+    except ValueError:  # as of no content at all, whose checksum is zero
         return None
     return event if isinstance(event, dict) else None
 

@@ -322,5 +322,12 @@ def _load_history(path: Path, epochs: int) -> History:
                 values.append(np.nan if is_absent else files.parse_number(cell))
             except ValueError as error:
                 raise InputError(f"{path} is damaged: line {number + 1}, {name}: {error}") from None
-        records.append(EpochRecord(number, *values))
+        record = EpochRecord(number, *values)
+        for name in ("train_accuracy", "val_accuracy"):
+            if not (np.isnan(getattr(record, name)) or 0 <= getattr(record, name) <= 1):
+                raise InputError(
+                    f"{path} is damaged: line {number + 1}, {name}: {getattr(record, name)!r} is "
+                    "outside 0 to 1"
+                )
+        records.append(record)
     return History.from_records(records)

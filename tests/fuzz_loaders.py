@@ -397,7 +397,12 @@ def _journal_files() -> dict[str, bytes]:
         journal = Journal.begin(folder / "journal.jsonl", _HEADER)
         record = EpochRecord(1, 0.1, 1.5, 0.5, 1.25, 0.25)
         journal.append([{"entry": index, "epochs": [record]} for index in (0, 1)])
-        journal.append([{"rung": 1, "kept": [1], "stopped": [0]}, {"entry": 0, "diverged": 2}])
+        journal.append(
+            [
+                {"rung": 1, "kept": [1], "stopped": [0], "alike": [[0, 1]]},
+                {"entry": 0, "diverged": 2},
+            ]
+        )
         arrays = {
             "W": rng.normal(size=(3, 4)).astype(np.float32),
             "b": np.zeros(3, np.float32),

@@ -106,8 +106,8 @@ def test_all_parts_of_a_split_are_matched_and_a_note_comes_once():
 def test_rows_of_a_class_that_the_model_does_not_know_are_refused_and_unused_names_are_not():
     data = rows()
     model = model_of(data)
-    other = replace(data, class_names=("ant", "yak\n", "cow", "doe", "elk"))
-    with pytest.raises(InputError, match=r"class 'yak\\n', which .* knows 'ant', 'bee'") as caught:
+    other = replace(data, class_names=("ant", "yak", "cow", "doe", "elk"))
+    with pytest.raises(InputError, match=r"class 'yak', which .* knows 'ant', 'bee'") as caught:
         evaluate(model, other, TrainConfig())
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="yak"):
@@ -124,15 +124,10 @@ def test_rows_of_a_class_that_the_model_does_not_know_are_refused_and_unused_nam
         matching.match(model, many)
 
 
-def test_names_that_stand_for_two_classes_are_matched_by_their_place_or_refused():
-    twice = ("ant", "bee", "ant", "doe", "elk")
-    data = rows(class_names=twice)
-    model = model_of(data)
-    assert matching.match(model, data) == (data, [])
+def test_a_model_in_which_a_name_stands_for_two_classes_is_refused():
+    model = replace(model_of(rows()), class_names=("ant", "bee", "ant", "doe", "elk"))
     with pytest.raises(InputError, match="the model has two classes 'ant'"):
         matching.match(model, rows())
-    with pytest.raises(InputError, match="the data has two classes 'ant'"):
-        matching.match(model_of(rows()), data)
 
 
 # Features and images

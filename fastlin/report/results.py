@@ -97,7 +97,7 @@ def load_results(folder: Path) -> Json:
     if results["kind"] not in _PARTS_OF:
         raise InputError(f"{path} is of kind {quoted(results['kind'])}; it must be study or runs")
     checksum = results.pop("checksum", None)
-    if checksum not in {None, _checksum(results)}:  # older versions wrote none
+    if checksum is not None and checksum != _checksum(results):  # older versions wrote none
         raise InputError(f"{path} is damaged, or was changed after it was written")
     missing = [name for name in (*_PARTS, *_PARTS_OF[results["kind"]]) if name not in results]
     if missing:
