@@ -718,7 +718,7 @@ def _scale(X: Array, W: Array) -> Any:
     return W.dtype.type(feature_scale(X.dtype))
 
 
-def _check_number(name: str, value: float, dtype: DTypeLike = np.float64) -> float:
+def _check_number(name: str, value: Any, dtype: DTypeLike = np.float64) -> float:
     """Return a number from 0 to the largest that a dtype holds. Raises InputError if it is none."""
     largest = float(np.finfo(dtype).max)
     try:

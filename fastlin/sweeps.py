@@ -110,9 +110,11 @@ def log_space(low: str | float, high: str | float, count: int) -> list[float]:
         )
     step = _EXACT.exp(_EXACT.divide(_EXACT.ln(_EXACT.divide(last, first)), Decimal(count - 1)))
     values, value = [float(first)], first
+    least, most = sorted((float(first), float(last)))
     for _ in range(count - 2):
         value = _EXACT.multiply(value, step)
-        values.append(float(_FLOAT_DIGITS.plus(value)))
+        # Rounding to 15 digits may lead beyond an end, and beyond the largest float.
+        values.append(min(max(float(_FLOAT_DIGITS.plus(value)), least), most))
     return [*values, float(last)]
 
 

@@ -341,3 +341,9 @@ def test_any_bytes_are_a_grid_or_one_line(tmp_path_factory, content):
         path.write_bytes(whole)
         _, said = value_or_message(read_grid_file, path)
         assert "\n" not in said
+
+
+def test_steps_stay_between_their_ends_where_rounding_leads_beyond():
+    end = "1.797693134862315e308"
+    assert parse_values("lr", [f"{end}:{end}:3"]) == (float(end),) * 3
+    assert log_space("9.87654321098765431", "9.87654321098765432", 3)[1] <= 9.87654321098765432
