@@ -21,7 +21,6 @@ FAULTY = [
     "model.npz",
     "config.json",
     "history.csv",
-    "grid.toml",
     "grid.json",
     "grid.csv",
     "journal.jsonl",
