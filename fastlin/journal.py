@@ -279,12 +279,21 @@ def read_journal(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return header, events
 
 
+# Of more damaged lines than that a journal is not worth mending.
+_LINES_TO_TAKE_OUT = 20
+
+
 def _check_intact(path: Path, parsed: list[dict[str, Any] | None]) -> None:
     broken = [number for number, event in enumerate(parsed, start=1) if event is None]
     if not parsed or broken[:1] == [1]:
         raise InputError(
             f"{path} is damaged in its first line, which says what was searched; start anew in "
             "another place"
+        )
+    if len(broken) > _LINES_TO_TAKE_OUT:
+        raise InputError(
+            f"{path} is damaged in {len(broken)} of its {len(parsed)} lines, the first of them "
+            f"line {broken[0]}; start anew in another place"
         )
     if broken:
         numbers = ", ".join(map(str, broken))

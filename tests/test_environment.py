@@ -534,7 +534,7 @@ def test_a_pipe_is_no_data_file(place):
     finally:
         os.close(read)
         os.close(write)
-    assert f"/dev/fd/{read} is a pipe" in line
+    assert f"/dev/fd/{read} is a named pipe" in line
 
 
 def test_names_that_are_too_long_are_one_line(place):

@@ -226,6 +226,6 @@ def test_what_waited_for_one_that_may_be_passed_is_trained_on():
 
 
 def test_numbers_stay_numbers_where_the_learning_rate_underflows():
-    settings = config(lr=1e-300, lr_decay=1e-200)
+    settings = config(lr=1e-300, lr_decay=1e-200, dtype="float64")
     found = forecast(history([0.3] * 9, settings=settings), settings, Rule())
     assert math.isfinite(found.reach)

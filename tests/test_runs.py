@@ -53,7 +53,10 @@ def test_a_run_comes_back_exactly(folder):
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@given(st.lists(st.tuples(*([finite] * 5)), max_size=5))
+fraction = st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(finite, finite, fraction, finite, fraction), max_size=5))
 def test_any_history_comes_back_exactly(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("run")
     records = [EpochRecord(epoch, *row) for epoch, row in enumerate(rows, start=1)]
