@@ -1,7 +1,8 @@
 """Makes the README's pictures and tables anew from real runs: `python docs/build.py`.
 
-Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the last
-`python -m benchmarks`; the summary of the study is made by `fastlin report` (see the README).
+Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the machine that
+`python -m benchmarks` measured last; the summary of the study is made by `fastlin report` (see the
+README).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import report
 from fastlin import load_split, train
 from fastlin.commands.options import train_command
 from fastlin.report.study import CHECKS, EPOCHS, PUBLISHED
@@ -64,8 +66,11 @@ def study_table() -> str:
 
 
 def benchmark_table() -> str:
-    """Return the table and the plots of the last performance study."""
-    table = (DOCS / "benchmarks" / "table.md").read_text(encoding="utf-8").strip()
+    """Draw the machine that was measured last; return its table and plots."""
+    folder = DOCS / "benchmarks"
+    path = report.latest(folder)
+    table = report.illustrate(path).strip()
+    others = sorted(other.stem for other in folder.glob("*.json") if other != path)
     plots = "\n\n".join(
         f"![{text}](docs/benchmarks/{name}.png)"
         for name, text in (
@@ -73,7 +78,9 @@ def benchmark_table() -> str:
             ("roofline", "Achieved speed against the limits of arithmetic and memory"),
         )
     )
-    return f"## How fast\n\n{table}\n\n{plots}"
+    links = ", ".join(f"[{name}](docs/benchmarks/{name}.json)" for name in others)
+    more = f"\n\nOther machines: {links}." if links else ""
+    return f"## How fast\n\n{table}\n\n{plots}{more}"
 
 
 def replace_section(name: str, content: str) -> None:
