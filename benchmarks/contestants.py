@@ -18,18 +18,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
-import psutil
-
 from benchmarks.libraries import Library
 from benchmarks.problems import Array
-from benchmarks.racing import Entry, FailedError, Pace, Timing, nothing
+from benchmarks.racing import REST, Entry, FailedError, Pace, Timing, nothing
 
 # Weights (W, b), of one model or of each part of a grid.
 Weights = list[tuple[Array, Array]]
 # Seconds that an answer may take: compiling everything, or a long turn.
 PATIENCE = 900.0
-# A process sleeps if it used at most a tick of the system's clock in so many seconds.
-WATCHED, TICK = 0.05, 0.011
+# A process sleeps if none of its threads wants a core in so many looks, so many seconds apart.
+LOOKS, BETWEEN_LOOKS = 5, 0.01
 # Seconds after a turn within which it must sleep.
 RESTLESS = 5.0
 
@@ -136,20 +134,19 @@ class OwnProcess:
         Raises
         ------
         FailedError
-            If they go on, or it has ended.
+            If they go on.
         """
         deadline = time.monotonic() + RESTLESS
-        try:
-            its_process = psutil.Process(self.process.pid)
-            while True:
-                before = sum(its_process.cpu_times()[:2])
-                time.sleep(WATCHED)
-                if sum(its_process.cpu_times()[:2]) - before <= TICK:
-                    return
-                if time.monotonic() > deadline:
-                    raise FailedError(f"works on {RESTLESS:g} s after its turn")
-        except psutil.Error:
-            raise self._ended() from None
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        if not tasks.is_dir():  # not Linux
+            time.sleep(REST)
+            return
+        asleep = 0
+        while asleep < LOOKS:
+            if time.monotonic() > deadline:
+                raise FailedError(f"works on {RESTLESS:g} s after its turn")
+            time.sleep(BETWEEN_LOOKS)
+            asleep = 0 if any(map(_is_running, tasks.iterdir())) else asleep + 1
 
     def _answer(self) -> Any:
         try:
@@ -170,6 +167,15 @@ class OwnProcess:
         said = self._log.read_text(errors="replace").split("\n")
         last = next((line for line in reversed(said) if line.strip()), "it printed nothing")
         return FailedError(f"its process ended {how}: {one_line(last)}")
+
+
+def _is_running(task: Path) -> bool:
+    """Return whether a thread runs or waits for a core; `task` is its folder below /proc."""
+    try:
+        _, _, after_name = (task / "stat").read_text().rpartition(")")
+    except OSError:  # it has ended
+        return False
+    return after_name.split()[0] == "R"
 
 
 def one_line(text: str, longest: int = 200) -> str:
