@@ -6,6 +6,7 @@ have to do in a step before another one is called in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from unittest.mock import patch
 
 import click
@@ -16,6 +17,7 @@ from benchmarks.peers import Fastlin
 from benchmarks.problems import make_problem
 from benchmarks.racing import Entry, race
 from fastlin import functional
+from fastlin.functional import use_threads
 
 # (d, K, batch size), from a step too small for two threads to one that keeps both busy.
 SHAPES = (
@@ -56,14 +58,17 @@ def _gain(d: int, K: int, batch_size: int, row_dtype: type, rounds: int) -> floa
     steps = max(4, round(WORK / (d * K * batch_size)))
     peer = Fastlin(problem)
 
-    def step() -> None:
-        peer.repeat_batch(steps)
+    def step_on(count: int) -> Callable[[], None]:
+        def step() -> None:
+            with use_threads(count):
+                peer.repeat_batch(steps)
+
+        return step
 
     with patch.object(functional, "LEAST_WORK_OF_A_PIECE", 1):
-        for count in (1, 2):
-            with machine.threads(count):
-                step()  # compiles
-        entries = [Entry(str(count), step, count, peer.reset) for count in (1, 2)]
+        entries = [Entry(str(count), step_on(count), count, peer.reset) for count in (1, 2)]
+        for entry in entries:
+            entry.run()  # compiles
         return race(entries, rounds).ratio("1", to="2")
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine
-from benchmarks.outcomes import SGEMM, Goal, Metric, Outcome
+from benchmarks import libraries, machine
+from benchmarks.contestants import OwnProcess, Task, Weights, Work
+from benchmarks.outcomes import FASTLIN, SGEMM, Goal, Metric, Outcome
 from benchmarks.peers import (
     RIVALS,
     Fastlin,
@@ -17,15 +22,17 @@ from benchmarks.peers import (
     OneThread,
     Peer,
     ScikitLearn,
-    largest_difference,
+    difference_of_weights,
 )
-from benchmarks.problems import Problem, make_problem
-from benchmarks.racing import Entry, race
+from benchmarks.problems import Array, load_problem, make_problem
+from benchmarks.racing import FailedError, Pace, Race, nothing, race
 
 # Peers may differ from the NumPy twin by this fraction of what training changed.
 AGREEMENT = 1e-3
-# Work of repeated steps that are timed as one, in FLOP per thread: some 100 ms.
-WORK_OF_STEPS = 1e10
+# Work of repeated steps that are timed as one, in FLOP per thread: some 100 ms, and 10 ms.
+WORK_OF_STEPS, QUICK_WORK_OF_STEPS = 1e10, 1e9
+# Rows of the square product that shows the machine's peak.
+SGEMM_SIZE, QUICK_SGEMM_SIZE = 2048, 512
 
 
 @dataclass(frozen=True)
@@ -35,13 +42,20 @@ class Settings:
     Attributes
     ----------
     rounds : that everybody runs.
-    quick : few rows and a small sgemm, to see whether everything works.
+    quick : few rows, short turns and a small sgemm, to see whether everything works.
     rivals : who may take part, beside the NumPy twin.
+    on_round : called after each round.
     """
 
     rounds: int
     quick: bool = False
     rivals: tuple[type[Peer], ...] = RIVALS
+    on_round: Callable[[], object] = nothing
+
+    @property
+    def pace(self) -> Pace:
+        """How long a turn takes."""
+        return Pace(0.01, 0.01) if self.quick else Pace()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +69,13 @@ class Case(ABC):
 
     @abstractmethod
     def measure(self, settings: Settings) -> Outcome:
-        """Run the case."""
+        """Run the case.
+
+        Raises
+        ------
+        FailedError
+            If fastlin fails, or what it is checked against.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +106,30 @@ class Training(Case):
         problem = make_problem(
             n, self.d, self.K, batch_size=self.batch_size, row_dtype=self.row_dtype
         )
-        peers = [Fastlin(problem), *(kind(problem) for kind in self._rivals(settings))]
-        flop, run_of = self._work(problem)
-        entries = [
-            Entry(peer.name, run_of(peer), peer.most_threads or self.threads, peer.reset)
-            for peer in peers
-        ]
-        check_agreement(problem, peers, entries, run_of)
-        product, product_flop = machine.sgemm(512 if settings.quick else 2048)
-        entries.append(Entry(SGEMM, product, self.threads))
+        work_of_steps = QUICK_WORK_OF_STEPS if settings.quick else WORK_OF_STEPS
+        steps = max(4, round(work_of_steps * self.threads / problem.flop))
+        flop = problem.flop * (self.epochs or steps)
+        product, product_flop = sgemm_task(self.threads, settings)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "problem.npz"
+            problem.save(path)
+
+            def task(kind: type[Peer]) -> Task:
+                return Task(
+                    kind.name, kind.library, kind.most_threads or self.threads,
+                    partial(_training_work, kind, path, self.epochs, steps), kind.is_same_method,
+                )  # fmt: skip
+
+            tasks = [task(kind) for kind in (Fastlin, *self._rivals(settings))]
+            found = contest(
+                [*tasks, product], task(NumpyTwin), (problem.W, problem.b), settings,
+                min(settings.rounds, self.most_rounds),
+            )  # fmt: skip
         outcome = Outcome(self.name, self.title, self.threads, problem.source, flop=flop)
         outcome.bytes = flop / problem.flop * problem.bytes
         outcome.in_cache = self.epochs == 0
-        outcome.steps = 1 if self.epochs else round(flop / problem.flop)
-        outcome.add_race(race(entries, min(settings.rounds, self.most_rounds)), product_flop)
+        outcome.steps = 1 if self.epochs else steps
+        outcome.add_race(found, product_flop)
         outcome.judge(self.goals)
         return outcome
 
@@ -107,44 +137,116 @@ class Training(Case):
         return [
             kind
             for kind in self.against
-            if kind.is_installed()
+            if kind.library.is_installed()
             and (kind in settings.rivals or kind not in RIVALS)
-            and (kind.chooses_threads or self.threads == machine.cores())
+            and (kind.library.chooses_threads or self.threads == machine.cores())
         ]
 
-    def _work(self, problem: Problem) -> tuple[float, Callable[[Peer], Callable[[], None]]]:
-        """Return the FLOP of what is timed, and what makes it of a peer."""
-        if self.epochs:
-            orders = problem.orders(self.epochs)
-            return problem.flop * self.epochs, lambda peer: lambda: peer.train(orders)
-        steps = max(4, round(WORK_OF_STEPS * self.threads / problem.flop))
-        return problem.flop * steps, lambda peer: lambda: peer.repeat_batch(steps)
+
+def _training_work(kind: type[Peer], path: Path, epochs: int, steps: int) -> Work:
+    """Return what a peer does in its process: epochs, or steps if there are none."""
+    problem = load_problem(path)
+    peer = kind(problem)
+    orders = problem.orders(epochs)
+
+    def run() -> None:
+        if epochs:
+            peer.train(orders)
+        else:
+            peer.repeat_batch(steps)
+
+    def check() -> Weights:
+        run()
+        return [peer.weights()]
+
+    return Work(run, peer.reset, check)
 
 
-def check_agreement(
-    problem: Problem,
-    peers: Sequence[Peer],
-    entries: Sequence[Entry],
-    run_of: Callable[[Peer], Callable[[], None]],
-) -> None:
-    """Run everybody once, which also compiles, and hold all weights against the NumPy twin's.
+def sgemm_task(threads: int, settings: Settings) -> tuple[Task, float]:
+    """Return the task of a large matrix product, and its work in FLOP."""
+    size = QUICK_SGEMM_SIZE if settings.quick else SGEMM_SIZE
+    make = partial(_sgemm_work, size)
+    return Task(SGEMM, libraries.NUMPY, threads, make, is_checked=False), 2.0 * size**3
+
+
+def _sgemm_work(size: int) -> Work:
+    product = machine.sgemm(size)
+
+    def check() -> Weights:
+        product()
+        return []
+
+    return Work(product, check=check)
+
+
+def contest(
+    tasks: Sequence[Task],
+    twin: Task,
+    first: tuple[Array, Array],
+    settings: Settings,
+    rounds: int,
+) -> Race:
+    """Start a process for each task, check that they agree, and race them.
+
+    Parameters
+    ----------
+    tasks : of fastlin, its rivals and sgemm.
+    twin : whose weights must come out; it takes part in the race if it is one of the tasks.
+    first : weights that training starts from.
+    settings, rounds : of the race.
 
     Raises
     ------
-    ArithmeticError
-        If somebody's weights differ by more than rounding.
+    FailedError
+        If fastlin or the twin fails. Others are left out.
     """
-    for entry in entries:
-        with machine.threads(entry.threads):
-            entry.run()
-    twin = next((peer for peer in peers if isinstance(peer, NumpyTwin)), None)
-    if twin is None:
-        twin = NumpyTwin(problem)
-        run_of(twin)()
-    for peer in peers:
-        difference = largest_difference(peer, twin) if peer.is_same_method else 0.0
-        if not difference < AGREEMENT:
-            raise ArithmeticError(f"{peer.name} is {difference:.1e} off the NumPy twin")
+    with ExitStack() as stack:
+        team = {
+            task.name: stack.enter_context(OwnProcess(task))
+            for task in {task.name: task for task in (*tasks, twin)}.values()
+        }
+        try:
+            expected = team[twin.name].weights()
+        except FailedError as error:
+            raise FailedError(f"{twin.name}: {error}") from None
+        racers, failures = [], {}
+        for task in tasks:
+            one = team[task.name]
+            try:
+                if task.name != twin.name:
+                    found = one.weights()
+                    if task.is_checked:
+                        check_agreement(found, expected, first)
+                one.settle()
+            except FailedError as error:
+                if task.name == FASTLIN:
+                    raise FailedError(f"{FASTLIN}: {error}") from None
+                failures[task.name] = str(error)
+            else:
+                racers.append(one)
+        result = race(
+            racers, rounds, pace=settings.pace, on_round=settings.on_round, required=FASTLIN
+        )
+    result.failures |= failures
+    return result
+
+
+def check_agreement(found: Weights, expected: Weights, first: tuple[Array, Array]) -> None:
+    """Hold weights against the NumPy twin's.
+
+    Raises
+    ------
+    FailedError
+        If they differ by more than rounding.
+    """
+    difference = max(
+        difference_of_weights(ours, theirs, first)
+        for ours, theirs in zip(found, expected, strict=True)
+    )
+    if not difference < AGREEMENT:
+        raise FailedError(
+            f"its weights are off the NumPy twin's by {difference:.1e} of what training changed"
+        )
 
 
 def _step(name: str, title: str, goal: Goal, **shape: object) -> Training:

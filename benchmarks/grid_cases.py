@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine
-from benchmarks.cases import AGREEMENT, Case, Settings
+from benchmarks import libraries, machine
+from benchmarks.cases import Case, Settings, contest, sgemm_task
+from benchmarks.contestants import Task, Weights, Work
 from benchmarks.grid_peers import (
-    GRID_LR_DECAY,
     GRID_RIVALS,
+    AllStacks,
     GridPeer,
     LoopedFastlin,
     LoopedTwin,
-    Stack,
+    Together,
     grid_stacks,
-    largest_grid_difference,
 )
-from benchmarks.outcomes import FASTLIN, SGEMM, Goal, Metric, Outcome
-from benchmarks.problems import Array, Problem, make_problem
-from benchmarks.racing import Entry, race
-from fastlin import functional
-from fastlin.config import Loss
+from benchmarks.outcomes import FASTLIN, Goal, Metric, Outcome
+from benchmarks.problems import Problem, load_problem, make_problem
 
-
-class Together:
-    """fastlin: all configurations in one call an epoch, as `fastlin grid` trains them."""
-
-    def __init__(self, stacks: Sequence[Stack]) -> None:
-        self.stacks = stacks
-        self.reset()
-
-    def reset(self) -> None:
-        """Give every configuration the problem's first weights."""
-        p, count = self.stacks[0].problem, sum(len(stack.lr) for stack in self.stacks)
-        self.W, self.b = np.stack(count * [p.W]), np.stack(count * [p.b])
-
-    def train(self, orders: Sequence[Array]) -> None:
-        """Train one epoch per order of rows; the learning rates decay between them."""
-        p = self.stacks[0].problem
-        settings = [
-            (float(lr), float(l2), stack.batch_size)
-            for stack in self.stacks
-            for lr, l2 in zip(stack.lr, stack.l2, strict=True)
-        ]
-        for number, order in enumerate(orders):
-            epochs = [
-                functional.EntryEpoch(e, order, lr * GRID_LR_DECAY**number, l2, size, 0.0)
-                for e, (lr, l2, size) in enumerate(settings)
-            ]
-            functional.unchecked_sgd_epochs(p.X, p.y, self.W, self.b, epochs, loss=Loss.SOFTMAX)
+# Rows of the check: on many more, rounding grows, since the largest learning rates overshoot.
+CHECKED_ROWS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,70 +47,66 @@ class GridTraining(Case):
 
     def measure(self, settings: Settings) -> Outcome:
         """Check that all contestants agree with NumPy, then race them and a large sgemm."""
-        n = 300 if settings.quick else 10_000
+        n = CHECKED_ROWS if settings.quick else 10_000
         problem = make_problem(n, 3072, 10, batch_size=100, row_dtype=self.row_dtype)
-        stacks, orders = grid_stacks(problem), problem.orders(self.epochs)
-        ours = Together(stacks)
-        entries = [Entry(FASTLIN, lambda: ours.train(orders), self.threads, ours.reset)]
-        for kind in self.against:
-            if not kind.is_installed():
-                continue
-            peers = [kind(stack) for stack in stacks]
-            entries.append(
-                Entry(kind.name, _all_of(peers, orders), self.rival_threads, _reset_of(peers))
-            )
-            _check(kind, problem)
-        product, product_flop = machine.sgemm(512 if settings.quick else 2048)
-        entries.append(Entry(SGEMM, product, self.threads))
-        for entry in entries:
-            with machine.threads(entry.threads):
-                entry.run()
+        product, product_flop = sgemm_task(self.threads, settings)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "problem.npz"
+            problem.save(path)
+
+            def task(kind: type[GridPeer]) -> Task:
+                make = partial(_grid_work, kind, path, self.epochs)
+                return Task(kind.name, kind.library, self.rival_threads, make)
+
+            ours = partial(_grid_work, None, path, self.epochs)
+            tasks = [
+                Task(FASTLIN, libraries.FASTLIN, self.threads, ours),
+                *(task(kind) for kind in self.against if self._can_take_part(kind)),
+                product,
+            ]
+            twin = Task(LoopedTwin.name, LoopedTwin.library, 1, partial(_twin_work, path))
+            found = contest(tasks, twin, (problem.W, problem.b), settings, min(settings.rounds, 5))
         flop = problem.flop * 27 * self.epochs
         outcome = Outcome(self.name, self.title, self.threads, problem.source, flop=flop)
-        outcome.bytes = problem.bytes * self.epochs * len(stacks)
-        outcome.add_race(race(entries, min(settings.rounds, 5)), product_flop)
+        outcome.bytes = problem.bytes * self.epochs * len(grid_stacks(problem))
+        outcome.add_race(found, product_flop)
         outcome.judge(self.goals)
         return outcome
 
-
-def _all_of(peers: Sequence[GridPeer], orders: Sequence[Array]) -> Callable[[], None]:
-    def run() -> None:
-        for peer in peers:
-            peer.train(orders)
-
-    return run
+    def _can_take_part(self, kind: type[GridPeer]) -> bool:
+        held = kind.library.chooses_threads or self.rival_threads == machine.cores()
+        return kind.library.is_installed() and held
 
 
-def _reset_of(peers: Sequence[GridPeer]) -> Callable[[], None]:
-    def reset() -> None:
-        for peer in peers:
-            peer.reset()
+def _grid_work(kind: type[GridPeer] | None, path: Path, epochs: int) -> Work:
+    """Return what a rival, or fastlin for None, does in its process."""
+    problem = load_problem(path)
+    everybody, orders = _on(kind, problem), problem.orders(epochs)
 
-    return reset
+    def check() -> Weights:
+        everybody.train(orders)  # compiles for these shapes
+        return _checked(kind, problem)
+
+    return Work(lambda: everybody.train(orders), everybody.reset, check)
 
 
-def _check(kind: type[GridPeer], problem: Problem) -> None:
-    """Hold a rival, and fastlin, against the NumPy twin on a few rows.
+def _twin_work(path: Path) -> Work:
+    """Return the work of the NumPy twin, which is checked against but not timed."""
+    problem = load_problem(path)
+    return Work(lambda: None, check=lambda: _checked(LoopedTwin, problem))
 
-    Raises
-    ------
-    ArithmeticError
-        If somebody's weights differ by more than rounding.
-    """
-    small = make_problem(300, 3072, 10, batch_size=100, row_dtype=problem.X.dtype.type)
-    stacks, orders = grid_stacks(small), small.orders(2)
-    ours = Together(stacks)
-    ours.train(orders)
-    for number, stack in enumerate(stacks):
-        peer, twin = kind(stack), LoopedTwin(stack)
-        peer.train(orders)
-        twin.train(orders)
-        own = LoopedFastlin(stack)
-        rows = slice(number * len(stack.lr), (number + 1) * len(stack.lr))
-        own.W, own.b = ours.W[rows], ours.b[rows]
-        for one in (peer, own):
-            if (difference := largest_grid_difference(one, twin)) > AGREEMENT:
-                raise ArithmeticError(f"{one.name} is off by {difference:.1e} of the change")
+
+def _on(kind: type[GridPeer] | None, problem: Problem) -> AllStacks | Together:
+    stacks = grid_stacks(problem)
+    return Together(stacks) if kind is None else AllStacks(kind, stacks)
+
+
+def _checked(kind: type[GridPeer] | None, problem: Problem) -> Weights:
+    """Return the weights after two epochs on a few rows."""
+    small = problem.head(CHECKED_ROWS)
+    everybody = _on(kind, small)
+    everybody.train(small.orders(2))
+    return everybody.weights()
 
 
 _BEST = Metric.VERSUS_BEST

@@ -10,15 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import product
 from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.peers import difference_of_weights
+from benchmarks import libraries
+from benchmarks.libraries import Library
 from benchmarks.problems import Array, Problem
-from fastlin import functional, reference
+from fastlin import reference
 from fastlin.config import Loss
 
 # Of the 27 runs: every l2 with every learning rate, for each batch size.
@@ -56,22 +56,15 @@ class GridPeer(ABC):
     Attributes
     ----------
     name : for tables and plots.
-    needs : module that must be installed.
-    chooses_threads : whether the number of threads can be set at run time; if not, it uses all.
+    library : that it uses.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[str] = "numpy"
-    chooses_threads: ClassVar[bool] = True
+    library: ClassVar[Library] = libraries.NUMPY
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.reset()
-
-    @classmethod
-    def is_installed(cls) -> bool:
-        """Return whether the module it needs can be imported."""
-        return find_spec(cls.needs) is not None
 
     def reset(self) -> None:
         """Give every configuration the problem's first weights."""
@@ -87,16 +80,74 @@ class GridPeer(ABC):
         return self.W, self.b
 
 
+class AllStacks:
+    """A rival on all stacks, one after the other."""
+
+    def __init__(self, kind: type[GridPeer], stacks: Sequence[Stack]) -> None:
+        self.peers = [kind(stack) for stack in stacks]
+
+    def reset(self) -> None:
+        """Give every configuration the problem's first weights."""
+        for peer in self.peers:
+            peer.reset()
+
+    def train(self, orders: Sequence[Array]) -> None:
+        """Train one epoch per order of rows."""
+        for peer in self.peers:
+            peer.train(orders)
+
+    def weights(self) -> list[tuple[Array, Array]]:
+        """Return W (K, d) and b (K,) of every configuration."""
+        return [pair for peer in self.peers for pair in zip(*peer.weights(), strict=True)]
+
+
+class Together:
+    """fastlin: all configurations in one call an epoch, as `fastlin grid` trains them."""
+
+    def __init__(self, stacks: Sequence[Stack]) -> None:
+        self.stacks = stacks
+        self.reset()
+
+    def reset(self) -> None:
+        """Give every configuration the problem's first weights."""
+        p, count = self.stacks[0].problem, sum(len(stack.lr) for stack in self.stacks)
+        self.W, self.b = np.stack(count * [p.W]), np.stack(count * [p.b])
+
+    def train(self, orders: Sequence[Array]) -> None:
+        """Train one epoch per order of rows; the learning rates decay between them."""
+        from fastlin.functional import EntryEpoch, unchecked_sgd_epochs  # noqa: PLC0415
+
+        p = self.stacks[0].problem
+        settings = [
+            (float(lr), float(l2), stack.batch_size)
+            for stack in self.stacks
+            for lr, l2 in zip(stack.lr, stack.l2, strict=True)
+        ]
+        for number, order in enumerate(orders):
+            epochs = [
+                EntryEpoch(e, order, lr * GRID_LR_DECAY**number, l2, size, 0.0)
+                for e, (lr, l2, size) in enumerate(settings)
+            ]
+            unchecked_sgd_epochs(p.X, p.y, self.W, self.b, epochs, loss=Loss.SOFTMAX)
+
+    def weights(self) -> list[tuple[Array, Array]]:
+        """Return W (K, d) and b (K,) of every configuration."""
+        return list(zip(self.W, self.b, strict=True))
+
+
 class LoopedFastlin(GridPeer):
     """fastlin, one configuration after the other."""
 
     name = "fastlin, one by one"
+    library = libraries.FASTLIN
 
     def train(self, orders: Sequence[Array]) -> None:
+        from fastlin.functional import unchecked_sgd_epoch  # noqa: PLC0415  (loads Numba)
+
         s, p = self.stack, self.stack.problem
         for W, b, lr, l2 in zip(self.W, self.b, s.lr.tolist(), s.l2.tolist(), strict=True):
             for epoch, order in enumerate(orders):
-                functional.unchecked_sgd_epoch(
+                unchecked_sgd_epoch(
                     p.X, p.y, order, W, b, lr=lr * GRID_LR_DECAY**epoch,
                     batch_size=s.batch_size, l2=l2, loss=Loss.SOFTMAX,
                 )  # fmt: skip
@@ -160,7 +211,7 @@ class StackedTorch(GridPeer):
     """PyTorch without autograd, into preallocated tensors."""
 
     name = "PyTorch, stacked"
-    needs = "torch"
+    library = libraries.TORCH
 
     def __init__(self, stack: Stack) -> None:
         import torch  # noqa: PLC0415
@@ -212,8 +263,7 @@ class StackedJax(GridPeer):
     """JAX with the whole epoch compiled as one scan, donating the weights."""
 
     name = "JAX, stacked"
-    needs = "jax"
-    chooses_threads = False
+    library = libraries.JAX
 
     def __init__(self, stack: Stack) -> None:
         import jax  # noqa: PLC0415
@@ -274,9 +324,3 @@ class VmappedJax(StackedJax):
 
 
 GRID_RIVALS: tuple[type[GridPeer], ...] = (StackedNumpy, StackedTorch, StackedJax, VmappedJax)
-
-
-def largest_grid_difference(ours: GridPeer, theirs: GridPeer) -> float:
-    """Return by how much weights differ, as a fraction of the largest change of one."""
-    p = theirs.stack.problem
-    return difference_of_weights(ours.weights(), theirs.weights(), (p.W, p.b))

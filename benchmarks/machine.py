@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
-import sys
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,17 @@ from typing import Any
 
 import numpy as np
 import psutil
-from threadpoolctl import ThreadpoolController, threadpool_info
 
+from benchmarks.libraries import FASTLIN, NUMPY, threadpoolctl
+
+NO_SIMD = "no wide SIMD"
 PACKAGES = ("fastlin", "numpy", "numba", "llvmlite", "torch", "jax", "scikit-learn")
-_LIMITING_VARIABLES = ("OPENBLAS_CORETYPE", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+# Variables that keep a library from its defaults, and beginnings of such names.
+_SETTINGS = (
+    "OPENBLAS_", "NUMBA_CPU_", "NUMBA_NUM_THREADS", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_",
+    "GOTO_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPY_DISABLE_CPU_FEATURES", "TORCH_", "ATEN_",
+    "DNNL_", "ONEDNN_", "XLA_", "JAX_",
+)  # fmt: skip
 
 
 def describe() -> dict[str, Any]:
@@ -37,17 +43,17 @@ def describe() -> dict[str, Any]:
                 "kernel": pool.get("architecture") or "its own choice",
                 "threads": pool["num_threads"],
             }
-            for pool in threadpool_info()
+            for pool in threadpoolctl().threadpool_info()
             if pool["user_api"] == "blas"
         ],
         "limited_by": {
-            name: os.environ[name] for name in _LIMITING_VARIABLES if name in os.environ
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(_SETTINGS)
         },
     }
 
 
 def header_lines() -> list[str]:
-    """Return `describe()` as lines for people, with a warning where NumPy is held back."""
+    """Return `describe()` as lines for people, with a warning where a library is held back."""
     machine = describe()
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
@@ -62,8 +68,20 @@ def header_lines() -> list[str]:
     limits = machine["limited_by"]
     if limits:
         settings = " ".join(f"{name}={value}" for name, value in limits.items())
-        lines.append(f"WARNING: {settings} is set: one side is held to an older instruction set")
+        lines.append(f"WARNING: {settings} is set: not all run at their defaults")
     return lines
+
+
+def slug(described: dict[str, Any]) -> str:
+    """Return a name for files about a machine: its processor and SIMD width.
+
+    Parameters
+    ----------
+    described : by `describe`.
+    """
+    cpu = re.sub(r"@.*|\d+-Core|\(R\)|\(TM\)|\b(CPU|Processor)\b", " ", described["cpu"])
+    simd = "" if described["simd"] == NO_SIMD else described["simd"].replace("-", "")
+    return "-".join(re.findall(r"[a-z0-9]+", f"{cpu} {simd}".lower()))
 
 
 def cores() -> int:
@@ -75,36 +93,20 @@ def cores() -> int:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run the body with `count` threads in fastlin, NumPy's BLAS and PyTorch alike."""
-    from fastlin.functional import use_threads  # noqa: PLC0415  (loads Numba)
-
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else 0
-    with _thread_pools(len(sys.modules)).limit(limits=count), use_threads(count):
-        if torch:
-            torch.set_num_threads(count)
-        try:
-            yield
-        finally:
-            if torch:
-                torch.set_num_threads(before)
+    """Run the body with `count` threads in fastlin and in NumPy's BLAS, both in this process."""
+    with FASTLIN.use_threads(count), NUMPY.use_threads(count):
+        yield
 
 
-@functools.lru_cache(maxsize=1)
-def _thread_pools(_module_count: int) -> ThreadpoolController:
-    """Return the loaded libraries' thread pools; looked up again when modules were imported."""
-    return ThreadpoolController()
-
-
-def sgemm(size: int) -> tuple[Callable[[], object], float]:
-    """Return a square float32 matrix product to time, and its work in FLOP.
+def sgemm(size: int) -> Callable[[], object]:
+    """Return a square float32 matrix product to time.
 
     Its speed is what is called the machine's peak here: the best that dense arithmetic reaches.
     """
     rng = np.random.default_rng(0)
     A, B = (rng.standard_normal((size, size), np.float32) for _ in range(2))
     C = np.empty_like(A)
-    return lambda: np.matmul(A, B, out=C), 2.0 * size**3
+    return lambda: np.matmul(A, B, out=C)
 
 
 def read_bandwidth(thread_count: int, megabytes: int = 512, repeat: int = 7) -> float:
@@ -117,7 +119,7 @@ def read_bandwidth(thread_count: int, megabytes: int = 512, repeat: int = 7) -> 
     x = np.ones(megabytes * 2**18, np.float32)
     parts = np.array_split(x, thread_count)
     seconds = []
-    with threads(1), ThreadPoolExecutor(thread_count) as pool:
+    with NUMPY.use_threads(1), ThreadPoolExecutor(thread_count) as pool:
         for _ in range(repeat):
             start = time.perf_counter()
             list(pool.map(lambda part: np.dot(part, part), parts))
@@ -169,7 +171,7 @@ def _widest_simd() -> str:
     for feature, name in (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX")):
         if features.get(feature):
             return name
-    return "NEON" if features.get("neon") else "no wide SIMD"
+    return "NEON" if features.get("neon") else NO_SIMD
 
 
 def _versions() -> dict[str, str]:

@@ -69,6 +69,7 @@ class Outcome:
         in the same rounds, and the median of the rounds' ratios.
     all_seconds : time of each contestant in each round, in s.
     disturbed : for each round, whether others used the machine meanwhile.
+    left_out : of each rival that failed, why.
     """
 
     name: str
@@ -87,17 +88,19 @@ class Outcome:
     share_of_peak: float = 0.0
     all_seconds: dict[str, list[float]] = field(default_factory=dict)
     disturbed: list[bool] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def add_race(self, race: Race, sgemm_flop: float = 0.0) -> None:
-        """Take over the times of a race of fastlin, rivals and perhaps sgemm."""
+        """Take over the times of a race of fastlin, and perhaps of rivals and sgemm."""
         self.all_seconds, self.disturbed = race.seconds, race.disturbed
+        self.left_out = race.failures
         self.seconds = {name: race.median(name) for name in race.seconds}
         self.speedups = {
             name: race.ratio(name, to=FASTLIN)
             for name in race.seconds
             if name not in {FASTLIN, SGEMM}
         }
-        if sgemm_flop:
+        if SGEMM in race.seconds:
             self.gflops = self.flop / self.seconds[FASTLIN] / 1e9
             self.peak_gflops = sgemm_flop / self.seconds[SGEMM] / 1e9
             self.share_of_peak = race.ratio(SGEMM, to=FASTLIN) * self.flop / sgemm_flop

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
 
+from benchmarks import libraries
+from benchmarks.libraries import Library
 from benchmarks.problems import Array, Problem
-from fastlin import functional, reference
+from fastlin import reference
 from fastlin.config import Loss
 
 
@@ -24,26 +25,19 @@ class Peer(ABC):
     Attributes
     ----------
     name : for tables and plots.
-    needs : module that must be installed.
-    chooses_threads : whether the number of threads can be set at run time; if not, it uses all.
+    library : that it uses.
     most_threads : that it can or should use; 0 for any number.
     is_same_method : whether it takes the very same steps, so that weights can be compared.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[str] = "numpy"
-    chooses_threads: ClassVar[bool] = True
+    library: ClassVar[Library] = libraries.NUMPY
     most_threads: ClassVar[int] = 0
     is_same_method: ClassVar[bool] = True
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.reset()
-
-    @classmethod
-    def is_installed(cls) -> bool:
-        """Return whether the module it needs can be imported."""
-        return find_spec(cls.needs) is not None
 
     def reset(self) -> None:
         """Go back to the problem's first weights."""
@@ -66,11 +60,18 @@ class Fastlin(Peer):
     """fastlin, on the rows as they are stored."""
 
     name = "fastlin"
+    library = libraries.FASTLIN
+
+    def __init__(self, problem: Problem) -> None:
+        from fastlin.functional import unchecked_sgd_epoch  # noqa: PLC0415  (loads Numba)
+
+        self._epoch = unchecked_sgd_epoch
+        super().__init__(problem)
 
     def train(self, orders: Sequence[Array]) -> None:
         p = self.problem
         for order in orders:
-            functional.unchecked_sgd_epoch(
+            self._epoch(
                 p.X, p.y, order, self.W, self.b,
                 lr=p.lr, batch_size=p.batch_size, l2=0.0, loss=Loss.SOFTMAX,
             )  # fmt: skip
@@ -145,7 +146,7 @@ class Torch(Peer):
     """PyTorch without autograd, into preallocated tensors; shares the rows with NumPy."""
 
     name = "PyTorch"
-    needs = "torch"
+    library = libraries.TORCH
 
     def __init__(self, problem: Problem) -> None:
         import torch  # noqa: PLC0415
@@ -194,8 +195,7 @@ class Jax(Peer):
     """JAX with the whole epoch compiled as one scan, donating the weights."""
 
     name = "JAX"
-    needs = "jax"
-    chooses_threads = False
+    library = libraries.JAX
 
     def __init__(self, problem: Problem) -> None:
         import jax  # noqa: PLC0415
@@ -249,7 +249,7 @@ class ScikitLearn(Peer):
     """`SGDClassifier`: one sample a step and one binary problem per class, on one thread."""
 
     name = "scikit-learn"
-    needs = "sklearn"
+    library = libraries.SCIKIT_LEARN
     most_threads = 1
     is_same_method = False
 
@@ -273,13 +273,6 @@ class ScikitLearn(Peer):
 
 
 RIVALS: tuple[type[Peer], ...] = (NumpyTwin, Numpy, Torch, Jax)
-
-
-def largest_difference(ours: Peer, theirs: Peer) -> float:
-    """Return by how much two peers' weights differ, as a fraction of the largest change of one."""
-    return difference_of_weights(
-        ours.weights(), theirs.weights(), (theirs.problem.W, theirs.problem.b)
-    )
 
 
 def difference_of_weights(

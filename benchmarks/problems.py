@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,31 @@ class Problem:
         rng = np.random.default_rng(1)
         return [rng.permutation(len(self.X)) for _ in range(epochs)]
 
+    def head(self, n: int) -> Self:
+        """Return the problem with its first n rows alone."""
+        return replace(self, X=self.X[:n], features=self.features[:n], y=self.y[:n])
+
+    def save(self, path: Path) -> None:
+        """Write it for `load_problem`."""
+        np.savez(
+            path, X=self.X, y=self.y, W=self.W, b=self.b, lr=self.lr, batch_size=self.batch_size,
+            source=self.source,
+        )  # fmt: skip
+
+
+def load_problem(path: Path) -> Problem:
+    """Read what `Problem.save` wrote, into memory of this process."""
+    with np.load(path) as file:
+        X = file["X"]
+        return Problem(
+            X, _features(X), *(file[name] for name in ("y", "W", "b")),
+            float(file["lr"]), int(file["batch_size"]), str(file["source"]),
+        )  # fmt: skip
+
+
+def _features(X: Array) -> Array:
+    return X if X.dtype == np.float32 else X * np.float32(feature_scale(X.dtype))
+
 
 def make_problem(
     n: int, d: int, K: int, *, batch_size: int, row_dtype: type = np.float32
@@ -75,10 +101,7 @@ def make_problem(
     else:
         y = rng.integers(0, K, n)
         pixels = rng.integers(0, 256, (n, d), np.uint8) if row_dtype == np.uint8 else None
-    if pixels is None:
-        features = rng.standard_normal((n, d), np.float32)
-    else:
-        features = pixels * np.float32(feature_scale(pixels.dtype))
+    features = rng.standard_normal((n, d), np.float32) if pixels is None else _features(pixels)
     X = pixels if row_dtype == np.uint8 else features
     lr = K / (4 * np.square(features[:100]).sum(axis=1).mean())
     W = 0.01 * rng.standard_normal((K, d), np.float32)

@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.cases import Case, Settings
+from benchmarks.contestants import one_line
 from benchmarks.outcomes import FASTLIN, Goal, Metric, Outcome
 from benchmarks.problems import CIFAR10_SHAPE, make_problem
-from benchmarks.racing import Entry, race
+from benchmarks.racing import Entry, FailedError, Pace, race
 from fastlin.data.catalog import locate_cifar10
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,15 +28,17 @@ def run_python(*arguments: str | Path, **variables: str) -> None:
 
     Raises
     ------
-    RuntimeError
-        If it fails; with the end of what it said.
+    FailedError
+        If it fails; with the last line it printed.
     """
     command = [sys.executable, "-m", *map(str, arguments)]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
+        last = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        said = f"exit code {done.returncode}, {one_line(last)}"
+        raise FailedError(f"python {' '.join(command[1:3])}: {said}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,8 @@ class AsForAvx2(Case):
                 NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=_features_without_avx512(),
                 OPENBLAS_CORETYPE="Haswell",
             )  # fmt: skip
-            [found] = json.loads((Path(folder) / "results.json").read_text())["cases"]
+            [file] = Path(folder).glob("*.json")
+            [found] = json.loads(file.read_text())["cases"]
         outcome = Outcome.from_dict(found | {"name": self.name, "title": self.title})
         outcome.judge(self.goals)
         return outcome
@@ -91,7 +96,7 @@ class FirstCompile(Case):
                     "--out", Path(folder) / "run", NUMBA_CACHE_DIR=folder,
                 )  # fmt: skip
 
-        return _timed(self, run, rounds=1 if settings.quick else 3)
+        return _timed(self, run, settings, rounds=1 if settings.quick else 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +116,16 @@ class WholeProcess(Case):
                     )  # fmt: skip
 
             run()
-            outcome = _timed(self, run, rounds=min(settings.rounds, 7))
+            outcome = _timed(self, run, settings, rounds=1 if settings.quick else 7)
         outcome.source = source
         return outcome
 
 
-def _timed(case: Case, run: object, rounds: int) -> Outcome:
+def _timed(case: Case, run: Callable[[], None], settings: Settings, rounds: int) -> Outcome:
     outcome = Outcome(case.name, case.title, case.threads)
-    outcome.add_race(race([Entry(FASTLIN, run, case.threads)], rounds, warm_up=0))
+    entry = Entry(FASTLIN, run, case.threads)
+    rounds = min(settings.rounds, rounds)
+    outcome.add_race(race([entry], rounds, pace=Pace(0, 0), on_round=settings.on_round))
     outcome.judge(case.goals)
     return outcome
 

@@ -1,4 +1,4 @@
-"""What the study leaves: a line per case on the terminal, results.json, table.md and plots."""
+"""What the study leaves: lines per case on the terminal, a file per processor, table and plots."""
 
 from __future__ import annotations
 
@@ -28,30 +28,56 @@ def summary(outcome: Outcome) -> str:
     goals = "".join(f"\n    {_goal(result)}" for result in outcome.results)
     threads = f"{outcome.threads} thread{'s' * (outcome.threads > 1)}"
     head = ", ".join(filter(None, (threads, outcome.source)))
-    return f"{outcome.name} ({head}){note}\n    {times}{speed}{goals}"
+    failures = "".join(f"\n    {name} left out: {why}" for name, why in outcome.left_out.items())
+    return f"{outcome.name} ({head}){note}\n    {times}{speed}{failures}{goals}"
 
 
-def write(folder: Path, outcomes: Sequence[Outcome], settings: Settings) -> None:
-    """Write results.json, table.md and the plots into a folder, made if need be."""
+def write(folder: Path, outcomes: Sequence[Outcome], settings: Settings) -> Path:
+    """Write results into a folder, made if need be, and return their file, named by the machine."""
     folder.mkdir(parents=True, exist_ok=True)
     threads = sorted({outcome.threads for outcome in outcomes if outcome.peak_gflops})
     bandwidths = {count: machine.read_bandwidth(count) for count in threads}
     results: dict[str, Any] = {
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "rounds": settings.rounds,
         "quick": settings.quick,
         "read_bandwidth": {str(count): value for count, value in bandwidths.items()},
         "cases": [outcome.to_dict() for outcome in outcomes],
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "table.md").write_text(table(results["machine"], outcomes))
+    path = folder / f"{machine.slug(results['machine'])}.json"
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def latest(folder: Path) -> Path:
+    """Return the file of the machine that was measured last.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no results.
+    """
+    dates = {path: json.loads(path.read_text("utf-8"))["date"] for path in folder.glob("*.json")}
+    if not dates:
+        raise FileNotFoundError(f"{folder} has no results; python -m benchmarks makes them")
+    return max(dates, key=lambda path: datetime.fromisoformat(dates[path]).replace(tzinfo=UTC))
+
+
+def illustrate(path: Path) -> str:
+    """Write table.md and the plots beside a file of results; return the table."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    outcomes = [Outcome.from_dict(case) for case in results["cases"]]
+    bandwidths = {int(count): value for count, value in results["read_bandwidth"].items()}
+    text = table(results["machine"], outcomes)
+    (path.parent / "table.md").write_text(text, encoding="utf-8")
     for name, figure in (
         ("speed.png", plots.speed(outcomes)),
         ("roofline.png", plots.roofline(outcomes, bandwidths)),
     ):
         if figure is not None:
-            figure.savefig(folder / name, dpi=150)
+            figure.savefig(path.parent / name, dpi=150)
+    return text
 
 
 def table(described: dict[str, Any], outcomes: Sequence[Outcome]) -> str:

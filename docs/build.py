@@ -1,7 +1,8 @@
 """Makes the README's pictures and tables anew from real runs: `python docs/build.py`.
 
-Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the last
-`python -m benchmarks`; the summary of the study is made by `fastlin report` (see the README).
+Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the machine that
+`python -m benchmarks` measured last; the summary of the study is made by `fastlin report` (see the
+README).
 
 `python docs/build.py --check` needs no data and changes nothing. It looks whether the tables are
 those of the measured results and the study's commands, and whether all pictures are shown.
@@ -23,6 +24,10 @@ from fastlin.commands.options import train_command
 from fastlin.report.study import CHECKS, EPOCHS, PUBLISHED, Experiment
 from fastlin.runs import DataReference
 from fastlin.training import evaluate
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks are not installed
+from benchmarks import report
+from benchmarks.outcomes import Outcome
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
@@ -89,9 +94,12 @@ def study_table(accuracies: dict[str, str]) -> str:
     return "\n".join(rows)
 
 
-def benchmark_table() -> str:
-    """Return the table and the plots of the last performance study."""
-    table = (DOCS / "benchmarks" / "table.md").read_text(encoding="utf-8").strip()
+def benchmark_table(table: str) -> str:
+    """Return the table of the machine that was measured last, with its plots."""
+    folder = DOCS / "benchmarks"
+    path = report.latest(folder)
+    table = table.strip()
+    others = sorted(other.stem for other in folder.glob("*.json") if other != path)
     plots = "\n\n".join(
         f"![{text}](docs/benchmarks/{name}.png)"
         for name, text in (
@@ -99,7 +107,9 @@ def benchmark_table() -> str:
             ("roofline", "Achieved speed against the limits of arithmetic and memory"),
         )
     )
-    return f"## How fast\n\n{table}\n\n{plots}"
+    links = ", ".join(f"[{name}](docs/benchmarks/{name}.json)" for name in others)
+    more = f"\n\nOther machines: {links}." if links else ""
+    return f"## How fast\n\n{table}\n\n{plots}{more}"
 
 
 def section(name: str, content: str | None = None) -> str:
@@ -116,17 +126,15 @@ def section(name: str, content: str | None = None) -> str:
 
 def faults() -> list[str]:
     """Return what in the documents is not what their sources say."""
-    sys.path.append(str(DOCS.parent))
-    from benchmarks import report  # noqa: PLC0415  (no package that is installed)
-    from benchmarks.outcomes import Outcome  # noqa: PLC0415
-
-    results = json.loads((DOCS / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    folder = DOCS / "benchmarks"
+    path = report.latest(folder)
+    results = json.loads(path.read_text(encoding="utf-8"))
     outcomes = [Outcome.from_dict(case) for case in results["cases"]]
-    table = (DOCS / "benchmarks" / "table.md").read_text(encoding="utf-8")
+    table = (folder / "table.md").read_text(encoding="utf-8")
     found = []
     if table != report.table(results["machine"], outcomes):
-        found.append("docs/benchmarks/table.md is not the table of results.json beside it")
-    if section("benchmarks") != benchmark_table():
+        found.append(f"docs/benchmarks/table.md is not the table of {path.name} beside it")
+    if section("benchmarks") != benchmark_table(table):
         found.append("README.md: the benchmarks are not those of docs/benchmarks/table.md")
     if section("study") != study_table(shown_accuracies()):
         found.append("README.md: the study's table is not that of fastlin.report.study")
@@ -149,4 +157,4 @@ if __name__ == "__main__":
         sys.exit("\n".join(faults()) or None)
     make_figures()
     section("study", study_table(measured_accuracies()))
-    section("benchmarks", benchmark_table())
+    section("benchmarks", benchmark_table(report.illustrate(report.latest(DOCS / "benchmarks"))))
