@@ -67,7 +67,7 @@ def faults(name, how, place, code, seconds, limit, errors):
         yield f"ended after {seconds:.1f} s"
     out = place / "out"
     if name == "train" and (out / runs.CONFIG).exists():
-        read_run(out)
+        read_run(out, 3000)
         finished = [line for line in errors.splitlines() if line.startswith("epoch ")]
         if finished and not (out / runs.MODEL).exists():
             yield "finished epochs are lost"

@@ -92,11 +92,11 @@ def temporaries(folder):
     return sorted(folder.rglob("*.fastlin-tmp"))
 
 
-def read_run(folder):
+def read_run(folder, epochs=30):
     """Read every file that there is of a run; all of it if the weights are there."""
     readers = {
         runs.CONFIG: runs.load_config,
-        runs.HISTORY: lambda path: runs._load_history(path, 30),
+        runs.HISTORY: lambda path: runs._load_history(path, epochs),
         runs.MODEL: runs._load_models,
         runs.SUMMARY: files.read_json,
     }
