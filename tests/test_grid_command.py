@@ -331,7 +331,7 @@ BAD_SEARCHES = {
     "400 digits": ({"trials": 10**400}, "'trials'"),
     "no grid": ({"grid": []}, "not the description of a grid"),
     "lists of nothing": ({"grid": {"swept": {"lr": []}, "base": {}}}, "lr has no value"),
-    "a list that is a number": ({"grid": {"swept": {"lr": 1}, "base": {}}}, "description"),
+    "a list that is a number": ({"grid": {"swept": {"lr": 1}, "base": {}}}, "must be a list"),
     "an unknown setting": ({"grid": {"swept": {"rate": [1]}, "base": {}}}, "setting 'rate'"),
     "a range of words": ({"grid": {"swept": {"lr": {"low": "a", "high": 1}}, "base": {}}}, "grid"),
 }
