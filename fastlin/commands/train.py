@@ -142,7 +142,10 @@ def train(
             result = trainer.result()
             runs.save_history(folder, result.history)
             runs.save_models(folder, result.model, result.best_model)
-            evaluations, evaluating = outcome.evaluate_all(result, loaded, trainer.threads)
+            evaluations: dict[str, Any] = {"last": {}, "best": {}}
+            evaluating = 0.0
+            if stop is None or trainer.epochs_done > 0:  # else it would compile for nothing
+                evaluations, evaluating = outcome.evaluate_all(result, loaded, trainer.threads)
             seconds = {
                 "compile": compile_seconds + result.seconds.compile,
                 "train": result.seconds.train,
