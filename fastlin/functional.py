@@ -200,11 +200,11 @@ def loss_and_gradient(
     tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
     packed = pack(W, tile)
     sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
-    scratch = gradients.new_scratch(len(W), packed, tile)
+    scratch, count = gradients.new_scratch(len(W), packed, tile), current_count()
     for first, last in _parts(len(X), 2 * W.size, gradients.CHUNK_ROWS):
         threads.run(
-            gradients.loss_and_gradient, current_count(), current_count(), X, shift, y, first, last,
-            packed, own_b, _scale(X, W), kernel_loss(loss), tile, scratch, row_losses, sums, db,
+            gradients.loss_and_gradient, count, count, X, shift, y, first, last, packed, own_b,
+            _scale(X, W), kernel_loss(loss), tile, scratch, row_losses, sums, db,
         )  # fmt: skip
     dW = unpack(sums, tile, W.shape, W.dtype) * (feature_scale(X.dtype) / len(X))
     if rest is not None:
@@ -633,10 +633,9 @@ def _mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArr
     """Return the mean of (X - centre)**power of every column, (d,)."""
     d = X.shape[1]
     sums, blocks = np.zeros(d), -(-d // COLUMN_BLOCK)
+    members = min(current_count(), blocks)
     for first, last in _parts(len(X), 8 * d):  # an element takes as long as some multiply-adds
-        threads.run(
-            add_columns, min(current_count(), blocks), blocks, X, first, last, centre, power, sums
-        )
+        threads.run(add_columns, members, blocks, X, first, last, centre, power, sums)
     return sums / len(X)
 
 
