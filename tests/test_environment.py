@@ -268,23 +268,36 @@ def test_an_interrupt_of_any_command_is_130(monkeypatch):
 
 
 HEEDED = """
+import hashlib
 import sys
 from fastlin.commands import process
 
+def run_on():
+    print("ready", flush=True)
+    while True: pass
+
 try:
     with process.orderly_signals():
-        print("ready", flush=True)
         exec(compile(sys.argv[2], sys.argv[1], "exec"))
 except KeyboardInterrupt as stop:
     sys.exit(process.exit_code(stop))
 """
-IN_C_CODE = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)"
+IN_C_CODE = "print('ready', flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)"
 LOSES_TWO = """
 for _ in range(2):
-    try:
-        while True: pass
+    try: run_on()
     except KeyboardInterrupt: pass
-while True: pass
+run_on()
+"""
+BECOMES_ANOTHER = """
+try: run_on()
+except KeyboardInterrupt: raise AttributeError("_as_parameter_")
+"""
+LOST_IN_CLEANING_UP = """
+class Kept:
+    def __del__(self): run_on()
+Kept()
+run_on()
 """
 
 
@@ -292,8 +305,13 @@ while True: pass
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("filename", "code"),
-    [("/x/numba/core/compiler.py", IN_C_CODE), ("/x/other.py", LOSES_TWO)],
-    ids=["compiling", "lost"],
+    [
+        ("/x/numba/core/compiler.py", IN_C_CODE),
+        ("/x/numba/core/dispatcher.py", BECOMES_ANOTHER),
+        ("/x/other.py", LOSES_TWO),
+        ("/x/other.py", LOST_IN_CLEANING_UP),
+    ],
+    ids=["in C code", "becomes another", "lost", "lost in cleaning up"],
 )
 def test_a_signal_is_heeded_while_compiling_and_where_it_was_lost(filename, code, number):
     with subprocess.Popen(
@@ -308,6 +326,7 @@ def test_a_signal_is_heeded_while_compiling_and_where_it_was_lost(filename, code
             running.kill()
     assert running.returncode == 128 + number
     assert "Traceback" not in err
+    assert "Exception ignored" not in err
 
 
 def test_ctrl_c_while_the_command_line_is_imported_is_no_traceback(place):

@@ -24,6 +24,7 @@ from typing import NoReturn, TextIO
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a batch system, a terminal that is closed
 _DEAF_SECONDS = 3.0
 _PATIENCE_SECONDS = 0.8  # for the main thread to heed a signal
+_COMPILER = ("numba/core/compiler.py", "numba/core/dispatcher.py", "fastlin/kernels/cache.py")
 
 
 class Stopped(KeyboardInterrupt):
@@ -54,7 +55,8 @@ class _Stops:
 
     The first raises `KeyboardInterrupt` or `Stopped` in the main thread. What follows within
     seconds is the same impatient person, and must not undo what the first one set going. While
-    results are written every signal waits.
+    results are written every signal waits. While kernels are compiled the process ends: nothing is
+    lost by that, and an exception in the middle of the compiler can become any other, or none.
     """
 
     def __init__(self) -> None:
@@ -65,12 +67,14 @@ class _Stops:
         self.raised_at: float | None = None
         self._waiting: int | None = None
 
-    def receive(self, number: int, _: FrameType | None) -> None:
+    def receive(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         self.received += 1
         now = time.monotonic()
         if self.writers:
             self._waiting = number
+        elif _is_compiling(frame):
+            _end_now(number)
         elif self.raised_at is None or now - self.raised_at > _DEAF_SECONDS:
             self._stop(number)
 
@@ -92,9 +96,9 @@ class _Watch:
     """Sees to it that a signal is heeded while kernels are compiled.
 
     Python calls the handler of a signal between two of its own instructions, and those of the
-    compiler can be seconds apart; and what the handler raises within the compiler can be lost.
-    So a thread learns of each signal by a pipe. If the main thread has not caught the stop after a
-    moment, the process ends if it is compiling: nothing is lost by that. Else it is told again.
+    compiler can be seconds apart; and what the handler raises is lost in the cleaning up of an
+    object. So a thread learns of each signal by a pipe. If the main thread has not caught the stop
+    after a moment, the process ends if it is compiling. Else it is told again.
     """
 
     def __init__(self, stops: _Stops) -> None:
@@ -128,24 +132,33 @@ class _Watch:
             with self._lock:
                 if self._is_ended:
                     return
-                if self._stops.writers == 0 and _is_compiling():
-                    with contextlib.suppress(OSError):
-                        os.write(2, b"Interrupted\n")
-                    os._exit(128 + number)
+                if self._stops.writers == 0 and _is_compiling(_frame_of_main_thread()):
+                    _end_now(number)
                 if self._stops.received >= sent:
                     self._stops.raised_at = None  # what was raised is lost: raise it again
                     _thread.interrupt_main(number)
             time.sleep(_PATIENCE_SECONDS / 4)
 
 
-def _is_compiling() -> bool:
-    """Whether the main thread is in Numba's compiler."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+def _frame_of_main_thread() -> FrameType | None:
+    return sys._current_frames().get(threading.main_thread().ident or 0)
+
+
+def _is_compiling(frame: FrameType | None) -> bool:
+    """Whether a frame is below Numba's compiler, or the loading of what it compiled before."""
     while frame is not None:
-        if frame.f_code.co_filename.replace("\\", "/").endswith("numba/core/compiler.py"):
+        if frame.f_code.co_filename.replace("\\", "/").endswith(_COMPILER):
             return True
         frame = frame.f_back
     return False
+
+
+def _end_now(number: int) -> NoReturn:
+    """End the process, with the cursor that a progress bar may have hidden."""
+    show_cursor = b"\x1b[?25h" if os.isatty(2) else b""
+    with contextlib.suppress(OSError):
+        os.write(2, show_cursor + b"Interrupted\n")
+    os._exit(128 + number)
 
 
 @contextmanager
@@ -172,6 +185,7 @@ def orderly_signals() -> Iterator[None]:
         return
     outer, _stops = _stops, _Stops()
     watch = _Watch(_stops)
+    hook, sys.unraisablehook = sys.unraisablehook, _pass_over_stops
     handlers = {}
     for number in (getattr(signal, name) for name in STOPS if hasattr(signal, name)):
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
@@ -181,10 +195,17 @@ def orderly_signals() -> Iterator[None]:
         yield
     finally:
         watch.end()
+        sys.unraisablehook = hook
         for number, handler in handlers.items():
             # A command that was stopped ends now: one press more must not show a traceback.
             signal.signal(number, handler if _stops.raised_at is None else signal.SIG_DFL)
         _stops = outer
+
+
+def _pass_over_stops(lost: sys.UnraisableHookArgs) -> None:
+    """Print exceptions that nobody can catch, but for a stop: `_Watch` sees to those."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
 
 
 class Stream(io.TextIOBase):
