@@ -81,6 +81,7 @@ def main():
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     rng, wrong, sent, longest = random.Random(options.seed), 0, 0, {False: 0.0, True: 0.0}
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "cache"

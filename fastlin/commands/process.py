@@ -46,8 +46,13 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
     Whoever asks has caught the stop, and ends the command.
     """
-    _stops.is_heeded = True
+    heed()
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+def heed() -> None:
+    """Tell that a stop was caught, so that it is not raised again."""
+    _stops.is_heeded = True
 
 
 class _Stops:
@@ -165,7 +170,6 @@ def _end_now(number: int) -> NoReturn:
 def writing_results() -> Iterator[None]:
     """Let the body come to its end, whatever signal comes; stop after it if one came."""
     _stops.writers += 1
-    _stops.is_heeded = True
     try:
         yield
     finally:

@@ -212,6 +212,7 @@ def _train(trainer: Trainer, notes: Console) -> tuple[str, KeyboardInterrupt | N
         notes.print(f"{error} (--lr {error.smaller_lr:g})")
         return "diverged", None
     except KeyboardInterrupt as stop:
+        process.heed()
         notes.print(f"Interrupted; keeping {trainer.epochs_done} finished epochs, without figures")
         return "interrupted", stop
     return "finished", None
