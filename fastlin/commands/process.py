@@ -201,8 +201,8 @@ def orderly_signals() -> Iterator[None]:
         watch.end()
         sys.unraisablehook = hook
         for number, handler in handlers.items():
-            # A command that was stopped ends now: one press more must not show a traceback.
-            signal.signal(number, handler if _stops.raised_at is None else signal.SIG_DFL)
+            # A command that was stopped ends now: one press more must not change its exit code.
+            signal.signal(number, handler if _stops.raised_at is None else signal.SIG_IGN)
         _stops = outer
 
 
