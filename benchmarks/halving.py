@@ -2,7 +2,7 @@
 
 A full search is trained once, and its histories are kept. A search with stops is then replayed
 from them: `fastlin.search` takes its decisions as always, and is handed the recorded epochs in the
-place of trained ones. Seeds below 120 were used to choose the constants of `fastlin.halving`.
+place of trained ones. Seeds below 120 were used to choose the constants of `fastlin.search.halving`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.config import GridSpec, LogRange, TrainConfig
+from fastlin.config import TrainConfig
 from fastlin.data import Dataset, Split, load_split
-from fastlin.errors import InputError
+from fastlin.errors import DivergedError, InputError
 from fastlin.files import atomic_write
-from fastlin.grids import GridEntry, Rule, Rung, rank_entries
-from fastlin.halving import Plan
-from fastlin.results import EpochRecord, History
-from fastlin.search import _Search, draw_configs, grid_search
-from fastlin.training import DivergedError
+from fastlin.history import EpochRecord, History
+from fastlin.search.configs import draw_configs
+from fastlin.search.halving import Plan
+from fastlin.search.ranking import GridEntry, Rule, Rung, rank_entries
+from fastlin.search.search import _Search, grid_search
+from fastlin.search.spec import GridSpec, LogRange
 
 _WIDE = {"lr": LogRange(1e-3, 1.0), "l2": LogRange(1e-6, 1e-2)}
 

@@ -13,7 +13,8 @@ from benchmarks.test_kernels import ROW_DTYPES, close
 from fastlin import reference
 from fastlin.config import TrainConfig
 from fastlin.data import Dataset, Split
-from fastlin.training import epoch_order, initial_weights
+from fastlin.training.order import epoch_order
+from fastlin.training.state import initial_weights
 
 pytestmark = pytest.mark.benchmark(
     max_time=0.1 if QUICK else 2.0, min_rounds=1 if QUICK else 7, warmup=False

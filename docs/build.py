@@ -21,9 +21,9 @@ from pathlib import Path
 
 from fastlin import load_split, train
 from fastlin.commands.options import train_command
-from fastlin.report.study import CHECKS, EPOCHS, PUBLISHED, Experiment
+from fastlin.report.study.experiments import CHECKS, EPOCHS, PUBLISHED, Experiment
 from fastlin.runs import DataReference
-from fastlin.training import evaluate
+from fastlin.training.evaluation import evaluate
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks are not installed
 from benchmarks import report
@@ -137,7 +137,7 @@ def faults() -> list[str]:
     if section("benchmarks") != benchmark_table(table):
         found.append("README.md: the benchmarks are not those of docs/benchmarks/table.md")
     if section("study") != study_table(shown_accuracies()):
-        found.append("README.md: the study's table is not that of fastlin.report.study")
+        found.append("README.md: the study's table is not that of fastlin.report.study.experiments")
     shown = {
         (page.parent / target).resolve(): page
         for page in PAGES

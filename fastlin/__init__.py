@@ -9,33 +9,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastlin.config import GridSpec, Init, LogRange, Loss, Precision, TrainConfig
+    from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
     from fastlin.data import Dataset, Split, load_split
-    from fastlin.errors import InputError
-    from fastlin.grids import GridEntry, GridResult
-    from fastlin.results import EpochRecord, History, LinearModel
+    from fastlin.errors import DivergedError, GridDivergedError, InputError
+    from fastlin.history import EpochRecord, History
+    from fastlin.model import LinearModel
     from fastlin.runs import Run, load_run
-    from fastlin.search import GridDivergedError, grid_search
-    from fastlin.training import DivergedError, Trainer, TrainResult, evaluate, train
+    from fastlin.search.ranking import GridEntry, GridResult
+    from fastlin.search.search import grid_search
+    from fastlin.search.spec import GridSpec, LogRange
+    from fastlin.training.evaluation import evaluate
+    from fastlin.training.trainer import Trainer, TrainResult, train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "fastlin.config": ("GridSpec", "Init", "Loss", "LogRange", "Precision", "TrainConfig"),
+    "fastlin.config": ("Init", "Loss", "Precision", "Schedule", "TrainConfig"),
     "fastlin.data": ("Dataset", "Split", "load_split"),
-    "fastlin.errors": ("InputError",),
-    "fastlin.grids": ("GridEntry", "GridResult"),
-    "fastlin.results": ("EpochRecord", "History", "LinearModel"),
+    "fastlin.errors": ("DivergedError", "GridDivergedError", "InputError"),
+    "fastlin.history": ("EpochRecord", "History"),
+    "fastlin.model": ("LinearModel",),
     "fastlin.runs": ("Run", "load_run"),
-    "fastlin.search": ("GridDivergedError", "grid_search"),
-    "fastlin.training": ("DivergedError", "Trainer", "TrainResult", "evaluate", "train"),
+    "fastlin.search.ranking": ("GridEntry", "GridResult"),
+    "fastlin.search.search": ("grid_search",),
+    "fastlin.search.spec": ("GridSpec", "LogRange"),
+    "fastlin.training.evaluation": ("evaluate",),
+    "fastlin.training.trainer": ("Trainer", "TrainResult", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DivergedError", "Dataset", "EpochRecord", "GridDivergedError", "GridEntry", "GridResult",
     "GridSpec", "History", "Init", "InputError", "LinearModel", "LogRange", "Loss", "Precision",
-    "Run", "Split", "TrainConfig", "TrainResult", "Trainer", "evaluate", "grid_search",
+    "Run", "Schedule", "Split", "TrainConfig", "TrainResult", "Trainer", "evaluate", "grid_search",
     "load_run", "load_split", "train",
 ]  # fmt: skip
 

@@ -1,4 +1,12 @@
-"""The errors that a user can mend, warnings, and how the text of others stands in a line."""
+"""Every exception and warning that a user can meet, and how the text of others stands in a line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastlin.config import TrainConfig
+    from fastlin.search.ranking import GridResult
 
 
 class InputError(ValueError):
@@ -14,6 +22,46 @@ class PackageError(InputError, ImportError):
 
 class MatchWarning(UserWarning):
     """Rows may not be what a classifier was trained on; the message, one line, says how."""
+
+
+class DivergedError(ArithmeticError):
+    """The cost of an epoch was not finite; the message says which epoch and what to try.
+
+    Attributes
+    ----------
+    epoch : int
+        Which epoch, counted from 1.
+    smaller_lr : float
+        A learning rate to try.
+    """
+
+    def __init__(self, epoch: int, config: TrainConfig) -> None:
+        self.epoch = epoch
+        self.smaller_lr = config.lr / 10
+        advice = f"try a smaller lr, such as {self.smaller_lr:g}"
+        if 2 * config.lr * config.l2 >= 1:
+            advice += f", or a smaller l2 (2 lr l2 is {2 * config.lr * config.l2:g}, above 1)"
+        super().__init__(f"training diverged: the cost of epoch {epoch} is not finite; {advice}")
+
+
+class GridDivergedError(ArithmeticError):
+    """Every configuration of a grid diverged.
+
+    Attributes
+    ----------
+    result : GridResult
+        What there was before.
+    smaller_lr : float
+        A learning rate to try.
+    """
+
+    def __init__(self, result: GridResult) -> None:
+        self.result = result
+        self.smaller_lr = min(entry.config.lr for entry in result.entries) / 10
+        super().__init__(
+            f"all {len(result.entries)} configurations diverged; try a smaller lr, such as "
+            f"{self.smaller_lr:g}"
+        )
 
 
 def reason_of(error: BaseException) -> str:

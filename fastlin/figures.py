@@ -59,7 +59,8 @@ from numpy.typing import NDArray
 
 from fastlin.errors import InputError, one_line, reason_of
 from fastlin.files import atomic_write, make_directory
-from fastlin.results import MAX_CONFUSION_CLASSES, History
+from fastlin.history import History
+from fastlin.metrics import MAX_CONFUSION_CLASSES
 
 Floats = NDArray[Any]
 

@@ -37,7 +37,7 @@ from fastlin.kernels.features import (
 )
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
-from fastlin.results import weight_penalty
+from fastlin.model import weight_penalty
 from fastlin.threads import current_count, use_threads
 
 __all__ = [

@@ -19,7 +19,7 @@ from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError, MatchWarning
 
 if TYPE_CHECKING:
-    from fastlin.results import LinearModel
+    from fastlin.model import LinearModel
     from fastlin.runs import DataReference
 
 FAR = 10.0  # times the range of the training features

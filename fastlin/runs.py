@@ -23,7 +23,8 @@ from fastlin import files
 from fastlin.config import TrainConfig
 from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError, quoted
-from fastlin.results import HISTORY_COLUMNS, EpochRecord, History, LinearModel
+from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
+from fastlin.model import LinearModel
 
 CONFIG, HISTORY, MODEL, SUMMARY, FIGURES = (
     "config.json",

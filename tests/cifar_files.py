@@ -5,7 +5,7 @@ import tarfile
 
 import numpy as np
 
-from fastlin.data import cifar
+from fastlin.data.formats import cifar
 
 ROWS = 200  # of a small batch: 20 of each class
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from cifar_files import ROWS
 
-from fastlin.data import cifar
+from fastlin.data.formats import cifar
 
 
 @pytest.hookimpl(tryfirst=True)

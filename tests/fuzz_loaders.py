@@ -16,17 +16,20 @@ from cifar_files import archive
 
 from fastlin import runs
 from fastlin.commands import grid as grid_command
-from fastlin.config import GridSpec, LogRange, TrainConfig
-from fastlin.data import Split, cifar, load_split
-from fastlin.data.safe_pickle import load_dict
+from fastlin.config import TrainConfig
+from fastlin.data import Split, load_split
+from fastlin.data.formats import cifar
+from fastlin.data.formats.safe_pickle import load_dict
 from fastlin.errors import InputError
-from fastlin.grids import GridEntry, GridResult, Rule, save_table
-from fastlin.halving import Plan
-from fastlin.journal import Journal, Weights
+from fastlin.history import EpochRecord, History
+from fastlin.model import LinearModel
 from fastlin.report import folders, results
-from fastlin.results import EpochRecord, History, LinearModel
-from fastlin.search import _Search
-from fastlin.sweeps import read_grid_file
+from fastlin.search.halving import Plan
+from fastlin.search.journal import Journal, Weights
+from fastlin.search.ranking import GridEntry, GridResult, Rule, save_table
+from fastlin.search.reading import read_grid_file
+from fastlin.search.search import _Search
+from fastlin.search.spec import GridSpec, LogRange
 
 # Fields and keys whose numbers may be NaN: there are no validation rows, or no finished epoch.
 MAY_BE_NAN = {"val_cost", "val_accuracy", "score"}

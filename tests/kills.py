@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlin import files, journal, runs
+from fastlin import files, runs
 from fastlin.commands import grid as grid_command
+from fastlin.search import journal
 
 ROOT = Path(__file__).parent.parent
 # The command line, with a journal that is written after every epoch, so that kills find it open.
 OFTEN = (
-    "import sys; from fastlin import search; from fastlin.commands import main;"
+    "import sys; from fastlin.search import search; from fastlin.commands import main;"
     "search._CHECKPOINT_SECONDS = search._CHECKPOINT_SHARE = 0; main(sys.argv[1:])"
 )
 TRAIN = ("train", "--data", "t.npz", "--epochs", "30", "--lr", "0.05", "--no-figures")

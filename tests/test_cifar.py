@@ -17,7 +17,8 @@ from cifar_files import (
     write_python,
 )
 
-from fastlin.data import cifar, load_split
+from fastlin.data import load_split
+from fastlin.data.formats import cifar
 from fastlin.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("small_cifar")

@@ -14,8 +14,9 @@ from command_line import ROOT, call, same_run, small_images, summary
 import fastlin
 from fastlin import functional, threads
 from fastlin.commands import COMMANDS
-from fastlin.data import catalog, cifar
-from fastlin.training import Trainer
+from fastlin.data import catalog
+from fastlin.data.formats import cifar
+from fastlin.training.trainer import Trainer
 
 
 def process(*arguments, **settings):

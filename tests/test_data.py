@@ -17,12 +17,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, arrays, scalar_dtypes
 
-from fastlin.data import Dataset, Split, catalog, cifar, dataset, load_split, sample
-from fastlin.data import npz as npz_file
+from fastlin.data import Dataset, Split, catalog, dataset, load_split, sample
 from fastlin.data.dataset import check_fits
+from fastlin.data.formats import cifar
+from fastlin.data.formats import npz as npz_file
 from fastlin.data.labels import MAX_UNNAMED_CLASSES, classes_that_occur
 from fastlin.errors import InputError
-from fastlin.report.study import DATA_SHA256
+from fastlin.report.study.experiments import DATA_SHA256
 
 
 def test_the_sample_is_what_it_says():

@@ -24,7 +24,7 @@ from fastlin import figures, functional, runs
 from fastlin.commands import main, options, outcome, process
 from fastlin.data import catalog
 from fastlin.errors import InputError, one_line, reason_of
-from fastlin.training import Trainer
+from fastlin.training.trainer import Trainer
 
 NAMES = ["[PAD]", "[/INST]", "[bold red]x", ":cat:", "Kätzchen"]
 

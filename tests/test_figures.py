@@ -11,7 +11,7 @@ from PIL import Image
 
 from fastlin import figures
 from fastlin.errors import InputError
-from fastlin.results import EpochRecord, History
+from fastlin.history import EpochRecord, History
 
 
 def history(epochs=12, validation=True, seed=0):

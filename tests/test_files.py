@@ -20,10 +20,10 @@ from hypothesis.extra import numpy as st_numpy
 from fastlin import files, runs
 from fastlin.commands import main
 from fastlin.data import load_split
-from fastlin.data import npz as npz_data
+from fastlin.data.formats import npz as npz_data
 from fastlin.errors import InputError, one_line, quoted
-from fastlin.journal import Journal, Weights
-from fastlin.results import LinearModel
+from fastlin.model import LinearModel
+from fastlin.search.journal import Journal, Weights
 
 linux_or_mac = pytest.mark.skipif(sys.platform == "win32", reason="no file locks on Windows")
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from fastlin import functional, gradcheck
+from fastlin import functional
 from fastlin.config import Loss, Precision
 from fastlin.data import Dataset, load_split
-from fastlin.gradcheck import GradientCheck
+from fastlin.training import gradcheck
+from fastlin.training.gradcheck import GradientCheck
 
 NAMES = tuple("abcde")
 

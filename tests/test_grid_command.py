@@ -16,11 +16,11 @@ import pytest
 from command_line import ROOT, same_run, small_images, summary
 from rich.console import Console
 
-from fastlin import search
 from fastlin.commands import grid as grid_command
 from fastlin.config import TrainConfig
 from fastlin.data import load_split
-from fastlin.search import GridProgress, grid_search
+from fastlin.search import search
+from fastlin.search.search import GridProgress, grid_search
 
 LISTS = ("--lr", "0.02,0.2", "--l2", "0,0.001:0.1:2", "--batch-size", "16,32", "--epochs", 4)
 
@@ -221,7 +221,7 @@ def test_divergent_entries_are_told_and_do_not_stop_the_others(small):
 
 
 OFTEN = (
-    "from fastlin import search; from fastlin.commands import main; import sys;"
+    "from fastlin.search import search; from fastlin.commands import main; import sys;"
     "search._CHECKPOINT_SECONDS = search._CHECKPOINT_SHARE = 0;"
     "main(['grid', *sys.argv[1:]])"
 )

@@ -5,8 +5,9 @@ import pytest
 
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.grid_training import GridTrainer
-from fastlin.training import DivergedError, Trainer
+from fastlin.errors import DivergedError
+from fastlin.training.grid import GridTrainer
+from fastlin.training.trainer import Trainer
 
 
 def blobs(n=150, shape=(1, 5, 7), K=5, seed=0):

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
-from fastlin.grids import Rule, Rung
-from fastlin.halving import FIRST_EPOCH, Plan, decide, forecast, to_train_on
-from fastlin.results import EpochRecord, History
+from fastlin.history import EpochRecord, History
+from fastlin.search.halving import FIRST_EPOCH, Plan, decide, forecast, to_train_on
+from fastlin.search.ranking import Rule, Rung
 
 EPOCHS = 40
 

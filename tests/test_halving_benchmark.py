@@ -3,11 +3,12 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import halving as benchmark
-from fastlin import halving
-from fastlin.config import GridSpec, TrainConfig
-from fastlin.grids import Rule
-from fastlin.halving import Plan
-from fastlin.search import grid_search
+from fastlin.config import TrainConfig
+from fastlin.search import halving
+from fastlin.search.halving import Plan
+from fastlin.search.ranking import Rule
+from fastlin.search.search import grid_search
+from fastlin.search.spec import GridSpec
 
 TOO_HIGH = 1e32
 LISTS = {"lr": [0.02, 0.3, 2.0, TOO_HIGH], "l2": [0.0, 1e-6, 0.01], "lr_decay": [0.8]}

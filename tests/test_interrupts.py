@@ -9,8 +9,8 @@ import pytest
 import fastlin
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.grid_training import GridTrainer
-from fastlin.training import Trainer
+from fastlin.training.grid import GridTrainer
+from fastlin.training.trainer import Trainer
 
 HOME = os.path.dirname(os.path.abspath(fastlin.__file__))  # noqa: PTH100, PTH120
 IS_GENERATOR = 0x20

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastlin.errors import InputError
-from fastlin.journal import Journal, Weights, read_journal
+from fastlin.search.journal import Journal, Weights, read_journal
 
 HEADER = {"format": 1, "data": "abc", "grid": [{"lr": 0.1}]}
 EVENTS = [{"entry": 0, "epochs": [[1, 0.1, 1 / 3]]}, {"entry": 1, "diverged": 2}, {"rung": 4}]
@@ -250,7 +250,7 @@ def test_a_journal_killed_before_its_first_line_was_whole_is_begun_again(path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no file locks on Windows")
 def test_a_journal_is_open_in_one_process_until_that_ends(path):
     code = (
-        "import sys; from pathlib import Path; from fastlin.journal import Journal\n"
+        "import sys; from pathlib import Path; from fastlin.search.journal import Journal\n"
         f"book = Journal.resume(Path(sys.argv[1]), {HEADER!r})\n"
         "print('open', flush=True); sys.stdin.read()"
     )

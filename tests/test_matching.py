@@ -15,8 +15,8 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError, MatchWarning
-from fastlin.results import LinearModel
-from fastlin.training import evaluate, gradient
+from fastlin.model import LinearModel
+from fastlin.training.evaluation import evaluate, gradient
 
 NAMES = ("ant", "bee", "cow", "doe", "elk")
 QUICK = ("--epochs", 2, "--no-figures")

@@ -8,9 +8,11 @@ from fastlin import functional, reference
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
+from fastlin.history import EpochRecord, History
 from fastlin.kernels import evaluate as evaluate_kernels
-from fastlin.results import EpochRecord, History
-from fastlin.training import Standardization, Trainer, evaluate, gradient, train
+from fastlin.training.evaluation import evaluate, gradient
+from fastlin.training.standardization import Standardization
+from fastlin.training.trainer import Trainer, train
 
 F32, F64 = np.float32, np.float64
 

@@ -10,9 +10,9 @@ from fastlin import functional, reference
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.functional import EntryEpoch
-from fastlin.grid_training import GridTrainer
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, rates
-from fastlin.training import Trainer
+from fastlin.training.grid import GridTrainer
+from fastlin.training.trainer import Trainer
 
 F32, F64 = np.float32, np.float64
 STEPS = 1_000 if numba.config.DISABLE_JIT else 100_000

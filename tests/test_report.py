@@ -17,13 +17,16 @@ from fastlin import TrainConfig, figures, functional, reference
 from fastlin.commands import main
 from fastlin.commands import report as report_command
 from fastlin.commands.train import train as train_command
-from fastlin.errors import InputError
-from fastlin.grid_training import GridTrainer
-from fastlin.report import findings, folders, page, statistics, study, wording
+from fastlin.errors import DivergedError, InputError
+from fastlin.report import folders, page
 from fastlin.report import results as files
-from fastlin.report.running import Runner
-from fastlin.sweeps import parse_values
-from fastlin.training import DivergedError, epoch_order, initial_weights
+from fastlin.report.study import experiments as study
+from fastlin.report.study import findings, statistics, wording
+from fastlin.report.study.running import Runner
+from fastlin.search.reading import parse_values
+from fastlin.training.grid import GridTrainer
+from fastlin.training.order import epoch_order
+from fastlin.training.state import initial_weights
 
 SEEDS, EPOCHS = 2, 2
 HOSTILE = ("<script>alert(1)</script>", 'a|b & "c"', "$x_1$ *d*", "`e`", "f' f")

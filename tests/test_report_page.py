@@ -13,8 +13,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from fastlin.report import page, statistics, wording
+from fastlin.report import page
 from fastlin.report import results as files
+from fastlin.report.study import statistics, wording
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -35,7 +36,7 @@ def sample(values):
 
 def made_up_results():
     """Results of a study as `findings` gives them, made up; names of classes are hostile."""
-    from fastlin.report import study
+    from fastlin.report.study import experiments as study
 
     rng = np.random.default_rng(0)
     seeds, epochs, K = 3, 4, len(HOSTILE)

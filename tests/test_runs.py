@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fastlin import runs
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
-from fastlin.results import EpochRecord, History, LinearModel
+from fastlin.history import EpochRecord, History
+from fastlin.model import LinearModel
 
 
 def model(seed=0, dtype=np.float32):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fastlin.data.safe_pickle import MAX_DEPTH, MAX_INSTRUCTIONS, load_dict
+from fastlin.data.formats.safe_pickle import MAX_DEPTH, MAX_INSTRUCTIONS, load_dict
 from fastlin.errors import InputError
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -4,17 +4,19 @@ import math
 import numpy as np
 import pytest
 
-from fastlin import halving as early_stops
-from fastlin import search
-from fastlin.config import GridSpec, LogRange, TrainConfig
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.errors import InputError
-from fastlin.grids import GridEntry, Rule, rank_entries, save_table
-from fastlin.halving import Plan
-from fastlin.journal import Journal
-from fastlin.results import EpochRecord, History
-from fastlin.search import GridDivergedError, draw_configs, grid_configs, grid_search
-from fastlin.training import train
+from fastlin.errors import GridDivergedError, InputError
+from fastlin.history import EpochRecord, History
+from fastlin.search import halving as early_stops
+from fastlin.search import search
+from fastlin.search.configs import draw_configs, grid_configs
+from fastlin.search.halving import Plan
+from fastlin.search.journal import Journal
+from fastlin.search.ranking import GridEntry, Rule, rank_entries, save_table
+from fastlin.search.search import grid_search
+from fastlin.search.spec import GridSpec, LogRange
+from fastlin.training.trainer import train
 
 BASE = TrainConfig(epochs=5, lr=0.05)
 GRID = {"loss": ["softmax", "hinge"], "l2": [0, 0.01], "batch_size": [7, 16], "lr": [0.02, 0.2]}

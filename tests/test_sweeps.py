@@ -11,9 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from messages import value_or_message
 
-from fastlin.config import SWEPT_SETTINGS, GridSpec, Init, LogRange, Loss, TrainConfig
+from fastlin.config import Init, Loss, TrainConfig
 from fastlin.errors import InputError
-from fastlin.sweeps import log_space, parse_values, read_grid_file
+from fastlin.search.reading import log_space, parse_values, read_grid_file
+from fastlin.search.spec import SWEPT_SETTINGS, GridSpec, LogRange
 
 positive = st.floats(1e-12, 1e12)
 

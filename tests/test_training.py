@@ -6,18 +6,13 @@ import pytest
 from fastlin import reference
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.errors import InputError
+from fastlin.errors import DivergedError, InputError
 from fastlin.functional import use_threads
 from fastlin.threads import current_count
-from fastlin.training import (
-    DivergedError,
-    Trainer,
-    epoch_order,
-    evaluate,
-    gradient,
-    initial_weights,
-    train,
-)
+from fastlin.training.evaluation import evaluate, gradient
+from fastlin.training.order import epoch_order
+from fastlin.training.state import initial_weights
+from fastlin.training.trainer import Trainer, train
 
 
 def problem(n=97, d=37, K=5, *, row_dtype=np.uint8, val=True, seed=0):
@@ -172,7 +167,7 @@ def test_an_interrupt_anywhere_leaves_whole_epochs(monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastlin.training.evaluate_weights", interrupted)
+    monkeypatch.setattr("fastlin.training.trainer.evaluate_weights", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.run_epoch()
     assert same_bits(trainer.result(), whole)

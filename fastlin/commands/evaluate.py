@@ -31,8 +31,9 @@ def evaluate(
     """Print cost and accuracy of the classifier in the run folder RUN on its data."""
     from rich.table import Table
 
-    from fastlin import runs, training
+    from fastlin import runs
     from fastlin.functional import use_threads
+    from fastlin.training.evaluation import evaluate_matched
 
     saved = runs.load_run(run)
     reference = options.override(saved.data, data, split, data_dir)
@@ -42,6 +43,6 @@ def evaluate(
     table = Table("", "rows", "cost", "accuracy")
     with use_threads(threads):
         for part, rows in matched.parts().items():
-            found = training.evaluate_matched(model, rows, saved.config)
+            found = evaluate_matched(model, rows, saved.config)
             table.add_row(part, f"{len(rows):,}", f"{found.cost:.4f}", f"{found.accuracy:.2%}")
     options.print_table(options.console(), table)

@@ -12,7 +12,7 @@ from fastlin.config import Precision
 from fastlin.errors import InputError
 
 if TYPE_CHECKING:
-    from fastlin.gradcheck import GradientCheck
+    from fastlin.training.gradcheck import GradientCheck
 
 _KERNELS = (
     ("random", "gradient"),
@@ -50,7 +50,7 @@ def gradcheck(
     """
     from rich.progress import track
 
-    from fastlin import gradcheck as checks
+    from fastlin.training import gradcheck as checks
 
     images = options.load_reference(options.reference_of(data, split, data_dir)).train
     if images.X.dtype != "uint8":

@@ -16,8 +16,9 @@ from click.core import ParameterSource
 
 from fastlin.commands import options, outcome, process
 from fastlin.commands.train import DEFAULT_DATA, train
-from fastlin.config import SWEPT_SETTINGS, GridSpec, TrainConfig
+from fastlin.config import TrainConfig
 from fastlin.errors import InputError, quoted
+from fastlin.search.spec import SWEPT_SETTINGS, GridSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fastlin.data import Split
-    from fastlin.grids import GridResult
-    from fastlin.halving import Plan
     from fastlin.runs import DataReference
-    from fastlin.search import GridProgress
-    from fastlin.training import TrainResult
+    from fastlin.search.halving import Plan
+    from fastlin.search.ranking import GridResult
+    from fastlin.search.search import GridProgress
+    from fastlin.training.trainer import TrainResult
 
 ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
 FORMAT = 1  # of grid.json
@@ -186,7 +187,7 @@ def grid(
       --lr 1e-4:1             any value, for --search random
     The winner becomes a run folder of its own; only it sees the test rows.
     """  # noqa: D301  (\b keeps click from filling the list)
-    from fastlin.halving import Plan
+    from fastlin.search.halving import Plan
 
     started = time.perf_counter()
     given = {name: value for name, value in settings.items() if value not in (None, ())}
@@ -201,9 +202,11 @@ def grid(
     again = _asked(data, data_dir, split, grid_path, config_path, given, how)
     folder = _folder_to_resume(resume, out)
     asked = again if folder is None else _resumed(ctx, folder, again, data, data_dir, split)
+    from fastlin.errors import GridDivergedError
     from fastlin.functional import use_threads
-    from fastlin.grids import Rule, save_table
-    from fastlin.search import GridDivergedError, check_comparable, grid_configs, grid_search
+    from fastlin.search.configs import grid_configs
+    from fastlin.search.ranking import Rule, save_table
+    from fastlin.search.search import check_comparable, grid_search
 
     configs = grid_configs(
         asked.grid, search=asked.search, trials=asked.trials, search_seed=asked.search_seed
@@ -346,7 +349,7 @@ def _asked(
 ) -> Asked:
     """Return what the options ask for: options, then --grid, then --config, then the defaults."""
     from fastlin import runs
-    from fastlin.sweeps import parse_values, read_grid_file
+    from fastlin.search.reading import parse_values, read_grid_file
 
     if config_path is None:
         base, reference = None, options.reference_of(data or DEFAULT_DATA, split, data_dir)
@@ -403,7 +406,7 @@ def _saved(folder: Path) -> Asked:
 
 def _saved_plan(content: Any) -> Plan | None:
     """Return the plan of a grid.json; older ones say only whether there was one."""
-    from fastlin.halving import Plan
+    from fastlin.search.halving import Plan
 
     if isinstance(content, bool):
         return Plan() if content else None
@@ -419,7 +422,7 @@ def _progress(notes: Console, configs: tuple[TrainConfig, ...]) -> Iterator[Any]
     """Yield what is called after every epoch: a table that lives, or lines where none can."""
     from rich.live import Live
 
-    from fastlin.grids import swept_settings
+    from fastlin.search.ranking import swept_settings
 
     swept = swept_settings(configs)
 
@@ -478,7 +481,7 @@ def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | N
     """Write the winner as a run folder; return it, and cost and accuracy on test rows, if any."""
     from fastlin import runs
     from fastlin.files import make_directory
-    from fastlin.training import Seconds, TrainResult
+    from fastlin.training.trainer import Seconds, TrainResult
 
     split, threads, best = finished.split, finished.threads, finished.result.best
     last, of_best_epoch = best.last_model, best.best_model

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
-    from fastlin.results import LinearModel
+    from fastlin.model import LinearModel
     from fastlin.runs import DataReference
-    from fastlin.training import TrainResult
+    from fastlin.training.trainer import TrainResult
 
 
 class Compiling(Protocol):
@@ -107,7 +107,7 @@ def evaluate_all(
 ) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
     """Return cost and accuracy of the last and the best model on every part, and the seconds."""
     from fastlin.functional import use_threads
-    from fastlin.training import evaluate_matched
+    from fastlin.training.evaluation import evaluate_matched
 
     start = time.perf_counter()
     models = {"last": result.model, "best": result.best_model}

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
-    from fastlin.results import History, LinearModel
+    from fastlin.history import History
+    from fastlin.model import LinearModel
 
 
 @click.command()
@@ -67,7 +68,7 @@ def draw_figures(
     Raises InputError if the folder cannot be made.
     """
     from fastlin import figures, functional, runs
-    from fastlin.training import evaluate_matched, gradient_matched
+    from fastlin.training.evaluation import evaluate_matched, gradient_matched
 
     rows = list(split.parts().values())[-1]  # test rows if there are any
     names, image_shape = model.class_names, model.image_shape

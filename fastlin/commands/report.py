@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
-    from fastlin.report.findings import Source
     from fastlin.report.results import Json
-    from fastlin.report.study import Experiment
+    from fastlin.report.study.experiments import Experiment
+    from fastlin.report.study.findings import Source
     from fastlin.runs import DataReference
 
 _SEEDS, _EPOCHS = 5, 40
@@ -118,7 +118,7 @@ def _of_study(
     notes: Console,
 ) -> tuple[Json, Path]:  # fmt: skip
     """Run the study; return its results and the folder of the report."""
-    from fastlin.report import findings
+    from fastlin.report.study import findings
 
     source = _source(reference, seeds, epochs)
     split = source.load(False)
@@ -130,8 +130,8 @@ def _of_study(
 
 
 def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
-    from fastlin.data import cifar
-    from fastlin.report.findings import Source
+    from fastlin.data.formats import cifar
+    from fastlin.report.study.findings import Source
 
     full = replace(reference, split="full")
     has_full = reference.data == "cifar10" or cifar.find(Path(reference.data)) is not None
@@ -199,9 +199,9 @@ def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> tupl
 def _report_folder(folder: Path, kind: str) -> Path:
     """Make the folder of a report, or take it if it holds one of the same kind."""
     from fastlin.files import make_directory
-    from fastlin.report.findings import CHECKPOINTS
     from fastlin.report.page import SUMMARY
     from fastlin.report.results import RESULTS, load_results
+    from fastlin.report.study.findings import CHECKPOINTS
 
     make_directory(folder)
     try:
@@ -224,8 +224,8 @@ def _write(
     """
     import shutil
 
-    from fastlin.report import findings
     from fastlin.report import results as files
+    from fastlin.report.study import findings
 
     if not markdown_only:
         with process.writing_results():
@@ -252,7 +252,7 @@ def _write(
 def _print_table(console: Console, results: Json) -> None:
     from rich.table import Table
 
-    from fastlin.report import wording
+    from fastlin.report.study import wording
 
     if results["kind"] == "study":
         table = Table("", "experiment", "published", "fastlin", "verdict", title_justify="left")

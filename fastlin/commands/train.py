@@ -16,9 +16,9 @@ from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fastlin.results import EpochRecord
+    from fastlin.history import EpochRecord
     from fastlin.runs import DataReference
-    from fastlin.training import Trainer, TrainResult
+    from fastlin.training.trainer import Trainer, TrainResult
 
 _DEFAULTS = TrainConfig()
 DEFAULT_DATA = "cifar10-mini"
@@ -121,7 +121,7 @@ def train(
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
     from fastlin import runs
-    from fastlin.training import Trainer
+    from fastlin.training.trainer import Trainer
 
     preparing = time.perf_counter()
     with outcome.compiling(notes):
@@ -202,7 +202,7 @@ def _what_to_run(
 
 def _train(trainer: Trainer, notes: Console) -> tuple[str, KeyboardInterrupt | None]:
     """Train all epochs or up to what stops it; return the status of the run, and the stop."""
-    from fastlin.training import DivergedError
+    from fastlin.errors import DivergedError
 
     try:
         with outcome.compiling(notes):

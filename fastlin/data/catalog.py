@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from platformdirs import user_cache_path
 
 from fastlin import files
-from fastlin.data import cifar, npz, sample
+from fastlin.data import sample
 from fastlin.data.dataset import Split
+from fastlin.data.formats import cifar, npz
 from fastlin.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def load_split(
 
     Parameters
     ----------
-    data : ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `fastlin.data.npz.load`), or
+    data : ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `fastlin.data.formats.npz.load`), or
         CIFAR-10 as a folder or .tar.gz archive, in its binary or Python distribution. A name means
         the data set, even if there is a folder of that name: that one is ``./cifar10``. ~ is the
         home folder.

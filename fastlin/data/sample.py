@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data import cifar
 from fastlin.data.dataset import Dataset, Split
+from fastlin.data.formats import cifar
 from fastlin.errors import InputError
 
 NAME = "cifar10-mini"

@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from fastlin import functional, machine, matching, training
+from fastlin import functional, machine, matching
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError, quoted
 from fastlin.files import parse_number, read_csv
-from fastlin.grids import STATUSES
-from fastlin.report import statistics
-from fastlin.report.findings import WRONG_IMAGES, as_pixels, most_wrong
+from fastlin.history import History
+from fastlin.metrics import MAX_CONFUSION_CLASSES
 from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
-from fastlin.results import MAX_CONFUSION_CLASSES, History
+from fastlin.report.study import statistics
+from fastlin.report.study.findings import WRONG_IMAGES, as_pixels, most_wrong
 from fastlin.runs import CONFIG, DataReference, Run, load_run
+from fastlin.search.ranking import STATUSES
+from fastlin.training.evaluation import evaluate_matched
 
 GRID_TABLE, GRID_WINNER = "grid.csv", "winner"
 MAX_DETAILED = 6  # runs that are shown with all their pictures
@@ -128,7 +130,7 @@ def _match(run: Run, reference: DataReference, split: Split) -> tuple[Split, lis
 def _describe_run(name: str, run: Run, split: Split, number: int, arrays: dict[str, Any]) -> Json:
     model, config = run.model, run.config
     evaluations = {
-        part: training.evaluate_matched(model, data, config) for part, data in split.parts().items()
+        part: evaluate_matched(model, data, config) for part, data in split.parts().items()
     }
     judged = list(evaluations)[-1]  # test rows if there are any
     rows = split.parts()[judged]

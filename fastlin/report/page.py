@@ -10,9 +10,9 @@ from pathlib import Path
 import jinja2
 
 from fastlin.files import atomic_write, make_directory
-from fastlin.report import wording
 from fastlin.report.pictures import Picture, runs_pictures, study_pictures
 from fastlin.report.results import Json
+from fastlin.report.study import wording
 
 PAGE, SUMMARY, FIGURES = "index.html", "summary.md", "figures"
 _MARKDOWN_SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$])")

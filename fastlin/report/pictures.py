@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from fastlin import figures
 from fastlin.errors import reason_of
+from fastlin.history import EpochRecord, History
 from fastlin.report.results import Json, unpack
-from fastlin.report.wording import SETTING_NAMES
-from fastlin.results import EpochRecord, History
+from fastlin.report.study.wording import SETTING_NAMES
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import machine, training
-from fastlin.config import SHARED_SETTINGS, TrainConfig
+from fastlin import machine
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
-from fastlin.errors import InputError
+from fastlin.errors import DivergedError, InputError
 from fastlin.files import atomic_write, make_directory, read_npz
 from fastlin.functional import use_threads
-from fastlin.grid_training import GridTrainer
-from fastlin.report.study import PICTURED_SEED
-from fastlin.results import HISTORY_COLUMNS, EpochRecord, History, LinearModel
+from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
+from fastlin.model import LinearModel
+from fastlin.report.study.experiments import PICTURED_SEED
+from fastlin.search.spec import SHARED_SETTINGS
+from fastlin.training.evaluation import evaluate
+from fastlin.training.grid import GridTrainer
 
 FORMAT = 2  # of the checkpoints
 
@@ -135,7 +138,7 @@ class Runner:
         kind = np.min_scalar_type(len(split.train.class_names) - 1)
         with use_threads(self._threads):
             evaluations = [
-                training.evaluate(model, split.test, config)
+                evaluate(model, split.test, config)
                 for model, config in zip(models, configs, strict=True)
             ]
         seconds = (time.perf_counter() - start) / len(configs)
@@ -168,7 +171,7 @@ class Runner:
         for epoch in range(1, epochs + 1):
             outcomes = trainer.run_epoch(places, places if epoch == epochs else curved)
             for place, outcome in outcomes.items():
-                if isinstance(outcome, training.DivergedError):
+                if isinstance(outcome, DivergedError):
                     config = configs[place]
                     raise InputError(
                         f"on {split.name} training diverges with lr {config.lr:g} and "

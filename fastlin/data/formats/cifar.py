@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin.data.dataset import Dataset, Split
-from fastlin.data.safe_pickle import load_dict
+from fastlin.data.formats.safe_pickle import load_dict
 from fastlin.errors import InputError
 
 CLASS_NAMES = (
@@ -32,23 +32,20 @@ PIXELS = 3 * 32 * 32
 BATCH_ROWS = 10_000
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
-
 BINARY_FOLDER, PYTHON_FOLDER = "cifar-10-batches-bin", "cifar-10-batches-py"
 BINARY_ARCHIVE, PYTHON_ARCHIVE = "cifar-10-binary.tar.gz", "cifar-10-python.tar.gz"
-
 SPLITS = ("assignment", "full")
 _VALIDATION_ROWS = 1_000
 _SPLIT_SEED = 0
-
 _RECORD = 1 + PIXELS  # bytes of a label and an image in the binary distribution
 
 # The largest batch file of the Python distribution has 31,035,999 bytes.
 _LARGEST_PICKLE = 40_000_000
+
 # The archives have 184 and 187 million bytes when they are unpacked.
 _LARGEST_ARCHIVE = 400_000_000
 _MOST_HEADERS = 10_000
 _LARGEST_NAME = 65_536  # bytes of a tar header that has nothing but a long name
-
 _SHOWN_LETTERS = 60  # of a member's name
 _TAR_BLOCK = 512
 _PAX_PATH = re.compile(rb"(?:^|\n)[0-9]+ path=([^\n]*)\n")

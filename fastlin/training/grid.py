@@ -11,19 +11,14 @@ from numpy.typing import NDArray
 from fastlin import functional
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
+from fastlin.errors import DivergedError
 from fastlin.functional import Array, EntryEpoch, Evaluation
-from fastlin.results import EpochRecord, History, LinearModel, Measure
-from fastlin.training import (
-    DivergedError,
-    Finished,
-    RunState,
-    Standardization,
-    entry_epoch,
-    epoch_parts,
-    epoch_record,
-    pieces_of,
-    run_epoch_part,
-)
+from fastlin.history import EpochRecord, History, Measure
+from fastlin.model import LinearModel
+from fastlin.training.order import epoch_parts
+from fastlin.training.standardization import Standardization
+from fastlin.training.state import Finished, RunState
+from fastlin.training.trainer import entry_epoch, epoch_record, pieces_of, run_epoch_part
 
 
 class GridTrainer:

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import functional, machine, training
+from fastlin import functional, machine
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
-from fastlin.report import statistics, study
+from fastlin.model import LinearModel
 from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
-from fastlin.report.running import Progress, Runner, RunRecord
-from fastlin.report.study import Comparison, Experiment
-from fastlin.results import LinearModel
+from fastlin.report.study import experiments as study
+from fastlin.report.study import statistics
+from fastlin.report.study.experiments import Comparison, Experiment
+from fastlin.report.study.running import Progress, Runner, RunRecord
+from fastlin.training.evaluation import gradient
 
 CHECKPOINTS = "checkpoints"
 WRONG_IMAGES = 20
@@ -225,7 +227,7 @@ class _Study:
 
     def _gradient(self, train: Dataset, run: RunRecord) -> NDArray[Any]:
         with functional.use_threads(self.threads):
-            return training.gradient(self._model(run, train), train, run.config)
+            return gradient(self._model(run, train), train, run.config)
 
     def _model(self, run: RunRecord, data: Dataset) -> LinearModel:
         return LinearModel(run.W, run.b, data.class_names, data.image_shape)

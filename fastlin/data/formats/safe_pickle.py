@@ -29,17 +29,15 @@ from fastlin.errors import InputError
 
 MAX_INSTRUCTIONS = 300_000  # a batch has 30,000 as distributed, 120,000 at protocol 0
 MAX_DEPTH = 20  # of containers in containers
-
 _MAX_DIGITS = 640  # what int() takes under every setting of Python's limit
 _MAX_AXES = 32
 _SHOWN_LETTERS = 57  # of a text in a message
-
 _INTEGER_DTYPES = {"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"}
 _PLAIN_TYPES = {str, bytes, int, float, bool, type(None), np.ndarray}
 _CONTAINERS = {list, dict, tuple}
 _PROTOCOL = 5  # the newest there is
-
 _WHOLE_NUMBER = re.compile(rb"[+-]?[0-9]+")
+
 # A backslash that begins no escape sequence of those that Python 2's repr of a str writes.
 _BAD_ESCAPE = re.compile(rb"\\(?!['\"nrt]|x[0-9a-f]{2})")
 
@@ -533,7 +531,6 @@ _KNOWN_NAMES: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any] | None] = {
     ("__builtin__", "bytes"): _no_bytes,
     ("builtins", "bytes"): _no_bytes,
 }
-
 _INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.PROTO: _Machine.protocol,
     pickle.FRAME: _Machine.frame,

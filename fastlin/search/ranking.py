@@ -13,11 +13,11 @@ from typing import Any, Literal
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
 from fastlin.files import atomic_write
-from fastlin.results import EpochRecord, History, LinearModel, Measure
+from fastlin.history import EpochRecord, History, Measure
+from fastlin.model import LinearModel
 
 Moment = Literal["last", "best"]
 Status = Literal["finished", "stopped", "diverged"]
-
 STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged")
 
 
@@ -79,7 +79,7 @@ class GridEntry:
     ----------
     index : its place in the grid, counted from 0.
     config : its settings.
-    status : ``finished`` all its epochs; ``stopped`` early, see `fastlin.halving`; ``diverged``.
+    status : ``finished`` all its epochs; ``stopped`` early, see `fastlin.search.halving`; ``diverged``.
     history : cost and accuracy after every finished epoch.
     diverged_epoch : the epoch whose cost was not finite, None if it did not diverge.
     epoch : the epoch that decided its rank, counted from 1; 0 if none is finished.
@@ -108,7 +108,7 @@ class GridEntry:
 
 @dataclass(frozen=True)
 class Rung:
-    """One decision about which entries are stopped early; see `fastlin.halving`.
+    """One decision about which entries are stopped early; see `fastlin.search.halving`.
 
     Attributes
     ----------

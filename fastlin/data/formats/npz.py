@@ -9,13 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import files
-from fastlin.data.dataset import (
-    ROW_DTYPES,
-    Dataset,
-    Split,
-    check_class_names,
-    check_image_shape,
-)
+from fastlin.data.dataset import ROW_DTYPES, Dataset, Split, check_class_names, check_image_shape
 from fastlin.data.labels import classes_that_occur
 from fastlin.errors import InputError, quoted
 

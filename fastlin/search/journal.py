@@ -32,7 +32,6 @@ from fastlin import files
 from fastlin.errors import InputError
 
 Arrays = dict[str, NDArray[Any]]
-
 _INTACT = "what was written before is intact, resume when the cause is gone"
 _OLD = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _NEW = _OLD | os.O_CREAT | os.O_EXCL

@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 
 from fastlin.config import Loss, TrainConfig
 from fastlin.errors import InputError
-from fastlin.grids import Rule, Rung
-from fastlin.results import History
+from fastlin.history import History
+from fastlin.search.ranking import Rule, Rung
 
 # A score weighs this much relative to that of the next epoch.
 _WEIGHT_PER_EPOCH = 0.64

@@ -29,7 +29,6 @@ STEP = 1e-5
 # room for small derivatives; for float32 the rounding of sums over the batch, about 1e-5.
 # A wrong formula errs by 1e-2 or more.
 THRESHOLDS = {Precision.FLOAT64: 1e-6, Precision.FLOAT32: 1e-3}
-
 _PAIRS = tuple(product(Precision, ROW_DTYPES))
 _QUICK_PAIRS = (_PAIRS[0], _PAIRS[1], _PAIRS[5])  # pixels, and rows in the dtype of W
 _L2 = 0.05

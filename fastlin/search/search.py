@@ -5,70 +5,30 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from fastlin import machine
-from fastlin.config import (
-    MOST_COMBINATIONS,
-    SHARED_SETTINGS,
-    GridSpec,
-    LogRange,
-    TrainConfig,
-    whole_number,
-)
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
-from fastlin.errors import InputError, quoted
-from fastlin.grid_training import GridTrainer
-from fastlin.grids import (
-    GridEntry,
-    GridResult,
-    Moment,
-    Rule,
-    Rung,
-    Status,
-    rank_entries,
-)
-from fastlin.halving import FIRST_EPOCH, Plan, decide, to_train_on
-from fastlin.journal import Journal, Weights
-from fastlin.results import EpochRecord, History, Measure
-from fastlin.training import DivergedError, Trainer
+from fastlin.errors import DivergedError, GridDivergedError, InputError
+from fastlin.history import EpochRecord, History, Measure
+from fastlin.search.configs import Configs, grid_configs
+from fastlin.search.halving import FIRST_EPOCH, Plan, decide, to_train_on
+from fastlin.search.journal import Journal, Weights
+from fastlin.search.ranking import GridEntry, GridResult, Moment, Rule, Rung, Status, rank_entries
+from fastlin.training.grid import GridTrainer
+from fastlin.training.trainer import Trainer
 
 JOURNAL_FORMAT = 1
 
 # The journal is written this often (in seconds), or less often where that would cost more than
 # one part in `_CHECKPOINT_SHARE` of the time.
 _CHECKPOINT_SECONDS, _CHECKPOINT_SHARE = 2.0, 20
-
-# A value that is drawn is rounded to so many digits, so that a person can type it.
-_DRAWN_DIGITS = 6
-
-Configs = GridSpec | Sequence[TrainConfig] | Mapping[str, Sequence[Any] | LogRange]
-
-
-class GridDivergedError(ArithmeticError):
-    """Every configuration of a grid diverged.
-
-    Attributes
-    ----------
-    result : GridResult
-        What there was before.
-    smaller_lr : float
-        A learning rate to try.
-    """
-
-    def __init__(self, result: GridResult) -> None:
-        self.result = result
-        self.smaller_lr = min(entry.config.lr for entry in result.entries) / 10
-        super().__init__(
-            f"all {len(result.entries)} configurations diverged; try a smaller lr, such as "
-            f"{self.smaller_lr:g}"
-        )
 
 
 class GridProgress(NamedTuple):
@@ -127,12 +87,12 @@ def grid_search(
     split : training and validation rows; the test rows are not touched.
     grid : what to search: a `GridSpec`, its lists as a mapping, or the configurations themselves.
     base : the other settings, with a mapping; None for the defaults.
-    select, at : the rule by which the best is chosen; see `fastlin.grids.Rule`.
+    select, at : the rule by which the best is chosen; see `fastlin.search.ranking.Rule`.
     search : ``grid`` for every combination, ``random`` for `trials` distinct ones.
     trials : how many combinations random search draws.
     search_seed : of that draw.
     halving : whether to stop entries early that can no longer come first, or the plan by which;
-        see `fastlin.halving`.
+        see `fastlin.search.halving`.
     threads : to run on, None for all; the result does not depend on it.
     progress : called after every epoch of all active entries.
     note : called with sentences that a user should read, such as that a journal was cut short.
@@ -193,132 +153,6 @@ def grid_search(
     if result.best.status == "diverged":
         raise GridDivergedError(result)
     return result
-
-
-def grid_configs(
-    grid: Configs,
-    base: TrainConfig | None = None,
-    *,
-    search: str = "grid",
-    trials: int | None = None,
-    search_seed: int = 0,
-) -> tuple[TrainConfig, ...]:
-    """Return the configurations that `grid_search` trains for the same arguments, in its order.
-
-    Raises
-    ------
-    InputError
-        If there is none, or two are the same, or they differ in one of `SHARED_SETTINGS`, or an
-        argument is impossible.
-    """
-    if search not in ("grid", "random"):
-        raise InputError(f"search is {quoted(search)}; it must be grid or random")
-    if (search == "random") != (trials is not None):
-        raise InputError("random search, and only that, needs a number of trials")
-    if base is not None and not isinstance(grid, Mapping):
-        raise InputError("base has a meaning only beside a mapping of lists")
-    if isinstance(grid, Mapping):
-        lists: Mapping[str, Any] = grid  # which GridSpec checks
-        grid = GridSpec(lists, base or TrainConfig())
-    if isinstance(grid, GridSpec):
-        return grid.configs() if trials is None else draw_configs(grid, trials, search_seed)
-    if trials is not None:
-        raise InputError("random search draws from lists and ranges, not from configurations")
-    return _given_configs(grid)
-
-
-def _given_configs(given: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:
-    """Return configurations. Raises InputError if they cannot be those of one grid."""
-    try:
-        configs = tuple(islice(given, MOST_COMBINATIONS + 1))
-    except TypeError:
-        raise InputError(
-            f"grid is {quoted(given)}; it must be lists of values, or a list of configurations"
-        ) from None
-    if len(configs) > MOST_COMBINATIONS:
-        raise InputError(
-            f"there are more than {MOST_COMBINATIONS:,} configurations; so many cannot be searched"
-        )
-    if not configs:
-        raise InputError("there is no configuration to train")
-    places: dict[TrainConfig, int] = {}
-    for place, config in enumerate(configs):
-        if not isinstance(config, TrainConfig):
-            raise InputError(f"configuration {place} is {quoted(config)}; it must be a TrainConfig")
-        if config in places:
-            raise InputError(f"configurations {places[config]} and {place} are the same")
-        places[config] = place
-        for name in sorted(SHARED_SETTINGS):
-            value, first = getattr(config, name), getattr(configs[0], name)
-            if value != first:
-                raise InputError(
-                    f"{name} must be the same for all entries of a grid; configuration {place} "
-                    f"has {value}, the first one {first}"
-                )
-    return configs
-
-
-def draw_configs(grid: GridSpec, trials: int, seed: int) -> tuple[TrainConfig, ...]:
-    """Return `trials` distinct random configurations of a grid.
-
-    More trials of the same seed begin with the same configurations. A value of a `LogRange` is
-    rounded to 6 digits (or to a whole number).
-
-    Parameters
-    ----------
-    grid : GridSpec
-        What is drawn from.
-    trials : int
-        How many are drawn, from 1 to `MOST_COMBINATIONS`.
-    seed : int
-        Of the draw, 0 or above.
-
-    Returns
-    -------
-    tuple[TrainConfig, ...]
-
-    Raises
-    ------
-    InputError
-        If the grid has fewer combinations, or trials or seed is outside its range.
-    """
-    trials = whole_number("trials", trials, 1)
-    seed = whole_number("search_seed", seed, 0)
-    if trials > MOST_COMBINATIONS:
-        raise InputError(f"trials is {trials:,}; it must be at most {MOST_COMBINATIONS:,}")
-    has_range = any(isinstance(values, LogRange) for values in grid.swept.values())
-    if not has_range and trials > grid.combinations:
-        raise InputError(
-            f"there are {grid.combinations} combinations; {trials} trials are too many"
-        )
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    drawn: dict[tuple[Any, ...], None] = {}
-    misses = 0
-    while len(drawn) < trials:
-        values = tuple(_draw(rng, grid, name) for name in grid.swept)
-        count = len(drawn)
-        drawn.setdefault(values)
-        misses = 0 if len(drawn) > count else misses + 1
-        if has_range and misses > 10_000:
-            raise InputError(
-                f"after {len(drawn)} configurations no other was found; the ranges are too narrow "
-                f"for {trials} trials"
-            )
-    return tuple(
-        replace(grid.base, **dict(zip(grid.swept, values, strict=True))) for values in drawn
-    )
-
-
-def _draw(rng: np.random.Generator, grid: GridSpec, name: str) -> Any:
-    values = grid.swept[name]
-    if not isinstance(values, LogRange):
-        return values[rng.integers(len(values))]
-    low, high = values.low, values.high
-    share = rng.random()
-    value = low ** (1 - share) * high**share  # high / low may be beyond float64
-    if isinstance(getattr(grid.base, name), int):
-        return round(value)
-    return min(max(float(f"{value:.{_DRAWN_DIGITS}g}"), low), high)
 
 
 def check_comparable(split: Split, configs: Sequence[TrainConfig], rule: Rule) -> None:

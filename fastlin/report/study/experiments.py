@@ -17,7 +17,6 @@ SOURCE = "A. Stagge, Deep Learning DD2424, Assignment 1 Bonus, KTH, March 2019"
 DATA_SHA256 = "369d0b2c6a9e6d3dbf3ebf862734159b70f54ce6b658172cf6cc3b820776f346"  # of its split
 EPOCHS = 40
 PICTURED_SEED = 0  # whose weights and gradients are drawn, and on which trials are tuned
-
 Settings = Mapping[str, Any]
 Kind = Literal["setting", "grid", "tuned"]
 
@@ -99,7 +98,6 @@ _DECAYED: Settings = {**_PLAIN, "lr": 0.02, "lr_decay": 0.9}
 _WINNER: Settings = {"l2": 0.0001, "batch_size": 64, "lr": 0.02, "lr_decay": 0.9}
 _STANDARDIZED: Settings = {"standardize": True, "l2": 0.01, "batch_size": 128, "lr": 0.003}
 _BATCH_SIZES, _RATES = (64, 100, 128), (0.01, 0.02, 0.03)
-
 PUBLISHED = (
     Experiment(
         "S0", "no shuffling, rows in file order", {**_PLAIN, "l2": 0.01, "shuffle": False},
@@ -158,7 +156,6 @@ TRIALS = (
         full=True,
     ),
 )  # fmt: skip
-
 CONCLUSIONS = (
     Comparison(
         "shuffling", "Shuffling", "shuffling before every epoch", "S0", "S1",
@@ -231,7 +228,6 @@ EXPLANATIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "V1": ("The study may have counted the hinge's margin or its gradient differently.", ()),
 }
-
 OUTLOOK = (
     Comparison("tuned", "Hinge and softmax, both tuned", "the hinge loss, both losses tuned alike,",
                "T1", "H1"),

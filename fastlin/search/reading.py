@@ -11,20 +11,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fastlin.config import (
-    MOST_COMBINATIONS,
-    SWEPT_SETTINGS,
-    GridSpec,
-    LogRange,
-    TrainConfig,
-    whole_number,
-)
+from fastlin.config import TrainConfig, whole_number
 from fastlin.errors import InputError, one_line, quoted
+from fastlin.search.spec import MOST_COMBINATIONS, SWEPT_SETTINGS, GridSpec, LogRange
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
 # without doubt, so that powers of ten come out as a person would type them.
 _EXACT, _FLOAT_DIGITS = Context(prec=50), Context(prec=15)
-
 _MOST_STEPS = 10_000  # of one range
 
 # The time of tomllib grows with the square of the parts of a dotted key, of which a grid needs two.

@@ -1,9 +1,9 @@
-"""What training leaves behind, as plain records: readable without Numba or matplotlib."""
+"""A trained classifier: readable without Numba or matplotlib."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,82 +13,6 @@ from fastlin.errors import InputError
 
 if TYPE_CHECKING:
     from fastlin.data.features import FeatureRange
-# Of more classes no table of all pairs is made: nobody could read it, and that of 20,000 has 3 GB.
-MAX_CONFUSION_CLASSES = 1_000
-
-
-class EpochRecord(NamedTuple):
-    """One row of a `History`, and of `history.csv`: the fields are its columns."""
-
-    epoch: int
-    lr: float
-    train_cost: float
-    train_accuracy: float
-    val_cost: float
-    val_accuracy: float
-
-
-HISTORY_COLUMNS = EpochRecord._fields
-
-# By what epochs and classifiers are compared: the higher accuracy, or the lower cost, is better.
-Measure = Literal["val_accuracy", "val_cost"]
-
-
-@dataclass(frozen=True, eq=False)
-class History:
-    """One value per finished epoch; validation values are NaN where there is no validation set.
-
-    Attributes
-    ----------
-    epoch : (E,) int64, counted from 1.
-    lr : (E,) float64, the learning rate used during the epoch.
-    train_cost, val_cost : (E,) float64, mean loss + l2 * sum(W**2), after the epoch.
-    train_accuracy, val_accuracy : (E,) float64, fraction in [0, 1], after the epoch.
-    """
-
-    epoch: NDArray[np.int64]
-    lr: NDArray[np.float64]
-    train_cost: NDArray[np.float64]
-    train_accuracy: NDArray[np.float64]
-    val_cost: NDArray[np.float64]
-    val_accuracy: NDArray[np.float64]
-
-    @classmethod
-    def from_records(cls, records: list[EpochRecord]) -> Self:
-        """Turn a list of epochs into columns."""
-        columns = zip(*records, strict=True) if records else ((),) * len(HISTORY_COLUMNS)
-        epoch, *values = columns
-        return cls(np.array(epoch, np.int64), *(np.array(value, np.float64) for value in values))
-
-    def records(self) -> list[EpochRecord]:
-        """Return the epochs as rows of plain Python numbers."""
-        columns = (getattr(self, name).tolist() for name in HISTORY_COLUMNS)
-        return [EpochRecord(*row) for row in zip(*columns, strict=True)]
-
-    def __len__(self) -> int:
-        return len(self.epoch)
-
-    @property
-    def has_validation(self) -> bool:
-        """Whether validation rows were evaluated."""
-        return len(self) > 0 and not np.isnan(self.val_accuracy).all()
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch with the best validation accuracy, as in `best_by`."""
-        return self.best_by("val_accuracy")
-
-    def best_by(self, select: Measure) -> int:
-        """Return the epoch with the best value of a measure, the first of equals; 0 if none is.
-
-        Without validation rows it is the epoch with the lowest training cost. Epochs that were not
-        evaluated do not count, unless none was: then it is the first.
-        """
-        if len(self) == 0:
-            return 0
-        name = select if self.has_validation else "train_cost"
-        values = getattr(self, name) * (-1.0 if name == "val_accuracy" else 1.0)
-        return int(self.epoch[np.where(np.isnan(values), np.inf, values).argmin()])
 
 
 def weight_penalty(

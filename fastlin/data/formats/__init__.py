@@ -1,0 +1,1 @@
+"""The kinds of file that data come in, a module each."""

@@ -1,0 +1,1 @@
+"""The reference study of CIFAR-10, run anew."""

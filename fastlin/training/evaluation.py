@@ -1,0 +1,57 @@
+"""A trained classifier on labelled rows: its cost, and the gradient of that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastlin import functional, matching
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset
+from fastlin.functional import Array, Evaluation
+from fastlin.model import LinearModel
+
+
+def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:
+    """Return cost, accuracy, losses and predictions of a model on labelled rows.
+
+    The cost is that of `config`: its loss and its penalty. Classes are matched by name, and
+    predictions are the model's class numbers. Where these are not those of the data, or the rows
+    may not be what the model was trained on, that is a `fastlin.errors.MatchWarning`.
+
+    Raises
+    ------
+    InputError
+        If the rows do not fit the model, or one is of a class that it does not know.
+    """
+    return evaluate_matched(model, matching.matched(model, data), config)
+
+
+def evaluate_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:
+    """Return what `evaluate` does, of rows that `fastlin.matching.match` returned."""
+    found = functional.evaluate(
+        data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset
+    )
+    return replace(found, cost=found.cost + model.penalty(config.l2))
+
+
+def gradient(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
+    """Return the gradient of the cost by the model's W, (K, d), over labelled rows.
+
+    Rows are matched with the model as in `evaluate`.
+
+    Raises
+    ------
+    InputError
+        If the rows do not fit the model, or one is of a class that it does not know.
+    """
+    return gradient_matched(model, matching.matched(model, data), config)
+
+
+def gradient_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
+    """Return what `gradient` does, of rows that `fastlin.matching.match` returned."""
+    _, dW, _ = functional.loss_and_gradient(
+        data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset
+    )
+    std = 1.0 if model.feature_std is None else model.feature_std
+    result: Array = (dW + 2 * config.l2 * model.W * std**2).astype(model.W.dtype)
+    return result

@@ -1,0 +1,89 @@
+"""Features as (x - mean) / std, of the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import functional
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Split
+from fastlin.functional import Array
+
+# A feature whose standard deviation is below this part of the median one, or of its own mean, is
+# taken as constant: divided by so little, one value in a new row would decide its class.
+_LEAST_STD, _LEAST_STD_OF_MEAN = 1e-6, 1e-12
+
+# Means beyond so many standard deviations cost float32 digits, and are subtracted as rows are read.
+_LARGE_MEAN = 16.0
+
+
+class Standardization:
+    """Features as (x - mean) / std; moments (d,) float64 of the training rows' features.
+
+    A feature that is constant, or nearly, has std 1: it is next to 0 once its mean is gone.
+
+    Attributes
+    ----------
+    mean, std : NDArray[np.float64]
+        (d,), of the features.
+    offset : NDArray[np.float64] or None
+        (d,), what kernels subtract as they read rows: the means, as far as the rows' dtype can hold
+        them. None where no mean is large beside its std, and for pixels.
+    notes : tuple[str, ...]
+        What a user should know of the features, a sentence each.
+    """
+
+    def __init__(self, X: Array) -> None:
+        self.mean, std = functional.feature_moments(X)
+        changing = std > _LEAST_STD_OF_MEAN * np.abs(self.mean)
+        least = _LEAST_STD * float(np.median(std[changing])) if changing.any() else 0.0
+        is_nearly_constant = changing & (std < least)
+        self.std = np.where(changing & ~is_nearly_constant, std, 1.0)
+        self.offset: NDArray[np.float64] | None = None
+        if X.dtype != np.uint8 and (np.abs(self.mean) > _LARGE_MEAN * self.std).any():
+            self.offset = self.mean.astype(X.dtype).astype(np.float64)
+        self.notes = tuple(_notes_on_features(X, self.mean, np.where(changing, std, 0.0), least))
+
+    @classmethod
+    def of(cls, split: Split, config: TrainConfig) -> Standardization | None:
+        """Return that of the training rows, or None if the settings ask for none."""
+        return cls(split.train.X) if config.standardize else None
+
+
+def _notes_on_features(
+    X: Array,
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    least: float,
+) -> Iterator[str]:
+    """Say which features were not standardised, and which have few digits.
+
+    std is 0 for constant features, of which there is nothing to say.
+    """
+    is_nearly_constant = (std > 0) & (std < least)
+    for j in np.flatnonzero(is_nearly_constant)[:_SHOWN_FEATURES].tolist():
+        yield (
+            f"feature {j} is taken as constant: its standard deviation, {std[j]:.3g}, is below "
+            f"{least:.3g}, a millionth of the median one; rescale it if it matters"
+        )
+    more = int(is_nearly_constant.sum()) - _SHOWN_FEATURES
+    if more > 0:
+        yield f"{more} more features are taken as constant for the same reason"
+    if X.dtype == np.uint8:
+        return
+    steps = np.spacing(np.abs(mean).astype(X.dtype)).astype(np.float64)
+    coarse = np.flatnonzero((std > 0) & (steps > _COARSEST_STEP * std) & ~is_nearly_constant)
+    for j in coarse[:_SHOWN_FEATURES].tolist():
+        yield (
+            f"feature {j} has few digits: around its mean, {mean[j]:.6g}, {X.dtype} numbers are "
+            f"{steps[j]:.3g} apart, and its standard deviation is {std[j]:.3g}; subtract the mean "
+            "before the values are saved"
+        )
+
+
+# At most so many features are named in notes of one kind; the step between two numbers of the rows'
+# dtype beyond which a feature has few digits left, over its standard deviation.
+_SHOWN_FEATURES, _COARSEST_STEP = 3, 0.1

@@ -1,0 +1,244 @@
+"""One training run between two epochs: what is trained, and what is finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import functional
+from fastlin.config import Init, TrainConfig
+from fastlin.data.dataset import Split
+from fastlin.errors import InputError
+from fastlin.functional import Array
+from fastlin.history import EpochRecord, History, Measure
+from fastlin.kernels.features import Scaled, Standardized
+from fastlin.model import LinearModel, weight_penalty
+from fastlin.training.standardization import Standardization
+
+# Independent random streams of one seed: no setting that uses one stream shifts the other.
+_INIT_STREAM = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A run after an epoch; replaced whole, so an interrupt never finds half of it.
+
+    Attributes
+    ----------
+    records : of every finished epoch.
+    training : the arrays from which training goes on: W, b, and where there is one the velocity,
+        and the weights of the epochs before that are averaged.
+    W, b : the classifier, and best_W, best_b, that after the best epoch.
+    """
+
+    records: tuple[EpochRecord, ...]
+    training: dict[str, Array]
+    W: Array
+    b: Array
+    best_W: Array
+    best_b: Array
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all arrays by name, from which `of_arrays` makes an equal one."""
+        trained = {f"training_{name}": array for name, array in self.training.items()}
+        return trained | {name: getattr(self, name) for name in _MODEL_ARRAYS}
+
+    def of_arrays(self, records: tuple[EpochRecord, ...], arrays: dict[str, Array]) -> Finished:
+        """Return a later state of the same run, from its records and `arrays`.
+
+        Raises
+        ------
+        InputError
+            If an array is missing or does not fit the run.
+        """
+        for name, ours in self.arrays().items():
+            array = arrays.get(name)
+            if array is None or array.shape != ours.shape or array.dtype != ours.dtype:
+                raise InputError(f"the saved array {name} does not fit the run that it is of")
+        training = {
+            name.removeprefix("training_"): array
+            for name, array in arrays.items()
+            if name.startswith("training_")
+        }
+        return Finished(records, training, *(arrays[name] for name in _MODEL_ARRAYS))
+
+
+_MODEL_ARRAYS = ("W", "b", "best_W", "best_b")
+
+
+class RunState:
+    """One training run between two epochs: what is trained, and what is finished.
+
+    `W` (K, d), `scale` (1,), `b` (K,) and `velocity`, which has the shapes of W and b or is None,
+    are as the kernels keep them (see `fastlin.kernels.features` and `.optimizers`), to be updated
+    in place by the next epoch, between `begin` and `finish`.
+
+    Raises
+    ------
+    InputError
+        If images are to be mirrored and the rows are none.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        config: TrainConfig,
+        standardization: Standardization | None,
+        select: Measure = "val_accuracy",
+    ) -> None:
+        if config.flip and split.train.image_shape is None:
+            raise InputError("flip mirrors images, but the rows of these data are not images")
+        self.config = config
+        self.select = select
+        self._data = split.train
+        self.standardization = standardization
+        self._is_unfinished = False
+        self.W, self.b = initial_weights(
+            config, len(split.train.class_names), self._data.X.shape[1]
+        )
+        if standardization is not None:
+            self.W = (self.W * (standardization.std / self._data.feature_scale)).astype(
+                config.dtype
+            )
+        self.scale = np.ones(1)
+        self.velocity: tuple[Array, Array] | None = None
+        if config.momentum > 0:
+            self.velocity = np.zeros_like(self.W), np.zeros_like(self.b)
+        self._recent: tuple[tuple[Array, Array], ...] = ()
+        self.finished = Finished((), self._training(), *(2 * self.weights()))
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are finished."""
+        return len(self.finished.records)
+
+    @property
+    def feature_std(self) -> NDArray[np.float64] | None:
+        """By what features are divided, (d,), if they are."""
+        return None if self.standardization is None else self.standardization.std
+
+    def features(self, *, mirrored: bool = False) -> Scaled | Standardized:
+        """Return how kernels are to read rows: as they are, or as if every image were mirrored."""
+        moments = offset = None
+        if self.standardization is not None:
+            moments = self.standardization.mean, self.standardization.std
+            offset = self.standardization.offset
+            if mirrored:
+                moments = self._mirrored(moments[0]), self._mirrored(moments[1])
+                offset = None if offset is None else self._mirrored(offset)
+        return functional.kernel_features(self._data.X.dtype, self.W.dtype, moments, offset)
+
+    def begin(self) -> None:
+        """Make ready for an epoch: what an interrupted one left behind is taken back."""
+        if self._is_unfinished:
+            self.restore(self.finished)
+        self._is_unfinished = True
+
+    def mirror(self) -> None:
+        """Mirror weights, so that a step on rows becomes a step on mirrored rows, or back."""
+        for array in (self.W, *(self.velocity or ())[:1]):
+            array[:] = self._mirrored(array)
+
+    def _mirrored(self, rows: Array) -> Array:
+        assert self._data.image_shape is not None  # noqa: S101  (checked at the start)
+        images = rows.reshape(-1, *self._data.image_shape)
+        return images[..., ::-1].reshape(rows.shape)
+
+    def weights(self) -> tuple[Array, Array]:
+        """Return the classifier of the features, W (K, d) and b (K,): new arrays.
+
+        Features are as they are, less the offset of standardisation where there is one. It is the
+        mean over the last epochs, if weights are averaged.
+        """
+        current = (*self._recent, (self._scaled(), self.b))[-self.config.average_epochs :]
+        W, b = (
+            np.mean(arrays, axis=0, dtype=np.float64) if len(arrays) > 1 else arrays[0].copy()
+            for arrays in zip(*current, strict=True)
+        )
+        if self.standardization is not None:
+            mean, std = self.standardization.mean, self.standardization.std
+            W = W.astype(np.float64) * (self._data.feature_scale / std**2)
+            b = b - W @ (mean if self.offset is None else mean - self.offset)
+        return W.astype(self.config.dtype), b.astype(self.config.dtype)
+
+    def _scaled(self) -> Array:
+        """Return scale * W, rounded once: a new array."""
+        scaled: Array = (self.scale[0] * self.W.astype(np.float64)).astype(self.W.dtype)
+        return scaled
+
+    @property
+    def offset(self) -> NDArray[np.float64] | None:
+        """What is subtracted from features before W is applied, (d,), if anything is."""
+        return None if self.standardization is None else self.standardization.offset
+
+    def penalty(self, W: Array) -> float:
+        """Return the penalty of weights that `weights` returned: it is on those trained."""
+        return weight_penalty(W, self.config.l2, self.feature_std)
+
+    def finish(self, record: EpochRecord, W: Array, b: Array) -> None:
+        """Keep an epoch, and its classifier, the arrays that `weights` returned."""
+        self.take(self.after(record, W, b))
+
+    def take(self, finished: Finished) -> None:
+        """Count an epoch as finished, of which `after` returned the state."""
+        self.finished = finished
+        self._is_unfinished = False
+
+    def after(self, record: EpochRecord, W: Array, b: Array) -> Finished:
+        """Return what is finished once an epoch is, with its classifier of `weights`."""
+        records = (*self.finished.records, record)
+        is_best = History.from_records(list(records)).best_by(self.select) == record.epoch
+        best = (W, b) if is_best else (self.finished.best_W, self.finished.best_b)
+        kept = self.config.average_epochs - 1
+        if kept:
+            self._recent = (*self._recent, (self._scaled(), self.b.copy()))[-kept:]
+        return Finished(records, self._training(), W, b, *best)
+
+    def _training(self) -> dict[str, Array]:
+        arrays = {"W": self.W.copy(), "scale": self.scale.copy(), "b": self.b.copy()}
+        if self.velocity is not None:
+            arrays |= {"velocity_W": self.velocity[0].copy(), "velocity_b": self.velocity[1].copy()}
+        if self._recent:
+            recent_W, recent_b = zip(*self._recent, strict=True)
+            arrays |= {"recent_W": np.stack(recent_W), "recent_b": np.stack(recent_b)}
+        return arrays
+
+    def restore(self, finished: Finished) -> None:
+        """Go on from what was finished, in this run or in an equal one."""
+        self._is_unfinished = True
+        self.finished = finished
+        arrays = finished.training
+        self.W[:], self.scale[:], self.b[:] = arrays["W"], arrays["scale"], arrays["b"]
+        if self.velocity is not None:
+            self.velocity[0][:], self.velocity[1][:] = arrays["velocity_W"], arrays["velocity_b"]
+        recent = zip(arrays.get("recent_W", ()), arrays.get("recent_b", ()), strict=True)
+        self._recent = tuple((W.copy(), b.copy()) for W, b in recent)
+        self._is_unfinished = False
+
+    def models(self) -> tuple[LinearModel, LinearModel]:
+        """Return the classifiers after the last finished and after the best epoch."""
+        names, image_shape = self._data.class_names, self._data.image_shape
+        finished = self.finished
+        last, best = (
+            LinearModel(
+                W, b, names, image_shape, self.feature_std, self.offset, self._data.feature_range
+            )
+            for W, b in ((finished.W, finished.b), (finished.best_W, finished.best_b))
+        )
+        return last, best
+
+
+def initial_weights(
+    config: TrainConfig, class_count: int, feature_count: int
+) -> tuple[Array, Array]:
+    """Return the W (K, d) and b (K,) that training starts from: normal, and zero.
+
+    The standard deviation is `sigma`, or 1/sqrt(d) for Xavier (Glorot & Bengio 2010, in the
+    form that keeps the variance of the scores).
+    """
+    stream = np.random.SeedSequence(config.seed, spawn_key=(_INIT_STREAM,))
+    sigma = config.sigma if config.init is Init.GAUSSIAN else feature_count**-0.5
+    W = np.random.default_rng(stream).standard_normal((class_count, feature_count)) * sigma
+    return W.astype(config.dtype), np.zeros(class_count, config.dtype)
