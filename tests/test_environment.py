@@ -310,8 +310,9 @@ run_on()
         ("/x/numba/core/dispatcher.py", BECOMES_ANOTHER),
         ("/x/other.py", LOSES_TWO),
         ("/x/other.py", LOST_IN_CLEANING_UP),
+        ("/x/other.py", "exec('run_on()')"),
     ],
-    ids=["in C code", "becomes another", "lost", "lost in cleaning up"],
+    ids=["in C code", "becomes another", "lost", "lost in cleaning up", "in text"],
 )
 def test_a_signal_is_heeded_while_compiling_and_where_it_was_lost(filename, code, number):
     with subprocess.Popen(

@@ -28,7 +28,10 @@ _COMPILER = ("numba/core/compiler.py", "numba/core/dispatcher.py", "fastlin/kern
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal other than that of Ctrl-C asked the command to end.
+    """A signal asked the command to end.
+
+    For Ctrl-C, too: where KeyboardInterrupt itself passes through `exec`, Python ends the process
+    by SIGINT in the end, whatever the exit code.
 
     Attributes
     ----------
@@ -58,10 +61,10 @@ def heed() -> None:
 class _Stops:
     """Receives the signals that end a command.
 
-    The first raises `KeyboardInterrupt` or `Stopped` in the main thread. What follows within
-    seconds is the same impatient person, and must not undo what the first one set going. While
-    results are written every signal waits. While kernels are compiled the process ends: nothing is
-    lost by that, and an exception in the middle of the compiler can become any other, or none.
+    The first raises `Stopped` in the main thread. What follows within seconds is the same impatient
+    person, and must not undo what the first one set going. While results are written every signal
+    waits. While kernels are compiled the process ends: nothing is lost by that, and an exception in
+    the middle of the compiler can become any other, or none.
     """
 
     def __init__(self) -> None:
@@ -91,7 +94,7 @@ class _Stops:
     def _stop(self, number: int) -> NoReturn:
         self.raised_at, self._waiting = time.monotonic(), None
         self.is_heeded = False
-        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+        raise Stopped(number)
 
 
 _stops = _Stops()
