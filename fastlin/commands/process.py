@@ -7,6 +7,7 @@ command is over.
 from __future__ import annotations
 
 import _thread
+import atexit
 import contextlib
 import errno
 import io
@@ -195,7 +196,7 @@ def orderly_signals() -> Iterator[None]:
     hook, sys.unraisablehook = sys.unraisablehook, _pass_over_stops
     handlers = {}
     for number in (getattr(signal, name) for name in STOPS if hasattr(signal, name)):
-        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+        if signal.getsignal(number) in _TAKEN_OVER:
             handlers[number] = signal.signal(number, _stops.receive)
             _stops.numbers.add(number)
     try:
@@ -204,9 +205,25 @@ def orderly_signals() -> Iterator[None]:
         watch.end()
         sys.unraisablehook = hook
         for number, handler in handlers.items():
-            # A command that was stopped ends now: one press more must not change its exit code.
-            signal.signal(number, handler if _stops.raised_at is None else signal.SIG_IGN)
+            signal.signal(number, handler if _stops.raised_at is None else _exit_at_once)
+        if handlers and _stops.raised_at is not None:
+            atexit.register(_ignore, tuple(handlers))
         _stops = outer
+
+
+def _exit_at_once(number: int, _: FrameType | None) -> NoReturn:
+    """Handle a signal after the stop of a command: its exit code is that of the stop."""
+    os._exit(128 + number)
+
+
+# Handlers that a command replaces by its own: Python's, and that of a command that was stopped.
+_TAKEN_OVER = {signal.SIG_DFL, signal.default_int_handler, _exit_at_once}
+
+
+def _ignore(numbers: tuple[int, ...]) -> None:
+    """Ignore signals while Python ends, when its handlers are gone and each would kill it."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _pass_over_stops(lost: sys.UnraisableHookArgs) -> None:
