@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from cifar_files import ROWS
 
+from fastlin.commands.process import STOPS
 from fastlin.data.formats import cifar
 
 
@@ -24,6 +25,16 @@ def pytest_configure(config):
 def pytest_xdist_auto_num_workers(config):
     """Benchmarks run one by one; tests in as many processes as there are cores, up to 4."""
     return 0 if config.getoption("benchmark_only") else min(4, os.cpu_count() or 1)
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_signals():
+    """Put back what a command in this process leaves behind when it is stopped."""
+    numbers = [getattr(signal, name) for name in STOPS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

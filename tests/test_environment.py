@@ -200,7 +200,7 @@ def test_a_signal_keeps_the_finished_epochs(small, monkeypatch, name, code):
     found = summary("run")
     assert (found["status"], found["epochs"]["finished"]) == ("interrupted", 2)
     assert not Path("run/figures").exists()  # nobody waits for pictures
-    assert after is signal.SIG_IGN  # a press more must not change the exit code
+    assert after is process._exit_at_once  # a press more must not change the exit code
 
 
 @needs_signals
@@ -239,23 +239,21 @@ def test_a_press_right_after_the_first_is_not_heard():
 
 
 @needs_signals
-def test_signals_that_were_ignored_stay_so_and_handlers_are_given_back(monkeypatch):
-    before = {name: signal.getsignal(getattr(signal, name)) for name in process.STOPS}
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with process.orderly_signals():
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-            with pytest.raises(process.Stopped):
-                signal.raise_signal(signal.SIGTERM)
-        with process.orderly_signals():
-            pass
-        call("--version")
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+def test_signals_that_were_ignored_stay_so_and_handlers_are_given_back():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with process.orderly_signals():
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    call("--version")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with process.orderly_signals(), pytest.raises(process.Stopped):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is process._exit_at_once
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with process.orderly_signals(), pytest.raises(process.Stopped):
+        signal.raise_signal(signal.SIGTERM)  # of the next command in this process
 
 
 def test_an_interrupt_of_any_command_is_130(monkeypatch):
@@ -310,8 +308,9 @@ run_on()
         ("/x/numba/core/dispatcher.py", BECOMES_ANOTHER),
         ("/x/other.py", LOSES_TWO),
         ("/x/other.py", LOST_IN_CLEANING_UP),
+        ("/x/other.py", "exec('run_on()')"),
     ],
-    ids=["in C code", "becomes another", "lost", "lost in cleaning up"],
+    ids=["in C code", "becomes another", "lost", "lost in cleaning up", "in text"],
 )
 def test_a_signal_is_heeded_while_compiling_and_where_it_was_lost(filename, code, number):
     with subprocess.Popen(

@@ -7,6 +7,7 @@ command is over.
 from __future__ import annotations
 
 import _thread
+import atexit
 import contextlib
 import errno
 import io
@@ -28,7 +29,10 @@ _COMPILER = ("numba/core/compiler.py", "numba/core/dispatcher.py", "fastlin/kern
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal other than that of Ctrl-C asked the command to end.
+    """A signal asked the command to end.
+
+    For Ctrl-C, too: where KeyboardInterrupt itself passes through `exec`, Python ends the process
+    by SIGINT in the end, whatever the exit code.
 
     Attributes
     ----------
@@ -58,10 +62,10 @@ def heed() -> None:
 class _Stops:
     """Receives the signals that end a command.
 
-    The first raises `KeyboardInterrupt` or `Stopped` in the main thread. What follows within
-    seconds is the same impatient person, and must not undo what the first one set going. While
-    results are written every signal waits. While kernels are compiled the process ends: nothing is
-    lost by that, and an exception in the middle of the compiler can become any other, or none.
+    The first raises `Stopped` in the main thread. What follows within seconds is the same impatient
+    person, and must not undo what the first one set going. While results are written every signal
+    waits. While kernels are compiled the process ends: nothing is lost by that, and an exception in
+    the middle of the compiler can become any other, or none.
     """
 
     def __init__(self) -> None:
@@ -91,7 +95,7 @@ class _Stops:
     def _stop(self, number: int) -> NoReturn:
         self.raised_at, self._waiting = time.monotonic(), None
         self.is_heeded = False
-        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+        raise Stopped(number)
 
 
 _stops = _Stops()
@@ -192,7 +196,7 @@ def orderly_signals() -> Iterator[None]:
     hook, sys.unraisablehook = sys.unraisablehook, _pass_over_stops
     handlers = {}
     for number in (getattr(signal, name) for name in STOPS if hasattr(signal, name)):
-        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+        if signal.getsignal(number) in _TAKEN_OVER:
             handlers[number] = signal.signal(number, _stops.receive)
             _stops.numbers.add(number)
     try:
@@ -201,9 +205,25 @@ def orderly_signals() -> Iterator[None]:
         watch.end()
         sys.unraisablehook = hook
         for number, handler in handlers.items():
-            # A command that was stopped ends now: one press more must not change its exit code.
-            signal.signal(number, handler if _stops.raised_at is None else signal.SIG_IGN)
+            signal.signal(number, handler if _stops.raised_at is None else _exit_at_once)
+        if handlers and _stops.raised_at is not None:
+            atexit.register(_ignore, tuple(handlers))
         _stops = outer
+
+
+def _exit_at_once(number: int, _: FrameType | None) -> NoReturn:
+    """Handle a signal after the stop of a command: its exit code is that of the stop."""
+    os._exit(128 + number)
+
+
+# Handlers that a command replaces by its own: Python's, and that of a command that was stopped.
+_TAKEN_OVER = {signal.SIG_DFL, signal.default_int_handler, _exit_at_once}
+
+
+def _ignore(numbers: tuple[int, ...]) -> None:
+    """Ignore signals while Python ends, when its handlers are gone and each would kill it."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _pass_over_stops(lost: sys.UnraisableHookArgs) -> None:
