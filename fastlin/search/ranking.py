@@ -79,7 +79,7 @@ class GridEntry:
     ----------
     index : its place in the grid, counted from 0.
     config : its settings.
-    status : ``finished`` all its epochs; ``stopped`` early, see `fastlin.search.halving`; ``diverged``.
+    status : ``finished`` all its epochs; ``stopped`` early, see `.halving`; ``diverged``.
     history : cost and accuracy after every finished epoch.
     diverged_epoch : the epoch whose cost was not finite, None if it did not diverge.
     epoch : the epoch that decided its rank, counted from 1; 0 if none is finished.
