@@ -1,8 +1,8 @@
 """What a search with early stopping spends and loses: `python -m benchmarks.halving`.
 
 A full search is trained once, and its histories are kept. A search with stops is then replayed
-from them: `fastlin.search.search` takes its decisions as always, and is handed the recorded epochs in the
-place of trained ones. Seeds below 120 were used to choose the constants of
+from them: `fastlin.search.search` takes its decisions as always, and is handed the recorded epochs
+in the place of trained ones. Seeds below 120 were used to choose the constants of
 `fastlin.search.halving`.
 """
 

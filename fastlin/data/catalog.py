@@ -77,7 +77,7 @@ def load_split(
 
     Parameters
     ----------
-    data : ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `fastlin.data.formats.npz`), or
+    data : ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `.formats.npz`), or
         CIFAR-10 as a folder or .tar.gz archive, in its binary or Python distribution. A name means
         the data set, even if there is a folder of that name: that one is ``./cifar10``. ~ is the
         home folder.
