@@ -332,7 +332,7 @@ def test_runs_of_many_classes_are_reported_without_a_table_of_all_pairs(place, m
     call("train", "--data", "images.npz", "--epochs", 1, "--no-figures", "--out", "run")
     call("report", "run", "--out", "whole")
     whole = files.load_results(Path("whole"))
-    for module in (folders, figures):
+    for module in (folders, figures.runs):
         monkeypatch.setattr(module, "MAX_CONFUSION_CLASSES", 4)
 
     def huge(*_):

@@ -1,0 +1,175 @@
+"""The figures of a run: gradients, curves over epochs, and the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+from numpy.typing import NDArray
+
+from fastlin.figures.style import (
+    BLUE,
+    INK,
+    ORANGE,
+    Floats,
+    check,
+    epoch_axes,
+    matrix_axes,
+    styled,
+    write_cells,
+)
+from fastlin.history import History
+from fastlin.metrics import MAX_CONFUSION_CLASSES
+
+COST = "cost (mean loss + penalty)"
+GRADIENT_BINS = 121
+MAX_WRITTEN_CLASSES = 20
+MAX_NAMED_CLASSES = 100
+
+
+@styled()
+def gradient_histograms(gradients: Mapping[str, Floats]) -> Figure:
+    """Draw how the values of gradients are distributed, side by side on the same bins and axes.
+
+    Parameters
+    ----------
+    gradients : the title of every panel, and the values of its histogram: any shape, finite.
+    """
+    check(len(gradients) > 0, "there is no gradient to draw")
+    for name, dW in gradients.items():
+        usable = dW.size > 0 and bool(np.isfinite(dW).all())
+        check(usable, f"the gradient {name!r} is empty or has a NaN or infinite value")
+    limit = max(float(np.abs(dW).max()) for dW in gradients.values()) or 1.0
+    edges = np.linspace(-limit, limit, GRADIENT_BINS + 1)
+    n = len(gradients)
+    width = 6.4 if n == 1 else 4.2 * n
+    figure = Figure((width, 3.6))
+    figure.subplots_adjust(0.75 / width, 0.14, 1 - 0.1 / width, 0.88, 0.06)
+    panels = figure.subplots(1, n, sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (name, dW) in zip(panels, gradients.items(), strict=True):
+        counts, _ = np.histogram(dW, edges)
+        axes.stairs(counts, edges, fill=True, color=BLUE)
+        axes.set_xlabel("partial derivative of the cost by a weight")
+        facts = (
+            f"{dW.size:,} values, standard deviation {dW.std(dtype=np.float64):.3g}, "
+            f"largest size {np.abs(dW).max():.3g}"
+        )
+        axes.set_title(f"{name}\n{facts}" if name else facts, fontsize=8.5)
+    panels[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    panels[0].set_ylabel("weights per bin")
+    return figure
+
+
+def gradient_histogram(dW: Floats) -> Figure:
+    """Draw how the values of one gradient are distributed; see `gradient_histograms`."""
+    return gradient_histograms({"": dW})
+
+
+@styled()
+def cost_curves(history: History) -> Figure:
+    """Draw the cost after every epoch on training and validation rows, and mark the best epoch."""
+    return _history_curves(history, history.train_cost, history.val_cost, COST)
+
+
+@styled()
+def accuracy_curves(history: History) -> Figure:
+    """Draw the accuracy after every epoch in percent, and mark the best epoch."""
+    train, val = 100 * history.train_accuracy, 100 * history.val_accuracy
+    return _history_curves(history, train, val, "accuracy (%)")
+
+
+def _history_curves(history: History, train: Floats, val: Floats, ylabel: str) -> Figure:
+    check(len(history) > 0, "the history has no epoch to draw")
+    figure, axes = epoch_axes(ylabel)
+    marker = _marker(history)
+    axes.plot(history.epoch, train, color=BLUE, marker=marker, label="training")
+    judge, reason = train, "lowest training cost"
+    if history.has_validation:
+        axes.plot(history.epoch, val, color=ORANGE, marker=marker, label="validation")
+        judge, reason = val, "highest validation accuracy"
+    best = history.best_epoch
+    axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", zorder=1)
+    label = f"best epoch: {best}\n({reason})"
+    axes.plot(best, judge[history.epoch == best], "D", color=INK, markersize=6, label=label)
+    axes.legend()
+    return figure
+
+
+@styled()
+def cost_band(histories: Sequence[History]) -> Figure:
+    """Draw the mean cost of runs that differ in their seed, and one standard deviation around it.
+
+    Parameters
+    ----------
+    histories : at least one, all of the same epochs, and with validation rows all or none.
+    """
+    check(len(histories) > 0, "there is no history to draw")
+    first, n = histories[0], len(histories)
+    alike = all(
+        np.array_equal(history.epoch, first.epoch)
+        and history.has_validation == first.has_validation
+        for history in histories
+    )
+    check(len(first) > 0 and alike, "the histories have no epochs or not the same ones")
+    figure, axes = epoch_axes(COST)
+    curves = {"training": ([history.train_cost for history in histories], BLUE)}
+    if first.has_validation:
+        curves["validation"] = ([history.val_cost for history in histories], ORANGE)
+    for label, (costs, color) in curves.items():
+        mean, spread = np.mean(costs, axis=0), np.std(costs, axis=0, ddof=min(1, n - 1))
+        axes.fill_between(first.epoch, mean - spread, mean + spread, color=color, alpha=0.25, lw=0)
+        axes.plot(first.epoch, mean, color=color, marker=_marker(first), label=label)
+    title = f"mean and standard deviation of {n} seeds" if n > 1 else "one seed"
+    axes.legend(title=title, alignment="left")
+    return figure
+
+
+def _marker(history: History) -> str:
+    return "o" if len(history) <= 10 else ""  # a lone point has no line to be seen by
+
+
+def check_matrix(class_count: int) -> None:
+    """Raise `InputError` if there are too many classes for a table of all pairs of them."""
+    check(
+        class_count <= MAX_CONFUSION_CLASSES,
+        f"{class_count:,} classes are too many for a table of all pairs; the most is "
+        f"{MAX_CONFUSION_CLASSES:,}",
+    )
+
+
+@styled()
+def confusion_matrix(counts: NDArray[np.integer[Any]], class_names: Sequence[str]) -> Figure:
+    """Draw which classes are taken for which; every row is shaded by its shares.
+
+    The shares of up to `MAX_WRITTEN_CLASSES` classes are also written; an empty cell has no row.
+
+    Parameters
+    ----------
+    counts : (K, K) integer, rows of class i that were predicted as class j.
+    class_names : K names.
+    """
+    K = len(class_names)
+    check_matrix(K)
+    check(K > 0 and counts.shape == (K, K), f"counts {counts.shape} do not fit {K} class names")
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    total = int(counts.sum())
+    title = f"accuracy {100 * np.trace(counts) / max(total, 1):.1f} % of {total:,} rows"
+    share = "share of the true class (%)"
+    side = min(2 + 0.28 * K, 8.0)
+    names = class_names if K <= MAX_NAMED_CLASSES else None
+    if K <= MAX_WRITTEN_CLASSES:
+        title += f"\nin the cells: {share}"
+        figure, axes = matrix_axes((side, side), names, names, title)
+        drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+        write_cells(drawn, [[f"{cell:.0f}" if cell else "" for cell in row] for row in shares])
+    else:  # rows spread over many classes: small shares get more ink
+        figure, axes = matrix_axes((side, side), names, names, title, right=1.0)
+        drawn = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
+        figure.colorbar(drawn, cax=axes.inset_axes((1.03, 0.1, 0.03, 0.8)), label=share)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    return figure
