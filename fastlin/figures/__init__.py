@@ -12,38 +12,50 @@ raises `InputError`.
 
 from __future__ import annotations
 
-from fastlin.figures.style import DPI, STYLE, png, save_figure, save_figures
+from fastlin.figures.style import DPI, STYLE, png, save_figure, save_figures, with_footer
 
 # isort: split
 # What follows imports matplotlib as it is; the style imports it with care, and so comes first.
-from fastlin.figures.grids import MAX_TICKS, curve_overlay, heat_map, parallel_coordinates
+from matplotlib.figure import Figure
+
+from fastlin.figures.grids import (
+    MAX_TICKS,
+    curve_overlay,
+    grid_figure,
+    grid_heat_map,
+    heat_map,
+    parallel_coordinates,
+)
 from fastlin.figures.images import MAX_TILES, TILE_PIXELS, image_grid, weight_templates
 from fastlin.figures.runs import (
     accuracy_curves,
-    check_matrix,
+    confused_pairs,
     confusion_matrix,
+    confusions,
     cost_band,
     cost_curves,
     gradient_histogram,
     gradient_histograms,
 )
-from fastlin.metrics import MAX_CONFUSION_CLASSES
 
 __all__ = [
     "DPI",
-    "MAX_CONFUSION_CLASSES",
+    "Figure",
     "MAX_TICKS",
     "MAX_TILES",
     "STYLE",
     "TILE_PIXELS",
     "accuracy_curves",
-    "check_matrix",
+    "confused_pairs",
     "confusion_matrix",
+    "confusions",
     "cost_band",
     "cost_curves",
     "curve_overlay",
     "gradient_histogram",
     "gradient_histograms",
+    "grid_figure",
+    "grid_heat_map",
     "heat_map",
     "image_grid",
     "parallel_coordinates",
@@ -51,4 +63,5 @@ __all__ = [
     "save_figure",
     "save_figures",
     "weight_templates",
+    "with_footer",
 ]

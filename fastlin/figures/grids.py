@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -24,6 +26,7 @@ from fastlin.figures.style import (
     styled,
     write_cells,
 )
+from fastlin.metrics import binomial_error
 
 MAX_TICKS = 8
 
@@ -74,29 +77,93 @@ def heat_map(
     row_name: str,
     column_name: str,
     title: str,
+    rows_behind: int | None = None,
 ) -> Figure:
     """Draw a table of fractions as colours and percents, and mark the best cell.
 
     Parameters
     ----------
-    values : (rows, columns) float, a fraction in [0, 1] or NaN where nothing is known.
-    row_labels, column_labels : a text for every row and every column.
-    row_name, column_name, title : what the rows, the columns and the values are.
+    values : NDArray[np.float64]
+        (rows, columns), a fraction in [0, 1] or NaN where nothing is known.
+    row_labels, column_labels : Sequence[str]
+        A text for every row and every column.
+    row_name, column_name, title : str
+        What the rows, the columns and the values are.
+    rows_behind : int | None
+        If the values are accuracies, on how many rows: cells within a standard error of the best
+        one, which such rows do not tell from it, are outlined, too.
     """
     shape = (len(row_labels), len(column_labels))
     check(values.shape == shape and values.size > 0, f"values {values.shape} do not fit {shape}")
     rows, columns = shape
     size = (0.7 * max(columns, 3), 0.45 * max(rows, 2))
-    figure, axes = matrix_axes(size, column_labels, row_labels, f"{title} (%), best outlined")
-    drawn = axes.imshow(100 * values, cmap="cividis", aspect="auto")
     unknown = np.isnan(values)
-    write_cells(drawn, np.where(unknown, "", np.char.mod("%.2f", 100 * values)).tolist())
     row, column = divmod(int(np.where(unknown, -np.inf, values).argmax()), columns)
-    outline = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=ORANGE, lw=2.5)
-    axes.add_patch(outline).set_clip_on(False)
+    best = float(values[row, column])
+    title = f"{title} (%), best outlined"
+    close: list[list[int]] = []
+    if rows_behind and best == best:  # noqa: PLR0124
+        noise = binomial_error(best, rows_behind)
+        close = np.argwhere(best - values < noise).tolist()
+        title += f"\ndashed: within {100 * noise:.2f} points, its standard error"
+    figure, axes = matrix_axes(size, column_labels, row_labels, title)
+    drawn = axes.imshow(100 * values, cmap="cividis", aspect="auto")
+    write_cells(drawn, np.where(unknown, "", np.char.mod("%.2f", 100 * values)).tolist())
+    for y, x in close:
+        if [y, x] != [row, column]:
+            _outline(axes, y, x, linewidth=1.6, linestyle=(0, (2, 1.5)))
+    _outline(axes, row, column, linewidth=2.5)
     axes.set_xlabel(column_name)
     axes.set_ylabel(row_name)
     return figure
+
+
+def _outline(axes: Axes, row: int, column: int, **line: Any) -> None:
+    shape = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=ORANGE, **line)
+    axes.add_patch(shape).set_clip_on(False)
+
+
+def grid_heat_map(
+    columns: Mapping[str, Sequence[Any]], score: Floats, title: str, rows_behind: int | None = None
+) -> Figure:
+    """Draw the entries of a grid over two settings; of those that share a cell, the best counts.
+
+    Parameters
+    ----------
+    columns : Mapping[str, Sequence[Any]]
+        The values of both settings, n of each.
+    score : NDArray[np.float64]
+        (n,), a fraction each; NaN of an entry that failed.
+    title, rows_behind : str, int | None
+        See `heat_map`.
+    """
+    row_name, column_name = columns
+    down, across = (sorted(set(values)) for values in columns.values())
+    cells = np.full((len(down), len(across)), np.nan)
+    for one, other, value in zip(*columns.values(), score, strict=True):
+        place = down.index(one), across.index(other)
+        cells[place] = np.fmax(cells[place], value)
+    rows, names = ([_label(value) for value in axis] for axis in (down, across))
+    return heat_map(cells, rows, names, row_name, column_name, title, rows_behind)
+
+
+def grid_figure(
+    columns: Mapping[str, Sequence[Any]], score: Floats, rows_behind: int | None = None
+) -> Figure:
+    """Draw the validation accuracies of a grid, of two settings as a heat map, of more as lines.
+
+    Parameters
+    ----------
+    columns, score, rows_behind : Mapping[str, Sequence[Any]], NDArray[np.float64], int | None
+        See `grid_heat_map`.
+    """
+    if len(columns) > 2:
+        return parallel_coordinates(columns, 100 * score, "validation accuracy (%)")
+    return grid_heat_map(columns, score, "validation accuracy", rows_behind)
+
+
+def _label(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @styled()

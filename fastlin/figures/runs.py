@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from fastlin.errors import one_line
 from fastlin.figures.style import (
     BLUE,
     INK,
+    NAME_LETTERS,
     ORANGE,
     Floats,
     check,
@@ -23,12 +24,10 @@ from fastlin.figures.style import (
     write_cells,
 )
 from fastlin.history import History
-from fastlin.metrics import MAX_CONFUSION_CLASSES
+from fastlin.metrics import MAX_MATRIX_CLASSES, Confusions
 
 COST = "cost (mean loss + penalty)"
 GRADIENT_BINS = 121
-MAX_WRITTEN_CLASSES = 20
-MAX_NAMED_CLASSES = 100
 
 
 @styled()
@@ -132,44 +131,77 @@ def _marker(history: History) -> str:
     return "o" if len(history) <= 10 else ""  # a lone point has no line to be seen by
 
 
-def check_matrix(class_count: int) -> None:
-    """Raise `InputError` if there are too many classes for a table of all pairs of them."""
-    check(
-        class_count <= MAX_CONFUSION_CLASSES,
-        f"{class_count:,} classes are too many for a table of all pairs; the most is "
-        f"{MAX_CONFUSION_CLASSES:,}",
-    )
+def confusions(found: Confusions, class_names: Sequence[str]) -> Figure:
+    """Draw which classes are taken for which: a matrix, or of many classes the worst pairs."""
+    if found.counts is not None:
+        return confusion_matrix(found.counts, class_names)
+    return confused_pairs(found, class_names)
 
 
 @styled()
 def confusion_matrix(counts: NDArray[np.integer[Any]], class_names: Sequence[str]) -> Figure:
     """Draw which classes are taken for which; every row is shaded by its shares.
 
-    The shares of up to `MAX_WRITTEN_CLASSES` classes are also written; an empty cell has no row.
+    The shares are also written; an empty cell has no row.
 
     Parameters
     ----------
-    counts : (K, K) integer, rows of class i that were predicted as class j.
-    class_names : K names.
+    counts : NDArray[np.integer]
+        (K, K), rows of class i that were predicted as class j; K is at most `MAX_MATRIX_CLASSES`.
+    class_names : Sequence[str]
+        K names.
     """
     K = len(class_names)
-    check_matrix(K)
+    check(
+        K <= MAX_MATRIX_CLASSES,
+        f"{K:,} classes are too many for a table of all pairs; the most is {MAX_MATRIX_CLASSES}",
+    )
     check(K > 0 and counts.shape == (K, K), f"counts {counts.shape} do not fit {K} class names")
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     total = int(counts.sum())
-    title = f"accuracy {100 * np.trace(counts) / max(total, 1):.1f} % of {total:,} rows"
-    share = "share of the true class (%)"
+    title = (
+        f"accuracy {100 * np.trace(counts) / max(total, 1):.1f} % of {total:,} rows\n"
+        "in the cells: share of the true class (%)"
+    )
     side = min(2 + 0.28 * K, 8.0)
-    names = class_names if K <= MAX_NAMED_CLASSES else None
-    if K <= MAX_WRITTEN_CLASSES:
-        title += f"\nin the cells: {share}"
-        figure, axes = matrix_axes((side, side), names, names, title)
-        drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        write_cells(drawn, [[f"{cell:.0f}" if cell else "" for cell in row] for row in shares])
-    else:  # rows spread over many classes: small shares get more ink
-        figure, axes = matrix_axes((side, side), names, names, title, right=1.0)
-        drawn = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
-        figure.colorbar(drawn, cax=axes.inset_axes((1.03, 0.1, 0.03, 0.8)), label=share)
+    figure, axes = matrix_axes((side, side), class_names, class_names, title)
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    write_cells(drawn, [[f"{cell:.0f}" if cell else "" for cell in row] for row in shares])
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
+    return figure
+
+
+@styled()
+def confused_pairs(found: Confusions, class_names: Sequence[str]) -> Figure:
+    """Draw the pairs of classes that are confused most often, as bars.
+
+    Parameters
+    ----------
+    found : Confusions
+        See `fastlin.metrics.confusions`.
+    class_names : Sequence[str]
+        K names.
+    """
+    K, total, right = len(class_names), sum(found.rows_of_class), sum(found.right_of_class)
+    check(len(found.rows_of_class) == K > 0, f"the counts do not fit {K:,} class names")
+    names = [one_line(name, NAME_LETTERS) for name in class_names]
+    labels = [f"{names[true]} → {names[predicted]}" for true, predicted, _ in found.pairs]
+    sizes = [rows for _, _, rows in found.pairs]
+    letters = max(map(len, labels), default=0)
+    left, height = 0.35 + 0.078 * letters, 0.9 + 0.24 * max(len(labels), 1)
+    figure = Figure((left + 3.2, height))
+    axes = figure.add_axes((left / (left + 3.2), 0.45 / height, 2.9 / (left + 3.2),
+                            1 - 0.9 / height))  # fmt: skip
+    bars = axes.barh(range(len(labels)), sizes, color=BLUE)
+    texts = [f"{rows / found.rows_of_class[true]:.0%}" for true, _, rows in found.pairs]
+    axes.bar_label(bars, texts, padding=2, fontsize=8)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("rows, and their share of the true class")
+    title = f"accuracy {100 * right / max(total, 1):.1f} % of {total:,} rows; true → predicted"
+    axes.set_title(title, loc="right")
     return figure

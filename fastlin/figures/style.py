@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +49,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from fastlin.errors import InputError, one_line, reason_of
@@ -56,7 +59,7 @@ Floats = NDArray[Any]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE = "#0072B2", "#D55E00"
-INK, FAINT, PAPER = "#262626", "#B8B8B8", "white"
+INK, QUIET, FAINT, PAPER = "#262626", "#5F5F5F", "#B8B8B8", "white"
 
 DPI = 150
 STYLE: Any = {
@@ -104,13 +107,41 @@ def styled() -> Iterator[None]:
 
 
 NAME_LETTERS = 18
+FOOTER, FOOTER_SIZE = "footer", 7.0  # a mark, and points
+
+
+def with_footer(figure: Figure, text: str) -> Figure:
+    """Write below a figure, outside of what it has now, what it shows; return the figure.
+
+    Parameters
+    ----------
+    figure : Figure
+        Not drawn yet.
+    text : str
+        Data, rows, settings: what a reader needs who meets the figure alone.
+    """
+    width, height = figure.get_size_inches()
+    letters = int((width - 0.2) / (0.0078 * FOOTER_SIZE))
+    with styled():
+        figure.text(
+            0.1 / width, -0.02 / height, textwrap.fill(one_line(text), letters), va="top",
+            fontsize=FOOTER_SIZE, color=QUIET, gid=FOOTER,
+        )  # fmt: skip
+    return figure
 
 
 def png(figure: Figure) -> bytes:
     """Draw a figure and return the PNG file: the same bytes for the same figure."""
     file = io.BytesIO()
+    lines = sum(1 + t.get_text().count("\n") for t in figure.texts if t.get_gid() == FOOTER)
+    # A whole number of pixels, so that none of the figure is shifted by a part of one.
+    below = math.ceil((0.08 + lines * 1.35 * FOOTER_SIZE / 72) * DPI) / DPI
+    box = Bbox.from_extents(0, -below, *figure.get_size_inches()) if lines else None
     with styled():  # ticks are made while drawing
-        figure.savefig(file, format="png", backend="agg", dpi=DPI, metadata={"Software": None})
+        figure.savefig(
+            file, format="png", backend="agg", dpi=DPI, metadata={"Software": None},
+            bbox_inches=box,
+        )  # fmt: skip
     return file.getvalue()
 
 
