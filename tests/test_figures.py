@@ -106,6 +106,17 @@ def test_cost_curves_are_the_history(epochs):
     assert f"best epoch: {past.best_epoch}\n(highest validation accuracy)" in texts(figure)
 
 
+def test_axes_of_epochs_begin_and_end_where_the_data_do():
+    drawn = (
+        figures.cost_curves(history()),
+        figures.cost_band([history(), history(seed=1)]),
+        figures.curve_overlay([("a", np.arange(1, 13), np.arange(12.0))], 0, "cost"),
+    )
+    for figure in drawn:
+        figures.png(figure)
+        assert figure.axes[0].get_xlim() == (1, 12)
+
+
 def test_accuracy_curves_are_in_percent():
     past = history()
     figure = figures.accuracy_curves(past)
@@ -446,7 +457,7 @@ def test_saved_figures_are_the_same_bytes_without_software_or_date(tmp_path):
     image = Image.open(io.BytesIO(content))
     assert image.format == "PNG"
     assert set(image.info) == {"dpi"}
-    assert image.size == (960, 600)
+    assert image.size == (960, 660)
 
 
 def test_a_figure_that_cannot_be_written_keeps_the_old_file(tmp_path, monkeypatch):

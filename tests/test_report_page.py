@@ -316,6 +316,13 @@ def test_a_picture_that_cannot_be_drawn_is_missing_and_told(made, pictures, monk
         page.draw_pictures(made)
 
 
+def test_pictures_of_an_earlier_page_are_removed(made, tmp_path):
+    page.save_page(tmp_path, made, {"old": b"\x89PNG", "kept": b"\x89PNG"}, [page.PAGE])
+    page.save_page(tmp_path, made, {"kept": b"\x89PNG2"}, [page.SUMMARY])
+    (left,) = (tmp_path / page.FIGURES).iterdir()
+    assert left.read_bytes() == b"\x89PNG2"
+
+
 def test_the_pictures_of_a_page_have_a_largest_size(made, pictures, monkeypatch):
     some = sum(map(len, pictures.values())) // 2
     monkeypatch.setattr(page, "MAX_BYTES", some)

@@ -42,8 +42,9 @@ def curve_overlay(curves: Sequence[tuple[str, Floats, Floats]], winner: int, yla
     ylabel : what the values are, with their unit.
     """
     check(0 <= winner < len(curves), f"there is no curve {winner} among {len(curves)}")
-    figure, axes = epoch_axes(ylabel)
     label, epochs, values = curves[winner]
+    ends = np.concatenate([found for _, found, _ in curves])
+    figure, axes = epoch_axes(ylabel, ends.min(), ends.max())
     check(bool(np.isfinite(values).all()), "the winning curve has a NaN or infinite value")
     others = [np.column_stack(curve[1:]) for i, curve in enumerate(curves) if i != winner]
     low, high = _usual_range(np.concatenate([values, *(other[:, 1] for other in others)]))
@@ -56,7 +57,7 @@ def curve_overlay(curves: Sequence[tuple[str, Floats, Floats]], winner: int, yla
         text = text if outside else text.partition(",")[0]
         axes.add_collection(LineCollection(others, colors=FAINT, linewidths=0.8, label=text))
     axes.plot(epochs, values, color=ORANGE, linewidth=2.2, label=label)
-    axes.plot(epochs[-1:], values[-1:], "D", color=ORANGE, markersize=6)
+    axes.plot(epochs[-1:], values[-1:], "D", color=ORANGE, markersize=6, clip_on=False)
     axes.legend()
     return figure
 

@@ -45,19 +45,20 @@ def gradient_histograms(gradients: Mapping[str, Floats]) -> Figure:
     limit = max(float(np.abs(dW).max()) for dW in gradients.values()) or 1.0
     edges = np.linspace(-limit, limit, GRADIENT_BINS + 1)
     n = len(gradients)
-    width = 6.4 if n == 1 else 4.2 * n
-    figure = Figure((width, 3.6))
-    figure.subplots_adjust(0.75 / width, 0.14, 1 - 0.1 / width, 0.88, 0.06)
+    width = 4.8 if n == 1 else 4.2 * n
+    figure = Figure((width, 3.3))
+    figure.subplots_adjust(0.85 / width, 0.16, 1 - 0.1 / width, 0.88, 0.06)
     panels = figure.subplots(1, n, sharex=True, sharey=True, squeeze=False)[0]
     for axes, (name, dW) in zip(panels, gradients.items(), strict=True):
         counts, _ = np.histogram(dW, edges)
         axes.stairs(counts, edges, fill=True, color=BLUE)
+        axes.set_xlim(-limit, limit)
         axes.set_xlabel("partial derivative of the cost by a weight")
         facts = (
             f"{dW.size:,} values, standard deviation {dW.std(dtype=np.float64):.3g}, "
             f"largest size {np.abs(dW).max():.3g}"
         )
-        axes.set_title(f"{name}\n{facts}" if name else facts, fontsize=8.5)
+        axes.set_title(f"{name}\n{facts}" if name else facts, fontsize=7.5)
     panels[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     panels[0].set_ylabel("weights per bin")
     return figure
@@ -83,17 +84,21 @@ def accuracy_curves(history: History) -> Figure:
 
 def _history_curves(history: History, train: Floats, val: Floats, ylabel: str) -> Figure:
     check(len(history) > 0, "the history has no epoch to draw")
-    figure, axes = epoch_axes(ylabel)
+    figure, axes = epoch_axes(ylabel, *history.epoch[[0, -1]])
     marker = _marker(history)
-    axes.plot(history.epoch, train, color=BLUE, marker=marker, label="training")
+    axes.plot(history.epoch, train, color=BLUE, marker=marker, label="training", clip_on=False)
     judge, reason = train, "lowest training cost"
     if history.has_validation:
-        axes.plot(history.epoch, val, color=ORANGE, marker=marker, label="validation")
+        axes.plot(
+            history.epoch, val, color=ORANGE, marker=marker, label="validation", clip_on=False
+        )
         judge, reason = val, "highest validation accuracy"
     best = history.best_epoch
     axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", zorder=1)
     label = f"best epoch: {best}\n({reason})"
-    axes.plot(best, judge[history.epoch == best], "D", color=INK, markersize=6, label=label)
+    axes.plot(
+        best, judge[history.epoch == best], "D", color=INK, markersize=6, label=label, clip_on=False
+    )
     axes.legend()
     return figure
 
@@ -114,14 +119,14 @@ def cost_band(histories: Sequence[History]) -> Figure:
         for history in histories
     )
     check(len(first) > 0 and alike, "the histories have no epochs or not the same ones")
-    figure, axes = epoch_axes(COST)
+    figure, axes = epoch_axes(COST, *first.epoch[[0, -1]])
     curves = {"training": ([history.train_cost for history in histories], BLUE)}
     if first.has_validation:
         curves["validation"] = ([history.val_cost for history in histories], ORANGE)
     for label, (costs, color) in curves.items():
         mean, spread = np.mean(costs, axis=0), np.std(costs, axis=0, ddof=min(1, n - 1))
         axes.fill_between(first.epoch, mean - spread, mean + spread, color=color, alpha=0.25, lw=0)
-        axes.plot(first.epoch, mean, color=color, marker=_marker(first), label=label)
+        axes.plot(first.epoch, mean, color=color, marker=_marker(first), label=label, clip_on=False)
     title = f"mean and standard deviation of {n} seeds" if n > 1 else "one seed"
     axes.legend(title=title, alignment="left")
     return figure
@@ -163,7 +168,7 @@ def confusion_matrix(counts: NDArray[np.integer[Any]], class_names: Sequence[str
         f"accuracy {100 * np.trace(counts) / max(total, 1):.1f} % of {total:,} rows\n"
         "in the cells: share of the true class (%)"
     )
-    side = min(2 + 0.28 * K, 8.0)
+    side = 1 + 0.26 * K
     figure, axes = matrix_axes((side, side), class_names, class_names, title)
     drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     write_cells(drawn, [[f"{cell:.0f}" if cell else "" for cell in row] for row in shares])

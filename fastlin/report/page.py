@@ -212,12 +212,17 @@ def save_page(
 ) -> list[Path]:
     """Write a page and its pictures; return the paths of `names`, of `PAGE` and `SUMMARY`.
 
+    Pictures of an earlier page that this one does not have are removed.
+
     Raises
     ------
     InputError
         If a file cannot be written.
     """
     figures = make_directory(folder / FIGURES)
+    for path in figures.glob("*.png"):
+        if path.stem not in pictures:
+            path.unlink(missing_ok=True)
     files = {figures / f"{name}.png": png for name, png in pictures.items()}
     texts = {folder / name: render(page, pictures, name).encode() for name in names}
     for path, content in {**files, **texts}.items():

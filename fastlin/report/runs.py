@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,9 @@ class RunOutcome:
         """By what runs are ordered: validation accuracy, or that on the rows there are."""
         return self.accuracies.get("val", self.accuracies[self.judged])
 
-    def foot(self, *parts: str, seeds: Sequence[int] | None = None) -> str:
+    def foot(
+        self, *parts: str, seeds: Sequence[int] | None = None, swept: Iterable[str] = ()
+    ) -> str:
         """Return the line at the foot of a figure of parts that there are."""
         return footer(
             self.data, [part for part in parts if part in self.rows], self.settings, seeds
@@ -207,7 +209,7 @@ def _grid(grid: GridOutcome, runs: Sequence[RunOutcome], key: str) -> Section:
         columns = {name: [entry.settings[name] for entry in grid.entries] for name in grid.swept}
         score = np.array([entry.val_accuracy for entry in grid.entries])
         note = "Validation accuracy of every entry; the best is marked."
-        foot = f"{winner.foot('val')} (the winner)"
+        foot = winner.foot("val", swept=grid.swept)
         pictures = [
             Picture(key, title, note, foot, True,
                     lambda figures: figures.grid_figure(columns, score, val_rows))

@@ -88,10 +88,15 @@ def footer(
     parts: Iterable[str],
     settings: Mapping[str, Any],
     seeds: Sequence[int] | None = None,
+    swept: Iterable[str] = (),
 ) -> str:
-    """Return the line at the foot of a figure: data, rows, loss, settings, epochs and seeds."""
+    """Return the line at the foot of a figure: data, rows, loss, settings, epochs and seeds.
+
+    Settings that were `swept` have no one value and are left out.
+    """
     rows = " and ".join(PARTS[part] for part in parts)
     seeds = [settings["seed"]] if seeds is None else seeds
     which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
     end = f"{counted(settings['epochs'], 'epoch')}, {which}"
-    return f"{data}, {rows} rows \N{MIDDLE DOT} {settings_text(settings)} \N{MIDDLE DOT} {end}"
+    fixed = {name: value for name, value in settings.items() if name not in set(swept)}
+    return f"{data}, {rows} rows \N{MIDDLE DOT} {settings_text(fixed)} \N{MIDDLE DOT} {end}"

@@ -197,7 +197,8 @@ def _grid(s: Study) -> Table:
 
 def _foot(s: Study, name: str, *parts: str, seeds: Sequence[int] = (0,)) -> str:
     data = s.data_names[study.experiment(name).full]
-    return wording.footer(data, parts, s.runs[name][0].config.to_dict(), seeds)
+    swept = study.experiment(name).swept if parts == ("val",) else ()
+    return wording.footer(data, parts, s.runs[name][0].config.to_dict(), seeds, swept)
 
 
 def _figure(s: Study, number: str, what: str, names: tuple[str, ...]) -> list[Picture]:
