@@ -64,6 +64,14 @@ class OtherFormatError(InputError):
         self.kind = kind
 
 
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path given as text or as an object of a path. Raises InputError if it is neither."""
+    try:
+        return Path(path)
+    except TypeError:
+        raise InputError(f"a path is {quoted(path)}; it must be text or a Path") from None
+
+
 # --- writing ---------------------------------------------------------------------------------
 
 

@@ -94,7 +94,7 @@ def test_the_place_named_first_wins_and_nothing_else_is_looked_at(
     monkeypatch.setenv("FASTLIN_DATA", str(tmp_path / "empty"))
     with pytest.raises(InputError, match=r"no CIFAR-10 in .*empty \(FASTLIN_DATA\); `fastlin data"):
         load_split("cifar10")
-    with pytest.raises(InputError, match=r"no CIFAR-10 in .*other \(--data-dir\)"):
+    with pytest.raises(InputError, match=r"no CIFAR-10 in .*other \(data_dir\)"):
         load_split("cifar10", data_dir=tmp_path / "other")
     assert load_split("cifar10", data_dir=tmp_path / "cache" / "data").name == "cifar10"
 
@@ -106,7 +106,7 @@ def test_the_place_named_first_wins_and_nothing_else_is_looked_at(
         (("no/such.npz",), r"there is no file no/such\.npz"),
         ((".",), "holds no CIFAR-10"),
         (("cifar10-mini", "full"), "has one split only"),
-        (("cifar10-mini", None, "."), "--data-dir is where to look for cifar10"),
+        (("cifar10-mini", None, "."), "data_dir is where to look for cifar10"),
     ],
 )
 def test_data_that_are_not_there_are_one_line(tmp_path, monkeypatch, arguments, message):
@@ -172,7 +172,8 @@ def test_an_archive_put_there_by_hand_needs_no_network(served, tmp_path, monkeyp
 
 
 FETCH = """
-import sys; from pathlib import Path; from fastlin.data import catalog, cifar
+import sys; from pathlib import Path
+from fastlin.data import catalog; from fastlin.data.formats import cifar
 catalog.CIFAR10_MD5, catalog.CIFAR10_URL, cifar.BATCH_ROWS = sys.argv[2], sys.argv[3], 40
 print(catalog.fetch_cifar10(Path(sys.argv[1])))
 """
@@ -392,10 +393,7 @@ BAD_LABELS = [
     (Y.astype("m8[s]"), r"y_train has dtype timedelta64\[s\]; labels must be integers"),
     (Y.astype("M8[D]"), r"y_train has dtype datetime64\[D\]; labels must be integers"),
     (Y / 2, "y_train has dtype float64; labels must be integers"),
-    (Y > 0, "y_train has dtype bool; labels must be integers"),
     (Y.astype(complex), "y_train has dtype complex128; labels must be integers"),
-    (Y.astype(str), "y_train has dtype <U21; labels must be integers"),
-    (Y.astype("S1"), "labels must be integers"),
     (np.zeros(6, [("a\n", int)]), "y_train holds records; save every column as an array"),
     (Y[:, None], r"y_train has shape \(6, 1\); labels must be one integer a row"),
     (np.eye(3, dtype=int)[Y], r"y_train has shape \(6, 3\); labels must be one integer a row"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fastlin.data import Split
-    from fastlin.runs import DataReference
+    from fastlin.data.source import DataReference
     from fastlin.search.halving import Plan
     from fastlin.search.ranking import GridResult
     from fastlin.search.search import GridProgress
@@ -377,8 +377,8 @@ def _asked(
 
 def _saved(folder: Path) -> Asked:
     """Read what a grid folder was begun with."""
+    from fastlin.data.source import DataReference
     from fastlin.files import MissingFileError, check_format, read_json
-    from fastlin.runs import DataReference
 
     path = folder / ASKED
     try:
@@ -493,13 +493,13 @@ def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | N
     runs.save_config(folder, reference, best.config)
     runs.save_history(folder, best.history)
     runs.save_models(folder, last, of_best_epoch)
-    evaluations, evaluating = outcome.evaluate_all(run, split, threads)
+    evaluations, evaluating = runs.evaluate_all(run, split, threads)
     seconds = {
         "compile": 0.0, "train": 0.0, "evaluate": evaluating, "draw": 0.0, "total": evaluating,
     }  # fmt: skip
     runs.save_summary(
         folder,
-        outcome.summarize(best.status, run, split, threads, evaluations, seconds),
+        runs.summarize(best.status, run, split, evaluations, seconds, threads),
     )
     if split.test is None:
         return run, None
@@ -573,7 +573,7 @@ def _summary(
     command: str,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    from fastlin import machine
+    from fastlin import machine, runs
 
     result = finished.result
     best = result.best
@@ -593,7 +593,7 @@ def _summary(
         "halving": [asdict(rung) for rung in result.rungs],
         "trained_on": list(result.trained_on),
         "epochs_trained": sum(len(entry.history) for entry in result.entries),
-        "data": outcome.describe_data(finished.split),
+        "data": runs.describe_data(finished.split),
         "threads": finished.threads,
         "seconds": seconds,
         "machine": machine.describe(),

@@ -16,8 +16,8 @@ from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastlin.data.source import DataReference
     from fastlin.history import EpochRecord
-    from fastlin.runs import DataReference
     from fastlin.training.trainer import Trainer, TrainResult
 
 _DEFAULTS = TrainConfig()
@@ -145,7 +145,7 @@ def train(
             evaluations: dict[str, Any] = {"last": {}, "best": {}}
             evaluating = 0.0
             if stop is None or trainer.epochs_done > 0:  # else it would compile for nothing
-                evaluations, evaluating = outcome.evaluate_all(result, loaded, trainer.threads)
+                evaluations, evaluating = runs.evaluate_all(result, loaded, trainer.threads)
             seconds = {
                 "compile": compile_seconds + result.seconds.compile,
                 "train": result.seconds.train,
@@ -155,9 +155,7 @@ def train(
             }
             hashing.join()
             runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
-            summary = outcome.summarize(
-                status, result, loaded, trainer.threads, evaluations, seconds
-            )
+            summary = runs.summarize(status, result, loaded, evaluations, seconds, trainer.threads)
             runs.save_summary(folder, summary)
         console = options.console()
         _print_table(console, result, evaluations, folder)

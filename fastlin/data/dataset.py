@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin.data.features import FeatureRange
-from fastlin.errors import InputError, quoted
+from fastlin.data.source import DataReference
+from fastlin.errors import InputError, one_line, quoted
 
 ROW_DTYPES: tuple[np.dtype[Any], ...] = (
     np.dtype(np.uint8),
@@ -193,9 +194,16 @@ def check_image_shape(shape: Iterable[int], feature_count: int) -> tuple[int, in
 def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
     """Return values as an array. Raises InputError if they are none; the message calls it name."""
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except (ValueError, TypeError):  # lists of different lengths, an integer beyond any dtype
         raise InputError(f"{name} is no array of numbers: {quoted(values)}") from None
+    except RuntimeError as error:  # a tensor that cannot be read as it is
+        raise InputError(
+            f"{name} cannot be read as an array: {one_line(str(error), 200)}"
+        ) from None
+    if array.ndim == 0 and hasattr(values, "toarray"):
+        raise InputError(f"{name} is sparse; give an array of all values, such as .toarray() makes")
+    return array
 
 
 def as_rows(X: ArrayLike) -> NDArray[Any]:
@@ -256,6 +264,9 @@ class Dataset:
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
+    def __repr__(self) -> str:
+        return f"Dataset({len(self):,} rows, {_kind(self)})"
+
     @property
     def feature_scale(self) -> float:
         """What a stored value is multiplied by to become a feature: 1/255 for pixels, else 1."""
@@ -288,6 +299,8 @@ class Split:
         For people and file names: ``cifar10``, ``cifar10-mini`` or the file's stem.
     train, val, test : Dataset | None
         Data sets with equal features, dtype, classes and image shape; `train` is always there.
+    source : DataReference | None
+        Where `load_split` found them; None for arrays.
 
     Raises
     ------
@@ -299,6 +312,7 @@ class Split:
     train: Dataset
     val: Dataset | None = None
     test: Dataset | None = None
+    source: DataReference | None = None
 
     def __post_init__(self) -> None:
         for part, data in (("validation", self.val), ("test", self.test)):
@@ -313,6 +327,61 @@ class Split:
                 if ours != theirs:
                     theirs, ours = (_shown(value) for value in (theirs, ours))
                     raise InputError(f"{part} rows have {what} {theirs}, training rows have {ours}")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        X_test: ArrayLike | None = None,
+        y_test: ArrayLike | None = None,
+        class_names: Iterable[str] | None = None,
+        image_shape: Iterable[int] | None = None,
+        name: str = "arrays",
+    ) -> Split:
+        """Make a split of arrays, DataFrames or lists.
+
+        Parameters
+        ----------
+        X : ArrayLike
+            Training rows (n, d), or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3
+            channels. uint8 values are pixels, whose features are pixel / 255; float32 and float64
+            are used as they are; other real numbers become float32, or float64 where that is
+            needed to hold them.
+        y : ArrayLike
+            Their labels (n,): text, booleans, or integers, which need not be consecutive.
+        X_val, y_val, X_test, y_test : ArrayLike, optional
+            Validation and test rows.
+        class_names : Iterable[str], optional
+            The names of the classes. Integer labels are then places in it, from 0; without it the
+            classes are the labels that occur, in ascending order, each named by its text.
+        image_shape : Iterable[int], optional
+            (channels, height, width) of rows (n, d) that are images in that order.
+        name : str, optional
+            Of the split, for people and file names.
+
+        Raises
+        ------
+        InputError
+            If arrays do not fit one another, or a value is not finite; it names the array.
+        """
+        from fastlin.data import arrays  # noqa: PLC0415  (it makes what is defined here)
+
+        rows = {"X_train": X, "X_val": X_val, "X_test": X_test}
+        labels = {"y_train": y, "y_val": y_val, "y_test": y_test}
+        given: dict[str, ArrayLike] = {
+            array: arrays.numeric(array, values) for array, values in rows.items()
+            if values is not None
+        }  # fmt: skip
+        given |= {array: values for array, values in labels.items() if values is not None}
+        return arrays.split_of_arrays(name, given, class_names, image_shape)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{part} {len(data):,}" for part, data in self.parts().items())
+        return f"Split({quoted(self.name)}: {counts} rows, {_kind(self.train)})"
 
     def parts(self) -> dict[str, Dataset]:
         """Return the parts that exist, by name (train, val, test), in that order."""
@@ -342,8 +411,24 @@ class Split:
         return digest.hexdigest()
 
 
+def _kind(data: Dataset) -> str:
+    """Return features and classes of a data set in a few words."""
+    images = "" if data.image_shape is None else f", images {data.image_shape}"
+    count = len(data.class_names)
+    return f"{data.X.shape[1]:,} features {data.X.dtype}{images}, {count:,} classes"
+
+
 def _shown(value: object) -> str:
     return quoted(value) if isinstance(value, tuple) else str(value)
+
+
+def check_split(split: object) -> None:
+    """Raise InputError if what was given as a split is none, saying how to make one."""
+    if not isinstance(split, Split):
+        raise InputError(
+            f"the data are a {type(split).__name__}; they must be a Split, as load_split and "
+            "Split.from_arrays make it"
+        )
 
 
 def check_fits(split: Split, dtype: DTypeLike) -> None:
@@ -352,8 +437,9 @@ def check_fits(split: Split, dtype: DTypeLike) -> None:
     Raises
     ------
     InputError
-        If a value is too large; it names part, row, column and value.
+        If it is no split, or a value is too large; it names part, row, column and value.
     """
+    check_split(split)
     for part, data in split.parts().items():
         try:
             data.check_fits(dtype)

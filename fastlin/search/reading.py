@@ -13,6 +13,7 @@ from typing import Any
 
 from fastlin.config import TrainConfig, whole_number
 from fastlin.errors import InputError, one_line, quoted
+from fastlin.files import as_path
 from fastlin.search.spec import MOST_COMBINATIONS, SWEPT_SETTINGS, GridSpec, LogRange
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
@@ -175,14 +176,14 @@ def _value(name: str, item: str, default: Any) -> Any:
         ) from None
 
 
-def read_grid_file(path: Path, base: TrainConfig | None = None) -> GridSpec:
+def read_grid_file(path: str | Path, base: TrainConfig | None = None) -> GridSpec:
     """Read a grid from a TOML file: lists under [grid], fixed settings under [train].
 
     A value under [grid] is a list, one value, or a text as in `parse_values`.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Of the file.
     base : TrainConfig or None
         What the settings under [train] are put over; None for the defaults.
@@ -196,6 +197,7 @@ def read_grid_file(path: Path, base: TrainConfig | None = None) -> GridSpec:
     InputError
         If the file is missing, is not TOML, or holds anything else.
     """
+    path = as_path(path)
     content = _read_toml(path)
     grid, train = content.get("grid"), content.get("train", {})
     known = content.keys() <= {"grid", "train"}
