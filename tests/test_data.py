@@ -186,8 +186,8 @@ def test_processes_that_fetch_at_once_all_find_the_data(
     place = tmp_path / "place"
     leftover = place / ".unpacking-of-a-killed-process"
     leftover.mkdir(parents=True)
-    code = FETCH if is_locked else "from fastlin import files\n" + (
-        "files.try_lock = lambda *_, **__: False\n" + FETCH
+    code = FETCH if is_locked else "from fastlin.files import locks\n" + (
+        "locks.try_lock = lambda *_, **__: False\n" + FETCH
     )  # fmt: skip
     words = [sys.executable, "-c", code, place, catalog.CIFAR10_MD5, catalog.CIFAR10_URL]
     processes = [

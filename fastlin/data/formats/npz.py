@@ -11,6 +11,7 @@ from fastlin import files
 from fastlin.data.arrays import PARTS, split_of_arrays
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError, quoted
+from fastlin.files import kinds
 
 _OPTIONAL = ("class_names", "image_shape")
 
@@ -70,20 +71,20 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         return files.read_npz(path)
     except files.OtherFormatError as error:
-        convert = _CONVERSIONS.get(error.kind)
+        convert = CONVERSIONS.get(error.kind)
         how = f": {convert.format(path=str(path))}" if convert else ""
         raise InputError(
             f"{error}; fastlin reads a .npz file with the arrays X_train and y_train{how}"
         ) from None
 
 
-_CONVERSIONS = {
-    files.TABLE: "t = numpy.loadtxt({path!r}, delimiter=',', skiprows=1); "
+CONVERSIONS = {
+    kinds.TABLE: "t = numpy.loadtxt({path!r}, delimiter=',', skiprows=1); "
     "numpy.savez('data.npz', X_train=t[:, :-1], y_train=t[:, -1].astype(int))",
-    files.PARQUET: "t = pandas.read_parquet({path!r}); numpy.savez('data.npz', "
+    kinds.PARQUET: "t = pandas.read_parquet({path!r}); numpy.savez('data.npz', "
     "X_train=t.drop(columns='label').to_numpy(), y_train=t['label'].to_numpy())",
-    files.ONE_ARRAY: "numpy.savez('data.npz', X_train=numpy.load({path!r}), "
+    kinds.ONE_ARRAY: "numpy.savez('data.npz', X_train=numpy.load({path!r}), "
     "y_train=numpy.load('y.npy'))",
-    files.HDF5: "f = h5py.File({path!r}); numpy.savez('data.npz', X_train=f['X'][:], "
+    kinds.HDF5: "f = h5py.File({path!r}); numpy.savez('data.npz', X_train=f['X'][:], "
     "y_train=f['y'][:])",
 }  # the line that writes a .npz, by what the file is
