@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
@@ -52,9 +53,9 @@ def _html_row(tag: str, values: Sequence[object]) -> str:
 
 
 def _cell(value: object) -> str:
-    if value is None or value != value:  # noqa: PLR0124  (NaN)
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}"
+    return "" if value is None else str(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +100,16 @@ class History:
         if len(self) == 0:
             return "History(0 epochs)"
         last = self.records()[-1]
-        text = f"train cost {last.train_cost:.4g}, accuracy {last.train_accuracy:.2%}"
-        if last.val_cost == last.val_cost:
-            text += f"; validation cost {last.val_cost:.4g}, accuracy {last.val_accuracy:.2%}"
-        return f"History({len(self)} epochs; {text})"
+        parts = (
+            ("train", last.train_cost, last.train_accuracy),
+            ("val", last.val_cost, last.val_accuracy),
+        )
+        measured = (
+            f"; {part} cost {cost:.4g}, accuracy {accuracy:.2%}"
+            for part, cost, accuracy in parts
+            if not math.isnan(cost)
+        )
+        return f"History({len(self)} epochs{''.join(measured)})"
 
     def _repr_html_(self) -> str:
         """Return a table of the epochs, as notebooks show it."""

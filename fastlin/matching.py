@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.dataset import Dataset, Split, feature_scale
+from fastlin.data.checks import feature_scale
+from fastlin.data.dataset import Dataset, Split
 from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError, MatchWarning
 

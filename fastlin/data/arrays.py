@@ -8,14 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlin.data.dataset import (
-    ROW_DTYPES,
-    Dataset,
-    Split,
-    as_array,
-    check_class_names,
-    check_image_shape,
-)
+from fastlin.data.checks import ROW_DTYPES, as_array, check_class_names, check_image_shape
+from fastlin.data.dataset import Dataset, Split
 from fastlin.data.labels import class_numbers, classes_that_occur
 from fastlin.errors import InputError, quoted
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlin.data.dataset import as_array, integer_labels
+from fastlin.data.checks import as_array, integer_labels
 from fastlin.errors import InputError, quoted
 
 # Every class is a row of W. More distinct labels than this are measurements or numbers of rows,
