@@ -72,7 +72,9 @@ class Run:
         )
 
 
-def create_run_folder(out: Path | None, name: str, file: str, content: Mapping[str, Any]) -> Path:
+def create_run_folder(
+    out: str | Path | None, name: str, file: str, content: Mapping[str, Any]
+) -> Path:
     """Make the folder of a new run, with its first file, so that a bad place is known at once.
 
     No other process can take the folder for a run of its own. One that was killed here leaves a
@@ -80,7 +82,7 @@ def create_run_folder(out: Path | None, name: str, file: str, content: Mapping[s
 
     Parameters
     ----------
-    out : Path or None
+    out : str or Path, optional
         The folder, which must not exist or be empty; None for the first free runs/NAME-1, -2, ...
     name : str
         What a folder is called when `out` is None.
@@ -99,6 +101,7 @@ def create_run_folder(out: Path | None, name: str, file: str, content: Mapping[s
     InputError
         If the folder cannot be written, already holds something, or is in use.
     """
+    out = None if out is None else files.as_path(out)
     place = Path("runs") if out is None else out
     try:
         folder = _next_free(place, name) if out is None else out

@@ -17,6 +17,8 @@ from fastlin import InputError, LinearModel, Split, TrainConfig, files, runs
 from fastlin.data.arrays import numeric
 from fastlin.errors import MatchWarning
 from fastlin.history import html_table
+from fastlin.search.ranking import save_table
+from fastlin.search.reading import read_grid_file
 
 RNG = np.random.default_rng(0)
 Y = np.arange(60) % 3
@@ -308,6 +310,26 @@ def test_what_is_no_path_is_refused():
     for call in (fastlin.load_run, LinearModel.load, model().save, fastlin.load_split):
         with pytest.raises(InputError, match="a path is 3; it must be text or a Path"):
             call(3)
+
+
+def test_paths_as_text_are_taken_everywhere(tmp_path):
+    path = str(tmp_path / "f")
+    files.save_json(path, {"a": 1})
+    assert files.read_json(path) == {"a": 1}
+    assert files.read_bytes(path, 100).startswith(b"{")
+    files.check_reachable(path)
+    assert files.make_directory(f"{path}.d") == Path(f"{path}.d")
+    grid = tmp_path / "grid.toml"
+    grid.write_text("[grid]\nlr = [0.1, 0.2]\n[train]\nepochs = 1\n")
+    spec = read_grid_file(str(grid))
+    split = Split.from_arrays(X, Y, X_val=X, y_val=Y)
+    result = fastlin.grid_search(split, spec, journal=f"{path}.jsonl", threads=np.int64(1))
+    save_table(f"{path}.csv", result)
+    assert next(files.read_csv(f"{path}.csv"))[0] == "rank"
+    made = runs.create_run_folder(f"{path}.run", "x", runs.CONFIG, {})
+    runs.save_history(str(made), result.best.history)
+    runs.save_models(str(made), result.best.last_model, result.best.best_model)
+    assert same_models(runs.load_models(f"{made}/{runs.MODEL}")[0], result.best.last_model)
 
 
 # Run folders

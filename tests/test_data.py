@@ -17,7 +17,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, arrays, scalar_dtypes
 
-from fastlin.data import Dataset, Split, catalog, dataset, load_split, sample
+from fastlin.data import Dataset, Split, catalog, checks, load_split, sample
 from fastlin.data.dataset import check_fits
 from fastlin.data.formats import cifar
 from fastlin.data.formats import npz as npz_file
@@ -568,7 +568,7 @@ def test_the_first_value_that_is_not_finite_is_named(value, data):
     rows[row, column:] = value
     rows[row + 1 :] = value
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "_BLOCK_VALUES", data.draw(st.integers(1, 30)))
+        patch.setattr(checks, "_BLOCK_VALUES", data.draw(st.integers(1, 30)))
         for layout in (rows, np.asfortranarray(rows)):
             with pytest.raises(InputError, match=rf"value {value} in row {row}, column {column};"):
                 Dataset(layout, np.zeros(n, int), NAMES)

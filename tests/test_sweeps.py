@@ -324,7 +324,7 @@ def test_a_folder_or_a_pipe_is_no_grid_file(tmp_path):
         os.mkfifo(tmp_path / "pipe")
         places.append(tmp_path / "pipe")
     for place in places:
-        with pytest.raises(InputError, match="is not a file"):
+        with pytest.raises(InputError, match="not a file"):
             read_grid_file(place)
 
 

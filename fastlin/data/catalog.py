@@ -35,11 +35,16 @@ class Known:
 
     Attributes
     ----------
-    name : by which it is asked for.
-    description : one line: what it is and how large.
-    source : where it comes from.
-    citation : whom to cite.
-    splits : names of its splits, the default first; empty if it has only one.
+    name : str
+        By which it is asked for.
+    description : str
+        One line: what it is and how large.
+    source : str
+        Where it comes from.
+    citation : str
+        Whom to cite.
+    splits : tuple[str, ...]
+        Names of its splits, the default first; empty if it has only one.
     """
 
     name: str
@@ -210,7 +215,7 @@ def _find_cifar10(data_dir: str | Path | None) -> Path:
     )
 
 
-def fetch_cifar10(place: Path, url: str | None = None) -> Path:
+def fetch_cifar10(place: str | Path, url: str | None = None) -> Path:
     """Download CIFAR-10's binary distribution, check its MD5, and return the unpacked folder.
 
     An archive that is already in `place` is taken instead, if it has the right MD5. The folder
@@ -218,15 +223,17 @@ def fetch_cifar10(place: Path, url: str | None = None) -> Path:
 
     Parameters
     ----------
-    place : folder to put it in; made if need be.
-    url : of a mirror; None for the original.
+    place : str or Path
+        The folder to put it in; made if need be.
+    url : str, optional
+        Of a mirror; None for the original.
 
     Raises
     ------
     InputError
         If it cannot be downloaded or written, or is not the right file; says what to do by hand.
     """
-    url = url or CIFAR10_URL
+    place, url = files.as_path(place), url or CIFAR10_URL
     folder, archive = place / cifar.BINARY_FOLDER, place / cifar.BINARY_ARCHIVE
     if cifar.find(folder) is not None:
         return folder

@@ -34,12 +34,12 @@ class OtherFormatError(InputError):
         What it is, with an article: one of `KINDS`.
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
+    def __init__(self, path: str | Path, kind: str) -> None:
         super().__init__(f"{path} is {kind}, not a .npz file")
         self.kind = kind
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a .npz file, as `numpy.savez` and `savez_compressed` write it.
 
     Every member is read to its end, so that its checksum covers the header of the array too. Sizes
@@ -47,7 +47,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
 
     Returns
     -------
@@ -86,7 +86,9 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             raise InputError(f"{path} is damaged: {reason_in_short(error)}") from None
 
 
-def _members(path: Path, file: IO[bytes], archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _members(
+    path: str | Path, file: IO[bytes], archive: zipfile.ZipFile
+) -> dict[str, zipfile.ZipInfo]:
     """Return the members by the names of their arrays, checked to fill the file without gaps."""
     infos = archive.infolist()
     names = [info.filename for info in infos]
@@ -137,7 +139,7 @@ def _check_gap(size: int, allowed: list[int]) -> None:
 
 
 def _read_array(
-    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str
+    path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str
 ) -> NDArray[Any]:
     """Read a member to its end, where zipfile compares the checksum."""
     import numpy as np  # noqa: PLC0415  (takes 0.1 s; folders and text are read without it)

@@ -25,12 +25,12 @@ def as_path(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"a path is {quoted(path)}; it must be text or a Path") from None
 
 
-def check_reachable(path: Path) -> None:
+def check_reachable(path: str | Path) -> None:
     """Check that a path can be looked up, whether there is something or not.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
 
     Raises
     ------
@@ -38,7 +38,7 @@ def check_reachable(path: Path) -> None:
         If it is too long, or leads through a folder that may not be read or a circle of links.
     """
     with contextlib.suppress(MissingFileError):
-        _mode(path)
+        _mode(as_path(path))
 
 
 def _mode(path: Path) -> int:
@@ -52,12 +52,12 @@ def _mode(path: Path) -> int:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[IO[bytes]]:
+def open_regular(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a file for reading; a folder, a device or a pipe is refused before it is opened.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
 
     Yields
     ------
@@ -70,6 +70,7 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
     InputError
         If it cannot be read, or is no file.
     """
+    path = as_path(path)
     mode = _mode(path)
     if not stat.S_ISREG(mode):
         names = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
@@ -82,12 +83,12 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"cannot read {path}: {reason_in_short(error)}") from None
 
 
-def read_bytes(path: Path, largest: int | None = None) -> bytes:
+def read_bytes(path: str | Path, largest: int | None = None) -> bytes:
     """Return the content of a file.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
     largest : int or None
         The most bytes that it may have.
 

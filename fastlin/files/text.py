@@ -21,7 +21,7 @@ _LONGEST_INT = 20  # digits; a JSON number with more is read as a float
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: str | Path) -> str:
     content = read_bytes(path, _LARGEST_TEXT)
     if content.startswith(codecs.BOM_UTF8):
         raise InputError(f"{path} begins with a byte order mark; save it as UTF-8 without one")
@@ -33,14 +33,14 @@ def _read_text(path: Path) -> str:
         ) from None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | Path) -> Any:
     """Return the content of a JSON file.
 
     Numbers are finite; a whole number of more than 20 digits comes as a float.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
 
     Raises
     ------
@@ -101,12 +101,12 @@ def _check_json(content: Any) -> None:
             raise ValueError(f"{name} is NaN, infinite, or a number too large for a float64")
 
 
-def check_format(path: Path, content: dict[str, Any], newest: int) -> None:
+def check_format(path: str | Path, content: dict[str, Any], newest: int) -> None:
     """Check the number of the format of a JSON file.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         For the message.
     content : dict[str, Any]
         Of the file; without ``format`` it is of format 1.
@@ -128,12 +128,12 @@ def check_format(path: Path, content: dict[str, Any], newest: int) -> None:
         )
 
 
-def read_csv(path: Path) -> Iterator[list[str]]:
+def read_csv(path: str | Path) -> Iterator[list[str]]:
     """Give the lines of a CSV file, the names of its columns first, every line as long as that.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
 
     Yields
     ------

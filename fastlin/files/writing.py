@@ -19,12 +19,13 @@ from typing import IO, Any
 
 from fastlin.errors import InputError
 from fastlin.files.locks import try_lock
+from fastlin.files.opening import as_path
 
 _TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}\.fastlin-tmp")
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` that takes its place when the body ends well.
 
     The content is on the disk before the file gets its name, so that a power cut leaves the old
@@ -32,7 +33,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
 
     Yields
     ------
@@ -44,7 +45,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     InputError
         If it cannot be written; what was at `path` is still there.
     """
-    temporary = None
+    path, temporary = as_path(path), None
     try:
         sweep(path.parent)
         descriptor, temporary = _create_temporary(path)
@@ -111,15 +112,16 @@ def sweep(folder: Path) -> None:
                     os.close(descriptor)
 
 
-def save_json(path: Path, content: Any) -> None:
+def save_json(path: str | Path, content: Any) -> None:
     """Write a JSON file. Raises InputError if it cannot be written; the old one remains."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def make_directory(path: Path) -> Path:
+def make_directory(path: str | Path) -> Path:
     """Make a folder if it is not there, and return it. Raises InputError if that fails."""
+    path = as_path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
