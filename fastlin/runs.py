@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,8 +25,10 @@ from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.model import LinearModel
+from fastlin.summaries import evaluate_all, summarize
 
 if TYPE_CHECKING:
+    from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
 
 CONFIG, HISTORY, MODEL, SUMMARY, FIGURES = (
@@ -166,7 +167,11 @@ def save_summary(folder: str | Path, summary: dict[str, Any]) -> None:
 
 
 def save_run(
-    folder: str | Path, result: TrainResult, split: Split, *, threads: int | None = None
+    folder: str | Path,
+    result: TrainResult | GridResult,
+    split: Split,
+    *,
+    threads: int | None = None,
 ) -> Path:
     """Write what was trained as a run folder, as `fastlin train` does, without figures.
 
@@ -176,8 +181,8 @@ def save_run(
     ----------
     folder : str or Path
         One that does not exist, or is empty.
-    result : TrainResult
-        Of `fastlin.train`.
+    result : TrainResult or GridResult
+        Of `fastlin.train`; or of `fastlin.grid_search`, whose winner is written.
     split : Split
         What was trained on; the result is evaluated on all of its parts. Where the split has no
         `source`, commands must be told the data (``--data``).
@@ -194,92 +199,67 @@ def save_run(
     InputError
         If the folder already holds something, or cannot be written.
     """
+    from fastlin.search.ranking import GridResult  # noqa: PLC0415  (whoever has one has loaded it)
+
     folder = files.as_path(folder)
     check_split(split)
-    reference = split.source or DataReference(split.name)
-    content = config_content(replace(reference, sha256=split.fingerprint()), result.config)
-    create_run_folder(folder, split.name, CONFIG, content)
+    run = run_of_winner(result) if isinstance(result, GridResult) else result
+    reference = replace(split.source or DataReference(split.name), sha256=split.fingerprint())
+    create_run_folder(folder, split.name, CONFIG, config_content(reference, run.config))
+    is_whole = len(run.history) == run.config.epochs
+    write_run(folder, reference, run, split, "finished" if is_whole else "interrupted", threads)
+    return folder
+
+
+def write_run(
+    folder: Path,
+    reference: DataReference,
+    result: TrainResult,
+    split: Split,
+    status: str,
+    threads: int | None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Write all files of a run into a folder that exists; return its evaluations.
+
+    Parameters
+    ----------
+    folder : Path
+    reference : DataReference
+        Of the split, with its fingerprint.
+    result : TrainResult
+    split : Split
+        What was trained on.
+    status : str
+        As in `summarize`.
+    threads : int or None
+        To evaluate on; None for all.
+    """
+    save_config(folder, reference, result.config)
     save_history(folder, result.history)
     save_models(folder, result.model, result.best_model)
     evaluations, evaluating = evaluate_all(result, split, threads)
     seconds = asdict(result.seconds) | {"draw": 0.0}
     seconds["evaluate"] += evaluating
     seconds["total"] = sum(seconds.values())
-    is_whole = len(result.history) == result.config.epochs
-    status = "finished" if is_whole else "interrupted"
-    save_summary(folder, summarize(status, result, split, evaluations, seconds))
-    return folder
+    save_summary(folder, summarize(status, result, split, evaluations, seconds, threads))
+    return evaluations
 
 
-def evaluate_all(
-    result: TrainResult, split: Split, threads: int | None
-) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
-    """Return cost and accuracy of the last and the best model on every part, and the seconds."""
-    from fastlin.threads import use_threads  # noqa: PLC0415  (loads Numba)
-    from fastlin.training.evaluation import evaluate_matched  # noqa: PLC0415
+def run_of_winner(result: GridResult) -> TrainResult:
+    """Return the best entry of a grid as if it had been trained alone."""
+    from fastlin.training.trainer import Seconds, TrainResult  # noqa: PLC0415  (loads Numba)
 
-    start = time.perf_counter()
-    evaluations: dict[str, dict[str, dict[str, float]]] = {}
-    with use_threads(threads):
-        for which, model in (("last", result.model), ("best", result.best_model)):
-            evaluations[which] = {}
-            for part, data in split.parts().items():
-                found = evaluate_matched(model, data, result.config)
-                evaluations[which][part] = {"cost": found.cost, "accuracy": found.accuracy}
-    return evaluations, time.perf_counter() - start
-
-
-def summarize(
-    status: str,
-    result: TrainResult,
-    split: Split,
-    evaluations: Mapping[str, Any],
-    seconds: Mapping[str, float],
-    threads: int | None = None,
-) -> dict[str, Any]:
-    """Return the content of a run's summary.json.
-
-    Parameters
-    ----------
-    status : str
-        finished, stopped, diverged or interrupted.
-    result : TrainResult
-    split : Split
-        What was trained on.
-    evaluations : Mapping[str, Any]
-        Of the last and the best model, as `evaluate_all` returns it.
-    seconds : Mapping[str, float]
-        Where the time went, in all.
-    threads : int, optional
-        On how many was trained; None if that is not known.
-    """
-    from fastlin import machine  # noqa: PLC0415  (loads Numba)
-
-    train_seconds = result.seconds.train
-    samples = len(split.train) * len(result.history)
-    return {
-        "status": status,
-        "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
-        "best_epoch": result.best_epoch,
-        "selected_by": result.select,
-        "results": evaluations,
-        "data": describe_data(split),
-        "threads": threads,
-        "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
-        "seconds": seconds,
-        "machine": machine.describe(),
-    }
-
-
-def describe_data(split: Split) -> dict[str, Any]:
-    """Return what summary.json says of the data."""
-    return {
-        "name": split.name,
-        "rows": {part: len(data) for part, data in split.parts().items()},
-        "features": split.train.X.shape[1],
-        "dtype": str(split.train.X.dtype),
-        "sha256": split.fingerprint(),
-    }
+    best = result.best
+    if best.last_model is None or best.best_model is None:
+        raise InputError("no epoch of the best entry is finished, so it has no weights to save")
+    return TrainResult(
+        best.config,
+        best.history,
+        best.last_model,
+        best.best_model,
+        Seconds(),
+        result.ranked_by.select,
+    )
 
 
 def load_config(path: str | Path) -> tuple[DataReference, TrainConfig]:

@@ -366,6 +366,17 @@ def test_arrays_have_no_source_and_are_called_by_name(tmp_path):
     assert fastlin.load_run(tmp_path / "run").data.data == "mine"
 
 
+def test_the_winner_of_a_grid_is_saved_as_a_run(tmp_path):
+    split = Split.from_arrays(X, WORDS[Y], X_val=X, y_val=WORDS[Y])
+    grid = fastlin.grid_search(split, {"lr": [0.01, 0.1]}, base=TrainConfig(epochs=2))
+    run = fastlin.load_run(fastlin.save_run(str(tmp_path / "run"), grid, split))
+    assert run.config == grid.best.config
+    assert same_models(run.model, grid.best.last_model)
+    assert same_models(run.best_model, grid.best.best_model)
+    alone = fastlin.train(split, grid.best.config)
+    assert run.model.W.tobytes() == alone.model.W.tobytes()
+
+
 def test_a_model_of_an_older_run_has_the_loss_of_its_settings(tmp_path):
     split = Split.from_arrays(X, Y)
     fastlin.save_run(tmp_path / "run", fastlin.train(split, epochs=1, loss="hinge"), split)

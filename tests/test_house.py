@@ -22,6 +22,7 @@ LAYERS = (
     ("functional",),
     ("training",),
     ("search",),
+    ("summaries",),
     ("runs",),
     ("export", "estimators", "distributed", "figures"),
     ("report",),
@@ -34,11 +35,11 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 WHEN_CALLED = {("model", "functional"), ("model", "matching")}
 
 LIGHT = ("config", "data", "errors", "files", "history", "losses", "machine", "metrics", "model",
-         "reference", "runs")  # fmt: skip
+         "reference", "runs", "summaries")  # fmt: skip
 
 # What is longer than allowed, with its lines. It may only become shorter, and then leaves the list.
 MOST_LINES, LONG_MODULES = 400, {
-    "commands/grid.py": 646,
+    "commands/grid.py": 633,
     "figures.py": 607,
     "functional.py": 775,
     "kernels/simd.py": 790,

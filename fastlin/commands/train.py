@@ -120,7 +120,7 @@ def train(
     reference, config = _what_to_run(data, data_dir, split, config_path, settings)
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
-    from fastlin import runs
+    from fastlin import runs, summaries
     from fastlin.training.trainer import Trainer
 
     preparing = time.perf_counter()
@@ -145,7 +145,7 @@ def train(
             evaluations: dict[str, Any] = {"last": {}, "best": {}}
             evaluating = 0.0
             if stop is None or trainer.epochs_done > 0:  # else it would compile for nothing
-                evaluations, evaluating = runs.evaluate_all(result, loaded, trainer.threads)
+                evaluations, evaluating = summaries.evaluate_all(result, loaded, trainer.threads)
             seconds = {
                 "compile": compile_seconds + result.seconds.compile,
                 "train": result.seconds.train,
@@ -155,7 +155,9 @@ def train(
             }
             hashing.join()
             runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
-            summary = runs.summarize(status, result, loaded, evaluations, seconds, trainer.threads)
+            summary = summaries.summarize(
+                status, result, loaded, evaluations, seconds, trainer.threads
+            )
             runs.save_summary(folder, summary)
         console = options.console()
         _print_table(console, result, evaluations, folder)
