@@ -48,7 +48,7 @@ MOST_LINES, LONG_MODULES = 400, {
 }  # fmt: skip
 MOST_LINES_OF_FUNCTION, LONG_FUNCTIONS = 60, {
     "commands/grid.py grid": 92,
-    "commands/train.py train": 75,
+    "commands/train.py train": 73,
     "functional.py sgd_epoch": 69,
     "functional.py unchecked_sgd_epochs": 73,
     "kernels/gradients.py loss_and_gradient": 69,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,13 +146,9 @@ def train(
             evaluating = 0.0
             if stop is None or trainer.epochs_done > 0:  # else it would compile for nothing
                 evaluations, evaluating = summaries.evaluate_all(result, loaded, trainer.threads)
-            seconds = {
-                "compile": compile_seconds + result.seconds.compile,
-                "train": result.seconds.train,
-                "evaluate": result.seconds.evaluate + evaluating,
-                "draw": 0.0,
-                "total": time.perf_counter() - started,
-            }
+            seconds = asdict(result.seconds) | {"draw": 0.0, "total": time.perf_counter() - started}
+            seconds["compile"] += compile_seconds
+            seconds["evaluate"] += evaluating
             hashing.join()
             runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
             summary = summaries.summarize(
