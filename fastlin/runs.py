@@ -20,8 +20,8 @@ import numpy as np
 
 from fastlin import files
 from fastlin.config import TrainConfig
+from fastlin.data import source
 from fastlin.data.dataset import Split, check_split
-from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.model import LinearModel
@@ -39,6 +39,7 @@ CONFIG, HISTORY, MODEL, SUMMARY, FIGURES = (
     "figures",
 )
 FORMAT = 1  # of config.json
+DataReference = source.DataReference  # of config.json, as in a split
 
 
 @dataclass(frozen=True, eq=False)

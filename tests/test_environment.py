@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from fastlin import figures, functional, runs, summaries
+from fastlin import figures, functional, runs
 from fastlin.commands import main, options, outcome, process
 from fastlin.data import catalog
 from fastlin.errors import InputError, one_line, reason_of
@@ -208,6 +208,8 @@ def test_a_second_signal_while_results_are_written_waits(small, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     at_epoch(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGINT))
+    from fastlin import summaries
+
     right = summaries.evaluate_all
 
     def impatient(*arguments):

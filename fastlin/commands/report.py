@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
-    from fastlin.data.source import DataReference
     from fastlin.report.results import Json
     from fastlin.report.study.experiments import Experiment
     from fastlin.report.study.findings import Source
+    from fastlin.runs import DataReference
 
 _SEEDS, _EPOCHS = 5, 40
 

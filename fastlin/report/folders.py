@@ -14,7 +14,6 @@ import numpy as np
 from fastlin import functional, machine, matching
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
 from fastlin.files import parse_number, read_csv
 from fastlin.history import History
@@ -22,7 +21,7 @@ from fastlin.metrics import MAX_CONFUSION_CLASSES
 from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
 from fastlin.report.study import statistics
 from fastlin.report.study.findings import WRONG_IMAGES, as_pixels, most_wrong
-from fastlin.runs import CONFIG, Run, load_run
+from fastlin.runs import CONFIG, DataReference, Run, load_run
 from fastlin.search.ranking import STATUSES
 from fastlin.training.evaluation import evaluate_matched
 
