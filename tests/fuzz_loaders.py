@@ -443,7 +443,7 @@ def _load_search(path: Path) -> Any:
     """Take over what a journal says of a search of two entries."""
     configs = (TrainConfig(epochs=5), TrainConfig(epochs=5))
     search = _Search(mock.Mock(), configs, Rule(), None, None)
-    search.go_on_with(_resumed(path), None)
+    search.go_on_with(_resumed(path))
     assert {*search.diverged, *search.stopped} <= {0, 1}, "an entry that is not in the search"
     for rung in search.rungs.values():
         assert {*rung.kept, *rung.stopped} <= {0, 1}, "an entry that is not in the search"

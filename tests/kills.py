@@ -98,7 +98,7 @@ def read_run(folder, epochs=30):
     readers = {
         runs.CONFIG: runs.load_config,
         runs.HISTORY: lambda path: runs._load_history(path, epochs),
-        runs.MODEL: runs._load_models,
+        runs.MODEL: runs.load_models,
         runs.SUMMARY: files.read_json,
     }
     present = [name for name in readers if (folder / name).exists()]

@@ -292,11 +292,12 @@ def test_a_folder_that_is_read_only_is_one_line(tmp_path, monkeypatch, step):
 
 
 KILLED = """
-import os, sys; from pathlib import Path; from fastlin import files, runs
-right = files.to_disk
+import os, sys; from pathlib import Path
+from fastlin import runs; from fastlin.files import writing
+right = writing.to_disk
 def killed(file):
     right(file); os.kill(os.getpid(), 9)
-files.to_disk = killed
+writing.to_disk = killed
 runs.create_run_folder(Path(sys.argv[1]), "x", "config.json", {"a": 1})
 """
 

@@ -370,7 +370,10 @@ def test_another_search_is_not_resumed(split, tmp_path):
         (split, [0.1, 0.2], Plan(((0.5, 1.0),)), "halving"),
     ):
         with pytest.raises(InputError, match=f"the {what} is not what it was begun with"):
-            grid_search(other, {"lr": lists}, base=BASE, journal=path, resume=True, halving=halving)
+            grid_search(
+                other, {"lr": lists}, base=BASE, journal=path, resume=True, halving=halving,
+                note=[].append,
+            )  # fmt: skip
 
 
 def test_results_that_do_not_come_again_are_not_mixed(split, tmp_path, always_journal, monkeypatch):

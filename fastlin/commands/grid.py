@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fastlin.data import Split
-    from fastlin.runs import DataReference
+    from fastlin.data.source import DataReference
     from fastlin.search.halving import Plan
     from fastlin.search.ranking import GridResult
     from fastlin.search.search import GridProgress
@@ -377,8 +377,8 @@ def _asked(
 
 def _saved(folder: Path) -> Asked:
     """Read what a grid folder was begun with."""
+    from fastlin.data.source import DataReference
     from fastlin.files import MissingFileError, check_format, read_json
-    from fastlin.runs import DataReference
 
     path = folder / ASKED
     try:
@@ -481,26 +481,12 @@ def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | N
     """Write the winner as a run folder; return it, and cost and accuracy on test rows, if any."""
     from fastlin import runs
     from fastlin.files import make_directory
-    from fastlin.training.trainer import Seconds, TrainResult
 
-    split, threads, best = finished.split, finished.threads, finished.result.best
-    last, of_best_epoch = best.last_model, best.best_model
-    assert last is not None and of_best_epoch is not None  # noqa: S101, PT018  (the winner's)
-    select = finished.result.ranked_by.select
-    run = TrainResult(best.config, best.history, last, of_best_epoch, Seconds(), select)
+    split, best = finished.split, finished.result.best
+    run = runs.run_of_winner(finished.result)
     folder = make_directory(finished.folder / WINNER)
     reference = replace(finished.reference, sha256=split.fingerprint())
-    runs.save_config(folder, reference, best.config)
-    runs.save_history(folder, best.history)
-    runs.save_models(folder, last, of_best_epoch)
-    evaluations, evaluating = outcome.evaluate_all(run, split, threads)
-    seconds = {
-        "compile": 0.0, "train": 0.0, "evaluate": evaluating, "draw": 0.0, "total": evaluating,
-    }  # fmt: skip
-    runs.save_summary(
-        folder,
-        outcome.summarize(best.status, run, split, threads, evaluations, seconds),
-    )
+    evaluations = runs.write_run(folder, reference, run, split, best.status, finished.threads)
     if split.test is None:
         return run, None
     return run, evaluations["last" if best.epoch == len(best.history) else "best"]["test"]
@@ -574,6 +560,7 @@ def _summary(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     from fastlin import machine
+    from fastlin.summaries import describe_data
 
     result = finished.result
     best = result.best
@@ -593,7 +580,7 @@ def _summary(
         "halving": [asdict(rung) for rung in result.rungs],
         "trained_on": list(result.trained_on),
         "epochs_trained": sum(len(entry.history) for entry in result.entries),
-        "data": outcome.describe_data(finished.split),
+        "data": describe_data(finished.split),
         "threads": finished.threads,
         "seconds": seconds,
         "machine": machine.describe(),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
-    from fastlin.runs import DataReference
+    from fastlin.data.source import DataReference
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -110,22 +110,10 @@ def threads_option() -> Decorator:
 
 
 def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataReference:
-    """Return the data reference of the options; paths are made absolute, to be found again.
+    """Return the data reference of the options; see `catalog.reference_of`."""
+    from fastlin.data import catalog
 
-    The name of a data set means that, whatever lies in the working directory.
-    """
-    from fastlin.data.catalog import CATALOG, is_file_or_folder
-    from fastlin.files import check_reachable
-    from fastlin.runs import DataReference
-
-    if data_dir is not None:
-        check_reachable(data_dir)
-    is_path = data not in CATALOG and is_file_or_folder(Path(data))
-    return DataReference(
-        str(Path(data).resolve()) if is_path else data,
-        split,
-        None if data_dir is None else str(data_dir.resolve()),
-    )
+    return catalog.reference_of(data, split, data_dir)
 
 
 def override(

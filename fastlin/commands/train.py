@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastlin.data.source import DataReference
     from fastlin.history import EpochRecord
-    from fastlin.runs import DataReference
     from fastlin.training.trainer import Trainer, TrainResult
 
 _DEFAULTS = TrainConfig()
@@ -120,7 +120,7 @@ def train(
     reference, config = _what_to_run(data, data_dir, split, config_path, settings)
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
-    from fastlin import runs
+    from fastlin import runs, summaries
     from fastlin.training.trainer import Trainer
 
     preparing = time.perf_counter()
@@ -145,18 +145,14 @@ def train(
             evaluations: dict[str, Any] = {"last": {}, "best": {}}
             evaluating = 0.0
             if stop is None or trainer.epochs_done > 0:  # else it would compile for nothing
-                evaluations, evaluating = outcome.evaluate_all(result, loaded, trainer.threads)
-            seconds = {
-                "compile": compile_seconds + result.seconds.compile,
-                "train": result.seconds.train,
-                "evaluate": result.seconds.evaluate + evaluating,
-                "draw": 0.0,
-                "total": time.perf_counter() - started,
-            }
+                evaluations, evaluating = summaries.evaluate_all(result, loaded, trainer.threads)
+            seconds = asdict(result.seconds) | {"draw": 0.0, "total": time.perf_counter() - started}
+            seconds["compile"] += compile_seconds
+            seconds["evaluate"] += evaluating
             hashing.join()
             runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
-            summary = outcome.summarize(
-                status, result, loaded, trainer.threads, evaluations, seconds
+            summary = summaries.summarize(
+                status, result, loaded, evaluations, seconds, trainer.threads
             )
             runs.save_summary(folder, summary)
         console = options.console()

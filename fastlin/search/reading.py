@@ -13,6 +13,7 @@ from typing import Any
 
 from fastlin.config import TrainConfig, whole_number
 from fastlin.errors import InputError, one_line, quoted
+from fastlin.files import read_bytes
 from fastlin.search.spec import MOST_COMBINATIONS, SWEPT_SETTINGS, GridSpec, LogRange
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
@@ -175,14 +176,14 @@ def _value(name: str, item: str, default: Any) -> Any:
         ) from None
 
 
-def read_grid_file(path: Path, base: TrainConfig | None = None) -> GridSpec:
+def read_grid_file(path: str | Path, base: TrainConfig | None = None) -> GridSpec:
     """Read a grid from a TOML file: lists under [grid], fixed settings under [train].
 
     A value under [grid] is a list, one value, or a text as in `parse_values`.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Of the file.
     base : TrainConfig or None
         What the settings under [train] are put over; None for the defaults.
@@ -214,22 +215,13 @@ def read_grid_file(path: Path, base: TrainConfig | None = None) -> GridSpec:
         raise InputError(f"{path}: {error}") from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: str | Path) -> dict[str, Any]:
+    content = read_bytes(path, _MOST_BYTES)
     try:
-        if path.exists() and not path.is_file():  # reading a pipe might wait for ever
-            raise InputError(f"{path} is not a file")
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise InputError(f"{path} has more than {_MOST_BYTES:,} bytes; no grid needs so many")
         text = content.decode("utf-8-sig")
         if _KEY_OF_MANY_PARTS.search(text):
             raise InputError(f"{path} holds a key of very many parts; a grid needs one or two")
         return tomllib.loads(text)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
     except RecursionError:
         raise InputError(f"{path} is not the TOML of a grid: it is nested too deep") from None
     except InputError:

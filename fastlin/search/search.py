@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,9 @@ import numpy as np
 
 from fastlin import machine
 from fastlin.config import TrainConfig
-from fastlin.data.dataset import Split
+from fastlin.data.dataset import Split, check_split
 from fastlin.errors import DivergedError, GridDivergedError, InputError
+from fastlin.files import as_path
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.search.configs import Configs, grid_configs
 from fastlin.search.halving import FIRST_EPOCH, Plan, decide, to_train_on
@@ -72,9 +75,10 @@ def grid_search(
     search_seed: int = 0,
     halving: bool | Plan = False,
     threads: int | None = None,
+    on_epoch: Callable[[GridProgress], None] | None = None,
     progress: Callable[[GridProgress], None] | None = None,
     note: Callable[[str], None] | None = None,
-    journal: Path | None = None,
+    journal: str | Path | None = None,
     resume: bool = False,
     keep: Literal["winner", "all"] = "winner",
 ) -> GridResult:
@@ -94,8 +98,10 @@ def grid_search(
     halving : whether to stop entries early that can no longer come first, or the plan by which;
         see `fastlin.search.halving`.
     threads : to run on, None for all; the result does not depend on it.
-    progress : called after every epoch of all active entries.
-    note : called with sentences that a user should read, such as that a journal was cut short.
+    on_epoch : called after every epoch of all active entries.
+    progress : another name of `on_epoch`.
+    note : called with sentences that a user should read, such as that a journal was cut short; by
+        default they are warnings.
     journal : a file (.jsonl) to which all results are written as they come, with weights
         (.jsonl.weights.npz) beside it, so that a search that was killed can be resumed; None to
         write nothing.
@@ -125,15 +131,18 @@ def grid_search(
     check_comparable(split, configs, rule)
     plan = halving if isinstance(halving, Plan) else Plan() if halving else None
     trainer = GridTrainer(split, configs, threads, select=rule.select)
-    running = _Search(trainer, configs, rule, plan, progress)
-    if plan is not None and not running.plan and note is not None:
+    running = _Search(trainer, configs, rule, plan, on_epoch or progress)
+    note = note or functools.partial(warnings.warn, stacklevel=2)
+    if plan is not None and not running.plan:
         note(f"No entry is stopped early: that needs more than {FIRST_EPOCH} epochs.")
     with contextlib.ExitStack() as resources:
         if journal is not None:
             header = _journal_header(split, configs, rule, plan)
-            book = (Journal.resume if resume else Journal.begin)(journal, header)
+            book = (Journal.resume if resume else Journal.begin)(as_path(journal), header)
             resources.callback(book.close)
-            running.go_on_with(book, note)
+            running.go_on_with(book)
+            for text in book.notes:
+                note(text)
         running.run()
     entries = running.entries()
     winner = rank_entries(entries, rule)[0].index
@@ -157,6 +166,7 @@ def grid_search(
 
 def check_comparable(split: Split, configs: Sequence[TrainConfig], rule: Rule) -> None:
     """Raise InputError if a rule cannot rank such configurations on such a split."""
+    check_split(split)
     if split.val is None:
         raise InputError(
             f"{split.name} has no validation rows, by which the best settings are chosen"
@@ -342,7 +352,7 @@ class _Search:
             alive = min(alive, self.plan.get(later, alive))
         return left
 
-    def go_on_with(self, journal: Journal, note: Callable[[str], None] | None) -> None:
+    def go_on_with(self, journal: Journal) -> None:
         """Take over what a journal holds, and write to it from now on."""
         self._journal = journal
         for number, event in enumerate(journal.events, start=2):
@@ -354,9 +364,6 @@ class _Search:
                     "anew in another place"
                 ) from None
         self._restore(journal)
-        if note is not None:
-            for text in journal.notes:
-                note(text)
 
     def _take_over(self, event: Mapping[str, Any]) -> None:
         """Take over an event of a journal. Raises ValueError and the like if it cannot be one."""

@@ -223,7 +223,14 @@ class RunState:
         finished = self.finished
         last, best = (
             LinearModel(
-                W, b, names, image_shape, self.feature_std, self.offset, self._data.feature_range
+                W,
+                b,
+                names,
+                image_shape,
+                self.feature_std,
+                self.offset,
+                self._data.feature_range,
+                str(self.config.loss),
             )
             for W, b in ((finished.W, finished.b), (finished.best_W, finished.best_b))
         )

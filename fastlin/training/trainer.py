@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from fastlin import functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
-from fastlin.errors import DivergedError
+from fastlin.errors import DivergedError, InputError
 from fastlin.functional import Array, Evaluation
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
@@ -38,12 +39,18 @@ class TrainResult:
 
     Attributes
     ----------
-    config : the settings.
-    history : cost and accuracy after every finished epoch.
-    model : the classifier after the last finished epoch.
-    best_model : the classifier after `best_epoch`.
-    seconds : where the time went.
-    select : by which measure an epoch is the best.
+    config : TrainConfig
+        The settings.
+    history : History
+        Cost and accuracy after every finished epoch.
+    model : LinearModel
+        The classifier after the last finished epoch.
+    best_model : LinearModel
+        The classifier after `best_epoch`.
+    seconds : Seconds
+        Where the time went.
+    select : Measure
+        By which measure an epoch is the best.
     """
 
     config: TrainConfig
@@ -57,6 +64,10 @@ class TrainResult:
     def best_epoch(self) -> int:
         """The epoch of `best_model`; see `History.best_by`."""
         return self.history.best_by(self.select)
+
+    def __repr__(self) -> str:
+        epochs = f"{len(self.history)} of {self.config.epochs} epochs"
+        return f"TrainResult({self.config.loss}, {epochs}, best {self.best_epoch}; {self.history})"
 
 
 class Trainer:
@@ -226,15 +237,24 @@ def train(
     *,
     threads: int | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    **settings: Any,
 ) -> TrainResult:
     """Train a linear classifier.
 
+    Notes on the data are warnings.
+
     Parameters
     ----------
-    split : training rows, and validation rows if there are any; the test rows are not touched.
-    config : the settings; None for the defaults.
-    threads : to run on, None for all; the result does not depend on it.
-    on_epoch : called with the record of every finished epoch.
+    split : Split
+        Training rows, and validation rows if there are any; the test rows are not touched.
+    config : TrainConfig, optional
+        The settings; by default those of `TrainConfig()`.
+    threads : int, optional
+        To run on, by default all; the result does not depend on it.
+    on_epoch : Callable[[EpochRecord], None], optional
+        Called with the record of every finished epoch.
+    **settings : Any
+        Settings by name, such as ``lr=0.1``; they take precedence over those of `config`.
 
     Returns
     -------
@@ -243,11 +263,11 @@ def train(
     Raises
     ------
     InputError
-        If `threads` is outside what the process can use.
+        If there is no such setting, or its value or `threads` is outside what can be used.
     DivergedError
         If a cost is not finite. To keep the epochs before it, use `Trainer`.
     """
-    trainer = Trainer(split, config or TrainConfig(), threads)
+    trainer = Trainer(split, _with_settings(config, settings), threads)
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
     trainer.compile()
@@ -256,3 +276,19 @@ def train(
         if on_epoch is not None:
             on_epoch(record)
     return trainer.result()
+
+
+def _with_settings(config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
+    """Return a configuration in which settings by name take precedence."""
+    if config is None:
+        config = TrainConfig()
+    if not isinstance(config, TrainConfig):
+        raise InputError(
+            f"config is a {type(config).__name__}; it must be a TrainConfig, or settings by name: "
+            "train(split, lr=0.1)"
+        )
+    known = [field.name for field in fields(TrainConfig)]
+    for name in settings:
+        if name not in known:
+            raise InputError(f"unknown setting {name}; the settings are {', '.join(sorted(known))}")
+    return replace(config, **settings)
