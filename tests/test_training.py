@@ -167,7 +167,7 @@ def test_an_interrupt_anywhere_leaves_whole_epochs(monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastlin.training.trainer.evaluate_weights", interrupted)
+    monkeypatch.setattr("fastlin.training.entries.Entries.measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.run_epoch()
     assert same_bits(trainer.result(), whole)
@@ -329,15 +329,16 @@ def test_a_run_goes_on_from_its_saved_arrays_with_the_same_bits():
         whole.run_epoch()
     for _ in range(4):
         first.run_epoch()
-    saved = first.state.finished
-    arrays = {name: array.copy() for name, array in saved.arrays().items()}
-    second.state.restore(second.state.finished.of_arrays(saved.records, arrays))
+    records = first.result().history.records()
+    arrays = {name: array.copy() for name, array in first.state().items()}
+    second.restore(records, arrays)
     for _ in range(2):
         second.run_epoch()
     assert same_bits(whole.result(), second.result())
     arrays.pop("training_velocity_W")
     with pytest.raises(InputError, match="training_velocity_W"):
-        second.state.finished.of_arrays(saved.records, arrays)
+        second.restore(records, arrays)
+    assert same_bits(whole.result(), second.result())
 
 
 @pytest.mark.parametrize("settings", [{}, ALL_AT_ONCE, {"momentum": 0.9, "nesterov": True}])
