@@ -8,14 +8,15 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import GridDivergedError, InputError
 from fastlin.history import EpochRecord, History
+from fastlin.search import checkpoints, running
 from fastlin.search import halving as early_stops
-from fastlin.search import search
 from fastlin.search.configs import draw_configs, grid_configs
 from fastlin.search.halving import Plan
 from fastlin.search.journal import Journal
-from fastlin.search.ranking import GridEntry, Rule, rank_entries, save_table
+from fastlin.search.ranking import GridEntry, Rule, Rung, rank_entries, save_table
 from fastlin.search.search import grid_search
 from fastlin.search.spec import GridSpec, LogRange
+from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import train
 
 BASE = TrainConfig(epochs=5, lr=0.05)
@@ -215,8 +216,8 @@ def killing(epoch):
 
 @pytest.fixture
 def always_journal(monkeypatch):
-    monkeypatch.setattr(search, "_CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(search, "_CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 0.0)
 
 
 @pytest.fixture
@@ -353,7 +354,7 @@ def test_a_finished_journal_can_be_ranked_by_another_rule_without_training(
     path, grid = tmp_path / "journal.jsonl", {**GRID, "loss": ["hinge"]}
     grid_search(split, grid, base=BASE, journal=path)
     expected = grid_search(split, grid, base=BASE, select="val_cost")
-    monkeypatch.setattr(search.GridTrainer, "run_epoch", None)
+    monkeypatch.setattr(GridTrainer, "run_epoch", None)
     again = grid_search(split, grid, base=BASE, select="val_cost", journal=path, resume=True)
     assert same_results(again, expected)
 
@@ -378,7 +379,7 @@ def test_results_that_do_not_come_again_are_not_mixed(split, tmp_path, always_jo
     with pytest.raises(Killed):
         grid_search(split, {"lr": [0.1, 0.2]}, base=BASE, journal=path, progress=killing(4))
     path.with_name("journal.jsonl.weights.npz").unlink()
-    right = search.GridTrainer.run_epoch
+    right = GridTrainer.run_epoch
 
     def other_bits(trainer, active):
         outcomes = right(trainer, active)
@@ -386,7 +387,7 @@ def test_results_that_do_not_come_again_are_not_mixed(split, tmp_path, always_jo
             i: r._replace(train_cost=np.nextafter(r.train_cost, 9)) for i, r in outcomes.items()
         }
 
-    monkeypatch.setattr(search.GridTrainer, "run_epoch", other_bits)
+    monkeypatch.setattr(GridTrainer, "run_epoch", other_bits)
     with pytest.raises(InputError, match="epoch 1 of entry 0 is not what the journal says"):
         grid_search(split, {"lr": [0.1, 0.2]}, base=BASE, journal=path, resume=True)
 
@@ -451,7 +452,7 @@ def test_if_all_that_went_on_diverge_the_others_are_trained_on(split, monkeypatc
     full = grid_search(split, grid, base=base)
     assert full.entries[1].diverged_epoch > 2
     monkeypatch.setattr(early_stops, "FIRST_EPOCH", 2)
-    monkeypatch.setattr(search, "decide", lambda *_: search.Rung(2, (1,), (0,)))
+    monkeypatch.setattr(running, "decide", lambda *_: Rung(2, (1,), (0,)))
     halved = grid_search(split, grid, base=base, halving=Plan(((0.17, 1.0),)))
     assert [entry.status for entry in halved.entries] == ["finished", "diverged"]
     assert (halved.winner, halved.trained_on) == (0, (0,))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from fastlin.data import Split
     from fastlin.runs import DataReference
     from fastlin.search.halving import Plan
+    from fastlin.search.progress import GridProgress
     from fastlin.search.ranking import GridResult
-    from fastlin.search.search import GridProgress
     from fastlin.training.trainer import TrainResult
 
 ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
@@ -481,7 +481,8 @@ def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | N
     """Write the winner as a run folder; return it, and cost and accuracy on test rows, if any."""
     from fastlin import runs
     from fastlin.files import make_directory
-    from fastlin.training.trainer import Seconds, TrainResult
+    from fastlin.training.grid import Seconds
+    from fastlin.training.trainer import TrainResult
 
     split, threads, best = finished.split, finished.threads, finished.result.best
     last, of_best_epoch = best.last_model, best.best_model

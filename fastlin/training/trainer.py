@@ -14,8 +14,6 @@ from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.training.grid import GridTrainer, Seconds
 
-__all__ = ["Seconds", "TrainResult", "Trainer", "train"]
-
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
