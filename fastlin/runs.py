@@ -316,10 +316,12 @@ def _load_history(path: Path, epochs: int) -> History:
             raise InputError(
                 f"{path} is damaged: it has more than the {epochs} epochs of the run's {CONFIG}"
             )
+        # Rows that were not evaluated have neither cost nor accuracy.
+        pairs = {"train": cells[1:3], "val": cells[3:5]}
         values = []
         for name, cell in zip(HISTORY_COLUMNS[1:], cells, strict=True):
             try:
-                is_absent = not cell and name.startswith("val_")  # no validation rows
+                is_absent = pairs.get(name.partition("_")[0]) == ["", ""]
                 values.append(np.nan if is_absent else files.parse_number(cell))
             except ValueError as error:
                 raise InputError(f"{path} is damaged: line {number + 1}, {name}: {error}") from None

@@ -465,3 +465,15 @@ def test_heat_maps_are_of_lists_only(small, place):
     configs = [TrainConfig(lr=0.1 + i / 1000, l2=i / 1000, epochs=1) for i in range(35)]
     drawn = grid_command.draw_grid(grid_search(split, configs), place)
     assert [path.name for path in drawn] == ["curves.png"]
+
+
+def test_a_grid_need_not_evaluate_training_rows(small):
+    call("--data", small, *LISTS, "--epochs", 3, "--no-figures", "--out", "usual")
+    result = call("--data", small, *LISTS, "--epochs", 3, "--eval-train", 0, "--out", "ours")
+    assert "nan" not in result.output
+    assert [{**row, "train_cost": "", "train_accuracy": ""} for row in table("usual")] == table(
+        "ours"
+    )
+    assert Path("ours/winner/model.npz").read_bytes() == Path("usual/winner/model.npz").read_bytes()
+    assert list(Path("ours/figures").glob("*.png"))
+    fastlin("report", "ours", "--out", "page")

@@ -359,6 +359,47 @@ def test_a_finished_journal_can_be_ranked_by_another_rule_without_training(
     assert same_results(again, expected)
 
 
+@pytest.mark.parametrize("every", [0, 3])
+@pytest.mark.parametrize("halving", [False, True])
+def test_training_rows_that_are_not_evaluated_change_no_choice_and_no_weights(
+    split, tmp_path, always_journal, stops_at_once, every, halving
+):
+    path = tmp_path / "journal.jsonl"
+    how = {"base": TrainConfig(epochs=7, lr_decay=1.0), "halving": halving, "keep": "all"}
+    whole = grid_search(split, RESUMED, **how)
+    ours = grid_search(split, RESUMED, **how, eval_train_every=every)
+    assert (ours.winner, ours.rungs, ours.trained_on) == (
+        whole.winner, whole.rungs, whole.trained_on,
+    )  # fmt: skip
+    for entry, other in zip(ours.entries, whole.entries, strict=True):
+        assert entry.status == other.status
+        if entry.status != "diverged":
+            assert same_entry_models(entry, other)
+            np.testing.assert_array_equal(entry.history.val_cost, other.history.val_cost)
+        due = entry.history.epoch % (every or 99) == 0
+        np.testing.assert_array_equal(np.isnan(entry.history.train_cost), ~due)
+    with pytest.raises(Killed):
+        grid_search(
+            split, RESUMED, **how, eval_train_every=every, journal=path, progress=killing(4)
+        )
+    lines = path.read_bytes()
+    for evaluated in (every, 1):  # how it is observed may change, what was written stays
+        path.write_bytes(lines)
+        path.with_name("journal.jsonl.weights.npz").unlink(missing_ok=True)
+        again = grid_search(
+            split, RESUMED, **how, journal=path, resume=True, eval_train_every=evaluated
+        )
+        assert (again.winner, again.rungs) == (ours.winner, ours.rungs)
+        for entry, other in zip(again.entries, ours.entries, strict=True):
+            if evaluated == every:
+                assert repr(entry.history.records()) == repr(other.history.records())
+            else:
+                known = 2 if entry.index in ours.trained_on else 3
+                records = entry.history.records()
+                assert repr(records[:known]) == repr(other.history.records()[:known])
+                assert not np.isnan(entry.history.train_cost[known:]).any()
+
+
 def test_another_search_is_not_resumed(split, tmp_path):
     path = tmp_path / "journal.jsonl"
     grid_search(split, {"lr": [0.1, 0.2]}, base=BASE, journal=path)
