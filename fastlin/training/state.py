@@ -261,8 +261,8 @@ def initial_weights(
 ) -> tuple[Array, Array]:
     """Return the W (K, d) and b (K,) that training starts from: normal, and zero.
 
-    The standard deviation is `sigma`, or 1/sqrt(d) for Xavier (Glorot & Bengio 2010, in the
-    form that keeps the variance of the scores).
+    The standard deviation of W is `config.sigma`, or 1/sqrt(d) for Xavier (Glorot & Bengio 2010,
+    in the form that keeps the variance of the scores).
     """
     stream = np.random.SeedSequence(config.seed, spawn_key=(_INIT_STREAM,))
     sigma = config.sigma if config.init is Init.GAUSSIAN else feature_count**-0.5
