@@ -3,6 +3,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
@@ -16,6 +18,7 @@ from fastlin.search.journal import Journal
 from fastlin.search.ranking import GridEntry, Rule, Rung, rank_entries, save_table
 from fastlin.search.search import grid_search
 from fastlin.search.spec import GridSpec, LogRange
+from fastlin.search.state import SearchState
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import train
 
@@ -152,6 +155,21 @@ def test_rules_take_the_first_of_equal_epochs():
     assert math.isnan(Rule().score(history()))
     with pytest.raises(InputError, match="select is 'train_cost'"):
         Rule("train_cost")
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 9)), max_size=6),
+    st.sampled_from(["val_accuracy", "val_cost"]),
+    st.sampled_from(["last", "best"]),
+)
+def test_the_score_after_an_epoch_is_that_of_the_history_up_to_it(measures, select, at):
+    state = SearchState((TrainConfig(epochs=6), TrainConfig(epochs=6, lr=1.0)), Rule(select, at))
+    for epoch, (accuracy, cost) in enumerate(measures, start=1):
+        state.take_outcome(1, EpochRecord(epoch, 0.1, 1.0, 0.5, cost, accuracy))
+    for epoch in (*range(7), None):
+        expected = Rule(select, at).score(state.history(1, epoch))
+        assert state.score(1, epoch) == pytest.approx(expected, rel=0, nan_ok=True)
+    assert math.isnan(state.score(0))
 
 
 def test_records_are_flat_ranked_and_plain(split):

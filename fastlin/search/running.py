@@ -134,10 +134,7 @@ class RunningSearch:
         state, sign = self._state, self._state.rule.sign
         alive = state.alive(epoch)
         scores = {
-            entry: state.rule.score(
-                state.history(entry, None if entry in self._finished else epoch)
-            )
-            for entry in alive
+            entry: state.score(entry, None if entry in self._finished else epoch) for entry in alive
         }
         best = max(alive, key=lambda entry: (sign * scores[entry], -entry), default=None)
         going_on = len(alive) - len(self._finished)

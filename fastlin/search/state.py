@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fastlin.config import TrainConfig
 from fastlin.errors import DivergedError, InputError
 from fastlin.history import EpochRecord, History
@@ -38,6 +40,7 @@ class SearchState:
         self.rule = rule
         self.epochs = configs[0].epochs
         self.records: list[list[EpochRecord]] = [[] for _ in configs]
+        self._scores: list[list[float]] = [[] for _ in configs]  # after every known epoch
         self.diverged: dict[int, int] = {}
         self.stopped: dict[int, int] = {}
         self.rungs: dict[int, Rung] = {}
@@ -50,10 +53,10 @@ class SearchState:
         elif isinstance(event, DivergedEvent):
             self.diverged[event.entry] = event.epoch
         elif isinstance(event, EpochsEvent):
-            known = self.records[event.entry]
             for record in event.records:
-                if record.epoch == len(known) + 1:  # else it is known, or one before is lost
-                    known.append(record)
+                # Another one is known already, or one before it is lost.
+                if record.epoch == len(self.records[event.entry]) + 1:
+                    self._add(event.entry, record)
 
     def take_outcome(self, entry: int, outcome: EpochRecord | DivergedError) -> None:
         """Take over what came of an epoch.
@@ -67,12 +70,29 @@ class SearchState:
         if isinstance(outcome, DivergedError):
             self.diverged[entry] = outcome.epoch
         elif len(known) < outcome.epoch:
-            known.append(outcome)
+            self._add(entry, outcome)
         elif not same_epoch(known[outcome.epoch - 1], outcome):
             raise InputError(
                 f"epoch {outcome.epoch} of entry {entry} is not what the journal says, so it "
                 "is not this machine's; start anew in another place"
             )
+
+    def _add(self, entry: int, record: EpochRecord) -> None:
+        """Add the next epoch of an entry, and its score then."""
+        score, sign, scores = getattr(record, self.rule.select), self.rule.sign, self._scores[entry]
+        if self.rule.at == "best" and scores:
+            score = sign * max(sign * scores[-1], sign * score)
+        self.records[entry].append(record)
+        scores.append(score)
+
+    def score(self, entry: int, epoch: int | None = None) -> float:
+        """Return the score of an entry after an epoch or the last known one; NaN if there is none.
+
+        It is that of `Rule.score`, without a look at the epochs before.
+        """
+        known = self._scores[entry]
+        count = len(known) if epoch is None else min(epoch, len(known))
+        return known[count - 1] if count else math.nan
 
     def alive(self, epoch: int) -> list[int]:
         """Return the entries that have or will have finished an epoch, as far as is known."""
