@@ -12,8 +12,6 @@ from typing import Any, Self
 
 from fastlin.errors import InputError, quoted
 
-"""Entries of a grid, and values in a list, at most: a slip of the keys asks for more."""
-
 
 class Loss(StrEnum):
     """The loss of one row; see `fastlin.reference` for the formulas."""
@@ -130,7 +128,7 @@ class TrainConfig:
             self._set(name, whole_number(name, getattr(self, name), minimum))
         for name, (low, high, text) in _NUMBERS.items():
             value = getattr(self, name)
-            number = _as_float(value)
+            number = as_float(value)
             if not low <= number <= high:
                 raise InputError(f"{name} is {quoted(value)}; it must be {text}")
             self._set(name, number)
@@ -270,7 +268,7 @@ def _as_python(value: object) -> object:
     return value if kind is None else kind(value)
 
 
-def _as_float(value: object) -> float:
+def as_float(value: object) -> float:
     """Return a number as a float: NaN for what is none, an infinity for what is too large."""
     value = _as_python(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -230,12 +230,13 @@ def accuracy_curves(history: History) -> Figure:
 def _history_curves(history: History, train: Floats, val: Floats, ylabel: str) -> Figure:
     _check(len(history) > 0, "the history has no epoch to draw")
     figure, axes = _epoch_axes(ylabel)
-    marker = _marker(history)
-    axes.plot(history.epoch, train, color=BLUE, marker=marker, label="training")
+    _plot_evaluated(axes, history.epoch, train, BLUE, "training")
     judge, reason = train, "lowest training cost"
     if history.has_validation:
-        axes.plot(history.epoch, val, color=ORANGE, marker=marker, label="validation")
+        _plot_evaluated(axes, history.epoch, val, ORANGE, "validation")
         judge, reason = val, "highest validation accuracy"
+    elif np.isnan(train).all():
+        reason = "the last; no epoch was evaluated"
     best = history.best_epoch
     axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", zorder=1)
     label = f"best epoch: {best}\n({reason})"
@@ -267,7 +268,7 @@ def cost_band(histories: Sequence[History]) -> Figure:
     for label, (costs, color) in curves.items():
         mean, spread = np.mean(costs, axis=0), np.std(costs, axis=0, ddof=min(1, n - 1))
         axes.fill_between(first.epoch, mean - spread, mean + spread, color=color, alpha=0.25, lw=0)
-        axes.plot(first.epoch, mean, color=color, marker=_marker(first), label=label)
+        _plot_evaluated(axes, first.epoch, mean, color, label)
     title = f"mean and standard deviation of {n} seeds" if n > 1 else "one seed"
     axes.legend(title=title, alignment="left")
     return figure
@@ -311,8 +312,12 @@ def _usual_range(values: Floats) -> tuple[float, float]:
     return max(values.min(), low - reach), min(values.max(), high + reach)
 
 
-def _marker(history: History) -> str:
-    return "o" if len(history) <= 10 else ""  # a lone point has no line to be seen by
+def _plot_evaluated(axes: Axes, epochs: Floats, values: Floats, color: str, label: str) -> None:
+    """Plot a curve through the epochs after which rows were evaluated, if there are any."""
+    chosen = ~np.isnan(values)
+    if chosen.any():
+        marker = "o" if chosen.sum() <= 10 else ""  # a lone point has no line to be seen by
+        axes.plot(epochs[chosen], values[chosen], color=color, marker=marker, label=label)
 
 
 def _epoch_axes(ylabel: str) -> tuple[Figure, Axes]:

@@ -57,6 +57,11 @@ MOST_WORK_OF_A_CALL = 2_000_000_000
 
 _PIECES_OF_A_THREAD = 4
 
+# Losses and predictions of single rows are kept for so many bytes, or for `SUMMED_ROWS` rows. That
+# is of how many rows NumPy sums float32 numbers in float64 before it adds the sum to those before.
+BYTES_OF_ROW_RESULTS = 16_000_000
+SUMMED_ROWS = 8192
+
 _KERNEL_LOSSES: dict[Loss, NamedTuple] = {
     Loss.SOFTMAX: losses.Softmax(),
     Loss.HINGE: losses.Hinge(),
@@ -515,14 +520,6 @@ def _grid_epoch(
     return loss_sums
 
 
-def _evaluation(
-    y: Array, row_losses: Array, predictions: NDArray[np.int64], penalty: float
-) -> Evaluation:
-    accuracy = float(np.count_nonzero(predictions == y) / len(y))
-    cost = float(row_losses.mean(dtype=np.float64)) + penalty
-    return Evaluation(cost, accuracy, row_losses, predictions)
-
-
 def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int:
     """Return how many threads share a step; the result of the step does not depend on it."""
     work = batch_size * class_count * feature_count
@@ -565,12 +562,21 @@ def unchecked_evaluate(
 
     The cost is mean loss + penalty.
     """
-    return unchecked_evaluate_all(
-        X, y, W[None], b[None], loss=loss, penalties=[penalty], offset=offset
-    )[0]
+    packed, shift, b = _packed_classifiers(X, W[None], b[None], offset)
+    losses, predictions = _evaluate_rows(X, y, packed, shift, b, loss)
+    accuracy = float(np.count_nonzero(predictions[0] == y) / len(y))
+    cost = float(losses[0].mean(dtype=np.float64)) + penalty
+    return Evaluation(cost, accuracy, losses[0], predictions[0])
 
 
-def unchecked_evaluate_all(
+class Measured(NamedTuple):
+    """Cost and accuracy of a classifier on labelled rows, as in `Evaluation`."""
+
+    cost: float
+    accuracy: float
+
+
+def unchecked_measure(
     X: Array,
     y: Array,
     W: Array,
@@ -579,24 +585,73 @@ def unchecked_evaluate_all(
     loss: Loss,
     penalties: Sequence[float],
     offset: NDArray[np.float64] | None = None,
-) -> list[Evaluation]:
-    """Do `unchecked_evaluate` for classifiers W (M, K, d), b (M, K), in one pass over the rows."""
-    M, tile = len(W), class_tile(W.shape[1])
-    row_losses = np.full((M, len(X)), np.nan, W.dtype)
-    predictions = np.full((M, len(X)), -1, np.int64)
+) -> list[Measured]:
+    """Return cost and accuracy of classifiers W (M, K, d), b (M, K), in one pass over the rows.
+
+    They have the bits of `unchecked_evaluate`. What is kept of single rows has about
+    `BYTES_OF_ROW_RESULTS`, however many rows there are.
+    """
+    packed, shift, b = _packed_classifiers(X, W, b, offset)
+    right = np.zeros(len(W), np.int64)
+    bytes_of_row = len(W) * (W.dtype.itemsize + 8)
+    rows_at_once = max(1, BYTES_OF_ROW_RESULTS // bytes_of_row // SUMMED_ROWS) * SUMMED_ROWS
+
+    def losses_of(first: int, last: int) -> Array:
+        """Return losses (M, last - first), and count the rows that are right."""
+        labels = y[first:last]
+        losses, predictions = _evaluate_rows(X[first:last], labels, packed, shift, b, loss)
+        right[:] += np.count_nonzero(predictions == labels, axis=1)
+        return losses
+
+    def sum_by_halves(first: int, last: int) -> NDArray[np.float64]:
+        """Return the sums (M,) of float64 losses, divided as NumPy divides them."""
+        if last - first <= rows_at_once:
+            return _sums(losses_of(first, last))
+        middle = first + (last - first) // 16 * 8
+        return sum_by_halves(first, middle) + sum_by_halves(middle, last)
+
+    if W.dtype == np.float64:
+        sums = sum_by_halves(0, len(X))
+    else:  # of float32, NumPy adds up the sums of so many rows
+        sums = np.zeros(len(W))
+        for first in range(0, len(X), rows_at_once):
+            losses = losses_of(first, min(first + rows_at_once, len(X)))
+            for start in range(0, losses.shape[1], SUMMED_ROWS):
+                sums += _sums(losses[:, start : start + SUMMED_ROWS])
+    means = (sums / len(X)).tolist()
+    return [
+        Measured(mean + penalty, count / len(X))
+        for mean, penalty, count in zip(means, penalties, right.tolist(), strict=True)
+    ]
+
+
+def _sums(losses: Array) -> NDArray[np.float64]:
+    """Return the sums of losses (M, rows), each as NumPy sums one array."""
+    return np.array([of_entry.sum(dtype=np.float64) for of_entry in losses])
+
+
+def _packed_classifiers(
+    X: Array, W: Array, b: Array, offset: NDArray[np.float64] | None
+) -> tuple[Array, Array | tuple[()], Array]:
+    """Return W (M, K, d) packed, what kernels subtract from rows, and the b that goes with it."""
     shift, b, _ = _shift_and_bias(X, W, b, offset)
-    packed = pack(W, tile)
-    for first, last in _parts(len(X), W.size):
+    return pack(W, class_tile(W.shape[1])), shift, b
+
+
+def _evaluate_rows(
+    X: Array, y: Array, packed: Array, shift: Array | tuple[()], b: Array, loss: Loss
+) -> tuple[Array, NDArray[np.int64]]:
+    """Return losses and predictions (M, rows) of what `_packed_classifiers` returned."""
+    losses = np.full((len(b), len(X)), np.nan, b.dtype)
+    predictions = np.full((len(b), len(X)), -1, np.int64)
+    for first, last in _parts(len(X), b.size * X.shape[1]):
         _run_on_rows(
-            evaluate_kernels.evaluate_rows, X, shift, y, first, last, packed, b, _scale(X, W),
-            kernel_loss(loss), tile, row_losses, predictions,
+            evaluate_kernels.evaluate_rows, X, shift, y, first, last, packed, b, _scale(X, b),
+            kernel_loss(loss), class_tile(b.shape[1]), losses, predictions,
         )  # fmt: skip
     if predictions.min() < 0:
         raise RuntimeError("rows were left out of an evaluation")
-    return [
-        _evaluation(y, row_losses[m], predictions[m], penalty)
-        for m, penalty in enumerate(penalties)
-    ]
+    return losses, predictions
 
 
 def confusion_counts(

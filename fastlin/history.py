@@ -22,6 +22,26 @@ class EpochRecord(NamedTuple):
     val_cost: float
     val_accuracy: float
 
+    def rank(self, select: Measure) -> tuple[int, float]:
+        """Return what is lower the better the epoch is.
+
+        Parameters
+        ----------
+        select : Measure
+            By which epochs with evaluated validation rows are compared. Next come those of which
+            the training rows were evaluated, by their cost, and then the others, the last first.
+
+        Returns
+        -------
+        tuple[int, float]
+        """
+        value = -self.val_accuracy if select == "val_accuracy" else self.val_cost
+        if not math.isnan(value):
+            return 0, value
+        if not math.isnan(self.train_cost):
+            return 1, self.train_cost
+        return 2, -self.epoch
+
 
 HISTORY_COLUMNS = EpochRecord._fields
 
@@ -60,7 +80,7 @@ def _cell(value: object) -> str:
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """One value per finished epoch; validation values are NaN where there is no validation set.
+    """One value per finished epoch; NaN where rows were not evaluated, or there are none.
 
     Attributes
     ----------
@@ -129,10 +149,7 @@ class History:
         """Return the epoch with the best value of a measure, the first of equals; 0 if none is.
 
         Without validation rows it is the epoch with the lowest training cost. Epochs that were not
-        evaluated do not count, unless none was: then it is the first.
+        evaluated do not count, unless none was: then it is the last.
         """
-        if len(self) == 0:
-            return 0
-        name = select if self.has_validation else "train_cost"
-        values = getattr(self, name) * (-1.0 if name == "val_accuracy" else 1.0)
-        return int(self.epoch[np.where(np.isnan(values), np.inf, values).argmin()])
+        records = self.records()
+        return min(records, key=lambda record: record.rank(select)).epoch if records else 0

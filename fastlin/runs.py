@@ -248,7 +248,8 @@ def write_run(
 
 def run_of_winner(result: GridResult) -> TrainResult:
     """Return the best entry of a grid as if it had been trained alone."""
-    from fastlin.training.trainer import Seconds, TrainResult  # noqa: PLC0415  (loads Numba)
+    from fastlin.training.grid import Seconds  # noqa: PLC0415  (loads Numba)
+    from fastlin.training.trainer import TrainResult  # noqa: PLC0415  (loads Numba)
 
     best = result.best
     if best.last_model is None or best.best_model is None:
@@ -362,10 +363,12 @@ def _load_history(path: Path, epochs: int) -> History:
             raise InputError(
                 f"{path} is damaged: it has more than the {epochs} epochs of the run's {CONFIG}"
             )
+        # Rows that were not evaluated have neither cost nor accuracy.
+        pairs = {"train": cells[1:3], "val": cells[3:5]}
         values = []
         for name, cell in zip(HISTORY_COLUMNS[1:], cells, strict=True):
             try:
-                is_absent = not cell and name.startswith("val_")  # no validation rows
+                is_absent = pairs.get(name.partition("_")[0]) == ["", ""]
                 values.append(np.nan if is_absent else files.parse_number(cell))
             except ValueError as error:
                 raise InputError(f"{path} is damaged: line {number + 1}, {name}: {error}") from None

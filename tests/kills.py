@@ -25,8 +25,8 @@ from fastlin.search import journal
 ROOT = Path(__file__).parent.parent
 # The command line, with a journal that is written after every epoch, so that kills find it open.
 OFTEN = (
-    "import sys; from fastlin.search import search; from fastlin.commands import main;"
-    "search._CHECKPOINT_SECONDS = search._CHECKPOINT_SHARE = 0; main(sys.argv[1:])"
+    "import sys; from fastlin.search import checkpoints; from fastlin.commands import main;"
+    "checkpoints.CHECKPOINT_SECONDS = checkpoints.CHECKPOINT_SHARE = 0; main(sys.argv[1:])"
 )
 TRAIN = ("train", "--data", "t.npz", "--epochs", "30", "--lr", "0.05", "--no-figures")
 GRID = ("grid", "--data", "t.npz", "--lr", "0.02,0.1", "--l2", "0,0.01", "--batch-size", "16,64",

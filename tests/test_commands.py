@@ -68,6 +68,24 @@ def test_training_leaves_a_whole_run_and_says_what_it_found(small):
     assert set(found["seconds"]) == {"compile", "train", "evaluate", "draw", "total"}
 
 
+@pytest.mark.parametrize("every", [0, 2])
+def test_training_rows_are_evaluated_as_often_as_asked(small, every):
+    call("train", "--data", small, "--epochs", 5, "--no-figures", "--out", "usual")
+    result = call("train", "--data", small, "--epochs", 5, "--eval-train", every, "--out", "ours")
+    assert "nan" not in result.output
+    assert "epoch 5/5  val " in result.stderr
+    shown = [row["train_cost"] for row in history("ours")]
+    usual = [row["train_cost"] for row in history("usual")]
+    assert shown == ["" if not every or e % every else usual[e - 1] for e in range(1, 6)]
+    assert summary("ours")["results"] == summary("usual")["results"]
+    assert summary("ours")["best_epoch"] == summary("usual")["best_epoch"]
+    assert Path("ours/figures/cost.png").exists()
+    assert Path("ours/model.npz").read_bytes() == Path("usual/model.npz").read_bytes()
+    call("evaluate", "ours")
+    call("plot", "ours")
+    call("report", "ours", "--out", "page")
+
+
 def test_data_without_images_validation_or_test_train_too(place):
     rng = np.random.default_rng(0)
     np.savez(place / "plain.npz", X_train=rng.random((20, 5)), y_train=np.arange(20) % 5)

@@ -220,6 +220,8 @@ BAD_HISTORIES = {
     "no number": (HEAD + '1,"0\n1",2.0,0.5,,\n', r"line 2, lr: '0\n1'"),
     "underscore": (HEAD + "1,0.1,2_0,0.5,,\n", "line 2, train_cost: '2_0'"),
     "no cost": (HEAD + "1,0.1,,0.5,,\n", "line 2, train_cost: ''"),
+    "an accuracy alone": (HEAD + "1,0.1,2.0,0.5,,0.5\n", "line 2, val_cost: ''"),
+    "no learning rate": (HEAD + "1,,2.0,0.5,,\n", "line 2, lr: ''"),
     "a long field": (HEAD + "1,0.1," + "9" * 200_000 + ",0.5,,\n", "field limit"),
     "more epochs than asked": (
         HEAD + "".join(f"{epoch}{GOOD[1:]}" for epoch in range(1, 42)),

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from fastlin.data import Split
     from fastlin.data.source import DataReference
     from fastlin.search.halving import Plan
+    from fastlin.search.progress import GridProgress
     from fastlin.search.ranking import GridResult
-    from fastlin.search.search import GridProgress
     from fastlin.training.trainer import TrainResult
 
 ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
@@ -140,6 +140,7 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
     help="After the last epoch, or after each entry's best.",
 )
 @options.threads_option()
+@options.eval_train_option()
 @click.option(
     "--out",
     type=options.PLACE,
@@ -173,6 +174,7 @@ def grid(
     select: str,
     at: str,
     threads: int | None,
+    eval_train_every: int,
     out: Path | None,
     resume: Path | None,
     figures: bool,
@@ -232,6 +234,7 @@ def grid(
                     loaded, configs, select=rule.select, at=rule.at, halving=asked.halving or False,
                     threads=thread_count, progress=report, note=notes.print,
                     journal=folder / JOURNAL, resume=resume is not None,
+                    eval_train_every=eval_train_every,
                 )  # fmt: skip
             except GridDivergedError as error:
                 result = error.result

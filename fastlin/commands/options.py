@@ -109,6 +109,20 @@ def threads_option() -> Decorator:
     )
 
 
+def eval_train_option() -> Decorator:
+    """Add --eval-train."""
+    return click.option(
+        "--eval-train",
+        "eval_train_every",
+        type=click.IntRange(min=0),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Evaluate the training rows after every N epochs, 0 for never. It saves time, and "
+        "changes no result.",
+    )
+
+
 def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataReference:
     """Return the data reference of the options; see `catalog.reference_of`."""
     from fastlin.data import catalog

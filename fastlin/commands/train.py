@@ -88,6 +88,7 @@ def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
     "Precision of weights and arithmetic.",
 )
 @options.threads_option()
+@options.eval_train_option()
 @click.option(
     "--config",
     "config_path",
@@ -106,6 +107,7 @@ def train(
     data_dir: Path | None,
     split: str | None,
     threads: int | None,
+    eval_train_every: int,
     config_path: Path | None,
     out: Path | None,
     figures: bool,
@@ -127,7 +129,7 @@ def train(
     with outcome.compiling(notes):
         outcome.compile_moments(loaded, config)
     compile_seconds = time.perf_counter() - preparing
-    trainer = Trainer(loaded, config, threads)
+    trainer = Trainer(loaded, config, threads, eval_train_every=eval_train_every)
     content = runs.config_content(replace(reference, sha256=None), config)
     folder = outcome.new_folder(out, loaded.name, runs.CONFIG, content)
     # The fingerprint takes a while: it is computed beside training, and written at the end.
@@ -240,17 +242,22 @@ def _run_epochs(trainer: Trainer, notes: Console) -> None:
         for _ in range(epochs):
             record = trainer.run_epoch()
             speed = rows * record.epoch / trainer.seconds.train
-            figures = f"{_describe(record)}  {speed:,.0f} samples/s"
+            figures = f"{_describe(record)}  {speed:,.0f} samples/s".lstrip()
             progress.update(task, advance=1, figures=figures)
             if not notes.is_terminal and (record.epoch % every == 0 or record.epoch == epochs):
                 notes.print(f"epoch {record.epoch}/{epochs}  {figures}")
 
 
 def _describe(record: EpochRecord) -> str:
-    text = f"train {record.train_cost:.4f} {record.train_accuracy:6.2%}"
-    if record.val_cost == record.val_cost:  # not NaN: there are validation rows
-        text += f"  val {record.val_cost:.4f} {record.val_accuracy:6.2%}"
-    return text
+    parts = (
+        ("train", record.train_cost, record.train_accuracy),
+        ("val", record.val_cost, record.val_accuracy),
+    )
+    return "  ".join(
+        f"{part} {cost:.4f} {accuracy:6.2%}"
+        for part, cost, accuracy in parts
+        if cost == cost  # noqa: PLR0124  (not NaN: these rows were evaluated)
+    )
 
 
 def _print_table(

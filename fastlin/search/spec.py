@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from fastlin.config import TrainConfig, _as_float
+from fastlin.config import TrainConfig, as_float
 from fastlin.errors import InputError, quoted
 
 MOST_COMBINATIONS = 100_000
@@ -34,7 +34,7 @@ class LogRange:
     high: float
 
     def __post_init__(self) -> None:
-        low, high = _as_float(self.low), _as_float(self.high)
+        low, high = as_float(self.low), as_float(self.high)
         if not 0 < low < high < math.inf:
             raise InputError(
                 f"the range {quoted(self.low)}:{quoted(self.high)} must rise from a number above 0 "

@@ -41,13 +41,25 @@ class GradientCheck:
 
     Attributes
     ----------
-    loss, precision, row_dtype, l2 : of the kernel: loss, dtype of W, dtype of X, penalty factor.
-    problem : ``random`` or ``images``.
-    kernel : ``gradient`` (loss and gradient over all rows), or ``step`` (what an SGD step did to W,
+    loss : Loss
+        That the kernel computes.
+    precision : Precision
+        The dtype of W.
+    row_dtype : str
+        The dtype of X.
+    l2 : float
+        Factor of the penalty.
+    problem : str
+        ``random`` or ``images``.
+    kernel : str
+        ``gradient`` (loss and gradient over all rows), or ``step`` (what an SGD step did to W,
         over -lr).
-    error : largest relative error of a coordinate of W or b.
-    threshold : it must stay below.
-    checked, skipped : how many coordinates were compared, and how many were too near a kink.
+    error : float
+        Largest relative error of a coordinate of W or b.
+    threshold : float
+        The error must stay below it.
+    checked, skipped : int
+        How many coordinates were compared, and how many were too near a kink.
     """
 
     loss: Loss
@@ -84,10 +96,18 @@ def check_gradients(
 
     Parameters
     ----------
-    images : real rows, of which the first 50 are taken.
-    coordinates : of W to compare, drawn at random; b is compared whole.
-    quick : look at three of the six pairs of dtypes only.
-    seed : of the random problem and of the choice of coordinates.
+    images : Dataset
+        Real rows, of which the first 50 are taken.
+    coordinates : int
+        How many coordinates of W are compared, drawn at random; b is compared whole.
+    quick : bool
+        Look at three of the six pairs of dtypes only.
+    seed : int
+        Of the random problem and of the choice of coordinates.
+
+    Yields
+    ------
+    GradientCheck
     """
     for precision, row_dtype in _QUICK_PAIRS if quick else _PAIRS:
         for loss, l2 in product(Loss, (0.0, _L2)):
