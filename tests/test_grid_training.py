@@ -59,7 +59,7 @@ def assert_equal_to_single_runs(split, configs, trainer, epochs):
 )
 def test_every_entry_has_the_bits_of_a_single_run(settings, threads, shared_steps, monkeypatch):
     if shared_steps:
-        monkeypatch.setattr("fastlin.functional.LEAST_WORK_OF_A_PIECE", 1)
+        monkeypatch.setattr("fastlin.engine.LEAST_WORK_OF_A_PIECE", 1)
     split, configs = blobs(), grid(**settings)
     trainer = GridTrainer(split, configs, threads)
     trainer.compile()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastlin import functional, matching
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
-from fastlin.functional import Array, Evaluation
+from fastlin.engine import Array, Evaluation
 from fastlin.model import LinearModel
 
 

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import functional
+from fastlin import engine, functional
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
+from fastlin.engine import Array, EntryEpoch, Evaluation
 from fastlin.errors import DivergedError
-from fastlin.functional import Array, EntryEpoch, Evaluation
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.training.order import epoch_parts
@@ -198,7 +198,7 @@ class GridTrainer:
         config = states[0].config
         for state in states if mirrored else ():
             state.mirror()
-        mean_losses = functional.unchecked_sgd_epochs(
+        mean_losses = engine.unchecked_sgd_epochs(
             self.split.train.X, self.split.train.y, self._W, self._b, epochs,
             loss=config.loss,
             features=states[0].features(mirrored=mirrored),
@@ -215,10 +215,10 @@ class GridTrainer:
     ) -> list[Evaluation]:
         """Evaluate what the entries' states returned as weights, those of one loss in one pass."""
         found: dict[int, Evaluation] = {}
-        for loss in Loss:
-            chosen = [i for i, e in enumerate(entries) if self.configs[e].loss is loss]
+        for loss in dict.fromkeys(self.configs[e].loss for e in entries):
+            chosen = [i for i, e in enumerate(entries) if self.configs[e].loss == loss]
             if chosen:
-                evaluations = functional.unchecked_evaluate_all(
+                evaluations = engine.unchecked_evaluate_all(
                     data.X, data.y,
                     np.stack([weights[i][0] for i in chosen]),
                     np.stack([weights[i][1] for i in chosen]),

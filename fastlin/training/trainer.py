@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import functional
+from fastlin import engine, functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
+from fastlin.engine import Array, Evaluation
 from fastlin.errors import DivergedError
-from fastlin.functional import Array, Evaluation
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.training.order import epoch_parts
@@ -177,7 +177,7 @@ def run_epoch_part(
     if mirrored:
         state.mirror()
     velocity = state.velocity and (state.velocity[0][None], state.velocity[1][None])
-    mean_losses = functional.unchecked_sgd_epochs(
+    mean_losses = engine.unchecked_sgd_epochs(
         data.X, data.y, state.W[None], state.b[None], [entry_epoch(0, config, order, lr)],
         loss=config.loss, features=state.features(mirrored=mirrored), scales=state.scale,
         velocity=velocity, nesterov=config.nesterov, pieces=pieces_of(state, len(data)),
@@ -190,21 +190,21 @@ def run_epoch_part(
 def pieces_of(state: RunState, row_count: int) -> int:
     """Return how many threads share a step of a run on so many rows."""
     batch_size = min(state.config.batch_size, row_count)
-    return functional.pieces_of_step(batch_size, *state.W.shape)
+    return engine.pieces_of_step(batch_size, *state.W.shape)
 
 
 def entry_epoch(
     entry: int, config: TrainConfig, order: NDArray[np.int64], lr: float
-) -> functional.EntryEpoch:
-    """Return an epoch of a run as `functional.unchecked_sgd_epochs` takes it."""
-    return functional.EntryEpoch(entry, order, lr, config.l2, config.batch_size, config.momentum)
+) -> engine.EntryEpoch:
+    """Return an epoch of a run as `engine.unchecked_sgd_epochs` takes it."""
+    return engine.EntryEpoch(entry, order, lr, config.l2, config.batch_size, config.momentum)
 
 
 def evaluate_weights(
     state: RunState, W: Array, b: Array, data: Dataset, rows: slice = slice(None)
 ) -> Evaluation:
     """Evaluate a classifier that `state.weights` returned."""
-    return functional.unchecked_evaluate(
+    return engine.unchecked_evaluate(
         data.X[rows], data.y[rows], W, b, loss=state.config.loss, penalty=state.penalty(W),
         offset=state.offset,
     )  # fmt: skip
