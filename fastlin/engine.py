@@ -7,7 +7,6 @@ which check their data once, call this.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from fastlin.kernels.features import (
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
 from fastlin.losses import Loss
-from fastlin.model import weight_penalty
+from fastlin.model import Evaluation, weight_penalty
 from fastlin.threads import current_count
 
 Array = NDArray[Any]
@@ -35,24 +34,6 @@ Array = NDArray[Any]
 # Multiply-adds below which a step gains nothing from one thread more: meeting twice, and fetching
 # what the other wrote, costs as much as it saves. See benchmarks/break_even.py.
 LEAST_WORK_OF_A_PIECE = 250_000
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """How well W and b do on a data set.
-
-    Attributes
-    ----------
-    cost : mean loss + l2 * sum(W**2).
-    accuracy : fraction of rows whose largest score is at their label, in [0, 1].
-    losses : (n,) of W's dtype, without the penalty.
-    predictions : (n,) int64, the class of the largest score, the first of equals.
-    """
-
-    cost: float
-    accuracy: float
-    losses: Array
-    predictions: NDArray[np.int64]
 
 
 def unchecked_sgd_epoch(

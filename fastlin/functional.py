@@ -21,10 +21,10 @@ from fastlin.data.dataset import (
     check_values,
     feature_scale,
 )
-from fastlin.engine import Array, Evaluation
+from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
-from fastlin.model import weight_penalty
+from fastlin.model import Evaluation, weight_penalty
 from fastlin.threads import use_threads
 
 __all__ = [

@@ -104,3 +104,21 @@ class LinearModel:
         if len(shape) == 2:
             matching.check_feature_count(self, shape[1])
         return functional.scores(X, self.W, self.b, offset=self.feature_offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How well W and b do on a data set.
+
+    Attributes
+    ----------
+    cost : mean loss + l2 * sum(W**2).
+    accuracy : fraction of rows whose largest score is at their label, in [0, 1].
+    losses : (n,) of W's dtype, without the penalty.
+    predictions : (n,) int64, the class of the largest score, the first of equals.
+    """
+
+    cost: float
+    accuracy: float
+    losses: NDArray[Any]
+    predictions: NDArray[np.int64]

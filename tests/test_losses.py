@@ -144,7 +144,7 @@ def test_bad_parameters_are_refused_by_name(value):
 
 
 def test_what_float32_cannot_hold_is_refused():
-    with pytest.raises(InputError, match="margin is .*float32 cannot hold it; dtype float64"):
+    with pytest.raises(InputError, match=r"margin is .*float32 cannot hold it; dtype float64"):
         TrainConfig(loss=Hinge(1e39))
     assert TrainConfig(loss=Hinge(1e39), dtype="float64").loss.parameters() == {"margin": 1e39}
     scores = np.zeros((2, 3), np.float32)

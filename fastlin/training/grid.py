@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from fastlin import engine, functional
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
-from fastlin.engine import Array, EntryEpoch, Evaluation
+from fastlin.engine import Array, EntryEpoch
 from fastlin.errors import DivergedError
 from fastlin.history import EpochRecord, History, Measure
-from fastlin.model import LinearModel
+from fastlin.model import Evaluation, LinearModel
 from fastlin.training.order import epoch_parts
 from fastlin.training.standardization import Standardization
 from fastlin.training.state import Finished, RunState

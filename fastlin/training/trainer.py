@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from fastlin import engine, functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
-from fastlin.engine import Array, Evaluation
+from fastlin.engine import Array
 from fastlin.errors import DivergedError
 from fastlin.history import EpochRecord, History, Measure
-from fastlin.model import LinearModel
+from fastlin.model import Evaluation, LinearModel
 from fastlin.training.order import epoch_parts
 from fastlin.training.standardization import Standardization
 from fastlin.training.state import RunState
