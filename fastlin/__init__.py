@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastlin import functional, reference
-    from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
+    from fastlin.config import Init, Precision, Schedule, TrainConfig
     from fastlin.data import Dataset, Split, load_split
     from fastlin.errors import DivergedError, GridDivergedError, InputError, MatchWarning
     from fastlin.history import EpochRecord, History
+    from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
     from fastlin.model import LinearModel
     from fastlin.runs import Run, load_run, save_run
     from fastlin.search.ranking import GridEntry, GridResult
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "fastlin.config": ("Init", "Loss", "Precision", "Schedule", "TrainConfig"),
+    "fastlin.config": ("Init", "Precision", "Schedule", "TrainConfig"),
     "fastlin.data": ("Dataset", "Split", "load_split"),
     "fastlin.errors": ("DivergedError", "GridDivergedError", "InputError", "MatchWarning"),
     "fastlin.history": ("EpochRecord", "History"),
+    "fastlin.losses": ("Hinge", "Loss", "Softmax", "SquaredHinge"),
     "fastlin.model": ("LinearModel",),
     "fastlin.runs": ("Run", "load_run", "save_run"),
     "fastlin.search.ranking": ("GridEntry", "GridResult"),
@@ -41,10 +43,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("functional", "reference")
 
 __all__ = [
-    "DivergedError", "Dataset", "EpochRecord", "GridDivergedError", "GridEntry", "GridResult",
-    "GridSpec", "History", "Init", "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning",
-    "Precision", "Run", "Schedule", "Split", "TrainConfig", "TrainResult", "Trainer", "evaluate",
-    "functional", "grid_search", "load_run", "load_split", "reference", "save_run", "train",
+    "Dataset", "DivergedError", "EpochRecord", "GridDivergedError", "GridEntry", "GridResult",
+    "GridSpec", "Hinge", "History", "Init", "InputError", "LinearModel", "LogRange", "Loss",
+    "MatchWarning", "Precision", "Run", "Schedule", "Softmax", "Split", "SquaredHinge",
+    "TrainConfig", "TrainResult", "Trainer", "evaluate", "functional", "grid_search", "load_run",
+    "load_split", "reference", "save_run", "train",
 ]  # fmt: skip
 
 

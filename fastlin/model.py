@@ -310,3 +310,21 @@ def _image_shape(shape: NDArray[Any] | None) -> tuple[int, int, int] | None:
         raise InputError("image_shape must be three whole numbers above 0")
     channels, height, width = shape.tolist()
     return channels, height, width
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How well W and b do on a data set.
+
+    Attributes
+    ----------
+    cost : mean loss + l2 * sum(W**2).
+    accuracy : fraction of rows whose largest score is at their label, in [0, 1].
+    losses : (n,) of W's dtype, without the penalty.
+    predictions : (n,) int64, the class of the largest score, the first of equals.
+    """
+
+    cost: float
+    accuracy: float
+    losses: NDArray[Any]
+    predictions: NDArray[np.int64]

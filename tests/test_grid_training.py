@@ -4,11 +4,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fastlin import functional
+from fastlin import engine
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
+from fastlin.engine import SUMMED_ROWS
 from fastlin.errors import DivergedError
-from fastlin.functional import SUMMED_ROWS
+from fastlin.losses import Hinge
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
 
@@ -62,7 +63,7 @@ def assert_equal_to_single_runs(split, configs, trainer, epochs):
 )
 def test_every_entry_has_the_bits_of_a_single_run(settings, threads, shared_steps, monkeypatch):
     if shared_steps:
-        monkeypatch.setattr("fastlin.functional.LEAST_WORK_OF_A_PIECE", 1)
+        monkeypatch.setattr("fastlin.engine.LEAST_WORK_OF_A_PIECE", 1)
     split, configs = blobs(), grid(**settings)
     trainer = GridTrainer(split, configs, threads)
     trainer.compile()
@@ -121,12 +122,10 @@ def test_cost_and_accuracy_by_sums_have_the_bits_of_an_evaluation(dtype, kept_ro
         X, y = rng.normal(size=(n, 3)).astype(np.float32), rng.integers(0, 4, n)
         W, b = rng.normal(size=(3, 4, 3)).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
         bytes_of_row = len(W) * (W.itemsize + 8)
-        monkeypatch.setattr(
-            functional, "BYTES_OF_ROW_RESULTS", kept_rows * SUMMED_ROWS * bytes_of_row
-        )
-        found = functional.unchecked_measure(X, y, W, b, loss="hinge", penalties=[0.5, 0.0, 1.0])
+        monkeypatch.setattr(engine, "BYTES_OF_ROW_RESULTS", kept_rows * SUMMED_ROWS * bytes_of_row)
+        found = engine.unchecked_measure(X, y, W, b, loss=Hinge(), penalties=[0.5, 0.0, 1.0])
         for m, penalty in enumerate([0.5, 0.0, 1.0]):
-            alone = functional.unchecked_evaluate(X, y, W[m], b[m], loss="hinge", penalty=penalty)
+            alone = engine.unchecked_evaluate(X, y, W[m], b[m], loss=Hinge(), penalty=penalty)
             assert found[m] == (alone.cost, alone.accuracy)
 
 

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlin import reference
-from fastlin.config import Loss, TrainConfig
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import DivergedError, InputError
 from fastlin.functional import use_threads
 from fastlin.history import EpochRecord, History
+from fastlin.losses import LOSSES
 from fastlin.threads import current_count
 from fastlin.training.evaluation import evaluate, gradient
 from fastlin.training.order import epoch_order
@@ -53,7 +54,7 @@ def reference_run(split, config):
     return epochs
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_every_epoch_equals_a_numpy_run(loss):
     split = problem()
     config = TrainConfig(
@@ -89,7 +90,7 @@ def same_bits(a, b):
     )
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_same_seed_same_bits_for_any_number_of_threads(loss):
     split = problem(n=700)
     config = TrainConfig(loss=loss, lr=0.1, l2=0.001, batch_size=64, epochs=4)
@@ -142,7 +143,7 @@ def test_without_validation_rows_the_best_epoch_has_the_lowest_training_cost():
     assert result.history.best_epoch == int(result.history.train_cost.argmin()) + 1
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_divergence_stops_at_once_and_keeps_the_last_finite_weights(loss):
     # Rows near the limit of float32 overflow the scores while the first weights are finite.
     split = problem(row_dtype=np.float32)
@@ -346,7 +347,7 @@ def test_a_run_goes_on_from_its_saved_arrays_with_the_same_bits():
 
 @pytest.mark.parametrize("settings", [{}, ALL_AT_ONCE, {"momentum": 0.9, "nesterov": True}])
 def test_threads_that_share_steps_change_no_bit(settings, monkeypatch):
-    monkeypatch.setattr("fastlin.functional.LEAST_WORK_OF_A_PIECE", 1)
+    monkeypatch.setattr("fastlin.engine.LEAST_WORK_OF_A_PIECE", 1)
     split, config = images(n=300), TrainConfig(epochs=3, **settings)
     assert same_bits(train(split, config, threads=1), train(split, config))
 

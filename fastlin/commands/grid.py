@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
@@ -16,9 +16,10 @@ from click.core import ParameterSource
 
 from fastlin.commands import options, outcome, process
 from fastlin.commands.train import DEFAULT_DATA, train
-from fastlin.config import TrainConfig
+from fastlin.config import SETTINGS, SHARED_SETTINGS, TrainConfig
 from fastlin.errors import InputError, quoted
-from fastlin.search.spec import SWEPT_SETTINGS, GridSpec
+from fastlin.losses import PARAMETERS, Loss, with_parameters
+from fastlin.search.spec import GridSpec, LogRange
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,12 +69,12 @@ def _is_whole(value: object, low: int) -> bool:
 
 def _with_settings_of_train(command: click.Command) -> click.Command:
     """Add the settings of `fastlin train`; those that can be searched take lists."""
-    names = {field.name for field in fields(TrainConfig)}
+    names = {*SETTINGS, *PARAMETERS}
     settings: list[click.Parameter] = []
     for option in train.params:
         if not isinstance(option, click.Option) or option.name not in names:
             continue
-        if option.name in SWEPT_SETTINGS and not option.is_flag:
+        if option.name not in SHARED_SETTINGS:
             kind = click.Option(option.opts, multiple=True, metavar="LIST", help=option.help)
             settings.append(kind)
         else:
@@ -330,7 +331,7 @@ def _resumed(
     asked = _saved(folder)
     decisive = {"grid_path", "config_path", "search", "trials", "search_seed"}
     decisive |= {"halving", "halving_plan"}
-    decisive |= {setting.name for setting in fields(TrainConfig)}
+    decisive |= {*SETTINGS, *PARAMETERS}
     sources = {ctx.get_parameter_source(name) for name in decisive}
     repeated = bool(sources - {None, ParameterSource.DEFAULT})
     if repeated and replace(again, data=asked.data) != asked:
@@ -365,10 +366,17 @@ def _asked(
     lists = {
         name: parse_values(name, value) for name, value in given.items() if isinstance(value, tuple)
     }
-    swept = {**spec.swept, **lists}
+    parameters = {name: lists.pop(name) for name in PARAMETERS if name in lists}
+    swept: dict[str, Any] = {**spec.swept, **lists}
+    fixed = {name: value for name, value in given.items() if not isinstance(value, tuple)}
+    if parameters:
+        losses = _with_parameters(swept.get("loss", [spec.base.loss]), parameters)
+        if "loss" in swept or len(losses) > 1:
+            swept["loss"] = losses
+        else:
+            fixed["loss"] = losses[0]
     # One value of each list stands in the base, so that it is possible as a whole.
     first = {name: values[0] for name, values in swept.items() if isinstance(values, tuple)}
-    fixed = {name: value for name, value in given.items() if name not in lists}
     spec = GridSpec(swept, replace(spec.base, **first, **fixed))
     decisive = [tuple(spec.swept.get(name, (getattr(spec.base, name),))) for name in _DECISIVE]
     kinds = product(*decisive)
@@ -376,6 +384,18 @@ def _asked(
         given, [replace(spec.base, **dict(zip(_DECISIVE, kind, strict=True))) for kind in kinds]
     )
     return Asked(reference, spec, **how)
+
+
+def _with_parameters(
+    losses: Iterable[Any], parameters: Mapping[str, Sequence[Any] | LogRange]
+) -> tuple[Loss, ...]:
+    """Return every loss with every value of the parameters that it has."""
+    lists = {}
+    for name, values in parameters.items():
+        if isinstance(values, LogRange):
+            raise InputError(f"{name} takes no range to draw from; give a list of values")
+        lists[name] = values
+    return with_parameters([Loss.of(loss) for loss in losses], lists)
 
 
 def _saved(folder: Path) -> Asked:

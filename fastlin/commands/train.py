@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastlin.commands import options, outcome, process
-from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
+from fastlin.config import TrainConfig
+from fastlin.losses import PARAMETERS, with_parameters
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,73 +21,12 @@ if TYPE_CHECKING:
     from fastlin.history import EpochRecord
     from fastlin.training.trainer import Trainer, TrainResult
 
-_DEFAULTS = TrainConfig()
 DEFAULT_DATA = "cifar10-mini"
-_POSITIVE = click.FloatRange(min=0, min_open=True)
-_NOT_NEGATIVE = click.FloatRange(min=0)
-
-
-def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
-    """Return an option for a field of `TrainConfig`: None unless given, the default shown."""
-    name = flag.partition("/")[0].lstrip("-")
-    default = getattr(_DEFAULTS, name.replace("-", "_"))
-    if isinstance(default, bool):
-        default = name if default else f"no-{name}"
-    return click.option(flag, type=kind, default=None, help=f"{text}  [default: {default}]")
 
 
 @click.command()
 @options.data_options(None, DEFAULT_DATA)
-@_setting(
-    "--loss",
-    click.Choice([choice.value for choice in Loss]),
-    "Loss: softmax cross-entropy or multiclass hinge (SVM).",
-)
-@_setting("--lr", _POSITIVE, "Learning rate of the first epoch (after the warm-up).")
-@_setting(
-    "--schedule",
-    click.Choice([choice.value for choice in Schedule]),
-    "How the learning rate goes on: times --lr-decay every epoch (exponential) or every "
-    "--step-epochs (step), constant, or down to 0 (cosine).",
-)
-@_setting(
-    "--lr-decay", click.FloatRange(0, 1, min_open=True), "Factor of the learning rate, per epoch."
-)
-@_setting("--step-epochs", click.IntRange(min=1), "Epochs per step of the step schedule.")
-@_setting(
-    "--warmup-epochs", click.IntRange(min=0), "Epochs at first in which the learning rate rises."
-)
-@_setting("--momentum", click.FloatRange(0, 1, max_open=True), "Momentum; 0 for none.")
-@_setting("--nesterov/--no-nesterov", None, "Nesterov's form of momentum, or the classical one.")
-@_setting("--l2", _NOT_NEGATIVE, "Factor of the penalty on the sum of squared weights.")
-@_setting("--batch-size", click.IntRange(min=1), "Rows per step.")
-@_setting("--epochs", click.IntRange(min=1), "Passes over the training rows.")
-@_setting(
-    "--init",
-    click.Choice([choice.value for choice in Init]),
-    "First weights: normal with --sigma, or with 1/sqrt(d).",
-)
-@_setting("--sigma", _NOT_NEGATIVE, "Standard deviation of the gaussian first weights.")
-@_setting(
-    "--shuffle/--no-shuffle", None, "Draw a new order before every epoch, or keep file order."
-)
-@_setting(
-    "--standardize/--no-standardize",
-    None,
-    "Train on features less their mean, over their standard deviation, or as they are.",
-)
-@_setting("--flip/--no-flip", None, "Augment images with their mirror images, or not.")
-@_setting(
-    "--average-epochs",
-    click.IntRange(min=1),
-    "Take as result the mean of the weights after so many last epochs.",
-)
-@_setting("--seed", click.IntRange(0, 2**63 - 1), "Seed of first weights and orders.")
-@_setting(
-    "--dtype",
-    click.Choice([choice.value for choice in Precision]),
-    "Precision of weights and arithmetic.",
-)
+@options.settings_options()
 @options.threads_option()
 @options.eval_train_option()
 @click.option(
@@ -187,6 +127,7 @@ def _what_to_run(
     from fastlin import runs
 
     given = {name: value for name, value in settings.items() if value is not None}
+    parameters = {name: [given.pop(name)] for name in PARAMETERS if name in given}
     if config_path is None:
         reference = options.reference_of(data or DEFAULT_DATA, split, data_dir)
         config = TrainConfig(**given)
@@ -194,6 +135,7 @@ def _what_to_run(
         reference, config = runs.load_config(config_path)
         config = replace(config, **given)
         reference = options.override(reference, data, split, data_dir)
+    config = replace(config, loss=with_parameters([config.loss], parameters)[0])
     options.refuse_without_effect(given, [config])
     return reference, config
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import functional
+from fastlin import engine
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
-from fastlin.functional import Array, EntryEpoch, Measured
+from fastlin.engine import Array, EntryEpoch, Measured
 from fastlin.threads import current_count
 from fastlin.training.order import epoch_parts
 from fastlin.training.standardization import Standardization
@@ -138,7 +138,7 @@ class Entries:
     def _pieces(self, entry: int) -> int:
         """Return how many threads can share a step of an entry."""
         batch_size = min(self.states[entry].config.batch_size, len(self._data))
-        return functional.pieces_of_step(batch_size, *self._W.shape[1:])
+        return engine.pieces_of_step(batch_size, *self._W.shape[1:])
 
     def _run(
         self, epochs: list[EntryEpoch], *, mirrored: bool, pieces: int = 1
@@ -148,7 +148,7 @@ class Entries:
         config = states[0].config
         for state in states if mirrored else ():
             state.mirror()
-        mean_losses = functional.unchecked_sgd_epochs(
+        mean_losses = engine.unchecked_sgd_epochs(
             self._data.X, self._data.y, self._W, self._b, epochs,
             loss=config.loss,
             features=states[0].features(mirrored=mirrored),
@@ -180,7 +180,7 @@ class Entries:
         for loss, entries in by_loss.items():
             for first in range(0, len(entries), _EVALUATED_TOGETHER):
                 together = entries[first : first + _EVALUATED_TOGETHER]
-                results = functional.unchecked_measure(
+                results = engine.unchecked_measure(
                     data.X, data.y,
                     np.stack([weights[e][0] for e in together]),
                     np.stack([weights[e][1] for e in together]),
@@ -200,5 +200,5 @@ def _kind(config: TrainConfig) -> tuple[Any, bool]:
 def _entry_epoch(
     entry: int, config: TrainConfig, order: NDArray[np.int64], lr: float
 ) -> EntryEpoch:
-    """Return an epoch of a run as `functional.unchecked_sgd_epochs` takes it."""
+    """Return an epoch of a run as `engine.unchecked_sgd_epochs` takes it."""
     return EntryEpoch(entry, order, lr, config.l2, config.batch_size, config.momentum)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from fastlin import functional, matching
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
-from fastlin.functional import Array, Evaluation
-from fastlin.model import LinearModel
+from fastlin.engine import Array
+from fastlin.model import Evaluation, LinearModel
 
 
 def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:

@@ -12,8 +12,8 @@ import numpy as np
 from fastlin import functional
 from fastlin.config import TrainConfig, whole_number
 from fastlin.data.dataset import Split, check_fits
+from fastlin.engine import Array, Measured
 from fastlin.errors import DivergedError
-from fastlin.functional import Array, Measured
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.training.entries import Entries

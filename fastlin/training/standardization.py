@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastlin import functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
-from fastlin.functional import Array
+from fastlin.engine import Array
 
 # A feature whose standard deviation is below this part of the median one, or of its own mean, is
 # taken as constant: divided by so little, one value in a new row would decide its class.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import functional
+from fastlin import engine
 from fastlin.config import Init, TrainConfig
 from fastlin.data.dataset import Dataset
+from fastlin.engine import Array
 from fastlin.errors import InputError
-from fastlin.functional import Array
 from fastlin.history import EpochRecord, Measure
 from fastlin.kernels.features import Scaled, Standardized
 from fastlin.model import LinearModel, weight_penalty
@@ -150,7 +150,7 @@ class RunState:
             if mirrored:
                 moments = self._mirrored(moments[0]), self._mirrored(moments[1])
                 offset = None if offset is None else self._mirrored(offset)
-        return functional.kernel_features(self._data.X.dtype, self.W.dtype, moments, offset)
+        return engine.kernel_features(self._data.X.dtype, self.W.dtype, moments, offset)
 
     def begin(self, finished: Finished) -> None:
         """Make ready for the epoch after `finished`; what an interrupted one left is undone."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
+from fastlin.engine import Array
 from fastlin.errors import DivergedError, InputError
-from fastlin.functional import Array
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.training.grid import GridTrainer, Seconds

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import functional, machine
-from fastlin.config import Loss, TrainConfig
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
+from fastlin.losses import Softmax
 from fastlin.model import LinearModel
 from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
 from fastlin.report.study import experiments as study
@@ -420,7 +421,7 @@ def most_wrong(model: LinearModel, data: Dataset, config: TrainConfig, count: in
     scores = np.array(functional.scores(data.X, model.W, model.b), np.float64, order="C")
     predicted = scores.argmax(axis=1)
     lead = scores.max(axis=1) - scores[np.arange(len(data)), data.y]
-    is_softmax = config.loss is Loss.SOFTMAX
+    is_softmax = isinstance(config.loss, Softmax)
     confidence = functional.softmax(scores).max(axis=1) if is_softmax else lead
     wrong = np.flatnonzero(predicted != data.y)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
