@@ -103,6 +103,16 @@ def test_the_winner_is_an_ordinary_run_and_its_command_repeats_it(small):
     same_run("g/winner", "alone")
 
 
+def test_margins_and_smoothings_are_swept_by_the_losses_that_have_them(small):
+    call("--data", small, "--loss", "softmax,hinge", "--margin", "0.5,1", "--smoothing", "0.1",
+         "--lr", 0.001, "--epochs", 2, "--no-figures", "--out", "g")  # fmt: skip
+    losses = [row["loss"] for row in table("g")]
+    assert losses == ["softmax(smoothing=0.1)", "hinge(margin=0.5)", "hinge"]
+    command = summary("g")["winner"]["command"].split()
+    fastlin(*command[1:], "--no-figures", "--out", "alone")
+    same_run("g/winner", "alone")
+
+
 def test_every_row_of_the_table_is_a_single_run(small):
     call("--data", small, "--loss", "softmax,hinge", "--seed", "0:1:2", "--epochs", 3,
          "--no-figures", "--out", "g")  # fmt: skip
@@ -404,6 +414,9 @@ BAD = {
     "no trials": ("--lr", "0.1,1", "--search", "random"),
     "trials of a grid": ("--lr", "0.1,1", "--trials", 3),
     "unknown loss": ("--loss", "softmax,square"),
+    "margins of softmax": ("--margin", "0.5,1"),
+    "range of margins": ("--loss", "hinge", "--margin", "0.5:1"),
+    "margin that is no number": ("--loss", "hinge", "--margin", "1,wide"),
     "unknown search": ("--lr", "0.1,1", "--search", "genetic"),
     "costs of two losses": ("--loss", "softmax,hinge", "--select", "cost"),
     "too many threads": ("--lr", "0.1,1", "--threads", 10_000),
