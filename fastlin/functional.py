@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastlin import engine
+from fastlin import engine, passes
 from fastlin.data.dataset import (
     as_array,
     as_rows,
@@ -52,7 +52,7 @@ def scores(X: Array, W: Array, b: Array, *, offset: NDArray[np.float64] | None =
         If a shape, a dtype or a value does not fit, or a score is beyond W's dtype.
     """
     X, W, b = _check_problem(X, W, b)
-    result = engine.unchecked_scores(X, W, b, _check_offset(offset, X))
+    result = passes.unchecked_scores(X, W, b, _check_offset(offset, X))
     if not _all_finite(result):
         row, k = next(iter(np.argwhere(~np.isfinite(result)).tolist()))
         raise InputError(f"the score of row {row} for class {k} is not a finite {W.dtype} number")
@@ -69,7 +69,7 @@ def softmax(scores: Array) -> Array:
     """
     scores = _check_scores(scores)
     nobody = np.full(len(scores), -1)  # the gradient of a label that matches no class
-    return engine.row_losses_and_gradient(Loss.SOFTMAX, scores, nobody)[1]
+    return passes.row_losses_and_gradient(Loss.SOFTMAX, scores, nobody)[1]
 
 
 def cross_entropy(scores: Array, y: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
@@ -154,7 +154,7 @@ def loss_and_gradient(
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
     l2, loss = _check_number("l2", l2, W.dtype), _check_loss(loss, W.dtype)
-    return engine.unchecked_loss_and_gradient(
+    return passes.unchecked_loss_and_gradient(
         X, y, W, b, loss=loss, l2=l2, offset=_check_offset(offset, X)
     )
 
@@ -248,7 +248,7 @@ def evaluate(
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
     penalty, loss = weight_penalty(W, _check_number("l2", l2)), _check_loss(loss, W.dtype)
-    return engine.unchecked_evaluate(
+    return passes.unchecked_evaluate(
         X, y, W, b, loss=loss, penalty=penalty, offset=_check_offset(offset, X)
     )
 
@@ -274,8 +274,8 @@ def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         If the shape, the dtype or a value does not fit.
     """
     X = check_rows(X)
-    mean = engine.mean_of_columns(X, np.zeros(X.shape[1]), 1)
-    variance = engine.mean_of_columns(X, mean, 2)
+    mean = passes.mean_of_columns(X, np.zeros(X.shape[1]), 1)
+    variance = passes.mean_of_columns(X, mean, 2)
     wrong = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(variance)))
     if len(wrong):
         raise InputError(f"the mean or variance of feature {wrong[0]} is not a finite number")
@@ -293,7 +293,7 @@ def _row_losses(loss: Loss, scores: Array, y: Array) -> tuple[Array, Array]:
     scores = _check_scores(scores)
     loss = _check_loss(loss, scores.dtype)
     y = check_labels(y, len(scores), scores.shape[1])
-    return engine.row_losses_and_gradient(loss, scores, y)
+    return passes.row_losses_and_gradient(loss, scores, y)
 
 
 def _check_loss(loss: Loss | str, dtype: DTypeLike) -> Loss:

@@ -4,12 +4,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fastlin import engine
+from fastlin import passes
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.engine import SUMMED_ROWS
 from fastlin.errors import DivergedError
 from fastlin.losses import Hinge
+from fastlin.passes import SUMMED_ROWS
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
 
@@ -122,10 +122,10 @@ def test_cost_and_accuracy_by_sums_have_the_bits_of_an_evaluation(dtype, kept_ro
         X, y = rng.normal(size=(n, 3)).astype(np.float32), rng.integers(0, 4, n)
         W, b = rng.normal(size=(3, 4, 3)).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
         bytes_of_row = len(W) * (W.itemsize + 8)
-        monkeypatch.setattr(engine, "BYTES_OF_ROW_RESULTS", kept_rows * SUMMED_ROWS * bytes_of_row)
-        found = engine.unchecked_measure(X, y, W, b, loss=Hinge(), penalties=[0.5, 0.0, 1.0])
+        monkeypatch.setattr(passes, "BYTES_OF_ROW_RESULTS", kept_rows * SUMMED_ROWS * bytes_of_row)
+        found = passes.unchecked_measure(X, y, W, b, loss=Hinge(), penalties=[0.5, 0.0, 1.0])
         for m, penalty in enumerate([0.5, 0.0, 1.0]):
-            alone = engine.unchecked_evaluate(X, y, W[m], b[m], loss=Hinge(), penalty=penalty)
+            alone = passes.unchecked_evaluate(X, y, W[m], b[m], loss=Hinge(), penalty=penalty)
             assert found[m] == (alone.cost, alone.accuracy)
 
 

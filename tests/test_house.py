@@ -21,6 +21,7 @@ LAYERS = (
     ("matching", "kernels"),
     ("threads", "machine"),
     ("engine",),
+    ("passes",),
     ("functional",),
     ("training",),
     ("search",),
@@ -42,7 +43,6 @@ LIGHT = ("config", "data", "errors", "files", "history", "losses", "machine", "m
 # What is longer than allowed, with its lines. It may only become shorter, and then leaves the list.
 MOST_LINES, LONG_MODULES = 400, {
     "commands/grid.py": 656,
-    "engine.py": 469,
     "figures.py": 612,
     "kernels/simd.py": 790,
     "report/study/findings.py": 446,

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import engine
+from fastlin import engine, passes
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
-from fastlin.engine import Array, EntryEpoch, Measured
+from fastlin.engine import Array, EntryEpoch
+from fastlin.passes import Measured
 from fastlin.threads import current_count
 from fastlin.training.order import epoch_parts
 from fastlin.training.standardization import Standardization
@@ -180,7 +181,7 @@ class Entries:
         for loss, entries in by_loss.items():
             for first in range(0, len(entries), _EVALUATED_TOGETHER):
                 together = entries[first : first + _EVALUATED_TOGETHER]
-                results = engine.unchecked_measure(
+                results = passes.unchecked_measure(
                     data.X, data.y,
                     np.stack([weights[e][0] for e in together]),
                     np.stack([weights[e][1] for e in together]),
