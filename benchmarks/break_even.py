@@ -1,6 +1,6 @@
 """From which size of a step two threads beat one: `python -m benchmarks.break_even`.
 
-`fastlin.functional.LEAST_WORK_OF_A_PIECE` is set by this: the multiply-adds that a thread must
+`fastlin.engine.LEAST_WORK_OF_A_PIECE` is set by this: the multiply-adds that a thread must
 have to do in a step before another one is called in.
 """
 
@@ -16,7 +16,7 @@ from benchmarks import machine
 from benchmarks.peers import Fastlin
 from benchmarks.problems import make_problem
 from benchmarks.racing import Entry, race
-from fastlin import functional
+from fastlin import engine
 from fastlin.functional import use_threads
 
 # (d, K, batch size), from a step too small for two threads to one that keeps both busy.
@@ -65,7 +65,7 @@ def _gain(d: int, K: int, batch_size: int, row_dtype: type, rounds: int) -> floa
 
         return step
 
-    with patch.object(functional, "LEAST_WORK_OF_A_PIECE", 1):
+    with patch.object(engine, "LEAST_WORK_OF_A_PIECE", 1):
         entries = [Entry(str(count), step_on(count), count, peer.reset) for count in (1, 2)]
         for entry in entries:
             entry.run()  # compiles

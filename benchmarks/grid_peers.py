@@ -115,7 +115,7 @@ class Together:
 
     def train(self, orders: Sequence[Array]) -> None:
         """Train one epoch per order of rows; the learning rates decay between them."""
-        from fastlin.functional import EntryEpoch, unchecked_sgd_epochs  # noqa: PLC0415
+        from fastlin.engine import EntryEpoch, unchecked_sgd_epochs  # noqa: PLC0415
 
         p = self.stacks[0].problem
         settings = [
@@ -142,7 +142,7 @@ class LoopedFastlin(GridPeer):
     library = libraries.FASTLIN
 
     def train(self, orders: Sequence[Array]) -> None:
-        from fastlin.functional import unchecked_sgd_epoch  # noqa: PLC0415  (loads Numba)
+        from fastlin.engine import unchecked_sgd_epoch  # noqa: PLC0415  (loads Numba)
 
         s, p = self.stack, self.stack.problem
         for W, b, lr, l2 in zip(self.W, self.b, s.lr.tolist(), s.l2.tolist(), strict=True):

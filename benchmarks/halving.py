@@ -1,7 +1,7 @@
 """What a search with early stopping spends and loses: `python -m benchmarks.halving`.
 
 A full search is trained once, and its histories are kept. A search with stops is then replayed
-from them: `fastlin.search.search` takes its decisions as always, and is handed the recorded epochs
+from them: `fastlin.search.running` takes its decisions as always, and is handed the recorded epochs
 in the place of trained ones. Seeds below 120 were used to choose the constants of
 `fastlin.search.halving`.
 """
@@ -26,8 +26,10 @@ from fastlin.history import EpochRecord, History
 from fastlin.search.configs import draw_configs
 from fastlin.search.halving import Plan
 from fastlin.search.ranking import GridEntry, Rule, Rung, rank_entries
-from fastlin.search.search import _Search, grid_search
+from fastlin.search.running import RunningSearch
+from fastlin.search.search import grid_search
 from fastlin.search.spec import GridSpec, LogRange
+from fastlin.search.state import SearchState
 
 _WIDE = {"lr": LogRange(1e-3, 1.0), "l2": LogRange(1e-6, 1e-2)}
 
@@ -137,8 +139,8 @@ class Outcome(NamedTuple):
 def replay(recording: Recording, rule: Rule, plan: Plan) -> Outcome:
     """Return what a search with stops finds where the full one is known."""
     trainer: Any = RecordedTrainer(recording)
-    search = _Search(trainer, recording.configs, rule, plan, None)
-    search.run()
+    search = SearchState(recording.configs, rule)
+    RunningSearch(trainer, search, plan, None).run()
     entries = search.entries()
     found = rank_entries(entries, rule)[0]
     epochs = recording.configs[0].epochs

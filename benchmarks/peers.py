@@ -63,7 +63,7 @@ class Fastlin(Peer):
     library = libraries.FASTLIN
 
     def __init__(self, problem: Problem) -> None:
-        from fastlin.functional import unchecked_sgd_epoch  # noqa: PLC0415  (loads Numba)
+        from fastlin.engine import unchecked_sgd_epoch  # noqa: PLC0415  (loads Numba)
 
         self._epoch = unchecked_sgd_epoch
         super().__init__(problem)

@@ -9,12 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
+    from fastlin import functional, reference
+    from fastlin.config import Init, Precision, Schedule, TrainConfig
     from fastlin.data import Dataset, Split, load_split
-    from fastlin.errors import DivergedError, GridDivergedError, InputError
+    from fastlin.errors import DivergedError, GridDivergedError, InputError, MatchWarning
     from fastlin.history import EpochRecord, History
+    from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
     from fastlin.model import LinearModel
-    from fastlin.runs import Run, load_run
+    from fastlin.runs import Run, load_run, save_run
     from fastlin.search.ranking import GridEntry, GridResult
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "fastlin.config": ("Init", "Loss", "Precision", "Schedule", "TrainConfig"),
+    "fastlin.config": ("Init", "Precision", "Schedule", "TrainConfig"),
     "fastlin.data": ("Dataset", "Split", "load_split"),
-    "fastlin.errors": ("DivergedError", "GridDivergedError", "InputError"),
+    "fastlin.errors": ("DivergedError", "GridDivergedError", "InputError", "MatchWarning"),
     "fastlin.history": ("EpochRecord", "History"),
+    "fastlin.losses": ("Hinge", "Loss", "Softmax", "SquaredHinge"),
     "fastlin.model": ("LinearModel",),
-    "fastlin.runs": ("Run", "load_run"),
+    "fastlin.runs": ("Run", "load_run", "save_run"),
     "fastlin.search.ranking": ("GridEntry", "GridResult"),
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
@@ -37,16 +40,20 @@ _HOMES = {
     "fastlin.training.trainer": ("Trainer", "TrainResult", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("functional", "reference")
 
 __all__ = [
-    "DivergedError", "Dataset", "EpochRecord", "GridDivergedError", "GridEntry", "GridResult",
-    "GridSpec", "History", "Init", "InputError", "LinearModel", "LogRange", "Loss", "Precision",
-    "Run", "Schedule", "Split", "TrainConfig", "TrainResult", "Trainer", "evaluate", "grid_search",
-    "load_run", "load_split", "train",
+    "Dataset", "DivergedError", "EpochRecord", "GridDivergedError", "GridEntry", "GridResult",
+    "GridSpec", "Hinge", "History", "Init", "InputError", "LinearModel", "LogRange", "Loss",
+    "MatchWarning", "Precision", "Run", "Schedule", "Softmax", "Split", "SquaredHinge",
+    "TrainConfig", "TrainResult", "Trainer", "evaluate", "functional", "grid_search", "load_run",
+    "load_split", "reference", "save_run", "train",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"fastlin.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'fastlin' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
@@ -55,4 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__"])

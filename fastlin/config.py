@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 import struct
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 from fastlin.errors import InputError, quoted
+from fastlin.losses import LOSSES, Loss, LossKind
+from fastlin.settings import (
+    Choice,
+    Number,
+    Switch,
+    Whole,
+    check_settings,
+    setting,
+    settings_of,
+    whole_number,
+)
 
-"""Entries of a grid, and values in a list, at most: a slip of the keys asks for more."""
-
-
-class Loss(StrEnum):
-    """The loss of one row; see `fastlin.reference` for the formulas."""
-
-    SOFTMAX = "softmax"
-    HINGE = "hinge"
+__all__ = [
+    "SETTINGS", "SHARED_SETTINGS", "SWEPT_SETTINGS", "Init", "Loss", "Precision", "Schedule",
+    "TrainConfig", "as_json", "whole_number",
+]  # fmt: skip
 
 
 class Init(StrEnum):
@@ -56,7 +62,8 @@ class TrainConfig:
     Attributes
     ----------
     loss : Loss
-        Softmax cross-entropy or multiclass hinge (Weston-Watkins form, margin 1).
+        A record of `fastlin.losses`, such as ``Hinge(margin=0.5)``, or its text: ``"softmax"``,
+        ``"hinge"``, ``"hinge(margin=0.5)"``.
     lr : float
         Learning rate of the first epoch after the warm-up, > 0, and > 0 in `dtype`.
     schedule : Schedule
@@ -103,48 +110,66 @@ class TrainConfig:
         If a value is outside its range; the message names the setting.
     """
 
-    loss: Loss = Loss.SOFTMAX
-    lr: float = 0.02
-    schedule: Schedule = Schedule.EXPONENTIAL
-    lr_decay: float = 0.9
-    step_epochs: int = 10
-    warmup_epochs: int = 0
-    momentum: float = 0.0
-    nesterov: bool = False
-    l2: float = 0.01
-    batch_size: int = 64
-    epochs: int = 40
-    init: Init = Init.GAUSSIAN
-    sigma: float = 0.01
-    shuffle: bool = True
-    standardize: bool = False
-    flip: bool = False
-    average_epochs: int = 1
-    seed: int = 0
-    dtype: Precision = Precision.FLOAT32
+    loss: Loss = setting(
+        Loss.SOFTMAX,
+        LossKind(),
+        f"Loss: {', '.join(loss.title for loss in LOSSES.values())}.",
+    )
+    lr: float = setting(
+        0.02, Number(above_low=True), "Learning rate of the first epoch (after the warm-up)."
+    )
+    schedule: Schedule = setting(
+        Schedule.EXPONENTIAL,
+        Choice(Schedule),
+        "How the learning rate goes on: times `lr_decay` every epoch (exponential) or every "
+        "`step_epochs` (step), constant, or down to 0 (cosine).",
+    )
+    lr_decay: float = setting(
+        0.9, Number(0.0, 1.0, above_low=True), "Factor of the learning rate, per epoch."
+    )
+    step_epochs: int = setting(10, Whole(1), "Epochs per step of the step schedule.")
+    warmup_epochs: int = setting(0, Whole(0), "Epochs at first in which the learning rate rises.")
+    momentum: float = setting(0.0, Number(0.0, 1.0, below_high=True), "Momentum; 0 for none.")
+    nesterov: bool = setting(
+        False, Switch(), "Nesterov's form of momentum, or the classical one.", swept=False
+    )
+    l2: float = setting(0.01, Number(), "Factor of the penalty on the sum of squared weights.")
+    batch_size: int = setting(64, Whole(1), "Rows per step.")
+    epochs: int = setting(40, Whole(1), "Passes over the training rows.", swept=False)
+    init: Init = setting(
+        Init.GAUSSIAN, Choice(Init), "First weights: normal with `sigma`, or with 1/sqrt(d)."
+    )
+    sigma: float = setting(
+        0.01, Number(), "Standard deviation of the gaussian first weights.", swept=False
+    )
+    shuffle: bool = setting(
+        True, Switch(), "Draw a new order before every epoch, or keep file order.", swept=False
+    )
+    standardize: bool = setting(
+        False,
+        Switch(),
+        "Train on features less their mean, over their standard deviation, or as they are.",
+        swept=False,
+    )
+    flip: bool = setting(
+        False, Switch(), "Augment images with their mirror images, or not.", swept=False
+    )
+    average_epochs: int = setting(
+        1,
+        Whole(1),
+        "Take as result the mean of the weights after so many last epochs.",
+        swept=False,
+    )
+    seed: int = setting(0, Whole(0), "Seed of first weights and orders.")
+    dtype: Precision = setting(
+        Precision.FLOAT32, Choice(Precision), "Precision of weights and arithmetic.", swept=False
+    )
 
     def __post_init__(self) -> None:
-        for name, enum in _CHOICES.items():
-            self._set(name, _choice(name, getattr(self, name), enum))
-        for name, minimum in _WHOLE_NUMBERS.items():
-            self._set(name, whole_number(name, getattr(self, name), minimum))
-        for name, (low, high, text) in _NUMBERS.items():
-            value = getattr(self, name)
-            number = _as_float(value)
-            if not low <= number <= high:
-                raise InputError(f"{name} is {quoted(value)}; it must be {text}")
-            self._set(name, number)
-        for name in _SWITCHES:
-            value = _as_python(getattr(self, name))
-            if not isinstance(value, bool):
-                raise InputError(f"{name} is {quoted(value)}; it must be true or false")
-            self._set(name, value)
+        check_settings(self)
         if self.nesterov and self.momentum == 0:
             raise InputError("nesterov is a form of momentum; give a momentum above 0 with it")
         self._check_dtype()
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
 
     def _check_dtype(self) -> None:
         """Raise InputError if a number becomes another one in `dtype`: infinite, or an lr of 0."""
@@ -158,6 +183,11 @@ class TrainConfig:
                 what = f"so large that {self.dtype} cannot hold "
                 what += "weights of that size" if name == "sigma" else "it"
                 raise InputError(f"{name} is {number!r}, {what}{way_out}")
+        for name, number in self.loss.parameters().items():
+            if math.isinf(_rounded(number, self.dtype)):
+                raise InputError(
+                    f"{name} is {number!r}, so large that {self.dtype} cannot hold it{way_out}"
+                )
         if _rounded(self.momentum, self.dtype) == 1:
             raise InputError(f"momentum is {self.momentum!r}, which is 1 in {self.dtype}{way_out}")
         if _rounded(self.lr, self.dtype) == 0:
@@ -218,10 +248,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
-        return {
-            name: str(value) if isinstance(value, StrEnum) else value
-            for name, value in asdict(self).items()
-        }
+        return {name: as_json(getattr(self, name)) for name in SETTINGS}
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:
@@ -234,89 +261,22 @@ class TrainConfig:
         """
         if not isinstance(settings, Mapping):
             raise InputError(f"the settings are {quoted(settings)}; they must be names with values")
-        known = {field.name for field in fields(cls)}
         for name in settings:
-            if name not in known:
-                raise InputError(
-                    f"unknown setting {quoted(name)}; the settings are {', '.join(sorted(known))}"
-                )
+            if name not in SETTINGS:
+                known = ", ".join(sorted(SETTINGS))
+                raise InputError(f"unknown setting {quoted(name)}; the settings are {known}")
         return cls(**settings)
 
 
-_CHOICES = {"loss": Loss, "init": Init, "schedule": Schedule, "dtype": Precision}
-
-# Settings by kind, with their ranges: both ends are allowed.
-_WHOLE_NUMBERS = {
-    "batch_size": 1, "epochs": 1, "step_epochs": 1, "average_epochs": 1, "seed": 0,
-    "warmup_epochs": 0,
-}  # fmt: skip
-_NUMBERS = {
-    "lr": (math.nextafter(0, 1), sys.float_info.max, "a finite number above 0"),
-    "lr_decay": (math.nextafter(0, 1), 1.0, "a number above 0 and at most 1"),
-    "l2": (0.0, sys.float_info.max, "a finite number, 0 or above"),
-    "sigma": (0.0, sys.float_info.max, "a finite number, 0 or above"),
-    "momentum": (0.0, math.nextafter(1, 0), "a number, 0 or above and below 1"),
-}
-_SWITCHES = ("shuffle", "standardize", "flip", "nesterov")
+# The declared settings by name, and which of them may differ between entries of one grid.
+SETTINGS = settings_of(TrainConfig)
+SWEPT_SETTINGS = tuple(name for name, declared in SETTINGS.items() if declared.swept)
+SHARED_SETTINGS = frozenset(SETTINGS) - frozenset(SWEPT_SETTINGS)
 
 
-def _as_python(value: object) -> object:
-    """Return a truth value or real number of NumPy as that of Python; anything else as it is."""
-    # The command line shows its help without NumPy. Where it was never imported, no value is of it.
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.generic):
-        return value
-    kind = {"b": bool, "i": int, "u": int, "f": float}.get(value.dtype.kind)
-    return value if kind is None else kind(value)
-
-
-def _as_float(value: object) -> float:
-    """Return a number as a float: NaN for what is none, an infinity for what is too large."""
-    value = _as_python(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def _choice(name: str, value: object, enum: type[StrEnum]) -> StrEnum:
-    try:
-        if isinstance(value, str):
-            return enum(value)
-    except ValueError:
-        pass
-    raise InputError(f"{name} is {quoted(value)}; it must be one of {', '.join(enum)}")
-
-
-def whole_number(name: str, value: object, minimum: int) -> int:
-    """Return a value of Python or NumPy as an int.
-
-    Parameters
-    ----------
-    name : str
-        Of the setting, for the message.
-    value : object
-        What was given.
-    minimum : int
-        The smallest value allowed; the largest is 2**63 - 1.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    InputError
-        If the value is no whole number, or outside that range.
-    """
-    number = _as_python(value)
-    if isinstance(number, int) and not isinstance(number, bool) and minimum <= number < 2**63:
-        return int(number)
-    raise InputError(
-        f"{name} is {quoted(value)}; it must be a whole number, {minimum} or above, below 2**63"
-    )
+def as_json(value: Any) -> Any:
+    """Return the value of a setting as a plain JSON value: enums and losses as their text."""
+    return str(value) if isinstance(value, StrEnum | Loss) else value
 
 
 def _rounded(number: float, dtype: Precision) -> float:

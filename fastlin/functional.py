@@ -1,23 +1,19 @@
 """The kernels as checked functions: arrays in, arrays out, bad input refused in one line.
 
-Everything here validates in Python, allocates what the kernel writes, and calls it. Features are
-the rows themselves for float32 and float64, and pixel / 255 for uint8, which is never converted
-in memory. All arithmetic is in the dtype of W (or of the scores). The NumPy twin of each function
-is in `fastlin.reference`.
+Features are the rows themselves for float32 and float64, and pixel / 255 for uint8, which is never
+converted in memory. All arithmetic is in the dtype of W (or of the scores). The NumPy twin of each
+function is in `fastlin.reference`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastlin import threads
-from fastlin.config import Loss
+from fastlin import engine, passes
 from fastlin.data.dataset import (
     as_array,
     as_rows,
@@ -25,60 +21,19 @@ from fastlin.data.dataset import (
     check_values,
     feature_scale,
 )
+from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
-from fastlin.kernels import evaluate as evaluate_kernels
-from fastlin.kernels import gradients, grid, losses, sgd
-from fastlin.kernels.features import (
-    COLUMN_BLOCK,
-    Scaled,
-    Standardized,
-    add_columns,
-    weights_of_rows,
-)
-from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
-from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
-from fastlin.model import weight_penalty
-from fastlin.threads import current_count, use_threads
+from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
+from fastlin.model import Evaluation, weight_penalty
+from fastlin.threads import use_threads
 
 __all__ = [
     "Evaluation", "confusion_counts", "cross_entropy", "evaluate", "feature_moments",
-    "loss_and_gradient", "multiclass_hinge", "scores", "sgd_epoch", "softmax", "use_threads",
+    "loss_and_gradient", "multiclass_hinge", "scores", "sgd_epoch", "softmax", "squared_hinge",
+    "use_threads",
 ]  # fmt: skip
 
-Array = NDArray[Any]
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-
-# Multiply-adds below which a step gains nothing from one thread more: meeting twice, and fetching
-# what the other wrote, costs as much as it saves. See benchmarks/break_even.py.
-LEAST_WORK_OF_A_PIECE = 250_000
-
-# Multiply-adds of one call of a kernel, about: some 0.05 s on one core, 0.5 s on a slow one.
-MOST_WORK_OF_A_CALL = 2_000_000_000
-
-_PIECES_OF_A_THREAD = 4
-
-_KERNEL_LOSSES: dict[Loss, NamedTuple] = {
-    Loss.SOFTMAX: losses.Softmax(),
-    Loss.HINGE: losses.Hinge(),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """How well W and b do on a data set.
-
-    Attributes
-    ----------
-    cost : mean loss + l2 * sum(W**2).
-    accuracy : fraction of rows whose largest score is at their label, in [0, 1].
-    losses : (n,) of W's dtype, without the penalty.
-    predictions : (n,) int64, the class of the largest score, the first of equals.
-    """
-
-    cost: float
-    accuracy: float
-    losses: Array
-    predictions: NDArray[np.int64]
 
 
 def scores(X: Array, W: Array, b: Array, *, offset: NDArray[np.float64] | None = None) -> Array:
@@ -97,17 +52,7 @@ def scores(X: Array, W: Array, b: Array, *, offset: NDArray[np.float64] | None =
         If a shape, a dtype or a value does not fit, or a score is beyond W's dtype.
     """
     X, W, b = _check_problem(X, W, b)
-    shift, b, _ = _shift_and_bias(X, W, b, _check_offset(offset, X))
-    width = losses.padded_length(len(X), W.dtype)
-    by_class = np.full((len(W), width), np.nan, W.dtype)
-    tile = class_tile(len(W))
-    packed = pack(W, tile)
-    for first, last in _parts(len(X), W.size):
-        _run_on_rows(
-            evaluate_kernels.score_rows, X, shift, first, last, packed, b, _scale(X, W), tile,
-            by_class,
-        )  # fmt: skip
-    result = by_class[:, : len(X)].T
+    result = passes.unchecked_scores(X, W, b, _check_offset(offset, X))
     if not _all_finite(result):
         row, k = next(iter(np.argwhere(~np.isfinite(result)).tolist()))
         raise InputError(f"the score of row {row} for class {k} is not a finite {W.dtype} number")
@@ -124,24 +69,24 @@ def softmax(scores: Array) -> Array:
     """
     scores = _check_scores(scores)
     nobody = np.full(len(scores), -1)  # the gradient of a label that matches no class
-    return _row_loss(losses.Softmax(), scores, nobody)[1]
+    return passes.row_losses_and_gradient(Loss.SOFTMAX, scores, nobody)[1]
 
 
-def cross_entropy(scores: Array, y: Array) -> tuple[Array, Array]:
+def cross_entropy(scores: Array, y: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
     """Return softmax cross-entropy losses (n,) and their gradient dscores (n, K).
 
     Parameters
     ----------
     scores : (n, K) float32 or float64, left as they are.
     y : (n,) integer labels in [0, K).
+    smoothing : share of the target that all classes get alike, in [0, 1).
 
     Raises
     ------
     InputError
         If a shape, a dtype or a value does not fit.
     """
-    scores = _check_scores(scores)
-    return _row_loss(losses.Softmax(), scores, check_labels(y, len(scores), scores.shape[1]))
+    return _row_losses(Softmax(smoothing), scores, y)
 
 
 def multiclass_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Array, Array]:
@@ -158,11 +103,24 @@ def multiclass_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Arra
     InputError
         If a shape, a dtype or a value does not fit.
     """
-    if not (math.isfinite(margin) and margin >= 0):
-        raise InputError(f"margin is {margin}; it must be a finite number, 0 or above")
-    scores = _check_scores(scores)
-    y = check_labels(y, len(scores), scores.shape[1])
-    return _row_loss(losses.Hinge(float(margin)), scores, y)
+    return _row_losses(Hinge(margin), scores, y)
+
+
+def squared_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Array, Array]:
+    """Return squared multiclass hinge losses (n,) and their gradient dscores (n, K).
+
+    Parameters
+    ----------
+    scores : (n, K) float32 or float64, left as they are.
+    y : (n,) integer labels in [0, K).
+    margin : by which the true class must lead, finite and at least 0.
+
+    Raises
+    ------
+    InputError
+        If a shape, a dtype or a value does not fit.
+    """
+    return _row_losses(SquaredHinge(margin), scores, y)
 
 
 def loss_and_gradient(
@@ -171,7 +129,7 @@ def loss_and_gradient(
     W: Array,
     b: Array,
     *,
-    loss: Loss = Loss.SOFTMAX,
+    loss: Loss | str = Loss.SOFTMAX,
     l2: float = 0.0,
     offset: NDArray[np.float64] | None = None,
 ) -> tuple[float, Array, Array]:
@@ -184,7 +142,7 @@ def loss_and_gradient(
     X : (n, d) uint8, float32 or float64.
     y : (n,) integer labels in [0, K).
     W : (K, d) float32 or float64; b : (K,) of the same dtype.
-    loss : softmax or hinge.
+    loss : a record of `fastlin.losses`, or its text, such as "hinge".
     l2 : factor of the penalty, finite and at least 0.
     offset : (d,) float64, what is subtracted from rows before they lose digits; None for nothing.
 
@@ -195,23 +153,10 @@ def loss_and_gradient(
     """
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
-    l2 = _check_number("l2", l2, W.dtype)
-    shift, own_b, rest = _shift_and_bias(X, W, b, _check_offset(offset, X))
-    tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
-    packed = pack(W, tile)
-    sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
-    scratch, count = gradients.new_scratch(len(W), packed, tile), current_count()
-    for first, last in _parts(len(X), 2 * W.size, gradients.CHUNK_ROWS):
-        threads.run(
-            gradients.loss_and_gradient, count, count, X, shift, y, first, last, packed, own_b,
-            _scale(X, W), kernel_loss(loss), tile, scratch, row_losses, sums, db,
-        )  # fmt: skip
-    dW = unpack(sums, tile, W.shape, W.dtype) * (feature_scale(X.dtype) / len(X))
-    if rest is not None:
-        dW -= np.outer(db / len(X), rest)
-    dW += 2 * l2 * W.astype(np.float64)
-    cost = float(row_losses.mean(dtype=np.float64)) + weight_penalty(W, l2)
-    return cost, dW.astype(W.dtype), (db / len(X)).astype(W.dtype)
+    l2, loss = _check_number("l2", l2, W.dtype), _check_loss(loss, W.dtype)
+    return passes.unchecked_loss_and_gradient(
+        X, y, W, b, loss=loss, l2=l2, offset=_check_offset(offset, X)
+    )
 
 
 def sgd_epoch(
@@ -224,7 +169,7 @@ def sgd_epoch(
     lr: float,
     batch_size: int,
     l2: float = 0.0,
-    loss: Loss = Loss.SOFTMAX,
+    loss: Loss | str = Loss.SOFTMAX,
     momentum: float = 0.0,
     nesterov: bool = False,
     velocity: tuple[Array, Array] | None = None,
@@ -240,7 +185,7 @@ def sgd_epoch(
     lr : learning rate, finite and at least 0.
     batch_size : rows per step, at least 1; the last batch may be short.
     l2 : factor of the penalty l2 * sum(W**2), finite and at least 0.
-    loss : softmax or hinge.
+    loss : a record of `fastlin.losses`, or its text, such as "hinge".
     momentum : in [0, 1); see `fastlin.kernels.optimizers` for its two forms.
     nesterov : whether momentum is Nesterov's.
     velocity : with momentum, arrays like W and b, zero before the first epoch; updated in place.
@@ -268,6 +213,7 @@ def sgd_epoch(
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
     order = np.ascontiguousarray(order, dtype=np.int64)
     lr, l2 = _check_number("lr", lr, W.dtype), _check_number("l2", l2, W.dtype)
+    loss = _check_loss(loss, W.dtype)
     if not 0 <= momentum < 1:
         raise InputError(f"momentum is {momentum}; it must be 0 or above and below 1")
     if (velocity is None) == (momentum > 0):
@@ -279,254 +225,10 @@ def sgd_epoch(
         if array.shape != like.shape or array.dtype != like.dtype:
             raise InputError(f"{name} is {array.dtype} {array.shape}; it must be like that of W, b")
         check_values(name, array)
-    return unchecked_sgd_epoch(
+    return engine.unchecked_sgd_epoch(
         X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss, momentum=momentum,
         nesterov=nesterov, velocity=velocity,
     )  # fmt: skip
-
-
-def unchecked_sgd_epoch(
-    X: Array,
-    y: Array,
-    order: NDArray[np.int64],
-    W: Array,
-    b: Array,
-    *,
-    lr: float,
-    batch_size: int,
-    l2: float,
-    loss: Loss,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    velocity: tuple[Array, Array] | None = None,
-) -> float:
-    """Do `sgd_epoch` without looking at the arrays, for a caller that has checked them once."""
-    epoch = EntryEpoch(0, order, lr, l2, batch_size, momentum)
-    if velocity is not None:
-        velocity = velocity[0][None], velocity[1][None]
-    mean_losses = unchecked_sgd_epochs(
-        X, y, W[None], b[None], [epoch], loss=loss, velocity=velocity, nesterov=nesterov,
-        pieces=pieces_of_step(min(batch_size, len(order)), *W.shape),
-    )  # fmt: skip
-    return float(mean_losses[0])
-
-
-def _all_finite(values: Array) -> bool:
-    """Return whether every value is finite, without a table of as many truth values."""
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(values.min(initial=0)) and np.isfinite(values.max(initial=0)))
-
-
-def _parts(row_count: int, work_of_row: int, multiple: int = 128) -> Iterator[tuple[int, int]]:
-    """Divide rows into parts, (first, last), small enough for one call of a kernel.
-
-    Between calls Python heeds signals, such as Ctrl-C. Bounds are multiples of `multiple`, or the
-    end, so that rows are summed in one order whatever the parts.
-    """
-    rows = max(1, MOST_WORK_OF_A_CALL // max(work_of_row, 1))
-    rows = max(1, rows // multiple) * multiple
-    for first in range(0, row_count, rows):
-        yield first, min(first + rows, row_count)
-
-
-def _run_on_rows(kernel: Callable[..., None], *arguments: Any) -> None:
-    """Run a kernel that divides rows, in more pieces than threads: whoever is late does fewer."""
-    count = current_count()
-    threads.run(kernel, count, _PIECES_OF_A_THREAD * count if count > 1 else 1, *arguments)
-
-
-class EntryEpoch(NamedTuple):
-    """An epoch of one of many classifiers.
-
-    Attributes
-    ----------
-    entry : which one.
-    order : (m,) int64 row numbers, C-contiguous.
-    lr, l2, batch_size, momentum : as in `sgd_epoch`.
-    """
-
-    entry: int
-    order: NDArray[np.int64]
-    lr: float
-    l2: float
-    batch_size: int
-    momentum: float
-
-
-def unchecked_sgd_epochs(
-    X: Array,
-    y: Array,
-    W: Array,
-    b: Array,
-    epochs: Sequence[EntryEpoch],
-    *,
-    loss: Loss,
-    features: Scaled | Standardized | None = None,
-    scales: NDArray[np.float64] | None = None,
-    velocity: tuple[Array, Array] | None = None,
-    nesterov: bool = False,
-    pieces: int = 1,
-) -> NDArray[np.float64]:
-    """Do `sgd_epoch` for some of many classifiers, for a caller that has checked the arrays.
-
-    Parameters
-    ----------
-    X, y : as in `sgd_epoch`.
-    W : (M, K, d), b : (M, K); velocity : arrays like them, or None without momentum; those of the
-        entries are updated in place.
-    epochs : of different entries. Neighbours with one order and batch size share their batches,
-        and every thread takes an equal part of them all.
-    loss, nesterov : of all entries.
-    features : of `kernel_features`, which says what W holds; None for rows as they are.
-    scales : (M,) float64, updated in place: the weights are scales * W, of which the penalty
-        changes the scales alone, as float32 would lose a small one. None for 1, in the end, too.
-    pieces : if above 1, entries are trained one after another instead, and as many threads share
-        every step.
-
-    Returns
-    -------
-    (m,) float64, the mean loss of each entry's rows as its epoch met them.
-
-    """
-    features = features or kernel_features(X.dtype, W.dtype)
-    chosen = [epoch.entry for epoch in epochs]
-    tile, shape = class_tile(W.shape[1]), W.shape[1:]
-    weights, bias = pack(W[chosen], tile), b[chosen]
-    scale = np.ones(len(chosen)) if scales is None else scales[chosen]
-    row_weights = weights_of_rows(features, weights)
-    kind = (Nesterov if nesterov else Momentum) if velocity is not None else Plain
-    of_entries = [rates(kind, e.lr, e.l2, e.momentum) for e in epochs]
-    all_rates = Rates(*(np.array(values, np.float64) for values in zip(*of_entries, strict=True)))
-    optimizer: Plain | Momentum | Nesterov = Plain()
-    if velocity is not None:
-        # Kernels keep of the velocity what the penalty alone does not cause; see `optimizers`.
-        pulls = all_rates.pull * scale
-        own = velocity[0][chosen]
-        _add_scaled(own, W[chosen], -pulls)
-        momentum = np.array([epoch.momentum for epoch in epochs])
-        optimizer = (Nesterov if nesterov else Momentum)(
-            momentum, pack(own, tile), velocity[1][chosen]
-        )
-    state = weights, row_weights, scale, bias, features, optimizer, all_rates
-    if pieces > 1:
-        loss_sums = _shared_epochs(X, y, epochs, pieces, *state, kernel_loss(loss), tile)
-    elif len(epochs) == 1:
-        loss_sums = _single_epoch(X, y, epochs[0], *state, kernel_loss(loss), tile)
-    else:
-        loss_sums = _grid_epoch(X, y, epochs, *state, kernel_loss(loss), tile)
-    trained = unpack(weights, tile, shape)
-    if velocity is not None and not isinstance(optimizer, Plain):
-        own = unpack(optimizer.velocity_W, tile, shape)
-        _add_scaled(own, trained, all_rates.pull * scale)
-        velocity[0][chosen], velocity[1][chosen] = own, optimizer.velocity_b
-    if scales is None:
-        _scale_in_place(trained, scale)
-    else:
-        scales[chosen] = scale
-    W[chosen], b[chosen] = trained, bias
-    mean_losses: NDArray[np.float64] = loss_sums / [len(epoch.order) for epoch in epochs]
-    return mean_losses
-
-
-def _add_scaled(target: Array, W: Array, factors: NDArray[np.float64]) -> None:
-    """Add factors[m] * W[m] to target[m], both (M, K, d), rounding once."""
-    for m in np.flatnonzero(factors):
-        target[m] = target[m] + factors[m] * W[m].astype(np.float64)
-
-
-def _scale_in_place(W: Array, factors: NDArray[np.float64]) -> None:
-    """Multiply W[m] by factors[m], rounding once; W (M, K, d)."""
-    for m in np.flatnonzero(factors != 1):
-        W[m] = factors[m] * W[m].astype(np.float64)
-
-
-def _of_entry(bundle: Any, e: int) -> Any:
-    """Return a named tuple of arrays over entries with the values of one of them."""
-    return type(bundle)(*(values[e] for values in bundle))
-
-
-def _shared_epochs(
-    X: Array, y: Array, epochs: Sequence[EntryEpoch], pieces: int, weights: Array,
-    row_weights: Array, scales: Array, bias: Array, features: NamedTuple, optimizer: NamedTuple,
-    rates: Rates, loss: NamedTuple, tile: tuple[int, ...],
-) -> NDArray[np.float64]:  # fmt: skip
-    """Train entries one after another, every step shared by threads."""
-    loss_sums = np.zeros(len(epochs))
-    work = 2 * bias.shape[1] * X.shape[1]
-    for e, epoch in enumerate(epochs):
-        largest = min(epoch.batch_size, len(epoch.order))
-        model = sgd.new_classifier(
-            weights[e], row_weights[e], scales[e : e + 1], bias[e], features, X.shape[1], largest,
-            tile,
-        )  # fmt: skip
-        for first, last in _parts(len(epoch.order), work, epoch.batch_size):
-            threads.run(
-                sgd.shared_epoch, pieces, pieces, X, y, epoch.order[first:last], model, features,
-                _of_entry(rates, e), epoch.batch_size, loss, _of_entry(optimizer, e), tile,
-                loss_sums[e : e + 1],
-            )  # fmt: skip
-    return loss_sums
-
-
-def _single_epoch(
-    X: Array, y: Array, epoch: EntryEpoch, weights: Array, row_weights: Array, scales: Array,
-    bias: Array, features: NamedTuple, optimizer: NamedTuple, rates: Rates, loss: NamedTuple,
-    tile: tuple[int, ...],
-) -> NDArray[np.float64]:  # fmt: skip
-    """Train one entry on one thread."""
-    loss_sums = np.zeros(1)
-    work = 2 * bias.shape[1] * X.shape[1]
-    for first, last in _parts(len(epoch.order), work, epoch.batch_size):
-        grid.group_epoch(
-            X, y, epoch.order[first:last], 0, 1, weights, row_weights, scales, bias, features,
-            optimizer, rates, epoch.batch_size, loss, tile, loss_sums,
-        )  # fmt: skip
-    return loss_sums
-
-
-def _grid_epoch(
-    X: Array, y: Array, epochs: Sequence[EntryEpoch], weights: Array, row_weights: Array,
-    scales: Array, bias: Array, features: NamedTuple, optimizer: NamedTuple, rates: Rates,
-    loss: NamedTuple, tile: tuple[int, ...],
-) -> NDArray[np.float64]:  # fmt: skip
-    """Train entries together, every thread its part of them."""
-    distinct = {id(epoch.order): epoch.order for epoch in epochs}
-    lengths = [0, *(len(order) for order in distinct.values())]
-    firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
-    orders = np.concatenate(list(distinct.values()))
-    order_firsts = np.array([firsts[id(epoch.order)] for epoch in epochs])
-    order_lengths = np.array([len(epoch.order) for epoch in epochs])
-    batch_sizes = np.array([epoch.batch_size for epoch in epochs], np.int64)
-    parts = min(current_count(), len(epochs))
-    bounds = np.arange(parts + 1) * len(epochs) // parts
-    loss_sums = np.zeros(len(epochs))
-    # Every entry takes as many batches of its own size as come next to a number of rows.
-    work = 2 * bias.size * X.shape[1]
-    rows = min(MOST_WORK_OF_A_CALL // max(work, 1), int(order_lengths.max()))
-    steps = np.maximum(rows // batch_sizes, 1) * batch_sizes
-    for call in range(int((-(-order_lengths // steps)).max())):
-        begins = np.minimum(call * steps, order_lengths)
-        ends = np.minimum((call + 1) * steps, order_lengths)
-        threads.run(
-            grid.grid_epoch, parts, parts, X, y, orders, order_firsts + begins, order_firsts + ends,
-            bounds, weights, row_weights, scales, bias, features, optimizer, rates, batch_sizes,
-            loss, tile, loss_sums,
-        )  # fmt: skip
-    return loss_sums
-
-
-def _evaluation(
-    y: Array, row_losses: Array, predictions: NDArray[np.int64], penalty: float
-) -> Evaluation:
-    accuracy = float(np.count_nonzero(predictions == y) / len(y))
-    cost = float(row_losses.mean(dtype=np.float64)) + penalty
-    return Evaluation(cost, accuracy, row_losses, predictions)
-
-
-def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int:
-    """Return how many threads share a step; the result of the step does not depend on it."""
-    work = batch_size * class_count * feature_count
-    return min(current_count(), max(1, work // LEAST_WORK_OF_A_PIECE))
 
 
 def evaluate(
@@ -535,7 +237,7 @@ def evaluate(
     W: Array,
     b: Array,
     *,
-    loss: Loss = Loss.SOFTMAX,
+    loss: Loss | str = Loss.SOFTMAX,
     l2: float = 0.0,
     offset: NDArray[np.float64] | None = None,
 ) -> Evaluation:
@@ -545,58 +247,10 @@ def evaluate(
     """
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
-    penalty = weight_penalty(W, _check_number("l2", l2))
-    return unchecked_evaluate(
+    penalty, loss = weight_penalty(W, _check_number("l2", l2)), _check_loss(loss, W.dtype)
+    return passes.unchecked_evaluate(
         X, y, W, b, loss=loss, penalty=penalty, offset=_check_offset(offset, X)
     )
-
-
-def unchecked_evaluate(
-    X: Array,
-    y: Array,
-    W: Array,
-    b: Array,
-    *,
-    loss: Loss,
-    penalty: float,
-    offset: NDArray[np.float64] | None = None,
-) -> Evaluation:
-    """Do `evaluate` without looking at the arrays, for a caller that has checked them once.
-
-    The cost is mean loss + penalty.
-    """
-    return unchecked_evaluate_all(
-        X, y, W[None], b[None], loss=loss, penalties=[penalty], offset=offset
-    )[0]
-
-
-def unchecked_evaluate_all(
-    X: Array,
-    y: Array,
-    W: Array,
-    b: Array,
-    *,
-    loss: Loss,
-    penalties: Sequence[float],
-    offset: NDArray[np.float64] | None = None,
-) -> list[Evaluation]:
-    """Do `unchecked_evaluate` for classifiers W (M, K, d), b (M, K), in one pass over the rows."""
-    M, tile = len(W), class_tile(W.shape[1])
-    row_losses = np.full((M, len(X)), np.nan, W.dtype)
-    predictions = np.full((M, len(X)), -1, np.int64)
-    shift, b, _ = _shift_and_bias(X, W, b, offset)
-    packed = pack(W, tile)
-    for first, last in _parts(len(X), W.size):
-        _run_on_rows(
-            evaluate_kernels.evaluate_rows, X, shift, y, first, last, packed, b, _scale(X, W),
-            kernel_loss(loss), tile, row_losses, predictions,
-        )  # fmt: skip
-    if predictions.min() < 0:
-        raise RuntimeError("rows were left out of an evaluation")
-    return [
-        _evaluation(y, row_losses[m], predictions[m], penalty)
-        for m, penalty in enumerate(penalties)
-    ]
 
 
 def confusion_counts(
@@ -620,8 +274,8 @@ def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         If the shape, the dtype or a value does not fit.
     """
     X = check_rows(X)
-    mean = _mean_of_columns(X, np.zeros(X.shape[1]), 1)
-    variance = _mean_of_columns(X, mean, 2)
+    mean = passes.mean_of_columns(X, np.zeros(X.shape[1]), 1)
+    variance = passes.mean_of_columns(X, mean, 2)
     wrong = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(variance)))
     if len(wrong):
         raise InputError(f"the mean or variance of feature {wrong[0]} is not a finite number")
@@ -629,79 +283,25 @@ def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return mean * scale, np.sqrt(variance) * scale
 
 
-def _mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
-    """Return the mean of (X - centre)**power of every column, (d,)."""
-    d = X.shape[1]
-    sums, blocks = np.zeros(d), -(-d // COLUMN_BLOCK)
-    members = min(current_count(), blocks)
-    for first, last in _parts(len(X), 8 * d):  # an element takes as long as some multiply-adds
-        threads.run(add_columns, members, blocks, X, first, last, centre, power, sums)
-    return sums / len(X)
+def _all_finite(values: Array) -> bool:
+    """Return whether every value is finite, without a table of as many truth values."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(values.min(initial=0)) and np.isfinite(values.max(initial=0)))
 
 
-def kernel_features(
-    row_dtype: np.dtype[Any],
-    weight_dtype: np.dtype[Any],
-    moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
-    offset: NDArray[np.float64] | None = None,
-) -> Scaled | Standardized:
-    """Return the named tuple by which kernels know features.
-
-    Parameters
-    ----------
-    row_dtype, weight_dtype : of the rows and of W.
-    moments : mean and standard deviation of features (d,) to standardise, or None.
-    offset : (d,) what is subtracted from rows as they are loaded, a number of the rows' dtype;
-        None for nothing. It has a meaning beside moments alone.
-    """
-    scale = feature_scale(row_dtype)
-    if moments is None:
-        return Scaled(weight_dtype.type(scale), ())
-    mean, std = moments  # of features; kernels take those of the rows as stored
-    shift: Array | tuple[()] = ()
-    if offset is not None:
-        mean, shift = mean - offset, np.ascontiguousarray(offset, row_dtype)
-    return Standardized(
-        np.ascontiguousarray(mean / scale, weight_dtype)[None],
-        np.ascontiguousarray((scale / std) ** 2, weight_dtype),
-        shift,
-        np.zeros(1, np.int64),
-    )
+def _row_losses(loss: Loss, scores: Array, y: Array) -> tuple[Array, Array]:
+    scores = _check_scores(scores)
+    loss = _check_loss(loss, scores.dtype)
+    y = check_labels(y, len(scores), scores.shape[1])
+    return passes.row_losses_and_gradient(loss, scores, y)
 
 
-def kernel_loss(loss: Loss) -> NamedTuple:
-    """Return the named tuple by which kernels know a loss."""
-    return _KERNEL_LOSSES[loss]
-
-
-def _row_loss(loss: NamedTuple, scores: Array, y: Array) -> tuple[Array, Array]:
-    n, K = scores.shape
-    width = losses.padded_length(n, scores.dtype)
-    by_class = np.zeros((K, width), scores.dtype)
-    by_class[:, :n] = scores.T
-    labels = np.zeros((1, width), scores.dtype)
-    labels[0, :n] = y
-    row_losses = np.full((1, width), np.nan, scores.dtype)
-    losses.batch_loss(loss, by_class, labels, row_losses)
-    return row_losses[0, :n], by_class[:, :n].T
-
-
-def _shift_and_bias(
-    X: Array, W: Array, b: Array, offset: NDArray[np.float64] | None
-) -> tuple[Array | tuple[()], Array, NDArray[np.float64] | None]:
-    """Return what kernels subtract from rows, the b that goes with it, and the rest of the offset.
-
-    The rest is what the rows' dtype cannot hold of the offset; it is in that b. W is (..., K, d), b
-    (..., K).
-    """
-    if offset is None:
-        return (), b, None
-    shift: Array | tuple[()] = ()
-    rest = offset
-    if X.dtype != np.uint8:
-        shift = offset.astype(X.dtype)
-        rest = offset - shift
-    return shift, (b - W.astype(np.float64) @ rest).astype(b.dtype), rest
+def _check_loss(loss: Loss | str, dtype: DTypeLike) -> Loss:
+    """Return a loss whose parameters a dtype can hold. Raises InputError if it is none."""
+    checked = Loss.of(loss)
+    for name, value in checked.parameters().items():
+        _check_number(name, value, dtype)
+    return checked
 
 
 def _check_offset(offset: NDArray[np.float64] | None, X: Array) -> NDArray[np.float64] | None:
@@ -711,10 +311,6 @@ def _check_offset(offset: NDArray[np.float64] | None, X: Array) -> NDArray[np.fl
     if offset.shape != X.shape[1:] or not np.isfinite(offset).all():
         raise InputError(f"offset has shape {offset.shape}; it must be {X.shape[1:]}, all finite")
     return offset
-
-
-def _scale(X: Array, W: Array) -> Any:
-    return W.dtype.type(feature_scale(X.dtype))
 
 
 def _check_number(name: str, value: Any, dtype: DTypeLike = np.float64) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
 
@@ -19,23 +22,76 @@ class EpochRecord(NamedTuple):
     val_cost: float
     val_accuracy: float
 
+    def rank(self, select: Measure) -> tuple[int, float]:
+        """Return what is lower the better the epoch is.
+
+        Parameters
+        ----------
+        select : Measure
+            By which epochs with evaluated validation rows are compared. Next come those of which
+            the training rows were evaluated, by their cost, and then the others, the last first.
+
+        Returns
+        -------
+        tuple[int, float]
+        """
+        value = -self.val_accuracy if select == "val_accuracy" else self.val_cost
+        if not math.isnan(value):
+            return 0, value
+        if not math.isnan(self.train_cost):
+            return 1, self.train_cost
+        return 2, -self.epoch
+
 
 HISTORY_COLUMNS = EpochRecord._fields
+
+_SHOWN_ROWS = 60  # of a table in a notebook
 
 # By what epochs and classifiers are compared: the higher accuracy, or the lower cost, is better.
 Measure = Literal["val_accuracy", "val_cost"]
 
 
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return rows as an HTML table; of many, the first and the last ones.
+
+    Parameters
+    ----------
+    headings : Sequence[str]
+        Of the columns.
+    rows : Sequence[Sequence[object]]
+        One value a column; floats are shown with four digits, and NaN and None as nothing.
+    """
+    half = _SHOWN_ROWS // 2
+    left_out = [("…",) * len(headings)] if len(rows) > _SHOWN_ROWS else []
+    shown = [*rows[:half], *left_out, *rows[-half:]] if left_out else rows
+    lines = [_html_row("th", headings), *(_html_row("td", row) for row in shown)]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _html_row(tag: str, values: Sequence[object]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(_cell(value))}</{tag}>' for value in values)}</tr>"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
 @dataclass(frozen=True, eq=False)
 class History:
-    """One value per finished epoch; validation values are NaN where there is no validation set.
+    """One value per finished epoch; NaN where rows were not evaluated, or there are none.
 
     Attributes
     ----------
-    epoch : (E,) int64, counted from 1.
-    lr : (E,) float64, the learning rate used during the epoch.
-    train_cost, val_cost : (E,) float64, mean loss + l2 * sum(W**2), after the epoch.
-    train_accuracy, val_accuracy : (E,) float64, fraction in [0, 1], after the epoch.
+    epoch : NDArray[np.int64]
+        (E,), counted from 1.
+    lr : NDArray[np.float64]
+        (E,), the learning rate used during the epoch.
+    train_cost, val_cost : NDArray[np.float64]
+        (E,), mean loss + l2 * sum(W**2), after the epoch.
+    train_accuracy, val_accuracy : NDArray[np.float64]
+        (E,), fraction in [0, 1], after the epoch.
     """
 
     epoch: NDArray[np.int64]
@@ -60,6 +116,25 @@ class History:
     def __len__(self) -> int:
         return len(self.epoch)
 
+    def __repr__(self) -> str:
+        if len(self) == 0:
+            return "History(0 epochs)"
+        last = self.records()[-1]
+        parts = (
+            ("train", last.train_cost, last.train_accuracy),
+            ("val", last.val_cost, last.val_accuracy),
+        )
+        measured = (
+            f"; {part} cost {cost:.4g}, accuracy {accuracy:.2%}"
+            for part, cost, accuracy in parts
+            if not math.isnan(cost)
+        )
+        return f"History({len(self)} epochs{''.join(measured)})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the epochs, as notebooks show it."""
+        return html_table(HISTORY_COLUMNS, self.records())
+
     @property
     def has_validation(self) -> bool:
         """Whether validation rows were evaluated."""
@@ -74,10 +149,7 @@ class History:
         """Return the epoch with the best value of a measure, the first of equals; 0 if none is.
 
         Without validation rows it is the epoch with the lowest training cost. Epochs that were not
-        evaluated do not count, unless none was: then it is the first.
+        evaluated do not count, unless none was: then it is the last.
         """
-        if len(self) == 0:
-            return 0
-        name = select if self.has_validation else "train_cost"
-        values = getattr(self, name) * (-1.0 if name == "val_accuracy" else 1.0)
-        return int(self.epoch[np.where(np.isnan(values), np.inf, values).argmin()])
+        records = self.records()
+        return min(records, key=lambda record: record.rank(select)).epoch if records else 0

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.dataset import Dataset, Split, feature_scale
+from fastlin.data.checks import feature_scale
+from fastlin.data.dataset import Dataset, Split
 from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError, MatchWarning
 
 if TYPE_CHECKING:
+    from fastlin.data.source import DataReference
     from fastlin.model import LinearModel
-    from fastlin.runs import DataReference
 
 FAR = 10.0  # times the range of the training features
 ENOUGH_VALUES = 1000  # to tell from their range that all of them are small
@@ -63,7 +64,8 @@ def match_split(model: LinearModel, split: Split) -> tuple[Split, list[str]]:
     named = dict(zip(split.parts(), parts, strict=True))
     if named == split.parts():
         return split, notes
-    return Split(split.name, named["train"], named.get("val"), named.get("test")), notes
+    found = replace(split, train=named["train"], val=named.get("val"), test=named.get("test"))
+    return found, notes
 
 
 def matched(model: LinearModel, data: Dataset) -> Dataset:
@@ -74,14 +76,13 @@ def matched(model: LinearModel, data: Dataset) -> Dataset:
     return found
 
 
-def warn_of_scale(model: LinearModel, X: NDArray[Any]) -> None:
-    """Warn, at the caller's caller, if rows X (n, d) are on another scale than a model's."""
+def warn_of_scale(model: LinearModel, X: NDArray[Any], stacklevel: int) -> None:
+    """Warn, so many callers up, if rows X (n, d) are on another scale than a model's."""
     if model.feature_range is not None:
-        X = np.asarray(X)
         found = FeatureRange.of(X, feature_scale(X.dtype))
         note = scale_note(model.feature_range, found, X.size)
         if note is not None:
-            warnings.warn(note, MatchWarning, stacklevel=3)
+            warnings.warn(note, MatchWarning, stacklevel=stacklevel + 1)
 
 
 def check_feature_count(model: LinearModel, count: int) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from fastlin.data.dataset import check_image_shape
-from fastlin.errors import InputError
+from fastlin import files
+from fastlin.config import whole_number
+from fastlin.data.arrays import numeric
+from fastlin.data.checks import as_array, check_image_shape, check_labels
+from fastlin.data.features import FeatureRange
+from fastlin.data.labels import class_numbers
+from fastlin.errors import InputError, one_line, quoted
 
-if TYPE_CHECKING:
-    from fastlin.data.features import FeatureRange
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 def weight_penalty(
@@ -29,15 +36,29 @@ class LinearModel:
 
     Attributes
     ----------
-    W : (K, d) float32 or float64, one class a row.
-    b : (K,) of the same dtype.
-    class_names : K names.
-    image_shape : (channels, height, width) where a row of W can be drawn as an image, else None.
-    feature_std : (d,) float64, by which features were divided in training, else None. The penalty
-        is on W * feature_std, the weights that were trained.
-    feature_offset : (d,) float64, what is subtracted from features before W is applied, else None:
-        where means are large, W x and b would cancel.
-    feature_range : where the features of the training rows lay; None if it is not known.
+    W : NDArray
+        (K, d) float32 or float64, one class a row.
+    b : NDArray
+        (K,) of the same dtype.
+    class_names : tuple[str, ...]
+        K names.
+    image_shape : tuple[int, int, int] or None
+        (channels, height, width) where a row of W can be drawn as an image, else None.
+    feature_std : NDArray[np.float64] or None
+        (d,), by which features were divided in training, else None. The penalty is on
+        W * feature_std, the weights that were trained.
+    feature_offset : NDArray[np.float64] or None
+        (d,), what is subtracted from features before W is applied, else None: where means are
+        large, W x and b would cancel.
+    feature_range : FeatureRange or None
+        Where the features of the training rows lay; None if it is not known.
+    loss : str or None
+        The name of the loss that it was trained with; None if it is not known.
+
+    Raises
+    ------
+    InputError
+        If shapes, dtypes or a value do not fit.
     """
 
     W: NDArray[Any]
@@ -47,6 +68,7 @@ class LinearModel:
     feature_std: NDArray[np.float64] | None = None
     feature_offset: NDArray[np.float64] | None = None
     feature_range: FeatureRange | None = None
+    loss: str | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -68,39 +90,241 @@ class LinearModel:
             raise InputError(f"feature_offset does not fit {W.shape[1]} features, all finite")
         if self.feature_range is not None:
             self.feature_range.check()
+        loss = self.loss
+        if loss is not None and (not isinstance(loss, str) or one_line(loss, 60) != loss):
+            raise InputError(f"loss is {quoted(loss)}; it must be the name of a loss, or None")
 
     def penalty(self, l2: float) -> float:
         """Return l2 times the sum of the squared weights that were trained, in float64."""
         return weight_penalty(self.W, l2, self.feature_std)
 
-    def scores(self, X: NDArray[Any]) -> NDArray[Any]:
-        """Return the scores (n, K) of rows X (n, d) uint8 (pixels), float32 or float64.
+    def __repr__(self) -> str:
+        K, d = self.W.shape
+        loss = "" if self.loss is None else f", {self.loss}"
+        return f"LinearModel({K:,} classes, {d:,} features, {self.W.dtype}{loss})"
 
-        Rows on another scale than those trained on are a `fastlin.errors.MatchWarning`.
+    def scores(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the scores of rows.
+
+        Rows on another scale than those trained on are a `fastlin.errors.MatchWarning`, here and
+        in every other method that takes rows.
+
+        Parameters
+        ----------
+        X : ArrayLike
+            (n, d) uint8 (pixels, whose features are pixel / 255) or other real numbers.
+
+        Returns
+        -------
+        NDArray
+            (n, K), of the dtype of W.
 
         Raises
         ------
         InputError
             If X does not fit W, or has a value that is not finite.
         """
-        from fastlin import matching  # noqa: PLC0415  (loads every source of data)
+        return self._scores(X)
 
-        scores = self._scores(X)
-        matching.warn_of_scale(self, X)
-        return scores
-
-    def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the class numbers (n,) of rows X, as in `scores`."""
-        from fastlin import matching  # noqa: PLC0415  (loads every source of data)
-
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the class numbers (n,) of rows X, as in `scores`: places in `class_names`."""
         classes: NDArray[np.int64] = self._scores(X).argmax(axis=1)
-        matching.warn_of_scale(self, X)
         return classes
 
-    def _scores(self, X: NDArray[Any]) -> NDArray[Any]:
+    def predict_names(self, X: ArrayLike) -> NDArray[np.str_]:
+        """Return the class names (n,) of rows X, as in `scores`."""
+        names: NDArray[np.str_] = np.array(self.class_names)[self._scores(X).argmax(axis=1)]
+        return names
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the probabilities (n, K) of the classes, the softmax of the scores of rows X.
+
+        Raises
+        ------
+        InputError
+            If the loss of the model is not softmax, whose scores alone are log-probabilities up to
+            a constant; and as in `scores`.
+        """
+        from fastlin import functional  # noqa: PLC0415  (loads Numba)
+
+        if self.loss != "softmax":
+            raise InputError(
+                "it is not known by which loss the model was trained; if it was softmax, say so: "
+                "dataclasses.replace(model, loss='softmax')"
+                if self.loss is None
+                else f"the model was trained with the loss {self.loss}, whose scores are no "
+                "probabilities; use scores, or train with the loss softmax"
+            )
+        return functional.softmax(self._scores(X))
+
+    def top_k(self, X: ArrayLike, k: int) -> NDArray[np.int64]:
+        """Return the class numbers (n, k) of the k highest scores of each row, the best first.
+
+        Of equal scores the class of the lower number comes first.
+
+        Raises
+        ------
+        InputError
+            If k is no whole number from 1 to the number of classes; and as in `scores`.
+        """
+        k = whole_number("k", k, 1)
+        if k > len(self.b):
+            raise InputError(f"k is {k}; the model has {len(self.b)} classes")
+        order: NDArray[np.int64] = np.argsort(-self._scores(X), axis=1, kind="stable")[:, :k]
+        return order
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Return the accuracy on labelled rows: a fraction in [0, 1].
+
+        Parameters
+        ----------
+        X : ArrayLike
+            Rows, as in `scores`.
+        y : ArrayLike
+            (n,) class names; or integers: the digits that name a class where all names are whole
+            numbers, otherwise class numbers.
+
+        Raises
+        ------
+        InputError
+            If rows or labels do not fit the model.
+        """
+        scores = self._scores(X)
+        labels = as_array("y", y)
+        if labels.dtype.kind in "iu" and all(map(_WHOLE.fullmatch, self.class_names)):
+            labels = labels.astype(str)
+        numbers = class_numbers("y", labels, self.class_names)
+        right = scores.argmax(axis=1) == check_labels(numbers, len(scores), len(self.b))
+        return float(right.mean())
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as a .npz file of plain arrays, which `load` reads.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written; what was there before remains.
+        """
+        with files.atomic_write(files.as_path(path)) as file:
+            np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a model that `save` wrote, or the last model of a run folder's model.npz.
+
+        Nothing read is executed.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, damaged, or holds something else.
+        """
+        path = files.as_path(path)
+        arrays = files.read_npz(path)
+        try:
+            return cls.from_arrays(arrays)
+        except InputError as error:
+            raise InputError(f"{path} is damaged: {error}") from None
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that the model is as plain arrays, from which `from_arrays` makes it again."""
+        optional: dict[str, Any] = {
+            "image_shape": None if self.image_shape is None else np.array(self.image_shape, int),
+            "feature_std": self.feature_std,
+            "feature_offset": self.feature_offset,
+            "feature_range": None if self.feature_range is None else np.array(self.feature_range),
+            "loss": None if self.loss is None else np.array(self.loss),
+        }
+        arrays = {"W": self.W, "b": self.b, "class_names": np.array(self.class_names)}
+        return arrays | {name: array for name, array in optional.items() if array is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the model of arrays that `to_arrays` returned, read from a file.
+
+        Parameters
+        ----------
+        arrays : Mapping[str, NDArray]
+            W, b and class_names; others may be missing, and more are ignored.
+
+        Raises
+        ------
+        InputError
+            If an array is missing or does not fit.
+        """
+        for name in ("W", "b", "class_names"):
+            if name not in arrays:
+                raise InputError(f"it lacks the array {name}")
+        names: Any = arrays["class_names"]
+        loss: Any = arrays.get("loss")
+        if names.ndim != 1 or names.dtype.kind != "U":
+            raise InputError("class_names must be a list of text")
+        if loss is not None and (loss.ndim != 0 or loss.dtype.kind != "U"):
+            raise InputError(f"loss is {loss.dtype} {loss.shape}; it must be one text")
+        try:
+            names, loss = names.tolist(), None if loss is None else loss.item()
+        except (ValueError, SystemError):  # numbers above the last character of Unicode
+            raise InputError("class_names or loss is no text") from None
+        return cls(
+            arrays["W"],
+            arrays["b"],
+            tuple(names),
+            _image_shape(arrays.get("image_shape")),
+            _of_features(arrays, "feature_std"),
+            _of_features(arrays, "feature_offset"),
+            _feature_range(arrays.get("feature_range")),
+            loss,
+        )
+
+    def _scores(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the scores of rows; warnings name the caller of the method that calls this."""
         from fastlin import functional, matching  # noqa: PLC0415  (loads Numba)
 
-        shape = np.shape(X)
-        if len(shape) == 2:
-            matching.check_feature_count(self, shape[1])
-        return functional.scores(X, self.W, self.b, offset=self.feature_offset)
+        X = numeric("X", X)
+        if X.ndim == 2:
+            matching.check_feature_count(self, X.shape[1])
+        scores = functional.scores(X, self.W, self.b, offset=self.feature_offset)
+        matching.warn_of_scale(self, X, stacklevel=3)
+        return scores
+
+
+def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:
+    """Return an array of float64, of which a model has one value a feature, if it is there."""
+    array = arrays.get(name)
+    if array is not None and array.dtype != np.float64:
+        raise InputError(f"{name} has dtype {array.dtype}; it must be float64")
+    return array
+
+
+def _feature_range(array: NDArray[Any] | None) -> FeatureRange | None:
+    count = len(FeatureRange._fields)
+    if array is not None and (array.shape != (count,) or array.dtype != np.float64):
+        raise InputError(f"feature_range is {array.dtype} {array.shape}; it must be {count} floats")
+    return None if array is None else FeatureRange(*array.tolist())
+
+
+def _image_shape(shape: NDArray[Any] | None) -> tuple[int, int, int] | None:
+    if shape is None:
+        return None
+    if shape.shape != (3,) or shape.dtype.kind not in "iu" or not (shape > 0).all():
+        raise InputError("image_shape must be three whole numbers above 0")
+    channels, height, width = shape.tolist()
+    return channels, height, width
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How well W and b do on a data set.
+
+    Attributes
+    ----------
+    cost : mean loss + l2 * sum(W**2).
+    accuracy : fraction of rows whose largest score is at their label, in [0, 1].
+    losses : (n,) of W's dtype, without the penalty.
+    predictions : (n,) int64, the class of the largest score, the first of equals.
+    """
+
+    cost: float
+    accuracy: float
+    losses: NDArray[Any]
+    predictions: NDArray[np.int64]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.config import Loss
+from fastlin.losses import Loss
 
 Array = NDArray[Any]
 
@@ -37,11 +37,12 @@ def softmax(scores: Array) -> Array:
     return probs
 
 
-def softmax_cross_entropy(scores: Array, y: Array) -> tuple[Array, Array]:
+def softmax_cross_entropy(scores: Array, y: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
     """Return losses (n,) and dscores (n, K) of softmax cross-entropy; y (n,) labels.
 
     l_i = log sum_j exp(s_ij - m_i) - (s_iy - m_i) with m_i = max_j s_ij,
-    dscores_i = softmax(s_i) - onehot(y_i).
+    dscores_i = softmax(s_i) - onehot(y_i). With smoothing, onehot(y_i) becomes the target
+    (1 - smoothing) onehot(y_i) + smoothing / K, and s_iy the mean of s_i under it.
     """
     rows = np.arange(len(y))
     shifted = scores - scores.max(axis=1, keepdims=True)
@@ -51,6 +52,10 @@ def softmax_cross_entropy(scores: Array, y: Array) -> tuple[Array, Array]:
     dscores = powers
     dscores /= totals[:, None]
     dscores[rows, y] -= 1
+    if smoothing:
+        losses += smoothing * (shifted[rows, y] - shifted.mean(axis=1))
+        dscores[rows, y] += smoothing
+        dscores -= smoothing / scores.shape[1]
     return losses, dscores
 
 
@@ -69,10 +74,31 @@ def multiclass_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Arra
     return terms.sum(axis=1), dscores
 
 
-LOSSES: dict[Loss, Callable[[Array, Array], tuple[Array, Array]]] = {
-    Loss.SOFTMAX: softmax_cross_entropy,
-    Loss.HINGE: multiclass_hinge,
+def squared_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Array, Array]:
+    """Return losses (n,) and dscores (n, K) of the squared hinge loss; y (n,) labels.
+
+    l_i = sum over j != y_i of h_ij**2, h_ij = max(0, s_ij - s_iy + margin); dscores_ij = 2 h_ij,
+    dscores_iy = minus their sum.
+    """
+    rows = np.arange(len(y))
+    terms = np.maximum(scores - scores[rows, y][:, None] + scores.dtype.type(margin), 0)
+    terms[rows, y] = 0
+    dscores = 2 * terms
+    dscores[rows, y] = -dscores.sum(axis=1)
+    return np.square(terms).sum(axis=1), dscores
+
+
+# The twin of a loss, by the name of its record in `fastlin.losses`; parameters by keyword.
+LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
+    "softmax": softmax_cross_entropy,
+    "hinge": multiclass_hinge,
+    "squared-hinge": squared_hinge,
 }
+
+
+def row_losses(scores: Array, y: Array, loss: Loss) -> tuple[Array, Array]:
+    """Return losses (n,) and dscores (n, K) of scores (n, K) and labels y (n,)."""
+    return LOSSES[loss.name](scores, y, **loss.parameters())
 
 
 def penalty(W: Array, l2: float) -> float:
@@ -84,7 +110,7 @@ def loss_and_gradient(
     X: Array, y: Array, W: Array, b: Array, l2: float, loss: Loss, scale: float = 1.0
 ) -> tuple[float, Array, Array]:
     """Return the cost, mean loss + l2 * sum(W**2), and its gradients dW (K, d) and db (K,)."""
-    losses, dscores = LOSSES[loss](scores(X, W, b, scale), y)
+    losses, dscores = row_losses(scores(X, W, b, scale), y, loss)
     dW = dscores.T @ X.astype(W.dtype, copy=False)
     dW *= W.dtype.type(scale / len(y))
     dW += W.dtype.type(2 * l2) * W
@@ -113,7 +139,7 @@ def sgd_epoch(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         X_batch = X[rows].astype(W.dtype, copy=False)
-        losses, dscores = LOSSES[loss](scores(X_batch, W, b, scale), y[rows])
+        losses, dscores = row_losses(scores(X_batch, W, b, scale), y[rows], loss)
         total += float(losses.sum(dtype=np.float64))
         rate = lr / len(rows)
         dscores *= W.dtype.type(rate)
@@ -170,5 +196,5 @@ def evaluate(
 ) -> tuple[Array, Array]:
     """Return the loss (n,) and the predicted class (n,) of every row, the first of equal scores."""
     all_scores = scores(X, W, b, scale)
-    losses, _ = LOSSES[loss](all_scores, y)
+    losses, _ = row_losses(all_scores, y, loss)
     return losses, all_scores.argmax(axis=1)

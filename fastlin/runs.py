@@ -12,19 +12,24 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastlin import files
 from fastlin.config import TrainConfig
-from fastlin.data.features import FeatureRange
+from fastlin.data import source
+from fastlin.data.dataset import Split, check_split
 from fastlin.errors import InputError, quoted
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.model import LinearModel
+from fastlin.summaries import evaluate_all, summarize
+
+if TYPE_CHECKING:
+    from fastlin.search.ranking import GridResult
+    from fastlin.training.trainer import TrainResult
 
 CONFIG, HISTORY, MODEL, SUMMARY, FIGURES = (
     "config.json",
@@ -34,48 +39,7 @@ CONFIG, HISTORY, MODEL, SUMMARY, FIGURES = (
     "figures",
 )
 FORMAT = 1  # of config.json
-
-
-@dataclass(frozen=True)
-class DataReference:
-    """How to find a run's data again: the arguments of `fastlin.load_split`.
-
-    Attributes
-    ----------
-    data : a known name, or a path.
-    split : the name of a split, or None for the default.
-    data_dir : the folder to look in, or None for the usual places.
-    sha256 : the fingerprint of the data that were found, or None if it is not known.
-    """
-
-    data: str
-    split: str | None = None
-    data_dir: str | None = None
-    sha256: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not isinstance(value, str) and (value is not None or name == "data"):
-                raise InputError(f"{name} is {quoted(value)}; it must be text")
-
-    @classmethod
-    def from_dict(cls, content: Any) -> Self:
-        """Build a reference from JSON values.
-
-        Raises
-        ------
-        InputError
-            If it is no dictionary with ``data`` and, if at all, ``split`` and ``data_dir``.
-        """
-        known = [field.name for field in fields(cls)]
-        if not isinstance(content, dict) or "data" not in content:
-            raise InputError("it must name the data that were trained on, as 'data'")
-        for name in content:
-            if name not in known:
-                raise InputError(
-                    f"unknown key {quoted(name)} in 'data'; the keys are {', '.join(known)}"
-                )
-        return cls(**content)
+DataReference = source.DataReference  # of config.json, as in a split
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +48,16 @@ class Run:
 
     Attributes
     ----------
-    folder : where it is.
-    data, config : what was trained on, and how.
-    history : cost and accuracy after every finished epoch.
-    model, best_model : the classifier after the last, and after the best epoch.
+    folder : Path
+        Where it is.
+    data : DataReference
+        What was trained on.
+    config : TrainConfig
+        The settings.
+    history : History
+        Cost and accuracy after every finished epoch.
+    model, best_model : LinearModel
+        The classifier after the last, and after the best epoch.
     """
 
     folder: Path
@@ -97,8 +67,16 @@ class Run:
     model: LinearModel
     best_model: LinearModel
 
+    def __repr__(self) -> str:
+        return (
+            f"Run({quoted(str(self.folder))}: {self.config.loss} on {quoted(self.data.data)}, "
+            f"{len(self.history)} of {self.config.epochs} epochs)"
+        )
 
-def create_run_folder(out: Path | None, name: str, file: str, content: Mapping[str, Any]) -> Path:
+
+def create_run_folder(
+    out: str | Path | None, name: str, file: str, content: Mapping[str, Any]
+) -> Path:
     """Make the folder of a new run, with its first file, so that a bad place is known at once.
 
     No other process can take the folder for a run of its own. One that was killed here leaves a
@@ -106,7 +84,7 @@ def create_run_folder(out: Path | None, name: str, file: str, content: Mapping[s
 
     Parameters
     ----------
-    out : Path or None
+    out : str or Path, optional
         The folder, which must not exist or be empty; None for the first free runs/NAME-1, -2, ...
     name : str
         What a folder is called when `out` is None.
@@ -125,6 +103,7 @@ def create_run_folder(out: Path | None, name: str, file: str, content: Mapping[s
     InputError
         If the folder cannot be written, already holds something, or is in use.
     """
+    out = None if out is None else files.as_path(out)
     place = Path("runs") if out is None else out
     try:
         folder = _next_free(place, name) if out is None else out
@@ -160,56 +139,139 @@ def config_content(data: DataReference, config: TrainConfig) -> dict[str, Any]:
     return {"format": FORMAT, "data": asdict(data), "train": config.to_dict()}
 
 
-def save_config(folder: Path, data: DataReference, config: TrainConfig) -> None:
+def save_config(folder: str | Path, data: DataReference, config: TrainConfig) -> None:
     """Write config.json. Raises InputError if the folder cannot be written."""
-    files.save_json(folder / CONFIG, config_content(data, config))
+    files.save_json(files.as_path(folder) / CONFIG, config_content(data, config))
 
 
-def save_history(folder: Path, history: History) -> None:
+def save_history(folder: str | Path, history: History) -> None:
     """Write history.csv; numbers are exact. Raises InputError if the folder cannot be written."""
     lines = io.StringIO(newline="")
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(HISTORY_COLUMNS)
     for record in history.records():
         writer.writerow("" if value != value else repr(value) for value in record)  # noqa: PLR0124
-    with files.atomic_write(folder / HISTORY) as file:
+    with files.atomic_write(files.as_path(folder) / HISTORY) as file:
         file.write(lines.getvalue().encode())
 
 
-def save_models(folder: Path, model: LinearModel, best_model: LinearModel) -> None:
+def save_models(folder: str | Path, model: LinearModel, best_model: LinearModel) -> None:
     """Write model.npz. Raises InputError if the folder cannot be written."""
-    arrays: dict[str, Any] = {
-        "W": model.W,
-        "b": model.b,
-        "best_W": best_model.W,
-        "best_b": best_model.b,
-        "class_names": np.array(model.class_names),
-    }
-    if model.image_shape is not None:
-        arrays["image_shape"] = np.array(model.image_shape, np.int64)
-    if model.feature_std is not None:
-        arrays["feature_std"] = model.feature_std
-    if model.feature_offset is not None:
-        arrays["feature_offset"] = model.feature_offset
-    if model.feature_range is not None:
-        arrays["feature_range"] = np.array(model.feature_range)
-    with files.atomic_write(folder / MODEL) as file:
-        np.savez(file, **arrays)
+    arrays = model.to_arrays() | {"best_W": best_model.W, "best_b": best_model.b}
+    with files.atomic_write(files.as_path(folder) / MODEL) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def save_summary(folder: Path, summary: dict[str, Any]) -> None:
+def save_summary(folder: str | Path, summary: dict[str, Any]) -> None:
     """Write summary.json. Raises InputError if the folder cannot be written."""
-    files.save_json(folder / SUMMARY, summary)
+    files.save_json(files.as_path(folder) / SUMMARY, summary)
 
 
-def load_config(path: Path) -> tuple[DataReference, TrainConfig]:
+def save_run(
+    folder: str | Path,
+    result: TrainResult | GridResult,
+    split: Split,
+    *,
+    threads: int | None = None,
+) -> Path:
+    """Write what was trained as a run folder, as `fastlin train` does, without figures.
+
+    `load_run` reads it back, and every command that takes a run folder does.
+
+    Parameters
+    ----------
+    folder : str or Path
+        One that does not exist, or is empty.
+    result : TrainResult or GridResult
+        Of `fastlin.train`; or of `fastlin.grid_search`, whose winner is written.
+    split : Split
+        What was trained on; the result is evaluated on all of its parts. Where the split has no
+        `source`, commands must be told the data (``--data``).
+    threads : int, optional
+        To evaluate on; by default all.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If the folder already holds something, or cannot be written.
+    """
+    from fastlin.search.ranking import GridResult  # noqa: PLC0415  (whoever has one has loaded it)
+
+    folder = files.as_path(folder)
+    check_split(split)
+    run = run_of_winner(result) if isinstance(result, GridResult) else result
+    reference = replace(split.source or DataReference(split.name), sha256=split.fingerprint())
+    create_run_folder(folder, split.name, CONFIG, config_content(reference, run.config))
+    is_whole = len(run.history) == run.config.epochs
+    write_run(folder, reference, run, split, "finished" if is_whole else "interrupted", threads)
+    return folder
+
+
+def write_run(
+    folder: Path,
+    reference: DataReference,
+    result: TrainResult,
+    split: Split,
+    status: str,
+    threads: int | None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Write all files of a run into a folder that exists; return its evaluations.
+
+    Parameters
+    ----------
+    folder : Path
+    reference : DataReference
+        Of the split, with its fingerprint.
+    result : TrainResult
+    split : Split
+        What was trained on.
+    status : str
+        As in `summarize`.
+    threads : int or None
+        To evaluate on; None for all.
+    """
+    save_config(folder, reference, result.config)
+    save_history(folder, result.history)
+    save_models(folder, result.model, result.best_model)
+    evaluations, evaluating = evaluate_all(result, split, threads)
+    seconds = asdict(result.seconds) | {"draw": 0.0}
+    seconds["evaluate"] += evaluating
+    seconds["total"] = sum(seconds.values())
+    save_summary(folder, summarize(status, result, split, evaluations, seconds, threads))
+    return evaluations
+
+
+def run_of_winner(result: GridResult) -> TrainResult:
+    """Return the best entry of a grid as if it had been trained alone."""
+    from fastlin.training.grid import Seconds  # noqa: PLC0415  (loads Numba)
+    from fastlin.training.trainer import TrainResult  # noqa: PLC0415  (loads Numba)
+
+    best = result.best
+    if best.last_model is None or best.best_model is None:
+        raise InputError("no epoch of the best entry is finished, so it has no weights to save")
+    return TrainResult(
+        best.config,
+        best.history,
+        best.last_model,
+        best.best_model,
+        Seconds(),
+        result.ranked_by.select,
+    )
+
+
+def load_config(path: str | Path) -> tuple[DataReference, TrainConfig]:
     """Read a config.json.
 
     A setting that is not there has its default, as one that came after the file was written.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
 
     Returns
     -------
@@ -221,6 +283,7 @@ def load_config(path: Path) -> tuple[DataReference, TrainConfig]:
         If the file is missing, is not JSON, was written by a newer fastlin, or has unknown or
         impossible settings.
     """
+    path = files.as_path(path)
     content = files.read_json(path)
     if not isinstance(content, dict) or not {"data", "train"} <= content.keys():
         raise InputError(f"{path} is not a fastlin configuration: it must hold 'data' and 'train'")
@@ -236,69 +299,53 @@ def load_config(path: Path) -> tuple[DataReference, TrainConfig]:
         raise InputError(f"{path}: {error}") from None
 
 
-def load_run(folder: Path) -> Run:
-    """Read a run folder back.
+def load_run(folder: str | Path) -> Run:
+    """Read a run folder back, which `save_run` or `fastlin train` wrote.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
     InputError
         If the folder or one of its files is missing or damaged.
     """
+    folder = files.as_path(folder)
     files.check_reachable(folder)
     if not folder.is_dir():
         raise InputError(f"no run folder {folder}; `fastlin train` makes one under runs/")
     data, config = load_config(folder / CONFIG)
-    model, best_model = _load_models(folder / MODEL)
+    model, best_model = (
+        model if model.loss is not None else replace(model, loss=str(config.loss))  # an older file
+        for model in load_models(folder / MODEL)
+    )
     history = _load_history(folder / HISTORY, config.epochs)
     return Run(folder, data, config, history, model, best_model)
 
 
-def _load_models(path: Path) -> tuple[LinearModel, LinearModel]:
+def load_models(path: str | Path) -> tuple[LinearModel, LinearModel]:
+    """Read a model.npz: the classifiers after the last and after the best epoch.
+
+    Raises
+    ------
+    InputError
+        If it is missing or damaged.
+    """
+    path = files.as_path(path)
     arrays = files.read_npz(path)
-    for name in ("W", "b", "best_W", "best_b", "class_names"):
-        if name not in arrays:
-            raise InputError(f"{path} lacks the array {name}")
-    names, shape = arrays["class_names"], arrays.get("image_shape")
     try:
-        if names.ndim != 1 or names.dtype.kind != "U":
-            raise InputError("class_names must be a list of text")
-        more = (
-            tuple(names.tolist()),
-            _image_shape(shape),
-            _of_features(arrays, "feature_std"),
-            _of_features(arrays, "feature_offset"),
-            _feature_range(arrays.get("feature_range")),
-        )
-        return (
-            LinearModel(arrays["W"], arrays["b"], *more),
-            LinearModel(arrays["best_W"], arrays["best_b"], *more),
-        )
+        for name in ("best_W", "best_b"):
+            if name not in arrays:
+                raise InputError(f"it lacks the array {name}")
+        best = arrays | {"W": arrays["best_W"], "b": arrays["best_b"]}
+        return LinearModel.from_arrays(arrays), LinearModel.from_arrays(best)
     except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None
-
-
-def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:
-    """Return an array of float64, of which a model has one value a feature, if it is there."""
-    array = arrays.get(name)
-    if array is not None and array.dtype != np.float64:
-        raise InputError(f"{name} has dtype {array.dtype}; it must be float64")
-    return array
-
-
-def _feature_range(array: NDArray[Any] | None) -> FeatureRange | None:
-    count = len(FeatureRange._fields)
-    if array is not None and (array.shape != (count,) or array.dtype != np.float64):
-        raise InputError(f"feature_range is {array.dtype} {array.shape}; it must be {count} floats")
-    return None if array is None else FeatureRange(*array.tolist())
-
-
-def _image_shape(shape: NDArray[Any] | None) -> tuple[int, int, int] | None:
-    if shape is None:
-        return None
-    if shape.shape != (3,) or shape.dtype.kind not in "iu" or not (shape > 0).all():
-        raise InputError("image_shape must be three whole numbers above 0")
-    channels, height, width = shape.tolist()
-    return channels, height, width
 
 
 def _load_history(path: Path, epochs: int) -> History:
@@ -316,10 +363,12 @@ def _load_history(path: Path, epochs: int) -> History:
             raise InputError(
                 f"{path} is damaged: it has more than the {epochs} epochs of the run's {CONFIG}"
             )
+        # Rows that were not evaluated have neither cost nor accuracy.
+        pairs = {"train": cells[1:3], "val": cells[3:5]}
         values = []
         for name, cell in zip(HISTORY_COLUMNS[1:], cells, strict=True):
             try:
-                is_absent = not cell and name.startswith("val_")  # no validation rows
+                is_absent = pairs.get(name.partition("_")[0]) == ["", ""]
                 values.append(np.nan if is_absent else files.parse_number(cell))
             except ValueError as error:
                 raise InputError(f"{path} is damaged: line {number + 1}, {name}: {error}") from None

@@ -23,6 +23,11 @@ _IS_INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 _chosen: ContextVar[int | None] = ContextVar("fastlin_threads", default=None)
 
+# Multiply-adds of one call of a kernel, about: some 0.05 s on one core, 0.5 s on a slow one.
+MOST_WORK_OF_A_CALL = 2_000_000_000
+
+_PIECES_OF_A_THREAD = 4
+
 
 def available() -> int:
     """Return how many threads may be asked for: as many as Numba was started with."""
@@ -192,6 +197,24 @@ def run(kernel: Callable[..., None], members: int, pieces: int, *arguments: Any)
         raise
     if failures:
         raise failures[0]
+
+
+def parts(row_count: int, work_of_row: int, multiple: int = 128) -> Iterator[tuple[int, int]]:
+    """Divide rows into parts, (first, last), small enough for one call of a kernel.
+
+    Between calls Python heeds signals, such as Ctrl-C. Bounds are multiples of `multiple`, or the
+    end, so that rows are summed in one order whatever the parts.
+    """
+    rows = max(1, MOST_WORK_OF_A_CALL // max(work_of_row, 1))
+    rows = max(1, rows // multiple) * multiple
+    for first in range(0, row_count, rows):
+        yield first, min(first + rows, row_count)
+
+
+def run_on_rows(kernel: Callable[..., None], *arguments: Any) -> None:
+    """Run a kernel that divides rows, in more pieces than threads: whoever is late does fewer."""
+    count = current_count()
+    run(kernel, count, _PIECES_OF_A_THREAD * count if count > 1 else 1, *arguments)
 
 
 class _Member:

@@ -28,8 +28,9 @@ from fastlin.search.halving import Plan
 from fastlin.search.journal import Journal, Weights
 from fastlin.search.ranking import GridEntry, GridResult, Rule, save_table
 from fastlin.search.reading import read_grid_file
-from fastlin.search.search import _Search
+from fastlin.search.running import RunningSearch
 from fastlin.search.spec import GridSpec, LogRange
+from fastlin.search.state import SearchState
 
 # Fields and keys whose numbers may be NaN: there are no validation rows, or no finished epoch.
 MAY_BE_NAN = {"val_cost", "val_accuracy", "score"}
@@ -442,8 +443,8 @@ def _are_lines(found: Any, expected: Sequence[Any]) -> bool:
 def _load_search(path: Path) -> Any:
     """Take over what a journal says of a search of two entries."""
     configs = (TrainConfig(epochs=5), TrainConfig(epochs=5))
-    search = _Search(mock.Mock(), configs, Rule(), None, None)
-    search.go_on_with(_resumed(path), None)
+    search = SearchState(configs, Rule())
+    RunningSearch(mock.Mock(), search, None, None).go_on_with(_resumed(path))
     assert {*search.diverged, *search.stopped} <= {0, 1}, "an entry that is not in the search"
     for rung in search.rungs.values():
         assert {*rung.kept, *rung.stopped} <= {0, 1}, "an entry that is not in the search"

@@ -25,8 +25,8 @@ from fastlin.search import journal
 ROOT = Path(__file__).parent.parent
 # The command line, with a journal that is written after every epoch, so that kills find it open.
 OFTEN = (
-    "import sys; from fastlin.search import search; from fastlin.commands import main;"
-    "search._CHECKPOINT_SECONDS = search._CHECKPOINT_SHARE = 0; main(sys.argv[1:])"
+    "import sys; from fastlin.search import checkpoints; from fastlin.commands import main;"
+    "checkpoints.CHECKPOINT_SECONDS = checkpoints.CHECKPOINT_SHARE = 0; main(sys.argv[1:])"
 )
 TRAIN = ("train", "--data", "t.npz", "--epochs", "30", "--lr", "0.05", "--no-figures")
 GRID = ("grid", "--data", "t.npz", "--lr", "0.02,0.1", "--l2", "0,0.01", "--batch-size", "16,64",
@@ -98,7 +98,7 @@ def read_run(folder, epochs=30):
     readers = {
         runs.CONFIG: runs.load_config,
         runs.HISTORY: lambda path: runs._load_history(path, epochs),
-        runs.MODEL: runs._load_models,
+        runs.MODEL: runs.load_models,
         runs.SUMMARY: files.read_json,
     }
     present = [name for name in readers if (folder / name).exists()]

@@ -68,6 +68,24 @@ def test_training_leaves_a_whole_run_and_says_what_it_found(small):
     assert set(found["seconds"]) == {"compile", "train", "evaluate", "draw", "total"}
 
 
+@pytest.mark.parametrize("every", [0, 2])
+def test_training_rows_are_evaluated_as_often_as_asked(small, every):
+    call("train", "--data", small, "--epochs", 5, "--no-figures", "--out", "usual")
+    result = call("train", "--data", small, "--epochs", 5, "--eval-train", every, "--out", "ours")
+    assert "nan" not in result.output
+    assert "epoch 5/5  val " in result.stderr
+    shown = [row["train_cost"] for row in history("ours")]
+    usual = [row["train_cost"] for row in history("usual")]
+    assert shown == ["" if not every or e % every else usual[e - 1] for e in range(1, 6)]
+    assert summary("ours")["results"] == summary("usual")["results"]
+    assert summary("ours")["best_epoch"] == summary("usual")["best_epoch"]
+    assert Path("ours/figures/cost.png").exists()
+    assert Path("ours/model.npz").read_bytes() == Path("usual/model.npz").read_bytes()
+    call("evaluate", "ours")
+    call("plot", "ours")
+    call("report", "ours", "--out", "page")
+
+
 def test_data_without_images_validation_or_test_train_too(place):
     rng = np.random.default_rng(0)
     np.savez(place / "plain.npz", X_train=rng.random((20, 5)), y_train=np.arange(20) % 5)
@@ -96,6 +114,20 @@ def test_a_run_is_repeated_from_its_config_and_options_take_precedence(small):
     call("train", "--config", "runs/small-1/config.json", "--epochs", 1, "--shuffle")
     config = json.loads(Path("runs/small-3/config.json").read_text())["train"]
     assert (config["epochs"], config["shuffle"], config["loss"]) == (1, True, "hinge")
+
+
+def test_parameters_of_a_loss_go_to_the_config_and_back(small):
+    settings = ("--data", small, "--epochs", 1, "--no-figures")
+    call("train", *settings, "--loss", "squared-hinge", "--margin", 0.5, "--lr", 1e-4, "--out", "a")
+    assert saved_loss("a") == "squared-hinge(margin=0.5)"
+    call("train", "--config", "a/config.json", "--no-figures", "--out", "b")
+    same_run("a", "b")
+    call("train", "--config", "a/config.json", "--margin", 1, "--no-figures", "--out", "c")
+    assert saved_loss("c") == "squared-hinge"
+
+
+def saved_loss(folder):
+    return json.loads((Path(folder) / "config.json").read_text())["train"]["loss"]
 
 
 def test_evaluate_and_plot_read_a_run_back(small):
@@ -176,6 +208,10 @@ BAD = {
     "no epochs": ("train", "--epochs", 0),
     "growing lr": ("train", "--lr-decay", 1.5),
     "unknown loss": ("train", "--loss", "square"),
+    "margin of softmax": ("train", "--margin", 2),
+    "smoothing of a hinge": ("train", "--loss", "hinge", "--smoothing", 0.1),
+    "smoothing of 1": ("train", "--smoothing", 1),
+    "margin beyond float32": ("train", "--loss", "hinge", "--margin", "1e39"),
     "unknown option": ("train", "--learning-rate", 1),
     "negative seed": ("train", "--seed", -1),
     "too many threads": ("train", "--threads", 10_000),
@@ -249,7 +285,7 @@ def test_a_file_called_runs_is_named_and_so_is_the_way_out(small):
 
 def test_a_wrong_gradient_makes_gradcheck_exit_1(monkeypatch):
     result = call("gradcheck", "--quick", "--coordinates", 4)
-    assert "All 48 gradients agree" in result.stdout
+    assert "All 144 gradients agree" in result.stdout
     right = functional.loss_and_gradient
 
     def wrong(*arguments, **settings):
@@ -258,7 +294,7 @@ def test_a_wrong_gradient_makes_gradcheck_exit_1(monkeypatch):
 
     monkeypatch.setattr(functional, "loss_and_gradient", wrong)
     result = call("gradcheck", "--quick", "--coordinates", 4, code=1)
-    assert "24 of 48 gradients FAILED" in result.stderr
+    assert "72 of 144 gradients FAILED" in result.stderr
 
 
 def test_gradcheck_refuses_rows_that_are_no_pixels(place):

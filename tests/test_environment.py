@@ -207,13 +207,15 @@ def test_a_second_signal_while_results_are_written_waits(small, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     at_epoch(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGINT))
-    right = outcome.evaluate_all
+    from fastlin import summaries
+
+    right = summaries.evaluate_all
 
     def impatient(*arguments):
         signal.raise_signal(signal.SIGINT)
         return right(*arguments)
 
-    monkeypatch.setattr(outcome, "evaluate_all", impatient)
+    monkeypatch.setattr(summaries, "evaluate_all", impatient)
     try:
         result = train(code=130)
     finally:

@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -135,6 +136,29 @@ def test_a_single_epoch_is_a_visible_point():
     for figure in (figures.cost_curves(history(1)), figures.cost_band([history(1)])):
         assert lines(figure)["training"].get_marker() == "o"
         figures.png(figure)
+
+
+def test_epochs_without_evaluation_leave_no_gap():
+    past = history(12)
+    sparse = np.where(past.epoch % 5 == 0, past.train_cost, np.nan)
+    for figure in (
+        figures.cost_curves(replace(past, train_cost=sparse)),
+        figures.cost_band([replace(past, train_cost=sparse)] * 2),
+    ):
+        drawn = lines(figure)["training"]
+        np.testing.assert_array_equal(drawn.get_xdata(), [5, 10])
+        np.testing.assert_allclose(drawn.get_ydata(), past.train_cost[[4, 9]])
+        assert drawn.get_marker() == "o"
+        assert len(lines(figure)["validation"].get_xdata()) == 12
+        figures.png(figure)
+    never = np.full(12, np.nan)
+    figure = figures.cost_curves(replace(past, train_cost=never))
+    assert "training" not in lines(figure)
+    figures.png(figure)
+    blind = replace(history(12, validation=False), train_cost=never)
+    figure = figures.cost_curves(blind)
+    assert "best epoch: 12\n(the last; no epoch was evaluated)" in texts(figure)
+    figures.png(figure)
 
 
 def test_an_empty_history_has_no_curves():

@@ -22,6 +22,7 @@ from fastlin.commands import main
 from fastlin.data import load_split
 from fastlin.data.formats import npz as npz_data
 from fastlin.errors import InputError, one_line, quoted
+from fastlin.files import kinds
 from fastlin.model import LinearModel
 from fastlin.search.journal import Journal, Weights
 
@@ -429,7 +430,7 @@ def test_the_line_that_converts_a_table_works(tmp_path, monkeypatch):
     split = load_split("data.npz")
     assert split.train.X.tolist() == [[0.1, 0.2], [0.3, 0.4]]
     assert split.train.y.tolist() == [1, 0]
-    assert set(npz_data._CONVERSIONS) <= {kind for *_, kind in files._MAGIC} | {files.TABLE}
+    assert set(npz_data.CONVERSIONS) <= {kind for *_, kind in kinds.MAGIC} | {kinds.TABLE}
 
 
 @linux_or_mac

@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import confusion_matrix
 
 from fastlin import functional
-from fastlin.config import Loss
 from fastlin.errors import InputError
+from fastlin.losses import LOSSES, Loss
 from fastlin.threads import current_count, default_count
 
 U8, F32, F64 = np.uint8, np.float32, np.float64
@@ -96,7 +96,7 @@ def test_a_term_exactly_at_zero_is_no_violation():
     assert_array_equal(dscores, [[0, 0, 0]])
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_a_row_given_twice_counts_twice_in_the_mean(loss, random_problem):
     X, y, W, b = random_problem(53, 17, 5, *((U8, F32) if loss == Loss.SOFTMAX else (F64, F64)))
     single = functional.loss_and_gradient(X, y, W, b, loss=loss, l2=0.1)
@@ -358,7 +358,7 @@ def test_what_float32_cannot_hold_is_refused_with_float32_weights(random_problem
             function(**arguments | more)
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_scores_beyond_float32_have_no_finite_cost(loss):
     X, b = np.full((5, 2), 3e38, F32), np.zeros(3, F32)
     for W in ([[9, 0], [9, 0], [0, 0]], [[9, -9], [0, 0], [0, 0]], [[-9, 0]] * 3):

@@ -19,8 +19,10 @@ from rich.console import Console
 from fastlin.commands import grid as grid_command
 from fastlin.config import TrainConfig
 from fastlin.data import load_split
-from fastlin.search import search
-from fastlin.search.search import GridProgress, grid_search
+from fastlin.search import checkpoints
+from fastlin.search.progress import GridProgress
+from fastlin.search.search import grid_search
+from fastlin.training.grid import GridTrainer
 
 LISTS = ("--lr", "0.02,0.2", "--l2", "0,0.001:0.1:2", "--batch-size", "16,32", "--epochs", 4)
 
@@ -97,6 +99,16 @@ def test_the_winner_is_an_ordinary_run_and_its_command_repeats_it(small):
     same_run("g/winner", "again")
     command = summary("g")["winner"]["command"].split()
     assert command[:2] == ["fastlin", "train"]
+    fastlin(*command[1:], "--no-figures", "--out", "alone")
+    same_run("g/winner", "alone")
+
+
+def test_margins_and_smoothings_are_swept_by_the_losses_that_have_them(small):
+    call("--data", small, "--loss", "softmax,hinge", "--margin", "0.5,1", "--smoothing", "0.1",
+         "--lr", 0.001, "--epochs", 2, "--no-figures", "--out", "g")  # fmt: skip
+    losses = [row["loss"] for row in table("g")]
+    assert losses == ["softmax(smoothing=0.1)", "hinge(margin=0.5)", "hinge"]
+    command = summary("g")["winner"]["command"].split()
     fastlin(*command[1:], "--no-figures", "--out", "alone")
     same_run("g/winner", "alone")
 
@@ -221,8 +233,8 @@ def test_divergent_entries_are_told_and_do_not_stop_the_others(small):
 
 
 OFTEN = (
-    "from fastlin.search import search; from fastlin.commands import main; import sys;"
-    "search._CHECKPOINT_SECONDS = search._CHECKPOINT_SHARE = 0;"
+    "from fastlin.search import checkpoints; from fastlin.commands import main; import sys;"
+    "checkpoints.CHECKPOINT_SECONDS = checkpoints.CHECKPOINT_SHARE = 0;"
     "main(['grid', *sys.argv[1:]])"
 )
 
@@ -271,18 +283,18 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(small):
 
 def interrupted(monkeypatch, small, *arguments):
     """Begin a grid and interrupt it after its second epoch."""
-    right = search.GridTrainer.run_epoch
-    monkeypatch.setattr(search, "_CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr(search, "_CHECKPOINT_SHARE", 0)
+    right = GridTrainer.run_epoch
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 0)
 
     def run_epoch(trainer, active):
         if trainer.epochs_done(active[0]) == 2:
             raise KeyboardInterrupt
         return right(trainer, active)
 
-    monkeypatch.setattr(search.GridTrainer, "run_epoch", run_epoch)
+    monkeypatch.setattr(GridTrainer, "run_epoch", run_epoch)
     call("--data", small, *LISTS, "--no-figures", "--out", "g", *arguments, code=130)
-    monkeypatch.setattr(search.GridTrainer, "run_epoch", right)
+    monkeypatch.setattr(GridTrainer, "run_epoch", right)
 
 
 def test_only_the_same_search_is_resumed(small, monkeypatch):
@@ -367,8 +379,8 @@ def test_two_processes_do_not_go_on_with_one_search(small):
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3, 5])
 def test_a_full_disk_is_one_error_and_what_is_intact_goes_on(small, monkeypatch, writes):
-    monkeypatch.setattr(search, "_CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr(search, "_CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 0)
     right, done = os.fsync, []
 
     def fsync(descriptor):
@@ -402,6 +414,9 @@ BAD = {
     "no trials": ("--lr", "0.1,1", "--search", "random"),
     "trials of a grid": ("--lr", "0.1,1", "--trials", 3),
     "unknown loss": ("--loss", "softmax,square"),
+    "margins of softmax": ("--margin", "0.5,1"),
+    "range of margins": ("--loss", "hinge", "--margin", "0.5:1"),
+    "margin that is no number": ("--loss", "hinge", "--margin", "1,wide"),
     "unknown search": ("--lr", "0.1,1", "--search", "genetic"),
     "costs of two losses": ("--loss", "softmax,hinge", "--select", "cost"),
     "too many threads": ("--lr", "0.1,1", "--threads", 10_000),
@@ -463,3 +478,15 @@ def test_heat_maps_are_of_lists_only(small, place):
     configs = [TrainConfig(lr=0.1 + i / 1000, l2=i / 1000, epochs=1) for i in range(35)]
     drawn = grid_command.draw_grid(grid_search(split, configs), split, place)
     assert [path.name for path in drawn] == ["curves.png"]
+
+
+def test_a_grid_need_not_evaluate_training_rows(small):
+    call("--data", small, *LISTS, "--epochs", 3, "--no-figures", "--out", "usual")
+    result = call("--data", small, *LISTS, "--epochs", 3, "--eval-train", 0, "--out", "ours")
+    assert "nan" not in result.output
+    assert [{**row, "train_cost": "", "train_accuracy": ""} for row in table("usual")] == table(
+        "ours"
+    )
+    assert Path("ours/winner/model.npz").read_bytes() == Path("usual/winner/model.npz").read_bytes()
+    assert list(Path("ours/figures").glob("*.png"))
+    fastlin("report", "ours", "--out", "page")

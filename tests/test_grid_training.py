@@ -1,11 +1,15 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from fastlin import passes
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import DivergedError
+from fastlin.losses import Hinge
+from fastlin.passes import SUMMED_ROWS
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
 
@@ -59,7 +63,7 @@ def assert_equal_to_single_runs(split, configs, trainer, epochs):
 )
 def test_every_entry_has_the_bits_of_a_single_run(settings, threads, shared_steps, monkeypatch):
     if shared_steps:
-        monkeypatch.setattr("fastlin.functional.LEAST_WORK_OF_A_PIECE", 1)
+        monkeypatch.setattr("fastlin.engine.LEAST_WORK_OF_A_PIECE", 1)
     split, configs = blobs(), grid(**settings)
     trainer = GridTrainer(split, configs, threads)
     trainer.compile()
@@ -108,3 +112,35 @@ def test_entries_go_on_from_saved_arrays_with_the_same_bits():
         second.restore(e, first.history(e).records(), arrays)
     second.run_epoch(range(len(configs)))
     assert_equal_to_single_runs(split, configs, second, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kept_rows", [1, 3, 100])
+def test_cost_and_accuracy_by_sums_have_the_bits_of_an_evaluation(dtype, kept_rows, monkeypatch):
+    rng = np.random.default_rng(kept_rows)
+    for n in (1, 100, SUMMED_ROWS - 1, SUMMED_ROWS, 2 * SUMMED_ROWS + 1, 60_003):
+        X, y = rng.normal(size=(n, 3)).astype(np.float32), rng.integers(0, 4, n)
+        W, b = rng.normal(size=(3, 4, 3)).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
+        bytes_of_row = len(W) * (W.itemsize + 8)
+        monkeypatch.setattr(passes, "BYTES_OF_ROW_RESULTS", kept_rows * SUMMED_ROWS * bytes_of_row)
+        found = passes.unchecked_measure(X, y, W, b, loss=Hinge(), penalties=[0.5, 0.0, 1.0])
+        for m, penalty in enumerate([0.5, 0.0, 1.0]):
+            alone = passes.unchecked_evaluate(X, y, W[m], b[m], loss=Hinge(), penalty=penalty)
+            assert found[m] == (alone.cost, alone.accuracy)
+
+
+def test_many_entries_on_many_rows_need_little_memory():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (50_000, 2), np.uint8), rng.integers(0, 2, 50_000)
+    split = Split("long", Dataset(X, y, ("a", "b")), Dataset(X[:100], y[:100], ("a", "b")))
+    configs = [TrainConfig(lr=0.01, l2=l2, batch_size=256) for l2 in np.linspace(0, 1, 300)]
+    trainer = GridTrainer(split, configs)
+    trainer.compile()
+    tracemalloc.start()
+    try:
+        trainer.run_epoch(range(300))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Losses and predictions of all rows would be 180 MB, and with the rows they would grow.
+    assert peak < 60e6

@@ -1,14 +1,20 @@
 import errno
+import gc
+import math
 import os
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastlin.errors import InputError
+from fastlin.history import EpochRecord
+from fastlin.search import events
 from fastlin.search.journal import Journal, Weights, read_journal
+from fastlin.search.ranking import Rung
 
 HEADER = {"format": 1, "data": "abc", "grid": [{"lr": 0.1}]}
 EVENTS = [{"entry": 0, "epochs": [[1, 0.1, 1 / 3]]}, {"entry": 1, "diverged": 2}, {"rung": 4}]
@@ -275,3 +281,87 @@ def test_a_journal_that_is_forgotten_is_closed(path):
         resume(path)
     del book
     assert resume(path).events == EVENTS
+
+
+def test_an_interrupt_while_weights_are_written_stays_one(path):
+    weights = {0: Weights(3, {"W": np.ones((2, 3))}), 1: Weights(2, {"W": np.zeros((2, 3))})}
+    places, calls = {"zipfile.py", "_npyio_impl.py"}, []
+
+    def interrupt(frame, event, _):
+        if event == "call" and Path(frame.f_code.co_filename).name in places:
+            calls.append(frame)
+            if len(calls) == interrupted:
+                raise KeyboardInterrupt
+
+    with closing(Journal.resume(path, HEADER)) as book:
+        interrupted, is_written = 0, False
+        while not is_written:  # until nothing was left to be interrupted
+            interrupted += 1
+            calls.clear()
+            sys.setprofile(interrupt)
+            try:
+                book.save_weights(weights)
+                is_written = True
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.setprofile(None)
+        calls.clear()
+        gc.collect()  # what is left open is closed now, or is an error
+        assert {e: w.epoch for e, w in book.load_weights().items()} == {0: 3, 1: 2}
+
+
+DECISION = Rung(4, (3, 1), (0, 2), ((0, 3),))
+EPOCH = EpochRecord(2, 0.1, 1 / 3, 0.5, 2.0, 0.25)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        DECISION,
+        events.DivergedEvent(3, 5),
+        events.EpochsEvent(0, (EPOCH, EPOCH._replace(epoch=3))),
+        events.EpochsEvent(1, (EPOCH._replace(train_cost=math.nan, train_accuracy=math.nan),)),
+    ],
+)
+def test_events_come_back_from_a_journal_as_they_were(event, tmp_path):
+    with closing(Journal.begin(tmp_path / "journal.jsonl", HEADER)) as book:
+        book.append([events.to_json(event)])
+    (content,) = resume(tmp_path / "journal.jsonl").events
+    assert repr(events.of_json(content, 4, 5)) == repr(event)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"entry": 4, "diverged": 1},
+        {"entry": True, "diverged": 1},
+        {"entry": 0, "diverged": 6},
+        {"entry": 0, "diverged": 0},
+        {"rung": 1, "kept": [0], "stopped": [9], "alike": []},
+        {"rung": 1, "kept": [0], "stopped": [1], "alike": [[0]]},
+        {"entry": 0, "epochs": [[1, 0.1, 1.0, 0.5, 2.0]]},
+        {"entry": 0, "epochs": [[1, 0.1, 1.0, 0.5, 2.0, 0.5, 0.5]]},
+        {"entry": 0, "epochs": [[1, None, 1.0, 0.5, 2.0, 0.5]]},
+        {"entry": 0, "epochs": [[1, 0.1, None, 0.5, 2.0, 0.5]]},
+        {"entry": 0, "epochs": [[1, 0.1, 1.0, 0.5, None, None]]},
+        {"entry": 0, "epochs": [[1, 0.1, "1.0", 0.5, 2.0, 0.5]]},
+        {"entry": 0, "epochs": [[1.0, 0.1, 1.0, 0.5, 2.0, 0.5]]},
+        {"entry": 0, "epochs": [[1, 0.1, 1e999, 0.5, 2.0, 0.5]]},
+        {"entry": 0, "epochs": [[1, 0.1, 10**400, 0.5, 2.0, 0.5]]},
+        {"entry": 0, "epochs": 3},
+    ],
+)
+def test_what_is_no_event_of_a_search_is_found_out(content):
+    with pytest.raises((KeyError, TypeError, ValueError, OverflowError)):
+        events.of_json(content, 4, 5)
+
+
+def test_epochs_are_the_same_as_far_as_both_were_evaluated():
+    unseen = EPOCH._replace(train_cost=math.nan, train_accuracy=math.nan)
+    assert events.same_epoch(EPOCH, EPOCH)
+    assert events.same_epoch(EPOCH, unseen)
+    assert events.same_epoch(unseen, unseen)
+    assert not events.same_epoch(EPOCH, EPOCH._replace(train_cost=np.nextafter(1 / 3, 1)))
+    assert not events.same_epoch(unseen, EPOCH._replace(val_cost=2.5))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from fastlin import functional, reference
-from fastlin.config import Loss
 from fastlin.kernels import jit, losses, tiles
+from fastlin.losses import LOSSES, Loss
 
 U8, F32, F64 = np.uint8, np.float32, np.float64
 PAIRS = [(U8, F32), (U8, F64), (F32, F32), (F32, F64), (F64, F32), (F64, F64)]
@@ -181,10 +181,15 @@ def test_losses_of_scores_equal_their_twins(dtype, K, n):
     rng = np.random.default_rng([n, K])
     scores, y = rng.normal(0, 3, (n, K)).astype(dtype), rng.integers(0, K, n)
     before = scores.copy()
-    pairs = [(functional.cross_entropy(scores, y), reference.softmax_cross_entropy)]
+    pairs = []
+    for smoothing in (0, 0.1, 0.75):
+        twin = partial(reference.softmax_cross_entropy, smoothing=smoothing)
+        pairs.append((functional.cross_entropy(scores, y, smoothing), twin))
     for margin in (0, 1, 2.5):
         twin = partial(reference.multiclass_hinge, margin=margin)
         pairs.append((functional.multiclass_hinge(scores, y, margin), twin))
+        twin = partial(reference.squared_hinge, margin=margin)
+        pairs.append((functional.squared_hinge(scores, y, margin), twin))
     for (row_losses, dscores), twin in pairs:
         expected_losses, expected_dscores = twin(scores.astype(F64), y)
         assert row_losses.dtype == dscores.dtype == dtype
@@ -306,7 +311,7 @@ def test_a_score_that_is_not_finite_shows_in_the_loss_of_its_row_alone(loss, dty
             assert shown.sum() == shown[5]
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_a_diverged_epoch_returns_a_loss_that_is_not_finite(loss, random_problem):
     X, y, W, b = random_problem(53, 17, 5, F32, F32)
     mean_loss = functional.sgd_epoch(

@@ -303,18 +303,18 @@ def test_a_trained_model_knows_its_features_and_keeps_them(tmp_path):
     result = fastlin.train(split, TrainConfig(epochs=1))
     assert result.model.feature_range == split.train.feature_range
     runs.save_models(tmp_path, result.model, result.best_model)
-    for found in runs._load_models(tmp_path / "model.npz"):
+    for found in runs.load_models(tmp_path / "model.npz"):
         assert found.feature_range == split.train.feature_range
     arrays = dict(np.load(tmp_path / "model.npz"))
     without = {name: array for name, array in arrays.items() if name != "feature_range"}
     np.savez(tmp_path / "model.npz", **without)
-    old = runs._load_models(tmp_path / "model.npz")[0]
+    old = runs.load_models(tmp_path / "model.npz")[0]
     assert old.feature_range is None
     assert matching.match(old, rows(X=1000 * rows().X))[1] == []
     for wrong in ([1, 0, 0, 0, 1], [0, 0, 0, np.nan, 1], [0, 0, 1, 1, 0], [0, 1], ["a"] * 5):
         np.savez(tmp_path / "model.npz", **{**arrays, "feature_range": np.array(wrong)})
         with pytest.raises(InputError, match=r"model\.npz is damaged"):
-            runs._load_models(tmp_path / "model.npz")
+            runs.load_models(tmp_path / "model.npz")
 
 
 # Commands

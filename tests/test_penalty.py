@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlin import functional, reference
+from fastlin import engine, functional, reference
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.functional import EntryEpoch
+from fastlin.engine import EntryEpoch
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, rates
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
@@ -72,7 +72,7 @@ def test_weights_shrink_in_a_grid_as_they_do_alone(optimizer, dtype):
     all_W, all_b = np.repeat(W[None], M, axis=0), np.repeat(b[None], M, axis=0)
     velocity = (np.zeros_like(all_W), np.zeros_like(all_b)) if momentum else None
     order = np.arange(STEPS) % 20
-    functional.unchecked_sgd_epochs(
+    engine.unchecked_sgd_epochs(
         X, y, all_W, all_b,
         [EntryEpoch(e, order, LR, decay / (2 * LR), 1, momentum) for e, decay in enumerate(DECAYS)],
         loss=Loss.SOFTMAX, velocity=velocity, nesterov=nesterov,

@@ -220,6 +220,8 @@ BAD_HISTORIES = {
     "no number": (HEAD + '1,"0\n1",2.0,0.5,,\n', r"line 2, lr: '0\n1'"),
     "underscore": (HEAD + "1,0.1,2_0,0.5,,\n", "line 2, train_cost: '2_0'"),
     "no cost": (HEAD + "1,0.1,,0.5,,\n", "line 2, train_cost: ''"),
+    "an accuracy alone": (HEAD + "1,0.1,2.0,0.5,,0.5\n", "line 2, val_cost: ''"),
+    "no learning rate": (HEAD + "1,,2.0,0.5,,\n", "line 2, lr: ''"),
     "a long field": (HEAD + "1,0.1," + "9" * 200_000 + ",0.5,,\n", "field limit"),
     "more epochs than asked": (
         HEAD + "".join(f"{epoch}{GOOD[1:]}" for epoch in range(1, 42)),
@@ -292,11 +294,12 @@ def test_a_folder_that_is_read_only_is_one_line(tmp_path, monkeypatch, step):
 
 
 KILLED = """
-import os, sys; from pathlib import Path; from fastlin import files, runs
-right = files.to_disk
+import os, sys; from pathlib import Path
+from fastlin import runs; from fastlin.files import writing
+right = writing.to_disk
 def killed(file):
     right(file); os.kill(os.getpid(), 9)
-files.to_disk = killed
+writing.to_disk = killed
 runs.create_run_folder(Path(sys.argv[1]), "x", "config.json", {"a": 1})
 """
 

@@ -3,19 +3,23 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import GridDivergedError, InputError
 from fastlin.history import EpochRecord, History
+from fastlin.search import checkpoints, running
 from fastlin.search import halving as early_stops
-from fastlin.search import search
 from fastlin.search.configs import draw_configs, grid_configs
 from fastlin.search.halving import Plan
 from fastlin.search.journal import Journal
-from fastlin.search.ranking import GridEntry, Rule, rank_entries, save_table
+from fastlin.search.ranking import GridEntry, Rule, Rung, rank_entries, save_table
 from fastlin.search.search import grid_search
 from fastlin.search.spec import GridSpec, LogRange
+from fastlin.search.state import SearchState
+from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import train
 
 BASE = TrainConfig(epochs=5, lr=0.05)
@@ -153,6 +157,21 @@ def test_rules_take_the_first_of_equal_epochs():
         Rule("train_cost")
 
 
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 9)), max_size=6),
+    st.sampled_from(["val_accuracy", "val_cost"]),
+    st.sampled_from(["last", "best"]),
+)
+def test_the_score_after_an_epoch_is_that_of_the_history_up_to_it(measures, select, at):
+    state = SearchState((TrainConfig(epochs=6), TrainConfig(epochs=6, lr=1.0)), Rule(select, at))
+    for epoch, (accuracy, cost) in enumerate(measures, start=1):
+        state.take_outcome(1, EpochRecord(epoch, 0.1, 1.0, 0.5, cost, accuracy))
+    for epoch in (*range(7), None):
+        expected = Rule(select, at).score(state.history(1, epoch))
+        assert state.score(1, epoch) == pytest.approx(expected, rel=0, nan_ok=True)
+    assert math.isnan(state.score(0))
+
+
 def test_records_are_flat_ranked_and_plain(split):
     result = grid_search(split, GRID, base=BASE)
     records = result.to_records()
@@ -215,8 +234,8 @@ def killing(epoch):
 
 @pytest.fixture
 def always_journal(monkeypatch):
-    monkeypatch.setattr(search, "_CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(search, "_CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 0.0)
 
 
 @pytest.fixture
@@ -353,9 +372,50 @@ def test_a_finished_journal_can_be_ranked_by_another_rule_without_training(
     path, grid = tmp_path / "journal.jsonl", {**GRID, "loss": ["hinge"]}
     grid_search(split, grid, base=BASE, journal=path)
     expected = grid_search(split, grid, base=BASE, select="val_cost")
-    monkeypatch.setattr(search.GridTrainer, "run_epoch", None)
+    monkeypatch.setattr(GridTrainer, "run_epoch", None)
     again = grid_search(split, grid, base=BASE, select="val_cost", journal=path, resume=True)
     assert same_results(again, expected)
+
+
+@pytest.mark.parametrize("every", [0, 3])
+@pytest.mark.parametrize("halving", [False, True])
+def test_training_rows_that_are_not_evaluated_change_no_choice_and_no_weights(
+    split, tmp_path, always_journal, stops_at_once, every, halving
+):
+    path = tmp_path / "journal.jsonl"
+    how = {"base": TrainConfig(epochs=7, lr_decay=1.0), "halving": halving, "keep": "all"}
+    whole = grid_search(split, RESUMED, **how)
+    ours = grid_search(split, RESUMED, **how, eval_train_every=every)
+    assert (ours.winner, ours.rungs, ours.trained_on) == (
+        whole.winner, whole.rungs, whole.trained_on,
+    )  # fmt: skip
+    for entry, other in zip(ours.entries, whole.entries, strict=True):
+        assert entry.status == other.status
+        if entry.status != "diverged":
+            assert same_entry_models(entry, other)
+            np.testing.assert_array_equal(entry.history.val_cost, other.history.val_cost)
+        due = entry.history.epoch % (every or 99) == 0
+        np.testing.assert_array_equal(np.isnan(entry.history.train_cost), ~due)
+    with pytest.raises(Killed):
+        grid_search(
+            split, RESUMED, **how, eval_train_every=every, journal=path, progress=killing(4)
+        )
+    lines = path.read_bytes()
+    for evaluated in (every, 1):  # how it is observed may change, what was written stays
+        path.write_bytes(lines)
+        path.with_name("journal.jsonl.weights.npz").unlink(missing_ok=True)
+        again = grid_search(
+            split, RESUMED, **how, journal=path, resume=True, eval_train_every=evaluated
+        )
+        assert (again.winner, again.rungs) == (ours.winner, ours.rungs)
+        for entry, other in zip(again.entries, ours.entries, strict=True):
+            if evaluated == every:
+                assert repr(entry.history.records()) == repr(other.history.records())
+            else:
+                known = 2 if entry.index in ours.trained_on else 3
+                records = entry.history.records()
+                assert repr(records[:known]) == repr(other.history.records()[:known])
+                assert not np.isnan(entry.history.train_cost[known:]).any()
 
 
 def test_another_search_is_not_resumed(split, tmp_path):
@@ -370,7 +430,10 @@ def test_another_search_is_not_resumed(split, tmp_path):
         (split, [0.1, 0.2], Plan(((0.5, 1.0),)), "halving"),
     ):
         with pytest.raises(InputError, match=f"the {what} is not what it was begun with"):
-            grid_search(other, {"lr": lists}, base=BASE, journal=path, resume=True, halving=halving)
+            grid_search(
+                other, {"lr": lists}, base=BASE, journal=path, resume=True, halving=halving,
+                note=[].append,
+            )  # fmt: skip
 
 
 def test_results_that_do_not_come_again_are_not_mixed(split, tmp_path, always_journal, monkeypatch):
@@ -378,7 +441,7 @@ def test_results_that_do_not_come_again_are_not_mixed(split, tmp_path, always_jo
     with pytest.raises(Killed):
         grid_search(split, {"lr": [0.1, 0.2]}, base=BASE, journal=path, progress=killing(4))
     path.with_name("journal.jsonl.weights.npz").unlink()
-    right = search.GridTrainer.run_epoch
+    right = GridTrainer.run_epoch
 
     def other_bits(trainer, active):
         outcomes = right(trainer, active)
@@ -386,7 +449,7 @@ def test_results_that_do_not_come_again_are_not_mixed(split, tmp_path, always_jo
             i: r._replace(train_cost=np.nextafter(r.train_cost, 9)) for i, r in outcomes.items()
         }
 
-    monkeypatch.setattr(search.GridTrainer, "run_epoch", other_bits)
+    monkeypatch.setattr(GridTrainer, "run_epoch", other_bits)
     with pytest.raises(InputError, match="epoch 1 of entry 0 is not what the journal says"):
         grid_search(split, {"lr": [0.1, 0.2]}, base=BASE, journal=path, resume=True)
 
@@ -451,7 +514,7 @@ def test_if_all_that_went_on_diverge_the_others_are_trained_on(split, monkeypatc
     full = grid_search(split, grid, base=base)
     assert full.entries[1].diverged_epoch > 2
     monkeypatch.setattr(early_stops, "FIRST_EPOCH", 2)
-    monkeypatch.setattr(search, "decide", lambda *_: search.Rung(2, (1,), (0,)))
+    monkeypatch.setattr(running, "decide", lambda *_: Rung(2, (1,), (0,)))
     halved = grid_search(split, grid, base=base, halving=Plan(((0.17, 1.0),)))
     assert [entry.status for entry in halved.entries] == ["finished", "diverged"]
     assert (halved.winner, halved.trained_on) == (0, (0,))

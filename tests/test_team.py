@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from fastlin import functional, threads
+from fastlin import engine, threads
 from fastlin.config import Loss
-from fastlin.functional import EntryEpoch, use_threads
+from fastlin.engine import EntryEpoch
+from fastlin.functional import use_threads
 from fastlin.kernels import jit, team
 
 
@@ -98,7 +99,7 @@ def trained(random_problem, row_dtype, weight_dtype, momentum, pieces):
     velocity = (np.zeros_like(W)[None], np.zeros_like(b)[None]) if momentum else None
     W, b = W[None], b[None]
     losses = [
-        functional.unchecked_sgd_epochs(
+        engine.unchecked_sgd_epochs(
             X, y, W, b, [EntryEpoch(0, order, 0.1, 0.01, 20, momentum)], loss=Loss.SOFTMAX,
             velocity=velocity, pieces=pieces,
         )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from fastlin import functional, threads
+from fastlin import engine, functional, threads
 from fastlin.config import Loss
 from fastlin.errors import InputError
 from fastlin.kernels import jit, team
@@ -138,7 +138,7 @@ def trained(count=2):
     X, y, W = problem()
     b = np.zeros(5, np.float32)
     with use_threads(count):
-        pieces = functional.pieces_of_step(400, 5, 200)
+        pieces = engine.pieces_of_step(400, 5, 200)
         assert pieces == count
         functional.sgd_epoch(X, y, np.arange(400), W, b, lr=0.1, batch_size=400, l2=0.01)
         functional.loss_and_gradient(X, y, W, b)
@@ -150,7 +150,7 @@ two_threads = pytest.mark.skipif(threads.available() < 2, reason="needs two thre
 
 @pytest.fixture
 def expected(monkeypatch):
-    monkeypatch.setattr(functional, "LEAST_WORK_OF_A_PIECE", 1)
+    monkeypatch.setattr(engine, "LEAST_WORK_OF_A_PIECE", 1)
     return trained(1)
 
 
@@ -206,8 +206,8 @@ def test_a_child_of_a_fork_has_threads_of_its_own(expected):
 IDLE = """
 import os, time
 from tests.test_threads import trained
-import fastlin.functional as functional
-functional.LEAST_WORK_OF_A_PIECE = 1
+import fastlin.engine as engine
+engine.LEAST_WORK_OF_A_PIECE = 1
 trained(); trained()
 before = time.process_time()
 time.sleep(0.5)
@@ -241,8 +241,8 @@ def all_that_kernels_compute():
         )
     all_W, all_b = np.stack([W, W, W]), np.stack([b, b, b])
     sizes = (30, 30, 47)
-    epochs = [functional.EntryEpoch(e, order, 0.1, 0.0, sizes[e], 0.0) for e in range(3)]
-    losses = functional.unchecked_sgd_epochs(X, y, all_W, all_b, epochs, loss=Loss.SOFTMAX)
+    epochs = [engine.EntryEpoch(e, order, 0.1, 0.0, sizes[e], 0.0) for e in range(3)]
+    losses = engine.unchecked_sgd_epochs(X, y, all_W, all_b, epochs, loss=Loss.SOFTMAX)
     found = [
         W, b, all_W, all_b, losses, *functional.loss_and_gradient(X, y, W, b),
         functional.evaluate(X, y, W, b).losses, functional.scores(X, W, b),
@@ -254,5 +254,5 @@ def all_that_kernels_compute():
 @pytest.mark.parametrize("most", [1, 1_000_000])
 def test_calls_cut_short_to_heed_signals_change_no_bit(most, monkeypatch):
     expected = all_that_kernels_compute()
-    monkeypatch.setattr(functional, "MOST_WORK_OF_A_CALL", most)
+    monkeypatch.setattr(threads, "MOST_WORK_OF_A_CALL", most)
     assert all_that_kernels_compute() == expected

@@ -2,12 +2,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastlin import reference
-from fastlin.config import Loss, TrainConfig
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import DivergedError, InputError
 from fastlin.functional import use_threads
+from fastlin.history import EpochRecord, History
+from fastlin.losses import LOSSES
 from fastlin.threads import current_count
 from fastlin.training.evaluation import evaluate, gradient
 from fastlin.training.order import epoch_order
@@ -50,7 +54,7 @@ def reference_run(split, config):
     return epochs
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_every_epoch_equals_a_numpy_run(loss):
     split = problem()
     config = TrainConfig(
@@ -86,7 +90,7 @@ def same_bits(a, b):
     )
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_same_seed_same_bits_for_any_number_of_threads(loss):
     split = problem(n=700)
     config = TrainConfig(loss=loss, lr=0.1, l2=0.001, batch_size=64, epochs=4)
@@ -139,7 +143,7 @@ def test_without_validation_rows_the_best_epoch_has_the_lowest_training_cost():
     assert result.history.best_epoch == int(result.history.train_cost.argmin()) + 1
 
 
-@pytest.mark.parametrize("loss", Loss)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=str)
 def test_divergence_stops_at_once_and_keeps_the_last_finite_weights(loss):
     # Rows near the limit of float32 overflow the scores while the first weights are finite.
     split = problem(row_dtype=np.float32)
@@ -167,7 +171,7 @@ def test_an_interrupt_anywhere_leaves_whole_epochs(monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastlin.training.trainer.evaluate_weights", interrupted)
+    monkeypatch.setattr("fastlin.training.entries.Entries.measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.run_epoch()
     assert same_bits(trainer.result(), whole)
@@ -329,19 +333,93 @@ def test_a_run_goes_on_from_its_saved_arrays_with_the_same_bits():
         whole.run_epoch()
     for _ in range(4):
         first.run_epoch()
-    saved = first.state.finished
-    arrays = {name: array.copy() for name, array in saved.arrays().items()}
-    second.state.restore(second.state.finished.of_arrays(saved.records, arrays))
+    records = first.result().history.records()
+    arrays = {name: array.copy() for name, array in first.state().items()}
+    second.restore(records, arrays)
     for _ in range(2):
         second.run_epoch()
     assert same_bits(whole.result(), second.result())
     arrays.pop("training_velocity_W")
     with pytest.raises(InputError, match="training_velocity_W"):
-        second.state.finished.of_arrays(saved.records, arrays)
+        second.restore(records, arrays)
+    assert same_bits(whole.result(), second.result())
 
 
 @pytest.mark.parametrize("settings", [{}, ALL_AT_ONCE, {"momentum": 0.9, "nesterov": True}])
 def test_threads_that_share_steps_change_no_bit(settings, monkeypatch):
-    monkeypatch.setattr("fastlin.functional.LEAST_WORK_OF_A_PIECE", 1)
+    monkeypatch.setattr("fastlin.engine.LEAST_WORK_OF_A_PIECE", 1)
     split, config = images(n=300), TrainConfig(epochs=3, **settings)
     assert same_bits(train(split, config, threads=1), train(split, config))
+
+
+@pytest.mark.parametrize("every", [0, 1, 3, 100])
+def test_training_rows_are_evaluated_as_often_as_asked_and_nothing_else_changes(every):
+    split, config = images(), TrainConfig(epochs=7, **ALL_AT_ONCE)
+    usual, ours = train(split, config), train(split, config, eval_train_every=every)
+    due = np.arange(1, 8) % every == 0 if every else np.zeros(7, bool)
+    for name in ("train_cost", "train_accuracy"):
+        expected = np.where(due, getattr(usual.history, name), np.nan)
+        np.testing.assert_array_equal(getattr(ours.history, name), expected)
+    for name in ("lr", "val_cost", "val_accuracy"):
+        np.testing.assert_array_equal(getattr(ours.history, name), getattr(usual.history, name))
+    assert ours.best_epoch == usual.best_epoch
+    assert ours.model.W.tobytes() == usual.model.W.tobytes()
+    assert ours.best_model.W.tobytes() == usual.best_model.W.tobytes()
+
+
+@pytest.mark.parametrize(("every", "best"), [(0, 7), (3, 6), (100, 7)])
+def test_without_validation_rows_the_best_epoch_is_an_evaluated_one_or_the_last(every, best):
+    config = TrainConfig(epochs=7, lr=0.001)  # the cost falls all the time
+    result = train(problem(val=False), config, eval_train_every=every)
+    assert result.best_epoch == best
+    of_best = train(problem(val=False), replace(config, epochs=best))
+    assert result.best_model.W.tobytes() == of_best.model.W.tobytes()
+
+
+@pytest.mark.parametrize("every", [-1, 0.5, True, "2", None])
+def test_an_impossible_rhythm_of_evaluation_is_refused(every):
+    with pytest.raises(InputError, match=r"eval_train_every is .*; it must be a whole number, 0"):
+        train(problem(), TrainConfig(), eval_train_every=every)
+
+
+@pytest.mark.parametrize("val", [False, True])
+def test_divergence_is_found_without_evaluating_training_rows(val):
+    split = problem(row_dtype=np.float32, val=val)
+    config = TrainConfig(lr=1e30, lr_decay=1.0, l2=1.0, epochs=50)
+    trainer = Trainer(split, config, eval_train_every=0)
+    with pytest.raises(DivergedError, match="the cost of epoch"):
+        for _ in range(50):
+            trainer.run_epoch()
+    assert np.isfinite(trainer.result().model.W).all()
+
+
+def test_weights_that_overflow_in_the_last_step_of_an_epoch_are_found_without_evaluation():
+    rows = np.full((4, 2), 1e30, np.float32)
+    split = Split("large", Dataset(rows, np.arange(4) % 2, ("a", "b")))
+    config = TrainConfig(lr=1e12, batch_size=4, l2=0.0, sigma=0.0, shuffle=False)
+    trainer = Trainer(split, config, eval_train_every=0)
+    with pytest.raises(DivergedError, match="the cost of epoch 1"):
+        trainer.run_epoch()
+    assert (trainer.result().model.W == 0).all()
+
+
+records = st.builds(
+    EpochRecord,
+    epoch=st.just(0),
+    lr=st.just(0.1),
+    **{
+        name: st.sampled_from([0.25, 0.5, 0.75, float("nan")])
+        for name in ("train_cost", "train_accuracy", "val_cost", "val_accuracy")
+    },
+)
+
+
+@given(st.lists(records, min_size=1, max_size=8), st.sampled_from(["val_accuracy", "val_cost"]))
+def test_the_best_epoch_is_that_of_the_definition(found, select):
+    history = History.from_records([r._replace(epoch=e) for e, r in enumerate(found, start=1)])
+    sign = -1 if select == "val_accuracy" else 1
+    for values in (sign * getattr(history, select), history.train_cost):
+        if not np.isnan(values).all():
+            assert history.best_by(select) == int(np.nanargmin(values)) + 1
+            return
+    assert history.best_by(select) == len(found)

@@ -74,7 +74,7 @@ def gradcheck(
         "themselves err by about 1e-8;\n"
         f"{checks.THRESHOLDS[Precision.FLOAT32]:g} for float32: rounding of sums, about 1e-4. "
         "A wrong formula errs by 1e-2 or more.\n"
-        f"Too near a kink of the hinge loss, so skipped: {sum(r.skipped for r in results)} of "
+        f"Too near a kink of a hinge loss, so skipped: {sum(r.skipped for r in results)} of "
         f"{sum(r.skipped + r.checked for r in results):,} coordinates."
     )
     if failed:
@@ -96,7 +96,7 @@ def _print_table(results: list[GradientCheck]) -> None:
     table.add_column("skipped", justify="right")
     lines: dict[tuple[str, str, str, str], list[GradientCheck]] = {}
     for result in results:
-        key = (result.loss.value, result.precision.value, result.row_dtype, f"{result.l2:g}")
+        key = (str(result.loss), result.precision.value, result.row_dtype, f"{result.l2:g}")
         lines.setdefault(key, []).append(result)
     for key, line in lines.items():
         found = {(result.problem, result.kernel): result for result in line}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
@@ -16,9 +16,10 @@ from click.core import ParameterSource
 
 from fastlin.commands import options, outcome, process
 from fastlin.commands.train import DEFAULT_DATA, train
-from fastlin.config import TrainConfig
+from fastlin.config import SETTINGS, SHARED_SETTINGS, TrainConfig
 from fastlin.errors import InputError, quoted
-from fastlin.search.spec import SWEPT_SETTINGS, GridSpec
+from fastlin.losses import PARAMETERS, Loss, with_parameters
+from fastlin.search.spec import GridSpec, LogRange
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fastlin.data import Split
-    from fastlin.runs import DataReference
+    from fastlin.data.source import DataReference
     from fastlin.search.halving import Plan
+    from fastlin.search.progress import GridProgress
     from fastlin.search.ranking import GridResult
-    from fastlin.search.search import GridProgress
     from fastlin.training.trainer import TrainResult
 
 ASKED, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
@@ -68,12 +69,12 @@ def _is_whole(value: object, low: int) -> bool:
 
 def _with_settings_of_train(command: click.Command) -> click.Command:
     """Add the settings of `fastlin train`; those that can be searched take lists."""
-    names = {field.name for field in fields(TrainConfig)}
+    names = {*SETTINGS, *PARAMETERS}
     settings: list[click.Parameter] = []
     for option in train.params:
         if not isinstance(option, click.Option) or option.name not in names:
             continue
-        if option.name in SWEPT_SETTINGS and not option.is_flag:
+        if option.name not in SHARED_SETTINGS:
             kind = click.Option(option.opts, multiple=True, metavar="LIST", help=option.help)
             settings.append(kind)
         else:
@@ -140,6 +141,7 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
     help="After the last epoch, or after each entry's best.",
 )
 @options.threads_option()
+@options.eval_train_option()
 @click.option(
     "--out",
     type=options.PLACE,
@@ -173,6 +175,7 @@ def grid(
     select: str,
     at: str,
     threads: int | None,
+    eval_train_every: int,
     out: Path | None,
     resume: Path | None,
     figures: bool,
@@ -232,6 +235,7 @@ def grid(
                     loaded, configs, select=rule.select, at=rule.at, halving=asked.halving or False,
                     threads=thread_count, progress=report, note=notes.print,
                     journal=folder / JOURNAL, resume=resume is not None,
+                    eval_train_every=eval_train_every,
                 )  # fmt: skip
             except GridDivergedError as error:
                 result = error.result
@@ -329,7 +333,7 @@ def _resumed(
     asked = _saved(folder)
     decisive = {"grid_path", "config_path", "search", "trials", "search_seed"}
     decisive |= {"halving", "halving_plan"}
-    decisive |= {setting.name for setting in fields(TrainConfig)}
+    decisive |= {*SETTINGS, *PARAMETERS}
     sources = {ctx.get_parameter_source(name) for name in decisive}
     repeated = bool(sources - {None, ParameterSource.DEFAULT})
     if repeated and replace(again, data=asked.data) != asked:
@@ -364,10 +368,17 @@ def _asked(
     lists = {
         name: parse_values(name, value) for name, value in given.items() if isinstance(value, tuple)
     }
-    swept = {**spec.swept, **lists}
+    parameters = {name: lists.pop(name) for name in PARAMETERS if name in lists}
+    swept: dict[str, Any] = {**spec.swept, **lists}
+    fixed = {name: value for name, value in given.items() if not isinstance(value, tuple)}
+    if parameters:
+        losses = _with_parameters(swept.get("loss", [spec.base.loss]), parameters)
+        if "loss" in swept or len(losses) > 1:
+            swept["loss"] = losses
+        else:
+            fixed["loss"] = losses[0]
     # One value of each list stands in the base, so that it is possible as a whole.
     first = {name: values[0] for name, values in swept.items() if isinstance(values, tuple)}
-    fixed = {name: value for name, value in given.items() if name not in lists}
     spec = GridSpec(swept, replace(spec.base, **first, **fixed))
     decisive = [tuple(spec.swept.get(name, (getattr(spec.base, name),))) for name in _DECISIVE]
     kinds = product(*decisive)
@@ -377,10 +388,22 @@ def _asked(
     return Asked(reference, spec, **how)
 
 
+def _with_parameters(
+    losses: Iterable[Any], parameters: Mapping[str, Sequence[Any] | LogRange]
+) -> tuple[Loss, ...]:
+    """Return every loss with every value of the parameters that it has."""
+    lists = {}
+    for name, values in parameters.items():
+        if isinstance(values, LogRange):
+            raise InputError(f"{name} takes no range to draw from; give a list of values")
+        lists[name] = values
+    return with_parameters([Loss.of(loss) for loss in losses], lists)
+
+
 def _saved(folder: Path) -> Asked:
     """Read what a grid folder was begun with."""
+    from fastlin.data.source import DataReference
     from fastlin.files import MissingFileError, check_format, read_json
-    from fastlin.runs import DataReference
 
     path = folder / ASKED
     try:
@@ -483,26 +506,12 @@ def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | N
     """Write the winner as a run folder; return it, and cost and accuracy on test rows, if any."""
     from fastlin import runs
     from fastlin.files import make_directory
-    from fastlin.training.trainer import Seconds, TrainResult
 
-    split, threads, best = finished.split, finished.threads, finished.result.best
-    last, of_best_epoch = best.last_model, best.best_model
-    assert last is not None and of_best_epoch is not None  # noqa: S101, PT018  (the winner's)
-    select = finished.result.ranked_by.select
-    run = TrainResult(best.config, best.history, last, of_best_epoch, Seconds(), select)
+    split, best = finished.split, finished.result.best
+    run = runs.run_of_winner(finished.result)
     folder = make_directory(finished.folder / WINNER)
     reference = replace(finished.reference, sha256=split.fingerprint())
-    runs.save_config(folder, reference, best.config)
-    runs.save_history(folder, best.history)
-    runs.save_models(folder, last, of_best_epoch)
-    evaluations, evaluating = outcome.evaluate_all(run, split, threads)
-    seconds = {
-        "compile": 0.0, "train": 0.0, "evaluate": evaluating, "draw": 0.0, "total": evaluating,
-    }  # fmt: skip
-    runs.save_summary(
-        folder,
-        outcome.summarize(best.status, run, split, threads, evaluations, seconds),
-    )
+    evaluations = runs.write_run(folder, reference, run, split, best.status, finished.threads)
     if split.test is None:
         return run, None
     return run, evaluations["last" if best.epoch == len(best.history) else "best"]["test"]
@@ -574,6 +583,7 @@ def _summary(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     from fastlin import machine
+    from fastlin.summaries import describe_data
 
     result = finished.result
     best = result.best
@@ -593,7 +603,7 @@ def _summary(
         "halving": [asdict(rung) for rung in result.rungs],
         "trained_on": list(result.trained_on),
         "epochs_trained": sum(len(entry.history) for entry in result.entries),
-        "data": outcome.describe_data(finished.split),
+        "data": describe_data(finished.split),
         "threads": finished.threads,
         "seconds": seconds,
         "machine": machine.describe(),

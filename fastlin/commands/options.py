@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import one_line
+from fastlin.losses import LOSSES, PARAMETERS, LossKind
+from fastlin.settings import Choice, Kind, Number, Setting, Switch, Whole
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from fastlin.config import TrainConfig
     from fastlin.data import Split
-    from fastlin.runs import DataReference
+    from fastlin.data.source import DataReference
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -100,6 +102,57 @@ def data_options(default: str | None, default_text: str) -> Decorator:
     return decorate
 
 
+def settings_options() -> Decorator:
+    """Add an option for every setting of `TrainConfig`, and for every parameter of a loss.
+
+    The value is None unless given; the help says the default.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        defaults = TrainConfig()
+        added = []
+        for name, declared in SETTINGS.items():
+            added.append(_setting_option(name, declared, as_json(getattr(defaults, name))))
+            if name == "loss":
+                added += [
+                    _setting_option(parameter, of_loss, _default_of_parameter(parameter))
+                    for parameter, of_loss in PARAMETERS.items()
+                ]
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _setting_option(name: str, declared: Setting, default: object) -> Decorator:
+    flag = f"--{name.replace('_', '-')}"
+    kind = declared.kind
+    if isinstance(kind, Switch):
+        flag, default = f"{flag}/--no-{flag[2:]}", name if default else f"no-{name}"
+    text = re.sub(r"`(\w+)`", lambda found: f"--{found[1].replace('_', '-')}", declared.help)
+    return click.option(
+        flag, type=_type_of(kind), default=None, help=f"{text}  [default: {default}]"
+    )
+
+
+def _type_of(kind: Kind) -> Any:
+    """Return what click takes as values of a setting."""
+    if isinstance(kind, Number):
+        return click.FloatRange(kind.low, kind.high, kind.above_low, kind.below_high)
+    if isinstance(kind, Whole):
+        return click.IntRange(kind.least)
+    if isinstance(kind, Choice):
+        return click.Choice([choice.value for choice in kind.of])
+    return click.Choice(list(LOSSES)) if isinstance(kind, LossKind) else None
+
+
+def _default_of_parameter(name: str) -> str:
+    """Return the default of a parameter of losses, and which have it."""
+    having = [loss for loss in LOSSES.values() if name in loss.parameters()]
+    return f"{having[0].parameters()[name]}; of {', '.join(loss.name for loss in having)}"
+
+
 def threads_option() -> Decorator:
     """Add --threads."""
     return click.option(
@@ -109,23 +162,25 @@ def threads_option() -> Decorator:
     )
 
 
-def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataReference:
-    """Return the data reference of the options; paths are made absolute, to be found again.
-
-    The name of a data set means that, whatever lies in the working directory.
-    """
-    from fastlin.data.catalog import CATALOG, is_file_or_folder
-    from fastlin.files import check_reachable
-    from fastlin.runs import DataReference
-
-    if data_dir is not None:
-        check_reachable(data_dir)
-    is_path = data not in CATALOG and is_file_or_folder(Path(data))
-    return DataReference(
-        str(Path(data).resolve()) if is_path else data,
-        split,
-        None if data_dir is None else str(data_dir.resolve()),
+def eval_train_option() -> Decorator:
+    """Add --eval-train."""
+    return click.option(
+        "--eval-train",
+        "eval_train_every",
+        type=click.IntRange(min=0),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Evaluate the training rows after every N epochs, 0 for never. It saves time, and "
+        "changes no result.",
     )
+
+
+def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataReference:
+    """Return the data reference of the options; see `catalog.reference_of`."""
+    from fastlin.data import catalog
+
+    return catalog.reference_of(data, split, data_dir)
 
 
 def override(
@@ -149,15 +204,16 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
     """Return the `fastlin train` command of settings, to the last digit; defaults are left out."""
     import shlex
 
-    from fastlin.config import TrainConfig
-
     words = ["fastlin", "train"]
     for name, value in [("data", reference.data), ("split", reference.split),
                         ("data_dir", reference.data_dir)]:  # fmt: skip
         if value is not None:
             words += [f"--{name.replace('_', '-')}", value]
     defaults = TrainConfig().to_dict()
-    for name, value in config.to_dict().items():
+    parameters = type(config.loss)().parameters().items()
+    changed = {p: v for p, v in config.loss.parameters().items() if (p, v) not in parameters}
+    defaults |= dict.fromkeys(changed)
+    for name, value in (config.to_dict() | {"loss": config.loss.name} | changed).items():
         flag = name.replace("_", "-")
         if value == defaults[name]:
             continue

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
+    from fastlin.data.source import DataReference
     from fastlin.model import LinearModel
-    from fastlin.runs import DataReference
     from fastlin.training.trainer import TrainResult
 
 
@@ -102,29 +102,6 @@ def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) 
         raise InputError(f"{error} (--out FOLDER)") from None
 
 
-def evaluate_all(
-    result: TrainResult, split: Split, threads: int
-) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
-    """Return cost and accuracy of the last and the best model on every part, and the seconds."""
-    from fastlin.functional import use_threads
-    from fastlin.training.evaluation import evaluate_matched
-
-    start = time.perf_counter()
-    models = {"last": result.model, "best": result.best_model}
-    with use_threads(threads):
-        evaluations = {
-            which: {
-                part: {"cost": found.cost, "accuracy": found.accuracy}
-                for part, found in (
-                    (part, evaluate_matched(model, data, result.config))
-                    for part, data in split.parts().items()
-                )
-            }
-            for which, model in models.items()
-        }
-    return evaluations, time.perf_counter() - start
-
-
 def draw(
     result: TrainResult, split: Split, folder: Path, threads: int, notes: Console
 ) -> tuple[float, float]:
@@ -153,41 +130,3 @@ def drawing(draw_figures: Callable[[], object], notes: Console) -> tuple[float, 
             notes.print(f"figures are not drawn: {reason_of(error)}")
         seconds = time.perf_counter() - start
     return compilation.seconds, seconds - compilation.seconds
-
-
-def summarize(
-    status: str,
-    result: TrainResult,
-    split: Split,
-    threads: int,
-    evaluations: dict[str, Any],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """Return the content of a run's summary.json."""
-    from fastlin import machine
-
-    train_seconds = result.seconds.train
-    samples = len(split.train) * len(result.history)
-    return {
-        "status": status,
-        "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
-        "best_epoch": result.best_epoch,
-        "selected_by": result.select,
-        "results": evaluations,
-        "data": describe_data(split),
-        "threads": threads,
-        "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
-        "seconds": seconds,
-        "machine": machine.describe(),
-    }
-
-
-def describe_data(split: Split) -> dict[str, Any]:
-    """Return what summary.json says of the data."""
-    return {
-        "name": split.name,
-        "rows": {part: len(data) for part, data in split.parts().items()},
-        "features": split.train.X.shape[1],
-        "dtype": str(split.train.X.dtype),
-        "sha256": split.fingerprint(),
-    }

@@ -4,90 +4,31 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastlin.commands import options, outcome, process
-from fastlin.config import Init, Loss, Precision, Schedule, TrainConfig
+from fastlin.config import TrainConfig
+from fastlin.losses import PARAMETERS, with_parameters
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastlin.data.source import DataReference
     from fastlin.history import EpochRecord
-    from fastlin.runs import DataReference
     from fastlin.training.trainer import Trainer, TrainResult
 
-_DEFAULTS = TrainConfig()
 DEFAULT_DATA = "cifar10-mini"
-_POSITIVE = click.FloatRange(min=0, min_open=True)
-_NOT_NEGATIVE = click.FloatRange(min=0)
-
-
-def _setting(flag: str, kind: Any, text: str) -> options.Decorator:
-    """Return an option for a field of `TrainConfig`: None unless given, the default shown."""
-    name = flag.partition("/")[0].lstrip("-")
-    default = getattr(_DEFAULTS, name.replace("-", "_"))
-    if isinstance(default, bool):
-        default = name if default else f"no-{name}"
-    return click.option(flag, type=kind, default=None, help=f"{text}  [default: {default}]")
 
 
 @click.command()
 @options.data_options(None, DEFAULT_DATA)
-@_setting(
-    "--loss",
-    click.Choice([choice.value for choice in Loss]),
-    "Loss: softmax cross-entropy or multiclass hinge (SVM).",
-)
-@_setting("--lr", _POSITIVE, "Learning rate of the first epoch (after the warm-up).")
-@_setting(
-    "--schedule",
-    click.Choice([choice.value for choice in Schedule]),
-    "How the learning rate goes on: times --lr-decay every epoch (exponential) or every "
-    "--step-epochs (step), constant, or down to 0 (cosine).",
-)
-@_setting(
-    "--lr-decay", click.FloatRange(0, 1, min_open=True), "Factor of the learning rate, per epoch."
-)
-@_setting("--step-epochs", click.IntRange(min=1), "Epochs per step of the step schedule.")
-@_setting(
-    "--warmup-epochs", click.IntRange(min=0), "Epochs at first in which the learning rate rises."
-)
-@_setting("--momentum", click.FloatRange(0, 1, max_open=True), "Momentum; 0 for none.")
-@_setting("--nesterov/--no-nesterov", None, "Nesterov's form of momentum, or the classical one.")
-@_setting("--l2", _NOT_NEGATIVE, "Factor of the penalty on the sum of squared weights.")
-@_setting("--batch-size", click.IntRange(min=1), "Rows per step.")
-@_setting("--epochs", click.IntRange(min=1), "Passes over the training rows.")
-@_setting(
-    "--init",
-    click.Choice([choice.value for choice in Init]),
-    "First weights: normal with --sigma, or with 1/sqrt(d).",
-)
-@_setting("--sigma", _NOT_NEGATIVE, "Standard deviation of the gaussian first weights.")
-@_setting(
-    "--shuffle/--no-shuffle", None, "Draw a new order before every epoch, or keep file order."
-)
-@_setting(
-    "--standardize/--no-standardize",
-    None,
-    "Train on features less their mean, over their standard deviation, or as they are.",
-)
-@_setting("--flip/--no-flip", None, "Augment images with their mirror images, or not.")
-@_setting(
-    "--average-epochs",
-    click.IntRange(min=1),
-    "Take as result the mean of the weights after so many last epochs.",
-)
-@_setting("--seed", click.IntRange(0, 2**63 - 1), "Seed of first weights and orders.")
-@_setting(
-    "--dtype",
-    click.Choice([choice.value for choice in Precision]),
-    "Precision of weights and arithmetic.",
-)
+@options.settings_options()
 @options.threads_option()
+@options.eval_train_option()
 @click.option(
     "--config",
     "config_path",
@@ -106,6 +47,7 @@ def train(
     data_dir: Path | None,
     split: str | None,
     threads: int | None,
+    eval_train_every: int,
     config_path: Path | None,
     out: Path | None,
     figures: bool,
@@ -120,14 +62,14 @@ def train(
     reference, config = _what_to_run(data, data_dir, split, config_path, settings)
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
-    from fastlin import runs
+    from fastlin import runs, summaries
     from fastlin.training.trainer import Trainer
 
     preparing = time.perf_counter()
     with outcome.compiling(notes):
         outcome.compile_moments(loaded, config)
     compile_seconds = time.perf_counter() - preparing
-    trainer = Trainer(loaded, config, threads)
+    trainer = Trainer(loaded, config, threads, eval_train_every=eval_train_every)
     content = runs.config_content(replace(reference, sha256=None), config)
     folder = outcome.new_folder(out, loaded.name, runs.CONFIG, content)
     # The fingerprint takes a while: it is computed beside training, and written at the end.
@@ -145,18 +87,14 @@ def train(
             evaluations: dict[str, Any] = {"last": {}, "best": {}}
             evaluating = 0.0
             if stop is None or trainer.epochs_done > 0:  # else it would compile for nothing
-                evaluations, evaluating = outcome.evaluate_all(result, loaded, trainer.threads)
-            seconds = {
-                "compile": compile_seconds + result.seconds.compile,
-                "train": result.seconds.train,
-                "evaluate": result.seconds.evaluate + evaluating,
-                "draw": 0.0,
-                "total": time.perf_counter() - started,
-            }
+                evaluations, evaluating = summaries.evaluate_all(result, loaded, trainer.threads)
+            seconds = asdict(result.seconds) | {"draw": 0.0, "total": time.perf_counter() - started}
+            seconds["compile"] += compile_seconds
+            seconds["evaluate"] += evaluating
             hashing.join()
             runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
-            summary = outcome.summarize(
-                status, result, loaded, trainer.threads, evaluations, seconds
+            summary = summaries.summarize(
+                status, result, loaded, evaluations, seconds, trainer.threads
             )
             runs.save_summary(folder, summary)
         console = options.console()
@@ -189,6 +127,7 @@ def _what_to_run(
     from fastlin import runs
 
     given = {name: value for name, value in settings.items() if value is not None}
+    parameters = {name: [given.pop(name)] for name in PARAMETERS if name in given}
     if config_path is None:
         reference = options.reference_of(data or DEFAULT_DATA, split, data_dir)
         config = TrainConfig(**given)
@@ -196,6 +135,7 @@ def _what_to_run(
         reference, config = runs.load_config(config_path)
         config = replace(config, **given)
         reference = options.override(reference, data, split, data_dir)
+    config = replace(config, loss=with_parameters([config.loss], parameters)[0])
     options.refuse_without_effect(given, [config])
     return reference, config
 
@@ -244,17 +184,22 @@ def _run_epochs(trainer: Trainer, notes: Console) -> None:
         for _ in range(epochs):
             record = trainer.run_epoch()
             speed = rows * record.epoch / trainer.seconds.train
-            figures = f"{_describe(record)}  {speed:,.0f} samples/s"
+            figures = f"{_describe(record)}  {speed:,.0f} samples/s".lstrip()
             progress.update(task, advance=1, figures=figures)
             if not notes.is_terminal and (record.epoch % every == 0 or record.epoch == epochs):
                 notes.print(f"epoch {record.epoch}/{epochs}  {figures}")
 
 
 def _describe(record: EpochRecord) -> str:
-    text = f"train {record.train_cost:.4f} {record.train_accuracy:6.2%}"
-    if record.val_cost == record.val_cost:  # not NaN: there are validation rows
-        text += f"  val {record.val_cost:.4f} {record.val_accuracy:6.2%}"
-    return text
+    parts = (
+        ("train", record.train_cost, record.train_accuracy),
+        ("val", record.val_cost, record.val_accuracy),
+    )
+    return "  ".join(
+        f"{part} {cost:.4f} {accuracy:6.2%}"
+        for part, cost, accuracy in parts
+        if cost == cost  # noqa: PLR0124  (not NaN: these rows were evaluated)
+    )
 
 
 def _print_table(

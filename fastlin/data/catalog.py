@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from fastlin import files
 from fastlin.data import sample
 from fastlin.data.dataset import Split
 from fastlin.data.formats import cifar, npz
-from fastlin.errors import InputError, one_line
+from fastlin.data.source import DataReference
+from fastlin.errors import InputError, one_line, quoted
 
 if TYPE_CHECKING:
     import requests
@@ -34,11 +35,16 @@ class Known:
 
     Attributes
     ----------
-    name : by which it is asked for.
-    description : one line: what it is and how large.
-    source : where it comes from.
-    citation : whom to cite.
-    splits : names of its splits, the default first; empty if it has only one.
+    name : str
+        By which it is asked for.
+    description : str
+        One line: what it is and how large.
+    source : str
+        Where it comes from.
+    citation : str
+        Whom to cite.
+    splits : tuple[str, ...]
+        Names of its splits, the default first; empty if it has only one.
     """
 
     name: str
@@ -77,30 +83,66 @@ def load_split(
 
     Parameters
     ----------
-    data : ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `.formats.npz`), or
+    data : str or Path
+        ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `.formats.npz`), or
         CIFAR-10 as a folder or .tar.gz archive, in its binary or Python distribution. A name means
         the data set, even if there is a folder of that name: that one is ``./cifar10``. ~ is the
         home folder.
-    split : of CIFAR-10: ``assignment`` (the default) or ``full``.
-    data_dir : where to look for ``cifar10``; None for the folder in the environment variable
+    split : str, optional
+        Of CIFAR-10: ``assignment`` (the default) or ``full``.
+    data_dir : str or Path, optional
+        Where to look for ``cifar10``; None for the folder in the environment variable
         FASTLIN_DATA, or else the user's cache folder, into which it is downloaded if need be.
+
+    Returns
+    -------
+    Split
+        Its `source` says where the data were found.
 
     Raises
     ------
     InputError
         If the data are unknown, not found or damaged, or an argument does not apply to them.
     """
+    data = data if data in CATALOG else files.as_path(data)
+    data_dir = None if data_dir is None else files.as_path(data_dir)
+    return replace(_load(data, split, data_dir), source=reference_of(data, split, data_dir))
+
+
+def reference_of(
+    data: str | Path, split: str | None = None, data_dir: Path | None = None
+) -> DataReference:
+    """Return a reference to data in which paths are absolute, so that they are found again.
+
+    The name of a data set means that, whatever lies in the working directory.
+
+    Raises
+    ------
+    InputError
+        If a path cannot be looked up.
+    """
+    if data_dir is not None:
+        files.check_reachable(data_dir)
+    is_path = data not in CATALOG and is_file_or_folder(Path(data))
+    return DataReference(
+        str(Path(data).resolve()) if is_path else str(data),
+        split,
+        None if data_dir is None else str(data_dir.resolve()),
+    )
+
+
+def _load(data: str | Path, split: str | None, data_dir: Path | None) -> Split:
     if data == "cifar10":
         return cifar.load(_find_cifar10(data_dir), split)
     if data_dir is not None:
-        raise InputError(f"--data-dir is where to look for cifar10; it has no meaning for {data}")
+        raise InputError(f"data_dir is where to look for cifar10; it has no meaning for {data}")
     path = expand_home(data)
     is_there = data != sample.NAME and is_file_or_folder(path)
     found = cifar.find(path) if is_there else None
     if found is not None:
         return cifar.load(found, split)
     if split is not None:
-        raise InputError(f"{data} has one split only; leave out --split {split}")
+        raise InputError(f"{data} has one split only; leave out split {quoted(split)}")
     if data == sample.NAME:
         return sample.load()
     if path.exists() and not path.is_dir():
@@ -146,13 +188,13 @@ def is_file_or_folder(path: Path) -> bool:
 def data_place(data_dir: str | Path | None) -> tuple[Path, str]:
     """Return the one folder in which named data are looked for, and who named it."""
     if data_dir is not None:
-        return expand_home(data_dir), "--data-dir"
+        return expand_home(data_dir), "data_dir"
     if os.environ.get("FASTLIN_DATA"):
         return expand_home(os.environ["FASTLIN_DATA"]), "FASTLIN_DATA"
     try:
         return user_cache_path("fastlin") / "data", "cache"
     except RuntimeError:
-        raise InputError("there is no home folder; say where data are with --data-dir") from None
+        raise InputError("there is no home folder; say where data are with data_dir") from None
 
 
 def locate_cifar10(data_dir: str | Path | None = None) -> Path | None:
@@ -173,7 +215,7 @@ def _find_cifar10(data_dir: str | Path | None) -> Path:
     )
 
 
-def fetch_cifar10(place: Path, url: str | None = None) -> Path:
+def fetch_cifar10(place: str | Path, url: str | None = None) -> Path:
     """Download CIFAR-10's binary distribution, check its MD5, and return the unpacked folder.
 
     An archive that is already in `place` is taken instead, if it has the right MD5. The folder
@@ -181,15 +223,17 @@ def fetch_cifar10(place: Path, url: str | None = None) -> Path:
 
     Parameters
     ----------
-    place : folder to put it in; made if need be.
-    url : of a mirror; None for the original.
+    place : str or Path
+        The folder to put it in; made if need be.
+    url : str, optional
+        Of a mirror; None for the original.
 
     Raises
     ------
     InputError
         If it cannot be downloaded or written, or is not the right file; says what to do by hand.
     """
-    url = url or CIFAR10_URL
+    place, url = files.as_path(place), url or CIFAR10_URL
     folder, archive = place / cifar.BINARY_FOLDER, place / cifar.BINARY_ARCHIVE
     if cifar.find(folder) is not None:
         return folder

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import operator
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,203 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastlin.data.checks import (
+    ROW_DTYPES,
+    as_array,
+    as_rows,
+    check_class_names,
+    check_image_shape,
+    check_labels,
+    check_values,
+    feature_scale,
+)
 from fastlin.data.features import FeatureRange
+from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
 
-ROW_DTYPES: tuple[np.dtype[Any], ...] = (
-    np.dtype(np.uint8),
-    np.dtype(np.float32),
-    np.dtype(np.float64),
-)
-
-_BLOCK_VALUES = 2**16  # checked at a time: 512 KB of float64 stay in the cache for both extremes
-
-# Categories of characters that break or garble a line: control characters, line and paragraph
-# separators, halves of surrogate pairs.
-_LINE_BREAKING = frozenset({"Cc", "Zl", "Zp", "Cs"})
-
-
-def feature_scale(row_dtype: np.dtype[Any]) -> float:
-    """Return what a stored value is multiplied by to become a feature: 1/255 for uint8, else 1."""
-    return 1 / 255 if row_dtype == np.uint8 else 1.0
-
-
-def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None) -> float:
-    """Check that every value is finite and no larger than a dtype holds.
-
-    Parameters
-    ----------
-    name : str
-        Of the array, for the message.
-    array : NDArray
-        One or two dimensions of numbers, not empty. No copy of it is made.
-    dtype : DTypeLike, optional
-        Of the arithmetic that is to use the values; by default the array's own.
-
-    Returns
-    -------
-    float
-        The largest absolute value.
-
-    Raises
-    ------
-    InputError
-        If a value is NaN, infinite or beyond `dtype`; it names the first one and its place.
-    """
-    if array.dtype == np.uint8:
-        return float(array.max())
-    limit = float(np.finfo(array.dtype if dtype is None else dtype).max)
-    largest = 0.0
-    length = max(1, _BLOCK_VALUES // (array.size // len(array)))
-    for first in range(0, len(array), length):
-        block = array[first : first + length]
-        low, high = float(block.min()), float(block.max())
-        if not (-limit <= low and high <= limit):  # so written, NaN is found, too
-            place = tuple(np.argwhere(~(np.abs(block) <= limit))[0].tolist())
-            _refuse_value(name, float(block[place]), (first + place[0], *place[1:]), dtype)
-        largest = max(largest, -low, high)
-    return largest
-
-
-def _refuse_value(name: str, value: float, place: tuple[int, ...], dtype: DTypeLike | None) -> None:
-    where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"place {place[0]}"
-    if math.isfinite(value):
-        kind = np.dtype(dtype)
-        raise InputError(
-            f"{name} has the value {value!r} in {where}; {kind} holds numbers up to "
-            f"{np.finfo(kind).max:.2g}: compute with dtype float64"
-        )
-    raise InputError(f"{name} has the value {value!r} in {where}; every value must be finite")
-
-
-def check_labels(y: ArrayLike, row_count: int, class_count: int) -> NDArray[np.int64]:
-    """Return labels as a C-contiguous (row_count,) int64 array.
-
-    Parameters
-    ----------
-    y : ArrayLike
-        One integer a row, of any integer dtype.
-    row_count, class_count : int
-        How many labels there must be, and of how many classes.
-
-    Raises
-    ------
-    InputError
-        If their number, dtype or range is wrong: each must be in [0, class_count).
-    """
-    y = integer_labels("y", y)
-    if y.shape != (row_count,):
-        raise InputError(f"y has shape {y.shape}; with {row_count} rows it must be ({row_count},)")
-    if int(y.min()) < 0 or int(y.max()) >= class_count:
-        row = int(np.flatnonzero((y < 0) | (y >= class_count))[0])
-        raise InputError(
-            f"label {y[row]} in row {row} is outside 0 to {class_count - 1} "
-            f"(there are {class_count} classes)"
-        )
-    return np.ascontiguousarray(y, dtype=np.int64)
-
-
-def integer_labels(name: str, labels: ArrayLike) -> NDArray[Any]:
-    """Return labels as an array (n,) of an integer dtype, n at least 1.
-
-    Raises
-    ------
-    InputError
-        If they are anything else; it says what labels must be.
-    """
-    y = as_array(name, labels)
-    if y.ndim != 1 or y.size == 0:
-        raise InputError(
-            f"{name} has shape {y.shape}; labels must be one integer a row, of shape (rows,)"
-        )
-    if y.dtype.kind not in "iu":  # np.integer would let timedelta64 pass
-        raise InputError(f"{name} has dtype {y.dtype!s:.60}; labels must be integers")
-    return y
-
-
-def check_class_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return class names as a tuple of plain text.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two, or one is no text, blank, there twice, or not one line of
-        characters that can be printed.
-    """
-    try:
-        listed = [] if isinstance(names, str) else list(names)
-    except TypeError:
-        listed = []
-    if not listed:
-        raise InputError(f"class_names is {quoted(names)}; it must be a list of text")
-    checked: dict[str, int] = {}
-    for number, name in enumerate(listed):
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(f"class {number} is called {quoted(name)}; a name must be text")
-        if any(unicodedata.category(character) in _LINE_BREAKING for character in name):
-            raise InputError(
-                f"class {number} is called {quoted(name)}; a name must be one line of text, "
-                "without control characters"
-            )
-        if name in checked:
-            raise InputError(
-                f"classes {checked[name]} and {number} are both called {quoted(name)}; every "
-                "class needs a name of its own"
-            )
-        checked[str(name)] = number
-    if len(checked) < 2:
-        raise InputError(f"the number of classes is {len(checked)}; at least 2 are needed")
-    return tuple(checked)
-
-
-def check_image_shape(shape: Iterable[int], feature_count: int) -> tuple[int, int, int]:
-    """Return an image shape (channels, height, width) as plain integers.
-
-    Raises
-    ------
-    InputError
-        If it is not three whole numbers of at least 1, the first of them 1 or 3, whose product is
-        `feature_count`.
-    """
-    try:
-        sizes = tuple(operator.index(size) for size in shape)
-    except TypeError:  # no list, or not of whole numbers
-        sizes = ()
-    if (
-        len(sizes) != 3
-        or sizes[0] not in (1, 3)
-        or min(sizes) < 1
-        or math.prod(sizes) != feature_count
-    ):
-        raise InputError(
-            f"image shape {quoted(sizes or shape)} does not fit rows of {feature_count} "
-            "features; it must be (channels, height, width), with 1 or 3 channels"
-        )
-    return sizes[0], sizes[1], sizes[2]
-
-
-def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
-    """Return values as an array. Raises InputError if they are none; the message calls it name."""
-    try:
-        return np.asarray(values)
-    except (ValueError, TypeError):  # lists of different lengths, an integer beyond any dtype
-        raise InputError(f"{name} is no array of numbers: {quoted(values)}") from None
-
-
-def as_rows(X: ArrayLike) -> NDArray[Any]:
-    """Return rows as an array (n, d) of one of `ROW_DTYPES`, its values not checked.
-
-    Raises
-    ------
-    InputError
-        If shape or dtype are others.
-    """
-    X = as_array("X", X)
-    if X.ndim != 2 or 0 in X.shape:
-        raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
-    if X.dtype not in ROW_DTYPES:
-        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be uint8, float32 or float64")
-    return X
+__all__ = [
+    "ROW_DTYPES", "Dataset", "Split", "as_array", "as_rows", "check_class_names", "check_fits",
+    "check_image_shape", "check_labels", "check_split", "check_values", "feature_scale",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +74,9 @@ class Dataset:
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
+    def __repr__(self) -> str:
+        return f"Dataset({len(self):,} rows, {_kind(self)})"
+
     @property
     def feature_scale(self) -> float:
         """What a stored value is multiplied by to become a feature: 1/255 for pixels, else 1."""
@@ -288,6 +109,8 @@ class Split:
         For people and file names: ``cifar10``, ``cifar10-mini`` or the file's stem.
     train, val, test : Dataset | None
         Data sets with equal features, dtype, classes and image shape; `train` is always there.
+    source : DataReference | None
+        Where `load_split` found them; None for arrays.
 
     Raises
     ------
@@ -299,6 +122,7 @@ class Split:
     train: Dataset
     val: Dataset | None = None
     test: Dataset | None = None
+    source: DataReference | None = None
 
     def __post_init__(self) -> None:
         for part, data in (("validation", self.val), ("test", self.test)):
@@ -313,6 +137,61 @@ class Split:
                 if ours != theirs:
                     theirs, ours = (_shown(value) for value in (theirs, ours))
                     raise InputError(f"{part} rows have {what} {theirs}, training rows have {ours}")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        X_test: ArrayLike | None = None,
+        y_test: ArrayLike | None = None,
+        class_names: Iterable[str] | None = None,
+        image_shape: Iterable[int] | None = None,
+        name: str = "arrays",
+    ) -> Split:
+        """Make a split of arrays, DataFrames or lists.
+
+        Parameters
+        ----------
+        X : ArrayLike
+            Training rows (n, d), or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3
+            channels. uint8 values are pixels, whose features are pixel / 255; float32 and float64
+            are used as they are; other real numbers become float32, or float64 where that is
+            needed to hold them.
+        y : ArrayLike
+            Their labels (n,): text, booleans, or integers, which need not be consecutive.
+        X_val, y_val, X_test, y_test : ArrayLike, optional
+            Validation and test rows.
+        class_names : Iterable[str], optional
+            The names of the classes. Integer labels are then places in it, from 0; without it the
+            classes are the labels that occur, in ascending order, each named by its text.
+        image_shape : Iterable[int], optional
+            (channels, height, width) of rows (n, d) that are images in that order.
+        name : str, optional
+            Of the split, for people and file names.
+
+        Raises
+        ------
+        InputError
+            If arrays do not fit one another, or a value is not finite; it names the array.
+        """
+        from fastlin.data import arrays  # noqa: PLC0415  (it makes what is defined here)
+
+        rows = {"X_train": X, "X_val": X_val, "X_test": X_test}
+        labels = {"y_train": y, "y_val": y_val, "y_test": y_test}
+        given: dict[str, ArrayLike] = {
+            array: arrays.numeric(array, values) for array, values in rows.items()
+            if values is not None
+        }  # fmt: skip
+        given |= {array: values for array, values in labels.items() if values is not None}
+        return arrays.split_of_arrays(name, given, class_names, image_shape)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{part} {len(data):,}" for part, data in self.parts().items())
+        return f"Split({quoted(self.name)}: {counts} rows, {_kind(self.train)})"
 
     def parts(self) -> dict[str, Dataset]:
         """Return the parts that exist, by name (train, val, test), in that order."""
@@ -342,8 +221,24 @@ class Split:
         return digest.hexdigest()
 
 
+def _kind(data: Dataset) -> str:
+    """Return features and classes of a data set in a few words."""
+    images = "" if data.image_shape is None else f", images {data.image_shape}"
+    count = len(data.class_names)
+    return f"{data.X.shape[1]:,} features {data.X.dtype}{images}, {count:,} classes"
+
+
 def _shown(value: object) -> str:
     return quoted(value) if isinstance(value, tuple) else str(value)
+
+
+def check_split(split: object) -> None:
+    """Raise InputError if what was given as a split is none, saying how to make one."""
+    if not isinstance(split, Split):
+        raise InputError(
+            f"the data are a {type(split).__name__}; they must be a Split, as load_split and "
+            "Split.from_arrays make it"
+        )
 
 
 def check_fits(split: Split, dtype: DTypeLike) -> None:
@@ -352,8 +247,9 @@ def check_fits(split: Split, dtype: DTypeLike) -> None:
     Raises
     ------
     InputError
-        If a value is too large; it names part, row, column and value.
+        If it is no split, or a value is too large; it names part, row, column and value.
     """
+    check_split(split)
     for part, data in split.parts().items():
         try:
             data.check_fits(dtype)

@@ -45,7 +45,7 @@ def load() -> Split:
         rows = X[start : start + len(y)]
         parts[part] = Dataset(rows, y, cifar.CLASS_NAMES, cifar.IMAGE_SHAPE)
         start += len(y)
-    return Split(NAME, **parts)
+    return Split(NAME, parts["train"], parts["val"], parts["test"])
 
 
 def _read_picture() -> NDArray[np.uint8]:

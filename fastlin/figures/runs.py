@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
@@ -85,14 +86,13 @@ def accuracy_curves(history: History) -> Figure:
 def _history_curves(history: History, train: Floats, val: Floats, ylabel: str) -> Figure:
     check(len(history) > 0, "the history has no epoch to draw")
     figure, axes = epoch_axes(ylabel, *history.epoch[[0, -1]])
-    marker = _marker(history)
-    axes.plot(history.epoch, train, color=BLUE, marker=marker, label="training", clip_on=False)
+    _plot_evaluated(axes, history.epoch, train, BLUE, "training")
     judge, reason = train, "lowest training cost"
     if history.has_validation:
-        axes.plot(
-            history.epoch, val, color=ORANGE, marker=marker, label="validation", clip_on=False
-        )
+        _plot_evaluated(axes, history.epoch, val, ORANGE, "validation")
         judge, reason = val, "highest validation accuracy"
+    elif np.isnan(train).all():
+        reason = "the last; no epoch was evaluated"
     best = history.best_epoch
     axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", zorder=1)
     label = f"best epoch: {best}\n({reason})"
@@ -126,14 +126,19 @@ def cost_band(histories: Sequence[History]) -> Figure:
     for label, (costs, color) in curves.items():
         mean, spread = np.mean(costs, axis=0), np.std(costs, axis=0, ddof=min(1, n - 1))
         axes.fill_between(first.epoch, mean - spread, mean + spread, color=color, alpha=0.25, lw=0)
-        axes.plot(first.epoch, mean, color=color, marker=_marker(first), label=label, clip_on=False)
+        _plot_evaluated(axes, first.epoch, mean, color, label)
     title = f"mean and standard deviation of {n} seeds" if n > 1 else "one seed"
     axes.legend(title=title, alignment="left")
     return figure
 
 
-def _marker(history: History) -> str:
-    return "o" if len(history) <= 10 else ""  # a lone point has no line to be seen by
+def _plot_evaluated(axes: Axes, epochs: Floats, values: Floats, color: str, label: str) -> None:
+    """Plot a curve through the epochs after which rows were evaluated, if there are any."""
+    chosen = ~np.isnan(values)
+    if chosen.any():
+        marker = "o" if chosen.sum() <= 10 else ""  # a lone point has no line to be seen by
+        axes.plot(epochs[chosen], values[chosen], color=color, marker=marker, label=label,
+                  clip_on=False)  # fmt: skip
 
 
 def confusions(found: Confusions, class_names: Sequence[str]) -> Figure:

@@ -5,12 +5,14 @@ across lanes. B is a whole number of vectors (`padded`); what the padding holds 
 ignored.
 
 A loss is a named tuple of its parameters. Its type selects the code when a kernel is compiled
-(`loss_gradient`), so one epoch kernel serves every loss at no cost. A new loss is a new named
-tuple and function here, an entry in `loss_gradient`, and a twin in `fastlin.reference`.
+(`loss_gradient`), so one epoch kernel serves every loss at no cost. A new loss is a record in
+`fastlin.losses`; a named tuple and a function here, with their rows in the tables `loss_gradient`
+and `BY_NAME`; and a twin in `fastlin.reference`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +27,20 @@ class Softmax(NamedTuple):
     """Softmax cross-entropy."""
 
 
+class SmoothedSoftmax(NamedTuple):
+    """Softmax cross-entropy with smoothed labels: another type, so that `Softmax` pays nothing."""
+
+    smoothing: float
+
+
 class Hinge(NamedTuple):
     """Multiclass hinge loss, summed over the wrong classes (Weston & Watkins 1999)."""
+
+    margin: float = 1.0
+
+
+class SquaredHinge(NamedTuple):
+    """The terms of `Hinge` squared."""
 
     margin: float = 1.0
 
@@ -92,6 +106,43 @@ def softmax_gradient(loss, scores, labels, losses):
 
 
 @inline_kernel
+def smoothed_softmax_gradient(loss, scores, labels, losses):
+    """Softmax cross-entropy of a batch with smoothed labels; scores become dscores.
+
+    scores (K, B) float, overwritten; labels (1, B) of the same dtype; losses (1, B), overwritten.
+
+    With t_ij = (1 - e) [j == y_i] + e / K and m_i = max_j s_ij:
+    l_i = log sum_j exp(s_ij - m_i) - sum_j t_ij (s_ij - m_i),
+    dscores_ij = exp(s_ij - m_i) / sum_j exp(s_ij - m_i) - t_ij.
+    """
+    K, B = scores.shape
+    on_true = simd.splat(1 - loss.smoothing, scores)
+    on_all = simd.splat(loss.smoothing / K, scores)
+    for i in range(0, B, simd.lanes(scores)):
+        label = simd.load(labels, 0, i)
+        largest = simd.load(scores, 0, i)
+        true_score = largest
+        for k in range(1, K):
+            score = simd.load(scores, k, i)
+            largest = simd.select_greater(score, largest, score, largest)
+            true_score = simd.select_equal(simd.splat(k, scores), label, score, true_score)
+        total = simd.splat(0, scores)
+        sum_of_scores = total
+        for k in range(K):
+            score = simd.load(scores, k, i) - largest
+            power = simd.exp(score)
+            simd.store(scores, k, i, power)
+            total = total + power
+            sum_of_scores = sum_of_scores + score
+        expected = on_true * (true_score - largest) + on_all * sum_of_scores
+        simd.store(losses, 0, i, simd.log(total) - expected)
+        for k in range(K):
+            dscore = simd.load(scores, k, i) / total - on_all
+            is_label = simd.splat(k, scores)
+            simd.store(scores, k, i, simd.select_equal(is_label, label, dscore - on_true, dscore))
+
+
+@inline_kernel
 def hinge_gradient(loss, scores, labels, losses):
     """Multiclass hinge loss of a batch; scores become dscores.
 
@@ -128,6 +179,40 @@ def hinge_gradient(loss, scores, labels, losses):
 
 
 @inline_kernel
+def squared_hinge_gradient(loss, scores, labels, losses):
+    """Squared multiclass hinge loss of a batch; scores become dscores.
+
+    scores (K, B) float, overwritten; labels (1, B) of the same dtype; losses (1, B), overwritten.
+
+    With h_ij = max(0, s_ij - s_iy + margin):  l_i = sum over j != y of h_ij**2;
+    dscores_ij = 2 h_ij, dscores_iy = minus their sum.
+    """
+    K, B = scores.shape
+    zero = simd.splat(0, scores)
+    margin = simd.splat(loss.margin, scores)
+    for i in range(0, B, simd.lanes(scores)):
+        label = simd.load(labels, 0, i)
+        true_score = zero
+        for k in range(K):
+            score = simd.load(scores, k, i)
+            true_score = simd.select_equal(simd.splat(k, scores), label, score, true_score)
+        total = zero
+        slopes = zero
+        for k in range(K):
+            term = simd.load(scores, k, i) - true_score + margin
+            term = simd.select_greater(zero, term, zero, term)  # a NaN stays a NaN
+            term = simd.select_equal(simd.splat(k, scores), label, zero, term)
+            simd.store(scores, k, i, term + term)
+            total = total + term * term
+            slopes = slopes + (term + term)
+        simd.store(losses, 0, i, total)
+        for k in range(K):
+            dscore = simd.load(scores, k, i)
+            is_label = simd.splat(k, scores)
+            simd.store(scores, k, i, simd.select_equal(is_label, label, zero - slopes, dscore))
+
+
+@inline_kernel
 def predict_classes(scores, predictions):
     """Write the class of the largest score of each sample, the first of equals.
 
@@ -144,7 +229,24 @@ def predict_classes(scores, predictions):
         simd.store(predictions, 0, i, best)
 
 
-loss_gradient = by_type({Softmax: softmax_gradient, Hinge: hinge_gradient})
+loss_gradient = by_type({
+    Softmax: softmax_gradient,
+    SmoothedSoftmax: smoothed_softmax_gradient,
+    Hinge: hinge_gradient,
+    SquaredHinge: squared_hinge_gradient,
+})  # fmt: skip
+
+
+def _softmax(smoothing: float) -> NamedTuple:
+    return SmoothedSoftmax(smoothing) if smoothing else Softmax()
+
+
+# The named tuple of a loss, by the name of its record in `fastlin.losses`, from its parameters.
+BY_NAME: dict[str, Callable[..., NamedTuple]] = {
+    "softmax": _softmax,
+    "hinge": Hinge,
+    "squared-hinge": SquaredHinge,
+}
 
 
 @kernel

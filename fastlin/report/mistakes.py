@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import functional
-from fastlin.config import Loss, TrainConfig
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
+from fastlin.losses import Softmax
 from fastlin.metrics import Confusions, confusions
 from fastlin.model import LinearModel
 from fastlin.report.page import Picture
@@ -119,7 +120,7 @@ def most_wrong(model: LinearModel, data: Dataset, config: TrainConfig, most: int
     scores = np.array(found, np.float64, order="C")
     predicted = scores.argmax(axis=1)
     lead = scores.max(axis=1) - scores[np.arange(len(data)), data.y]
-    is_softmax = config.loss is Loss.SOFTMAX
+    is_softmax = isinstance(config.loss, Softmax)
     confidence = functional.softmax(scores).max(axis=1) if is_softmax else lead
     wrong = np.flatnonzero(predicted != data.y)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]

@@ -28,6 +28,23 @@ def grid_configs(
 ) -> tuple[TrainConfig, ...]:
     """Return the configurations that `grid_search` trains for the same arguments, in its order.
 
+    Parameters
+    ----------
+    grid : GridSpec, Sequence[TrainConfig] or Mapping[str, Sequence[Any] | LogRange]
+        What to search: lists of values for some settings, or the configurations themselves.
+    base : TrainConfig or None
+        The other settings, with a mapping; None for the defaults.
+    search : str
+        ``grid`` for every combination, ``random`` for `trials` distinct ones.
+    trials : int or None
+        How many combinations random search draws.
+    search_seed : int
+        Of that draw.
+
+    Returns
+    -------
+    tuple[TrainConfig, ...]
+
     Raises
     ------
     InputError

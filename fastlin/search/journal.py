@@ -22,6 +22,7 @@ import shlex
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -98,28 +99,35 @@ class Journal:
             If there is one already, or it cannot be written.
         """
         try:
-            with _writing(path):
-                journal = cls(path, header, os.open(path, _NEW, 0o666))
+            with cls._opened(path, header, _NEW) as journal:
+                try:
+                    journal._start()
+                except InputError:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                    raise
         except FileExistsError:
             raise InputError(
                 f"{path} holds a search already; resume it, or name another place"
             ) from None
-        try:
-            journal._start()
-        except InputError:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise
         return journal
+
+    @classmethod
+    @contextlib.contextmanager
+    def _opened(cls, path: Path, header: Mapping[str, Any], flags: int) -> Iterator[Self]:
+        """Open a journal, which is closed again if the body raises an InputError."""
+        with _writing(path):
+            journal = cls(path, header, os.open(path, flags, 0o666))
+        try:
+            yield journal
+        except InputError:
+            journal.close()
+            raise
 
     def _start(self) -> None:
         """Write the first line of an empty journal."""
-        try:
-            self._write(_line(self.header))
-            files.flush_folder(self.path.parent)
-        except InputError:
-            self.close()
-            raise
+        self._write(_line(self.header))
+        files.flush_folder(self.path.parent)
 
     @classmethod
     def resume(cls, path: Path, header: Mapping[str, Any]) -> Self:
@@ -144,13 +152,8 @@ class Journal:
                 pass
         except files.MissingFileError:
             return cls.begin(path, header)
-        with _writing(path):
-            journal = cls(path, header, os.open(path, _OLD))
-        try:
+        with cls._opened(path, header, _OLD) as journal:
             journal._take_over(files.read_bytes(path))
-        except InputError:
-            journal.close()
-            raise
         return journal
 
     def _take_over(self, content: bytes) -> None:
@@ -159,14 +162,7 @@ class Journal:
             self._truncate(0)
             self._start()
             return
-        lines = content.split(b"\n")
-        cut_short = lines.pop()  # what follows the last line break: nothing, if all is well
-        parsed = [_parse(line) for line in lines]
-        if parsed and parsed[-1] is None:
-            parsed.pop()
-            cut_short = lines.pop() + b"\n" + cut_short
-        _check_intact(self.path, parsed)
-        found, *self.events = (event for event in parsed if event is not None)
+        (found, *self.events), cut_short = _parse_lines(self.path, content)
         differing = [name for name in self.header if found.get(name) != _as_json(self.header[name])]
         if differing:
             raise InputError(
@@ -212,7 +208,11 @@ class Journal:
             self._write(content)
 
     def save_weights(self, weights: Mapping[int, Weights]) -> None:
-        """Replace the weights on disk. Raises InputError if it cannot; the old ones remain."""
+        """Replace the weights on disk. Raises InputError if it cannot; the old ones remain.
+
+        They are written by a thread of their own, which no signal interrupts: a zip file that is
+        interrupted cannot be closed, and raises another error in the place of KeyboardInterrupt.
+        """
         arrays: Arrays = {
             f"{index}.{name}": array
             for index, entry in weights.items()
@@ -221,9 +221,14 @@ class Journal:
         epochs = [[index, entry.epoch] for index, entry in weights.items()]
         arrays["epochs"] = np.array(epochs, np.int64).reshape(-1, 2)
         arrays["header"] = np.array(self._header_checksum())
-        try:
+
+        def write() -> None:
             with files.atomic_write(self.weights_path) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
+
+        try:
+            with ThreadPoolExecutor(1) as writer:
+                writer.submit(write).result()
         except InputError as error:
             raise InputError(f"{error}; {_INTACT}") from None
 
@@ -270,12 +275,20 @@ def read_journal(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     InputError
         If it is missing, cannot be read, or is damaged.
     """
-    parsed = [_parse(line) for line in files.read_bytes(path).split(b"\n")[:-1]]
+    (header, *events), _ = _parse_lines(path, files.read_bytes(path))
+    return header, events
+
+
+def _parse_lines(path: Path, content: bytes) -> tuple[list[dict[str, Any]], bytes]:
+    """Return the events of all lines, and what is left of a last one that was cut short."""
+    lines = content.split(b"\n")
+    cut_short = lines.pop()  # what follows the last line break: nothing, if all is well
+    parsed = [_parse(line) for line in lines]
     if parsed and parsed[-1] is None:
         parsed.pop()
+        cut_short = lines.pop() + b"\n" + cut_short
     _check_intact(path, parsed)
-    header, *events = (event for event in parsed if event is not None)
-    return header, events
+    return [event for event in parsed if event is not None], cut_short
 
 
 # Of more damaged lines than that a journal is not worth mending.

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
-from fastlin.files import atomic_write
-from fastlin.history import EpochRecord, History, Measure
+from fastlin.files import as_path, atomic_write
+from fastlin.history import EpochRecord, History, Measure, html_table
 from fastlin.model import LinearModel
 
 Moment = Literal["last", "best"]
@@ -100,6 +100,11 @@ class GridEntry:
     last_model: LinearModel | None = None
     best_model: LinearModel | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"GridEntry({self.index}, {self.status}, score {self.score:.4g} at epoch {self.epoch})"
+        )
+
     @property
     def record(self) -> EpochRecord | None:
         """The epoch that decided its rank, None if none is finished."""
@@ -146,6 +151,20 @@ class GridResult:
     seconds: float
     rungs: tuple[Rung, ...] = ()
     trained_on: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        best, settings = self.best, self.best.config.to_dict()
+        named = ", ".join(f"{name}={settings[name]!r}" for name in self.swept)
+        return (
+            f"GridResult({len(self.entries)} entries by {self.rule}; best {best.index}: "
+            f"{best.score:.4g} with {named or 'the only settings'})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the ranking as a table, as notebooks show it."""
+        columns = ("rank", "entry", *self.swept, "status", "score", "epoch")
+        records = self.to_records()
+        return html_table(columns, [[row[name] for name in columns] for row in records])
 
     @property
     def rule(self) -> str:
@@ -211,7 +230,7 @@ def _flat(rank: int, entry: GridEntry) -> dict[str, Any]:
     }
 
 
-def save_table(path: Path, result: GridResult) -> None:
+def save_table(path: str | Path, result: GridResult) -> None:
     """Write the records of a grid as CSV; numbers are exact. Raises InputError if it cannot."""
     lines = io.StringIO(newline="")
     records = result.to_records()
@@ -224,7 +243,7 @@ def save_table(path: Path, result: GridResult) -> None:
                 for name, value in record.items()
             }
         )
-    with atomic_write(path) as file:
+    with atomic_write(as_path(path)) as file:
         file.write(lines.getvalue().encode())
 
 

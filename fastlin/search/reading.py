@@ -7,13 +7,15 @@ import re
 import tomllib
 from collections.abc import Iterable
 from decimal import Context, Decimal, InvalidOperation
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fastlin.config import TrainConfig, whole_number
+from fastlin.config import SETTINGS, TrainConfig, whole_number
 from fastlin.errors import InputError, one_line, quoted
-from fastlin.search.spec import MOST_COMBINATIONS, SWEPT_SETTINGS, GridSpec, LogRange
+from fastlin.files import read_bytes
+from fastlin.losses import PARAMETERS
+from fastlin.search.spec import MOST_COMBINATIONS, GridSpec, LogRange
+from fastlin.settings import Kind, Number, Whole
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
 # without doubt, so that powers of ten come out as a person would type them.
@@ -36,7 +38,7 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     Parameters
     ----------
     name : str
-        Of a field of `TrainConfig` that may be searched.
+        Of a setting that may be searched, or of a parameter of a loss.
     texts : Iterable[str]
         Each a list of values and of ranges with a count, `low:high:count`: that many values,
         evenly spaced in log space (of seeds: evenly), both ends included. Or only one range
@@ -51,7 +53,8 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     InputError
         If a text cannot be read as such, or there are more than `MOST_COMBINATIONS` values.
     """
-    default = getattr(TrainConfig(), name) if name in SWEPT_SETTINGS else None
+    declared = SETTINGS.get(name) or PARAMETERS.get(name)
+    kind = None if declared is None else declared.kind
     items = [item.strip() for text in texts for item in text.split(",")]
     if len(items) == 1 and items[0].count(":") == 1:
         low, high = (_number(name, end, items[0]) for end in items[0].split(":"))
@@ -59,11 +62,11 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     values: list[Any] = []
     for item in items:
         if item.count(":") == 2:
-            values += _steps(name, item, is_whole=isinstance(default, int))
+            values += _steps(name, item, is_whole=isinstance(kind, Whole))
         elif item.count(":") == 1:
             raise InputError(f"{name}: a range to draw from, {quoted(item)}, must stand alone")
         else:
-            values.append(_value(name, item, default))
+            values.append(_value(name, item, kind))
         _check_length(name, values)
     return tuple(values)
 
@@ -162,27 +165,27 @@ def _number(name: str, text: str, item: str) -> Decimal:
     return number
 
 
-def _value(name: str, item: str, default: Any) -> Any:
-    """Return an item as the type of its setting; whether it is allowed there, GridSpec decides."""
-    if default is None or isinstance(default, StrEnum):
+def _value(name: str, item: str, kind: Kind | None) -> Any:
+    """Return an item as a number if its setting is one; whether it is allowed, GridSpec decides."""
+    if not isinstance(kind, Number | Whole):
         return item
     try:
-        return int(item) if isinstance(default, int) else float(item)
+        return int(item) if isinstance(kind, Whole) else float(item)
     except ValueError:
-        kind = "a whole number" if isinstance(default, int) else "a number"
+        what = "a whole number" if isinstance(kind, Whole) else "a number"
         raise InputError(
-            f"{name} is {quoted(item)}; it must be {kind}, a list (1,2), or a range (1:100:3)"
+            f"{name} is {quoted(item)}; it must be {what}, a list (1,2), or a range (1:100:3)"
         ) from None
 
 
-def read_grid_file(path: Path, base: TrainConfig | None = None) -> GridSpec:
+def read_grid_file(path: str | Path, base: TrainConfig | None = None) -> GridSpec:
     """Read a grid from a TOML file: lists under [grid], fixed settings under [train].
 
     A value under [grid] is a list, one value, or a text as in `parse_values`.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Of the file.
     base : TrainConfig or None
         What the settings under [train] are put over; None for the defaults.
@@ -214,22 +217,13 @@ def read_grid_file(path: Path, base: TrainConfig | None = None) -> GridSpec:
         raise InputError(f"{path}: {error}") from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: str | Path) -> dict[str, Any]:
+    content = read_bytes(path, _MOST_BYTES)
     try:
-        if path.exists() and not path.is_file():  # reading a pipe might wait for ever
-            raise InputError(f"{path} is not a file")
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise InputError(f"{path} has more than {_MOST_BYTES:,} bytes; no grid needs so many")
         text = content.decode("utf-8-sig")
         if _KEY_OF_MANY_PARTS.search(text):
             raise InputError(f"{path} holds a key of very many parts; a grid needs one or two")
         return tomllib.loads(text)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
     except RecursionError:
         raise InputError(f"{path} is not the TOML of a grid: it is nested too deep") from None
     except InputError:

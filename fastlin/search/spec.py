@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from enum import StrEnum
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from fastlin.config import TrainConfig, _as_float
+from fastlin.config import SHARED_SETTINGS, SWEPT_SETTINGS, TrainConfig, as_json
 from fastlin.errors import InputError, quoted
+from fastlin.settings import as_float
 
+__all__ = ["MOST_COMBINATIONS", "SHARED_SETTINGS", "SWEPT_SETTINGS", "GridSpec", "LogRange"]
+
+# Entries of a grid, and values in a list, at most: a slip of the keys asks for more.
 MOST_COMBINATIONS = 100_000
 
 
@@ -34,7 +37,7 @@ class LogRange:
     high: float
 
     def __post_init__(self) -> None:
-        low, high = _as_float(self.low), _as_float(self.high)
+        low, high = as_float(self.low), as_float(self.high)
         if not 0 < low < high < math.inf:
             raise InputError(
                 f"the range {quoted(self.low)}:{quoted(self.high)} must rise from a number above 0 "
@@ -42,15 +45,6 @@ class LogRange:
             )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
-
-
-# What all entries of a grid share; every other setting may differ from entry to entry.
-SHARED_SETTINGS = frozenset(
-    {"epochs", "sigma", "shuffle", "dtype", "standardize", "flip", "nesterov", "average_epochs"}
-)
-SWEPT_SETTINGS = tuple(
-    setting.name for setting in fields(TrainConfig) if setting.name not in SHARED_SETTINGS
-)
 
 
 @dataclass(frozen=True)
@@ -171,7 +165,7 @@ class GridSpec:
         return {
             "swept": {
                 name: asdict(values) if isinstance(values, LogRange)
-                else [str(value) if isinstance(value, StrEnum) else value for value in values]
+                else [as_json(value) for value in values]
                 for name, values in self.swept.items()
             },
             "base": self.base.to_dict(),

@@ -7,16 +7,29 @@ from dataclasses import replace
 from fastlin import functional, matching
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
-from fastlin.functional import Array, Evaluation
-from fastlin.model import LinearModel
+from fastlin.engine import Array
+from fastlin.model import Evaluation, LinearModel
 
 
 def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:
     """Return cost, accuracy, losses and predictions of a model on labelled rows.
 
-    The cost is that of `config`: its loss and its penalty. Classes are matched by name, and
-    predictions are the model's class numbers. Where these are not those of the data, or the rows
-    may not be what the model was trained on, that is a `fastlin.errors.MatchWarning`.
+    Classes are matched by name, and predictions are the model's class numbers. Where these are not
+    those of the data, or the rows may not be what the model was trained on, that is a
+    `fastlin.errors.MatchWarning`.
+
+    Parameters
+    ----------
+    model : LinearModel
+        What is evaluated.
+    data : Dataset
+        The labelled rows.
+    config : TrainConfig
+        The cost is that of its loss and its penalty.
+
+    Returns
+    -------
+    Evaluation
 
     Raises
     ------
@@ -37,7 +50,7 @@ def evaluate_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> 
 def gradient(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
     """Return the gradient of the cost by the model's W, (K, d), over labelled rows.
 
-    Rows are matched with the model as in `evaluate`.
+    Parameters are those of `evaluate`, and rows are matched with the model as there.
 
     Raises
     ------

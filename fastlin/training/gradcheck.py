@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import functional, reference
-from fastlin.config import Loss, Precision
+from fastlin.config import Precision
 from fastlin.data.dataset import ROW_DTYPES, Dataset, feature_scale
-from fastlin.functional import Array
+from fastlin.engine import Array
+from fastlin.losses import Loss, losses_to_check
 
 # Central differences err by about STEP**2 times the third derivative, and by rounding of the cost,
 # 1e-16 / STEP: together about 1e-10 of a gradient of order one.
@@ -41,13 +42,25 @@ class GradientCheck:
 
     Attributes
     ----------
-    loss, precision, row_dtype, l2 : of the kernel: loss, dtype of W, dtype of X, penalty factor.
-    problem : ``random`` or ``images``.
-    kernel : ``gradient`` (loss and gradient over all rows), or ``step`` (what an SGD step did to W,
+    loss : Loss
+        That the kernel computes.
+    precision : Precision
+        The dtype of W.
+    row_dtype : str
+        The dtype of X.
+    l2 : float
+        Factor of the penalty.
+    problem : str
+        ``random`` or ``images``.
+    kernel : str
+        ``gradient`` (loss and gradient over all rows), or ``step`` (what an SGD step did to W,
         over -lr).
-    error : largest relative error of a coordinate of W or b.
-    threshold : it must stay below.
-    checked, skipped : how many coordinates were compared, and how many were too near a kink.
+    error : float
+        Largest relative error of a coordinate of W or b.
+    threshold : float
+        The error must stay below it.
+    checked, skipped : int
+        How many coordinates were compared, and how many were too near a kink.
     """
 
     loss: Loss
@@ -84,13 +97,21 @@ def check_gradients(
 
     Parameters
     ----------
-    images : real rows, of which the first 50 are taken.
-    coordinates : of W to compare, drawn at random; b is compared whole.
-    quick : look at three of the six pairs of dtypes only.
-    seed : of the random problem and of the choice of coordinates.
+    images : Dataset
+        Real rows, of which the first 50 are taken.
+    coordinates : int
+        How many coordinates of W are compared, drawn at random; b is compared whole.
+    quick : bool
+        Look at three of the six pairs of dtypes only.
+    seed : int
+        Of the random problem and of the choice of coordinates.
+
+    Yields
+    ------
+    GradientCheck
     """
     for precision, row_dtype in _QUICK_PAIRS if quick else _PAIRS:
-        for loss, l2 in product(Loss, (0.0, _L2)):
+        for loss, l2 in product(losses_to_check(), (0.0, _L2)):
             rng = np.random.default_rng(seed)
             for problem in (
                 _random_problem(rng, row_dtype, precision),
@@ -101,7 +122,7 @@ def check_gradients(
 
 def check_count(*, quick: bool = False) -> int:
     """Return how many results `check_gradients` gives."""
-    return len(_QUICK_PAIRS if quick else _PAIRS) * len(Loss) * 2 * 2 * 2
+    return len(_QUICK_PAIRS if quick else _PAIRS) * len(losses_to_check()) * 2 * 2 * 2
 
 
 def _check_problem(
@@ -156,14 +177,15 @@ def _numerical_gradient(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return central differences by the chosen coordinates of W and all of b, and which to skip.
 
-    A hinge term within reach of zero has no derivative there: within what the coordinate moves it,
-    or within `rounding`, where a kernel may see the other side.
+    A hinge term within reach of zero has no derivative there, or, squared, no second one: within
+    what the coordinate moves it, or within `rounding`, where a kernel may see the other side.
     """
     X = problem.X.astype(np.float64) * feature_scale(problem.X.dtype)
     W, b = problem.W.astype(np.float64), problem.b.astype(np.float64)
     y = problem.y
     scores = reference.scores(X, W, b)
-    terms = np.abs(scores - scores[np.arange(len(y)), y][:, None] + 1)
+    margin = loss.parameters().get("margin", np.inf)  # only losses with a margin have a kink
+    terms = np.abs(scores - scores[np.arange(len(y)), y][:, None] + margin)
     terms[np.arange(len(y)), y] = np.inf
 
     def cost() -> float:
@@ -181,7 +203,7 @@ def _numerical_gradient(
         k, feature = divmod(int(index), X.shape[1]) if parameters is not b else (int(index), None)
         moved = STEP * (np.abs(X[:, feature]) if feature is not None else np.ones(len(y)))
         nearest = np.where(y == k, terms.min(axis=1), terms[:, k])
-        near_kink.append(loss is Loss.HINGE and bool((nearest <= moved + rounding).any()))
+        near_kink.append(bool((nearest <= moved + rounding).any()))
     return np.array(derivatives), np.array(near_kink)
 
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastlin import functional
-from fastlin.config import Loss, TrainConfig
-from fastlin.data.dataset import Dataset, Split, check_fits
+from fastlin.config import TrainConfig, whole_number
+from fastlin.data.dataset import Split, check_fits
+from fastlin.engine import Array
 from fastlin.errors import DivergedError
-from fastlin.functional import Array, EntryEpoch, Evaluation
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
-from fastlin.training.order import epoch_parts
+from fastlin.passes import Measured
+from fastlin.training.entries import Entries
 from fastlin.training.standardization import Standardization
-from fastlin.training.state import Finished, RunState
-from fastlin.training.trainer import entry_epoch, epoch_record, pieces_of, run_epoch_part
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall time spent so far, in seconds."""
+
+    compile: float = 0.0
+    train: float = 0.0
+    evaluate: float = 0.0
 
 
 class GridTrainer:
@@ -27,22 +36,38 @@ class GridTrainer:
     After an exception in an epoch, wherever it came, all entries have finished it or none has; the
     next call of `run_epoch` goes on with the bits of an undisturbed run.
 
-    Every entry has the bits of a `Trainer` of its own: its batches pass through the caches
+    Every entry has the bits of a `fastlin.Trainer` of its own: its batches pass through the caches
     together with those of others, but the arithmetic is the same.
 
     Parameters
     ----------
-    split : training rows, and validation rows if there are any; the test rows are not touched.
-    configs : the settings of every entry; all of `SHARED_SETTINGS` are the same in all of them.
-    threads : to run on, None for all; the result does not depend on it.
-    standardization : that of the training rows, if the settings ask for it and it is known already.
-    select : by which measure `best_model` is the best.
+    split : Split
+        Training rows, and validation rows if there are any; the test rows are not touched.
+    configs : Sequence[TrainConfig]
+        The settings of every entry. `fastlin.search.spec.SHARED_SETTINGS` are the same in all.
+    threads : int or None
+        To run on, None for all; the result does not depend on it.
+    select : Measure
+        By which measure `best_model` is the best.
+    eval_train_every : int
+        After every so many epochs the training rows are evaluated, 0 for never; where they are not,
+        the history has NaN. It changes no weights.
+
+    Attributes
+    ----------
+    split : Split
+    configs : tuple[TrainConfig, ...]
+    threads : int
+    select : Measure
+    notes : tuple[str, ...]
+        What a user should know of the data, a sentence each.
 
     Raises
     ------
     InputError
-        If `threads` is outside what the process can use, images are to be mirrored that are none,
-        or a value is beyond the dtype of the settings.
+        If `threads` is outside what the process can use, `eval_train_every` is no whole number, 0
+        or above, images are to be mirrored that are none, or a value is beyond the dtype of the
+        settings.
     """
 
     def __init__(
@@ -50,50 +75,33 @@ class GridTrainer:
         split: Split,
         configs: Sequence[TrainConfig],
         threads: int | None = None,
-        standardization: Standardization | None = None,
         select: Measure = "val_accuracy",
+        eval_train_every: int = 1,
     ) -> None:
+        self._eval_train_every = whole_number("eval_train_every", eval_train_every, 0)
         check_fits(split, configs[0].dtype)
         self.split = split
         self.configs = tuple(configs)
-        with functional.use_threads(threads) as count:
-            self.threads = count
-            self._standardization = standardization or Standardization.of(split, configs[0])
         self.select = select
-        self.states = [
-            RunState(split, config, self._standardization, select) for config in self.configs
-        ]
-        self._stack_states()
-        self._committed: list[tuple[RunState, Finished]] = []
+        self._seconds = dict.fromkeys(Seconds.__dataclass_fields__, 0.0)
+        with functional.use_threads(threads) as count, self._timed("train"):
+            self.threads = count
+            standardization = Standardization.of(split, configs[0])
+            self._entries = Entries(split.train, self.configs, standardization)
+        self.notes = () if standardization is None else standardization.notes
+        # Of an entry, as many records count as it has finished epochs.
+        self._records: list[list[EpochRecord]] = [[] for _ in self.configs]
+        self._finished = [state.untrained() for state in self._entries.states]
 
-    def _stack_states(self) -> None:
-        """Put what is trained into arrays over all entries, of which every state has its part."""
-        self._W = np.stack([state.W for state in self.states])
-        self._b = np.stack([state.b for state in self.states])
-        self._scales = np.concatenate([state.scale for state in self.states])
-        self._velocity: tuple[Array, Array] | None = None
-        if any(state.velocity for state in self.states):
-            self._velocity = np.zeros_like(self._W), np.zeros_like(self._b)
-        for e, state in enumerate(self.states):
-            state.W, state.b, state.scale = self._W[e], self._b[e], self._scales[e : e + 1]
-            if state.velocity is not None and self._velocity is not None:
-                state.velocity = self._velocity[0][e], self._velocity[1][e]
+    @property
+    def seconds(self) -> Seconds:
+        """Where the time went so far."""
+        return Seconds(**self._seconds)
 
     def compile(self) -> None:
         """Compile, or load from the cache, every kernel that the entries need."""
-        counts = Counter(map(_kind, self.configs))
-        kinds = {_kind(config): config for config in self.configs}
-        spare = GridTrainer(self.split, list(kinds.values()), self.threads, self._standardization)
-        train = self.split.train
-        one = Dataset(train.X[:1], train.y[:1], train.class_names)
-        with functional.use_threads(self.threads):
-            for e, (kind, config) in enumerate(kinds.items()):
-                epoch = entry_epoch(e, config, np.zeros(1, np.int64), 0.0)
-                if counts[kind] > 1:
-                    spare._train_together([epoch, epoch], mirrored=False)
-                if counts[kind] == 1 or counts[kind] % self.threads:
-                    run_epoch_part(spare.states[e], train, epoch.order, epoch.lr)
-                spare._evaluate([e], [spare.states[e].weights()], one)
+        with self._timed("compile"), functional.use_threads(self.threads):
+            self._entries.compile()
 
     def run_epoch(
         self, active: Sequence[int], evaluated: Collection[int] | None = None
@@ -104,167 +112,128 @@ class GridTrainer:
 
         Parameters
         ----------
-        active : the entries to train.
-        evaluated : those of them to evaluate, None for all. Costs and accuracies of the others are
-            NaN, and only their loss in training can tell that they diverged.
+        active : Sequence[int]
+            The entries to train.
+        evaluated : Collection[int] or None
+            Those of them to evaluate, None for all. Costs and accuracies of the others are NaN.
+
+        Returns
+        -------
+        dict[int, EpochRecord | DivergedError]
+            For every active entry.
         """
-        self._settle()
-        for e in active:
-            self.states[e].begin()
-        train, val = self.split.train, self.split.val
-        chosen = [e for e in active if evaluated is None or e in evaluated]
+        epochs = {e: self._finished[e].epochs_done + 1 for e in active}
+        states = self._entries.states
         with functional.use_threads(self.threads):
-            loss_sums = self._train(active)
-            weights = {e: self.states[e].weights() for e in active}
-            of_chosen = [weights[e] for e in chosen]
-            on_train = dict(zip(chosen, self._evaluate(chosen, of_chosen, train), strict=True))
-            on_val: dict[int, Evaluation] = {}
-            if val is not None:
-                on_val = dict(zip(chosen, self._evaluate(chosen, of_chosen, val), strict=True))
+            with self._timed("train"):
+                for e in active:
+                    states[e].begin(self._finished[e])
+                loss_sums = self._entries.train(epochs)
+            with self._timed("evaluate"):
+                weights = {e: states[e].weights() for e in active}
+                chosen = [e for e in active if evaluated is None or e in evaluated]
+                on_train, on_val = self._measure({e: weights[e] for e in chosen}, epochs)
         outcomes: dict[int, EpochRecord | DivergedError] = {}
-        committed: list[tuple[RunState, Finished]] = []
-        for e in active:
-            state, config = self.states[e], self.configs[e]
-            epoch = state.epochs_done + 1
-            lr = config.lr_at(epoch)
-            if e in on_train:
-                record = epoch_record(epoch, lr, loss_sums[e], on_train[e], on_val.get(e))
-            else:
-                is_finite = np.isfinite(loss_sums[e])
-                record = EpochRecord(epoch, lr, *(4 * [np.nan])) if is_finite else None
+        finished = list(self._finished)
+        for e, epoch in epochs.items():
+            record = _record(
+                epoch, self.configs[e].lr_at(epoch), loss_sums[e], weights[e],
+                on_train.get(e), on_val.get(e),
+            )  # fmt: skip
             if record is None:
-                outcomes[e] = DivergedError(epoch, config)
-            else:
-                committed.append((state, state.after(record, *weights[e])))
-                outcomes[e] = record
-        self._committed = committed  # in one step: from here on the epoch is finished for all
-        self._settle()
+                outcomes[e] = DivergedError(epoch, self.configs[e])
+                continue
+            self._records[e][epoch - 1 :] = [record]
+            finished[e] = states[e].after(finished[e], record, *weights[e], self.select)
+            outcomes[e] = record
+        self._finished = finished  # in one step: from here on the epoch is finished for all
+        for e in active:
+            if isinstance(outcomes[e], EpochRecord):
+                states[e].confirm(finished[e])
         return outcomes
 
-    def _settle(self) -> None:
-        """Let every entry know of the epoch that was finished last."""
-        for state, finished in self._committed:
-            state.take(finished)
-        self._committed = []
-
-    def _train(self, active: Sequence[int]) -> dict[int, float]:
-        """Train an epoch of every active entry; return the sums of their rows' losses."""
-        rows = len(self.split.train)
-        cached: dict[tuple[int, int, int], list[tuple[NDArray[np.int64], bool]]] = {}
-        calls: dict[tuple[int, Loss, bool, bool], list[EntryEpoch]] = {}
-        for e in active:
-            config, epoch = self.configs[e], self.states[e].epochs_done + 1
-            key = config.seed, epoch, config.batch_size if config.flip else 0
-            if key not in cached:
-                cached[key] = epoch_parts(config, rows, epoch)
-            for number, (order, mirrored) in enumerate(cached[key]):
-                part = entry_epoch(e, config, order, config.lr_at(epoch))
-                calls.setdefault((number, *_kind(config), mirrored), []).append(part)
-        loss_sums = dict.fromkeys(active, 0.0)
-        for (*_, mirrored), epochs in sorted(calls.items(), key=lambda call: call[0][0]):
-            for part, mean_loss in self._train_entries(epochs, mirrored=mirrored):
-                loss_sums[part.entry] += mean_loss * len(part.order)
-        return loss_sums
-
-    def _train_entries(
-        self, epochs: list[EntryEpoch], *, mirrored: bool
-    ) -> Iterator[tuple[EntryEpoch, float]]:
-        """Train entries of one kind; give every epoch with its mean loss.
-
-        Each thread takes as many whole entries as the others. Those left over are trained one
-        after another by all threads together, if their steps are large enough to be shared.
-        """
-        rows = len(self.split.train)
-        by_batches = sorted(
-            epochs, key=lambda epoch: (epoch.batch_size, self.configs[epoch.entry].seed)
-        )
-        left_over = by_batches[len(epochs) // self.threads * self.threads :]
-        if not all(pieces_of(self.states[epoch.entry], rows) > 1 for epoch in left_over):
-            left_over = []
-        for epoch in left_over:
-            state = self.states[epoch.entry]
-            yield (
-                epoch,
-                run_epoch_part(state, self.split.train, epoch.order, epoch.lr, mirrored=mirrored),
-            )
-        together = by_batches[: len(epochs) - len(left_over)]
-        if together:
-            mean_losses = self._train_together(together, mirrored=mirrored)
-            yield from zip(together, mean_losses.tolist(), strict=True)
-
-    def _train_together(self, epochs: list[EntryEpoch], *, mirrored: bool) -> NDArray[np.float64]:
-        """Train entries of one kind, every thread its part of them; return their mean losses."""
-        states = [self.states[epoch.entry] for epoch in epochs]
-        config = states[0].config
-        for state in states if mirrored else ():
-            state.mirror()
-        mean_losses = functional.unchecked_sgd_epochs(
-            self.split.train.X, self.split.train.y, self._W, self._b, epochs,
-            loss=config.loss,
-            features=states[0].features(mirrored=mirrored),
-            scales=self._scales,
-            velocity=self._velocity if config.momentum > 0 else None,
-            nesterov=config.nesterov,
-        )  # fmt: skip
-        for state in states if mirrored else ():
-            state.mirror()
-        return mean_losses
-
-    def _evaluate(
-        self, entries: Sequence[int], weights: Sequence[tuple[Array, Array]], data: Dataset
-    ) -> list[Evaluation]:
-        """Evaluate what the entries' states returned as weights, those of one loss in one pass."""
-        found: dict[int, Evaluation] = {}
-        for loss in Loss:
-            chosen = [i for i, e in enumerate(entries) if self.configs[e].loss is loss]
-            if chosen:
-                evaluations = functional.unchecked_evaluate_all(
-                    data.X, data.y,
-                    np.stack([weights[i][0] for i in chosen]),
-                    np.stack([weights[i][1] for i in chosen]),
-                    loss=loss,
-                    penalties=[self.states[entries[i]].penalty(weights[i][0]) for i in chosen],
-                    offset=self.states[entries[chosen[0]]].offset,
-                )  # fmt: skip
-                found |= dict(zip(chosen, evaluations, strict=True))
-        return [found[i] for i in range(len(entries))]
+    def _measure(
+        self, weights: Mapping[int, tuple[Array, Array]], epochs: Mapping[int, int]
+    ) -> tuple[dict[int, Measured], dict[int, Measured]]:
+        """Evaluate classifiers on training rows, where it is time to, and on validation rows."""
+        every = self._eval_train_every
+        due = {e: W_and_b for e, W_and_b in weights.items() if every and epochs[e] % every == 0}
+        on_train = self._entries.measure(due, self.split.train)
+        if self.split.val is None:
+            return on_train, {}
+        return on_train, self._entries.measure(weights, self.split.val)
 
     def epochs_done(self, index: int) -> int:
         """Return how many epochs of an entry are finished."""
-        self._settle()
-        return self.states[index].epochs_done
+        return self._finished[index].epochs_done
+
+    def records(self, index: int) -> list[EpochRecord]:
+        """Return the finished epochs of an entry."""
+        return self._records[index][: self.epochs_done(index)]
 
     def history(self, index: int) -> History:
         """Return cost and accuracy of an entry after every finished epoch."""
-        self._settle()
-        return History.from_records(list(self.states[index].finished.records))
+        return History.from_records(self.records(index))
 
     def model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its last finished epoch."""
-        self._settle()
-        return self.states[index].models()[0]
+        finished = self._finished[index]
+        return self._entries.states[index].model(finished.W, finished.b)
 
     def best_model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its best epoch by `select`."""
-        self._settle()
-        return self.states[index].models()[1]
+        finished = self._finished[index]
+        return self._entries.states[index].model(finished.best_W, finished.best_b)
 
     def state(self, index: int) -> dict[str, Array]:
         """Return the arrays from which, with its records, `restore` continues an entry."""
-        self._settle()
-        return self.states[index].finished.arrays()
+        return self._finished[index].arrays()
 
-    def restore(self, index: int, records: Sequence[EpochRecord], arrays: dict[str, Array]) -> None:
+    def restore(
+        self, index: int, records: Sequence[EpochRecord], arrays: Mapping[str, Array]
+    ) -> None:
         """Continue an entry from the records and arrays of a run with equal settings.
+
+        Parameters
+        ----------
+        index : int
+            Which entry.
+        records : Sequence[EpochRecord]
+            What `records` returned of that run.
+        arrays : Mapping[str, Array]
+            What `state` returned of it.
 
         Raises
         ------
         InputError
             If the arrays are not those of such a run.
         """
-        self.states[index].restore(self.states[index].finished.of_arrays(tuple(records), arrays))
+        finished = self._finished[index].of_arrays(records, arrays, self.select)
+        self._records[index] = list(records)
+        self._finished[index] = finished
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - start
 
 
-def _kind(config: TrainConfig) -> tuple[Loss, bool]:
-    """Return what entries must have in common to be trained by one kernel."""
-    return config.loss, config.momentum > 0
+def _record(
+    epoch: int,
+    lr: float,
+    loss_sum: float,
+    weights: tuple[Array, Array],
+    on_train: Measured | None,
+    on_val: Measured | None,
+) -> EpochRecord | None:
+    """Return the record of an epoch, or None if a cost is not finite."""
+    costs = [loss_sum, *(measured.cost for measured in (on_train, on_val) if measured)]
+    if not np.isfinite(costs).all():
+        return None
+    if len(costs) == 1 and not all(np.isfinite(array).all() for array in weights):
+        return None  # no cost was computed that would tell
+    not_measured = Measured(np.nan, np.nan)
+    return EpochRecord(epoch, lr, *(on_train or not_measured), *(on_val or not_measured))

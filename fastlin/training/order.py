@@ -15,6 +15,20 @@ def epoch_order(config: TrainConfig, row_count: int, epoch: int) -> NDArray[np.i
 
     It depends on nothing but seed, number of rows and epoch: runs that differ in other settings
     see the same orders.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Of which `seed` and `shuffle` count.
+    row_count : int
+        How many rows there are.
+    epoch : int
+        Counted from 1.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        (row_count,) row numbers.
     """
     if not config.shuffle:
         return np.arange(row_count)
@@ -29,6 +43,8 @@ def epoch_parts(
 
     Without mirroring that is one. With it, the first or (in even epochs) the second half of the
     batches is mirrored: for a linear model, a mirrored batch costs no copy of its rows.
+
+    Parameters are those of `epoch_order`.
     """
     order = epoch_order(config, row_count, epoch)
     if not config.flip:

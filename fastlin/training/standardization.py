@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastlin import functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
-from fastlin.functional import Array
+from fastlin.engine import Array
 
 # A feature whose standard deviation is below this part of the median one, or of its own mean, is
 # taken as constant: divided by so little, one value in a new row would decide its class.
@@ -21,9 +21,14 @@ _LARGE_MEAN = 16.0
 
 
 class Standardization:
-    """Features as (x - mean) / std; moments (d,) float64 of the training rows' features.
+    """Features as (x - mean) / std, by the moments of rows.
 
     A feature that is constant, or nearly, has std 1: it is next to 0 once its mean is gone.
+
+    Parameters
+    ----------
+    X : Array
+        (n, d) uint8, float32 or float64 rows.
 
     Attributes
     ----------

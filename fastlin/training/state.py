@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import functional
+from fastlin import engine
 from fastlin.config import Init, TrainConfig
-from fastlin.data.dataset import Split
+from fastlin.data.dataset import Dataset
+from fastlin.engine import Array
 from fastlin.errors import InputError
-from fastlin.functional import Array
-from fastlin.history import EpochRecord, History, Measure
+from fastlin.history import EpochRecord, Measure
 from fastlin.kernels.features import Scaled, Standardized
 from fastlin.model import LinearModel, weight_penalty
 from fastlin.training.standardization import Standardization
@@ -23,20 +24,28 @@ _INIT_STREAM = 0
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A run after an epoch; replaced whole, so an interrupt never finds half of it.
+    """A run after an epoch. It is replaced as a whole, so that no interrupt leaves half of one.
 
     Attributes
     ----------
-    records : of every finished epoch.
-    training : the arrays from which training goes on: W, b, and where there is one the velocity,
-        and the weights of the epochs before that are averaged.
-    W, b : the classifier, and best_W, best_b, that after the best epoch.
+    epochs_done : int
+        How many epochs are finished.
+    training : dict[str, Array]
+        The arrays from which training goes on: W, b, and where there is one the velocity, and the
+        weights of the epochs before that are averaged.
+    W, b : Array
+        The classifier after the last finished epoch, (K, d) and (K,).
+    best : EpochRecord or None
+        The best epoch; None before the first.
+    best_W, best_b : Array
+        The classifier after it.
     """
 
-    records: tuple[EpochRecord, ...]
+    epochs_done: int
     training: dict[str, Array]
     W: Array
     b: Array
+    best: EpochRecord | None
     best_W: Array
     best_b: Array
 
@@ -45,8 +54,19 @@ class Finished:
         trained = {f"training_{name}": array for name, array in self.training.items()}
         return trained | {name: getattr(self, name) for name in _MODEL_ARRAYS}
 
-    def of_arrays(self, records: tuple[EpochRecord, ...], arrays: dict[str, Array]) -> Finished:
-        """Return a later state of the same run, from its records and `arrays`.
+    def of_arrays(
+        self, records: Sequence[EpochRecord], arrays: Mapping[str, Array], select: Measure
+    ) -> Finished:
+        """Return a later state of the same run.
+
+        Parameters
+        ----------
+        records : Sequence[EpochRecord]
+            Of every epoch that is finished then.
+        arrays : Mapping[str, Array]
+            What `arrays` returned then.
+        select : Measure
+            By which an epoch is the best.
 
         Raises
         ------
@@ -62,18 +82,29 @@ class Finished:
             for name, array in arrays.items()
             if name.startswith("training_")
         }
-        return Finished(records, training, *(arrays[name] for name in _MODEL_ARRAYS))
+        best = min(records, key=lambda record: record.rank(select), default=None)
+        W, b, best_W, best_b = (arrays[name] for name in _MODEL_ARRAYS)
+        return Finished(len(records), training, W, b, best, best_W, best_b)
 
 
 _MODEL_ARRAYS = ("W", "b", "best_W", "best_b")
 
 
 class RunState:
-    """One training run between two epochs: what is trained, and what is finished.
+    """What is trained of one run: the weights, and all that goes with them, between two epochs.
 
     `W` (K, d), `scale` (1,), `b` (K,) and `velocity`, which has the shapes of W and b or is None,
-    are as the kernels keep them (see `fastlin.kernels.features` and `.optimizers`), to be updated
-    in place by the next epoch, between `begin` and `finish`.
+    are as the kernels keep them (see `fastlin.kernels.features` and `.optimizers`). An epoch
+    updates them in place, between `begin` and `after`.
+
+    Parameters
+    ----------
+    data : Dataset
+        The training rows.
+    config : TrainConfig
+        The settings.
+    standardization : Standardization or None
+        That of the training rows, if the settings ask for it.
 
     Raises
     ------
@@ -82,37 +113,28 @@ class RunState:
     """
 
     def __init__(
-        self,
-        split: Split,
-        config: TrainConfig,
-        standardization: Standardization | None,
-        select: Measure = "val_accuracy",
+        self, data: Dataset, config: TrainConfig, standardization: Standardization | None
     ) -> None:
-        if config.flip and split.train.image_shape is None:
+        if config.flip and data.image_shape is None:
             raise InputError("flip mirrors images, but the rows of these data are not images")
         self.config = config
-        self.select = select
-        self._data = split.train
+        self._data = data
         self.standardization = standardization
-        self._is_unfinished = False
-        self.W, self.b = initial_weights(
-            config, len(split.train.class_names), self._data.X.shape[1]
-        )
+        self.W, self.b = initial_weights(config, len(data.class_names), data.X.shape[1])
         if standardization is not None:
-            self.W = (self.W * (standardization.std / self._data.feature_scale)).astype(
-                config.dtype
-            )
+            self.W = (self.W * (standardization.std / data.feature_scale)).astype(config.dtype)
         self.scale = np.ones(1)
         self.velocity: tuple[Array, Array] | None = None
         if config.momentum > 0:
             self.velocity = np.zeros_like(self.W), np.zeros_like(self.b)
         self._recent: tuple[tuple[Array, Array], ...] = ()
-        self.finished = Finished((), self._training(), *(2 * self.weights()))
+        # Of what the arrays are a copy; None while they are trained, or only partly written.
+        self._copied: Finished | None = None
 
-    @property
-    def epochs_done(self) -> int:
-        """How many epochs are finished."""
-        return len(self.finished.records)
+    def untrained(self) -> Finished:
+        """Return the run before its first epoch."""
+        W, b = self.weights()
+        return Finished(0, self._training(), W, b, None, W, b)
 
     @property
     def feature_std(self) -> NDArray[np.float64] | None:
@@ -128,13 +150,13 @@ class RunState:
             if mirrored:
                 moments = self._mirrored(moments[0]), self._mirrored(moments[1])
                 offset = None if offset is None else self._mirrored(offset)
-        return functional.kernel_features(self._data.X.dtype, self.W.dtype, moments, offset)
+        return engine.kernel_features(self._data.X.dtype, self.W.dtype, moments, offset)
 
-    def begin(self) -> None:
-        """Make ready for an epoch: what an interrupted one left behind is taken back."""
-        if self._is_unfinished:
-            self.restore(self.finished)
-        self._is_unfinished = True
+    def begin(self, finished: Finished) -> None:
+        """Make ready for the epoch after `finished`; what an interrupted one left is undone."""
+        if self._copied is not finished:
+            self.restore(finished)
+        self._copied = None
 
     def mirror(self) -> None:
         """Mirror weights, so that a step on rows becomes a step on mirrored rows, or back."""
@@ -177,24 +199,33 @@ class RunState:
         """Return the penalty of weights that `weights` returned: it is on those trained."""
         return weight_penalty(W, self.config.l2, self.feature_std)
 
-    def finish(self, record: EpochRecord, W: Array, b: Array) -> None:
-        """Keep an epoch, and its classifier, the arrays that `weights` returned."""
-        self.take(self.after(record, W, b))
+    def after(
+        self, finished: Finished, record: EpochRecord, W: Array, b: Array, select: Measure
+    ) -> Finished:
+        """Return the run after the epoch that was begun with `finished`.
 
-    def take(self, finished: Finished) -> None:
-        """Count an epoch as finished, of which `after` returned the state."""
-        self.finished = finished
-        self._is_unfinished = False
-
-    def after(self, record: EpochRecord, W: Array, b: Array) -> Finished:
-        """Return what is finished once an epoch is, with its classifier of `weights`."""
-        records = (*self.finished.records, record)
-        is_best = History.from_records(list(records)).best_by(self.select) == record.epoch
-        best = (W, b) if is_best else (self.finished.best_W, self.finished.best_b)
+        Parameters
+        ----------
+        finished : Finished
+            The run before the epoch.
+        record : EpochRecord
+            What came of the epoch.
+        W, b : Array
+            Its classifier, the arrays that `weights` returned.
+        select : Measure
+            By which an epoch is the best, the first of equals.
+        """
         kept = self.config.average_epochs - 1
         if kept:
             self._recent = (*self._recent, (self._scaled(), self.b.copy()))[-kept:]
-        return Finished(records, self._training(), W, b, *best)
+        best, best_W, best_b = finished.best, finished.best_W, finished.best_b
+        if best is None or record.rank(select) < best.rank(select):
+            best, best_W, best_b = record, W, b
+        return Finished(record.epoch, self._training(), W, b, best, best_W, best_b)
+
+    def confirm(self, finished: Finished) -> None:
+        """Take what `after` returned as the state that the arrays hold."""
+        self._copied = finished
 
     def _training(self) -> dict[str, Array]:
         arrays = {"W": self.W.copy(), "scale": self.scale.copy(), "b": self.b.copy()}
@@ -207,27 +238,22 @@ class RunState:
 
     def restore(self, finished: Finished) -> None:
         """Go on from what was finished, in this run or in an equal one."""
-        self._is_unfinished = True
-        self.finished = finished
+        self._copied = None
         arrays = finished.training
         self.W[:], self.scale[:], self.b[:] = arrays["W"], arrays["scale"], arrays["b"]
         if self.velocity is not None:
             self.velocity[0][:], self.velocity[1][:] = arrays["velocity_W"], arrays["velocity_b"]
         recent = zip(arrays.get("recent_W", ()), arrays.get("recent_b", ()), strict=True)
         self._recent = tuple((W.copy(), b.copy()) for W, b in recent)
-        self._is_unfinished = False
+        self._copied = finished
 
-    def models(self) -> tuple[LinearModel, LinearModel]:
-        """Return the classifiers after the last finished and after the best epoch."""
-        names, image_shape = self._data.class_names, self._data.image_shape
-        finished = self.finished
-        last, best = (
-            LinearModel(
-                W, b, names, image_shape, self.feature_std, self.offset, self._data.feature_range
-            )
-            for W, b in ((finished.W, finished.b), (finished.best_W, finished.best_b))
-        )
-        return last, best
+    def model(self, W: Array, b: Array) -> LinearModel:
+        """Return the classifier of arrays that `weights` returned."""
+        data = self._data
+        return LinearModel(
+            W, b, data.class_names, data.image_shape, self.feature_std, self.offset,
+            data.feature_range, str(self.config.loss),
+        )  # fmt: skip
 
 
 def initial_weights(
@@ -235,8 +261,8 @@ def initial_weights(
 ) -> tuple[Array, Array]:
     """Return the W (K, d) and b (K,) that training starts from: normal, and zero.
 
-    The standard deviation is `sigma`, or 1/sqrt(d) for Xavier (Glorot & Bengio 2010, in the
-    form that keeps the variance of the scores).
+    The standard deviation of W is `config.sigma`, or 1/sqrt(d) for Xavier (Glorot & Bengio 2010,
+    in the form that keeps the variance of the scores).
     """
     stream = np.random.SeedSequence(config.seed, spawn_key=(_INIT_STREAM,))
     sigma = config.sigma if config.init is Init.GAUSSIAN else feature_count**-0.5

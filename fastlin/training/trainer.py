@@ -1,35 +1,19 @@
-"""Training one classifier: epochs are compiled calls, everything between them is Python."""
+"""Training one classifier, an epoch at a time."""
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fastlin import functional
 from fastlin.config import TrainConfig
-from fastlin.data.dataset import Dataset, Split, check_fits
-from fastlin.errors import DivergedError
-from fastlin.functional import Array, Evaluation
+from fastlin.data.dataset import Split
+from fastlin.engine import Array
+from fastlin.errors import DivergedError, InputError
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
-from fastlin.training.order import epoch_parts
-from fastlin.training.standardization import Standardization
-from fastlin.training.state import RunState
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Wall time spent so far, in seconds."""
-
-    compile: float = 0.0
-    train: float = 0.0
-    evaluate: float = 0.0
+from fastlin.training.grid import GridTrainer, Seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +22,18 @@ class TrainResult:
 
     Attributes
     ----------
-    config : the settings.
-    history : cost and accuracy after every finished epoch.
-    model : the classifier after the last finished epoch.
-    best_model : the classifier after `best_epoch`.
-    seconds : where the time went.
-    select : by which measure an epoch is the best.
+    config : TrainConfig
+        The settings.
+    history : History
+        Cost and accuracy after every finished epoch.
+    model : LinearModel
+        The classifier after the last finished epoch.
+    best_model : LinearModel
+        The classifier after `best_epoch`.
+    seconds : Seconds
+        Where the time went.
+    select : Measure
+        By which measure an epoch is the best.
     """
 
     config: TrainConfig
@@ -58,6 +48,10 @@ class TrainResult:
         """The epoch of `best_model`; see `History.best_by`."""
         return self.history.best_by(self.select)
 
+    def __repr__(self) -> str:
+        epochs = f"{len(self.history)} of {self.config.epochs} epochs"
+        return f"TrainResult({self.config.loss}, {epochs}, best {self.best_epoch}; {self.history})"
+
 
 class Trainer:
     """One training run, an epoch at a time; what is finished is never lost.
@@ -66,18 +60,37 @@ class Trainer:
     and after a divergence, too. After an exception in an epoch, wherever it came, the next call of
     `run_epoch` begins that epoch anew, and ends with the bits of an undisturbed run.
 
+    It is a `fastlin.training.grid.GridTrainer` of one configuration.
+
     Parameters
     ----------
-    split : training rows, and validation rows if there are any; the test rows are not touched.
-    config : the settings; with the data they decide every bit of the result.
-    threads : to run on, None for all; the result does not depend on it.
-    select : by which measure `best_model` is the best.
+    split : Split
+        Training rows, and validation rows if there are any; the test rows are not touched.
+    config : TrainConfig
+        The settings; with the data they decide every bit of the result.
+    threads : int or None
+        To run on, None for all; the result does not depend on it.
+    select : Measure
+        By which measure `best_model` is the best.
+    eval_train_every : int
+        After every so many epochs the training rows are evaluated, 0 for never; where they are not,
+        the history has NaN. It changes no weights. Without validation rows, the best epoch is one
+        of which the training rows were evaluated, or the last if there is none.
+
+    Attributes
+    ----------
+    split : Split
+    config : TrainConfig
+    threads : int
+        How many it runs on.
+    notes : tuple[str, ...]
+        What a user should know of the data, a sentence each.
 
     Raises
     ------
     InputError
-        If `threads` is outside what the process can use, images are to be mirrored that are none,
-        or a value is beyond `config.dtype`.
+        If `threads` is outside what the process can use, `eval_train_every` is no whole number, 0
+        or above, images are to be mirrored that are none, or a value is beyond `config.dtype`.
     """
 
     def __init__(
@@ -86,38 +99,27 @@ class Trainer:
         config: TrainConfig,
         threads: int | None = None,
         select: Measure = "val_accuracy",
+        eval_train_every: int = 1,
     ) -> None:
-        check_fits(split, config.dtype)
+        self._grid = GridTrainer(split, [config], threads, select, eval_train_every)
         self.split = split
         self.config = config
-        self._seconds = dict.fromkeys(Seconds.__dataclass_fields__, 0.0)
-        with functional.use_threads(threads) as count:
-            self.threads = count
-            with self._timed("train"):
-                self.state = RunState(split, config, Standardization.of(split, config), select)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know of the data, a sentence each."""
-        return () if self.state.standardization is None else self.state.standardization.notes
+        self.threads = self._grid.threads
+        self.notes = self._grid.notes
 
     @property
     def epochs_done(self) -> int:
         """How many epochs are finished."""
-        return self.state.epochs_done
+        return self._grid.epochs_done(0)
 
     @property
     def seconds(self) -> Seconds:
         """Where the time went so far."""
-        return Seconds(**self._seconds)
+        return self._grid.seconds
 
     def compile(self) -> None:
         """Compile, or load from the cache, every kernel the run needs."""
-        with self._timed("compile"), functional.use_threads(self.threads):
-            train = self.split.train
-            spare = RunState(self.split, self.config, self.state.standardization)
-            run_epoch_part(spare, train, np.zeros(1, np.int64), 0.0)
-            evaluate_weights(spare, *spare.weights(), train, slice(0, 1))
+        self._grid.compile()
 
     def run_epoch(self) -> EpochRecord:
         """Train one epoch, evaluate it, and return its record.
@@ -127,97 +129,39 @@ class Trainer:
         DivergedError
             If a cost is not finite. The result keeps the last finished epoch.
         """
-        state, config = self.state, self.config
-        train, val = self.split.train, self.split.val
-        epoch = self.epochs_done + 1
-        lr = config.lr_at(epoch)
-        state.begin()
-        with functional.use_threads(self.threads):
-            with self._timed("train"):
-                loss_sum = 0.0
-                for order, mirrored in epoch_parts(config, len(train), epoch):
-                    mean_loss = run_epoch_part(state, train, order, lr, mirrored=mirrored)
-                    loss_sum += mean_loss * len(order)
-            with self._timed("evaluate"):
-                W, b = state.weights()
-                on_train = evaluate_weights(state, W, b, train)
-                on_val = evaluate_weights(state, W, b, val) if val is not None else None
-        record = epoch_record(epoch, lr, loss_sum, on_train, on_val)
-        if record is None:
-            raise DivergedError(epoch, config)
-        state.finish(record, W, b)
-        return record
+        outcome = self._grid.run_epoch([0])[0]
+        if isinstance(outcome, DivergedError):
+            raise outcome
+        return outcome
 
     def result(self) -> TrainResult:
         """Return the run up to the last finished epoch."""
-        history = History.from_records(list(self.state.finished.records))
+        grid = self._grid
         return TrainResult(
-            self.config, history, *self.state.models(), self.seconds, self.state.select
-        )
+            self.config, grid.history(0), grid.model(0), grid.best_model(0), self.seconds,
+            grid.select,
+        )  # fmt: skip
 
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[name] += time.perf_counter() - start
+    def state(self) -> dict[str, Array]:
+        """Return the arrays from which, with its records, `restore` continues the run."""
+        return self._grid.state(0)
 
+    def restore(self, records: Sequence[EpochRecord], arrays: Mapping[str, Array]) -> None:
+        """Continue from the records and arrays of a run with equal settings.
 
-def run_epoch_part(
-    state: RunState,
-    data: Dataset,
-    order: NDArray[np.int64],
-    lr: float,
-    *,
-    mirrored: bool = False,
-) -> float:
-    """Train on rows in an order, as they are or mirrored; return their mean loss."""
-    config = state.config
-    if mirrored:
-        state.mirror()
-    velocity = state.velocity and (state.velocity[0][None], state.velocity[1][None])
-    mean_losses = functional.unchecked_sgd_epochs(
-        data.X, data.y, state.W[None], state.b[None], [entry_epoch(0, config, order, lr)],
-        loss=config.loss, features=state.features(mirrored=mirrored), scales=state.scale,
-        velocity=velocity, nesterov=config.nesterov, pieces=pieces_of(state, len(data)),
-    )  # fmt: skip
-    if mirrored:
-        state.mirror()
-    return float(mean_losses[0])
+        Parameters
+        ----------
+        records : Sequence[EpochRecord]
+            Of its history.
+        arrays : Mapping[str, Array]
+            What `state` returned of it.
 
-
-def pieces_of(state: RunState, row_count: int) -> int:
-    """Return how many threads share a step of a run on so many rows."""
-    batch_size = min(state.config.batch_size, row_count)
-    return functional.pieces_of_step(batch_size, *state.W.shape)
-
-
-def entry_epoch(
-    entry: int, config: TrainConfig, order: NDArray[np.int64], lr: float
-) -> functional.EntryEpoch:
-    """Return an epoch of a run as `functional.unchecked_sgd_epochs` takes it."""
-    return functional.EntryEpoch(entry, order, lr, config.l2, config.batch_size, config.momentum)
-
-
-def evaluate_weights(
-    state: RunState, W: Array, b: Array, data: Dataset, rows: slice = slice(None)
-) -> Evaluation:
-    """Evaluate a classifier that `state.weights` returned."""
-    return functional.unchecked_evaluate(
-        data.X[rows], data.y[rows], W, b, loss=state.config.loss, penalty=state.penalty(W),
-        offset=state.offset,
-    )  # fmt: skip
-
-
-def epoch_record(
-    epoch: int, lr: float, loss_sum: float, on_train: Evaluation, on_val: Evaluation | None
-) -> EpochRecord | None:
-    """Return the record of an epoch, or None if a cost is not finite."""
-    val_cost, val_accuracy = (on_val.cost, on_val.accuracy) if on_val else (np.nan, np.nan)
-    if not np.isfinite([loss_sum, on_train.cost] + ([val_cost] if on_val else [])).all():
-        return None
-    return EpochRecord(epoch, lr, on_train.cost, on_train.accuracy, val_cost, val_accuracy)
+        Raises
+        ------
+        InputError
+            If the arrays are not those of such a run.
+        """
+        self._grid.restore(0, records, arrays)
 
 
 def train(
@@ -226,15 +170,27 @@ def train(
     *,
     threads: int | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    eval_train_every: int = 1,
+    **settings: Any,
 ) -> TrainResult:
     """Train a linear classifier.
 
+    Notes on the data are warnings.
+
     Parameters
     ----------
-    split : training rows, and validation rows if there are any; the test rows are not touched.
-    config : the settings; None for the defaults.
-    threads : to run on, None for all; the result does not depend on it.
-    on_epoch : called with the record of every finished epoch.
+    split : Split
+        Training rows, and validation rows if there are any; the test rows are not touched.
+    config : TrainConfig or None
+        The settings; None for the defaults.
+    threads : int or None
+        To run on, None for all; the result does not depend on it.
+    on_epoch : Callable[[EpochRecord], None] or None
+        Called with the record of every finished epoch.
+    eval_train_every : int
+        After every so many epochs the training rows are evaluated, 0 for never; see `Trainer`.
+    **settings : Any
+        Settings by name, such as ``lr=0.1``; they take precedence over those of `config`.
 
     Returns
     -------
@@ -243,11 +199,12 @@ def train(
     Raises
     ------
     InputError
-        If `threads` is outside what the process can use.
+        If there is no such setting, or for the reasons of `Trainer`.
     DivergedError
         If a cost is not finite. To keep the epochs before it, use `Trainer`.
     """
-    trainer = Trainer(split, config or TrainConfig(), threads)
+    config = _with_settings(config, settings)
+    trainer = Trainer(split, config, threads, eval_train_every=eval_train_every)
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
     trainer.compile()
@@ -256,3 +213,19 @@ def train(
         if on_epoch is not None:
             on_epoch(record)
     return trainer.result()
+
+
+def _with_settings(config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
+    """Return a configuration in which settings by name take precedence."""
+    if config is None:
+        config = TrainConfig()
+    if not isinstance(config, TrainConfig):
+        raise InputError(
+            f"config is a {type(config).__name__}; it must be a TrainConfig, or settings by name: "
+            "train(split, lr=0.1)"
+        )
+    known = [field.name for field in fields(TrainConfig)]
+    for name in settings:
+        if name not in known:
+            raise InputError(f"unknown setting {name}; the settings are {', '.join(sorted(known))}")
+    return replace(config, **settings)

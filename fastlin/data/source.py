@@ -1,0 +1,54 @@
+"""Where data came from, in words that find them again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from fastlin.errors import InputError, quoted
+
+
+@dataclass(frozen=True)
+class DataReference:
+    """How to find data again: the arguments of `fastlin.load_split`.
+
+    Attributes
+    ----------
+    data : str
+        A known name, or a path.
+    split : str or None
+        The name of a split; None for the default.
+    data_dir : str or None
+        The folder to look in; None for the usual places.
+    sha256 : str or None
+        The fingerprint of the data that were found; None if it is not known.
+    """
+
+    data: str
+    split: str | None = None
+    data_dir: str | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, str) and (value is not None or name == "data"):
+                raise InputError(f"{name} is {quoted(value)}; it must be text")
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Self:
+        """Build a reference from JSON values.
+
+        Raises
+        ------
+        InputError
+            If it is no dictionary with ``data`` and, if at all, ``split`` and ``data_dir``.
+        """
+        known = [field.name for field in fields(cls)]
+        if not isinstance(content, dict) or "data" not in content:
+            raise InputError("it must name the data that were trained on, as 'data'")
+        for name in content:
+            if name not in known:
+                raise InputError(
+                    f"unknown key {quoted(name)} in 'data'; the keys are {', '.join(known)}"
+                )
+        return cls(**content)

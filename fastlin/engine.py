@@ -1,0 +1,263 @@
+"""From arrays to kernels: pack weights, choose the kernel, run it on threads, unpack.
+
+Nothing here looks at what it is given. `fastlin.functional` has the same with checks; trainers,
+which check their data once, call this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import threads
+from fastlin.data.dataset import feature_scale
+from fastlin.kernels import grid, losses, sgd
+from fastlin.kernels.features import Scaled, Standardized, weights_of_rows
+from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
+from fastlin.kernels.tiles import class_tile, pack, unpack
+from fastlin.losses import Loss
+from fastlin.threads import current_count
+
+Array = NDArray[Any]
+
+# Multiply-adds below which a step gains nothing from one thread more: meeting twice, and fetching
+# what the other wrote, costs as much as it saves. See benchmarks/break_even.py.
+LEAST_WORK_OF_A_PIECE = 250_000
+
+
+def unchecked_sgd_epoch(
+    X: Array, y: Array, order: NDArray[np.int64], W: Array, b: Array, *, lr: float,
+    batch_size: int, l2: float, loss: Loss, momentum: float = 0.0, nesterov: bool = False,
+    velocity: tuple[Array, Array] | None = None,
+) -> float:  # fmt: skip
+    """Do `sgd_epoch` without looking at the arrays, for a caller that has checked them once."""
+    epoch = EntryEpoch(0, order, lr, l2, batch_size, momentum)
+    if velocity is not None:
+        velocity = velocity[0][None], velocity[1][None]
+    mean_losses = unchecked_sgd_epochs(
+        X, y, W[None], b[None], [epoch], loss=loss, velocity=velocity, nesterov=nesterov,
+        pieces=pieces_of_step(min(batch_size, len(order)), *W.shape),
+    )  # fmt: skip
+    return float(mean_losses[0])
+
+
+class EntryEpoch(NamedTuple):
+    """An epoch of one of many classifiers.
+
+    Attributes
+    ----------
+    entry : which one.
+    order : (m,) int64 row numbers, C-contiguous.
+    lr, l2, batch_size, momentum : as in `sgd_epoch`.
+    """
+
+    entry: int
+    order: NDArray[np.int64]
+    lr: float
+    l2: float
+    batch_size: int
+    momentum: float
+
+
+def unchecked_sgd_epochs(
+    X: Array, y: Array, W: Array, b: Array, epochs: Sequence[EntryEpoch], *, loss: Loss,
+    features: Scaled | Standardized | None = None, scales: NDArray[np.float64] | None = None,
+    velocity: tuple[Array, Array] | None = None, nesterov: bool = False, pieces: int = 1,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Do `sgd_epoch` for some of many classifiers, for a caller that has checked the arrays.
+
+    Parameters
+    ----------
+    X, y : as in `sgd_epoch`.
+    W : (M, K, d), b : (M, K); velocity : arrays like them, or None without momentum; those of the
+        entries are updated in place.
+    epochs : of different entries. Neighbours with one order and batch size share their batches,
+        and every thread takes an equal part of them all.
+    loss, nesterov : of all entries.
+    features : of `kernel_features`, which says what W holds; None for rows as they are.
+    scales : (M,) float64, updated in place: the weights are scales * W, of which the penalty
+        changes the scales alone, as float32 would lose a small one. None for 1, in the end, too.
+    pieces : if above 1, entries are trained one after another instead, and as many threads share
+        every step.
+
+    Returns
+    -------
+    (m,) float64, the mean loss of each entry's rows as its epoch met them.
+
+    """
+    features = features or kernel_features(X.dtype, W.dtype)
+    chosen = [epoch.entry for epoch in epochs]
+    tile, shape = class_tile(W.shape[1]), W.shape[1:]
+    weights, bias = pack(W[chosen], tile), b[chosen]
+    scale = np.ones(len(chosen)) if scales is None else scales[chosen]
+    row_weights = weights_of_rows(features, weights)
+    kind = (Nesterov if nesterov else Momentum) if velocity is not None else Plain
+    of_entries = [rates(kind, e.lr, e.l2, e.momentum) for e in epochs]
+    all_rates = Rates(*(np.array(values, np.float64) for values in zip(*of_entries, strict=True)))
+    optimizer: Plain | Momentum | Nesterov = Plain()
+    if velocity is not None:
+        # Kernels keep of the velocity what the penalty alone does not cause; see `optimizers`.
+        pulls = all_rates.pull * scale
+        own = velocity[0][chosen]
+        _add_scaled(own, W[chosen], -pulls)
+        momentum = np.array([epoch.momentum for epoch in epochs])
+        optimizer = (Nesterov if nesterov else Momentum)(
+            momentum, pack(own, tile), velocity[1][chosen]
+        )
+    group = _Group(
+        X, y, weights, row_weights, scale, bias, features, optimizer, all_rates, kernel_loss(loss),
+        tile,
+    )  # fmt: skip
+    if pieces > 1:
+        loss_sums = _shared_epochs(group, epochs, pieces)
+    elif len(epochs) == 1:
+        loss_sums = _single_epoch(group, epochs[0])
+    else:
+        loss_sums = _grid_epoch(group, epochs)
+    trained = unpack(weights, tile, shape)
+    if velocity is not None and not isinstance(optimizer, Plain):
+        own = unpack(optimizer.velocity_W, tile, shape)
+        _add_scaled(own, trained, all_rates.pull * scale)
+        velocity[0][chosen], velocity[1][chosen] = own, optimizer.velocity_b
+    if scales is None:
+        _scale_in_place(trained, scale)
+    else:
+        scales[chosen] = scale
+    W[chosen], b[chosen] = trained, bias
+    mean_losses: NDArray[np.float64] = loss_sums / [len(epoch.order) for epoch in epochs]
+    return mean_losses
+
+
+def _add_scaled(target: Array, W: Array, factors: NDArray[np.float64]) -> None:
+    """Add factors[m] * W[m] to target[m], both (M, K, d), rounding once."""
+    for m in np.flatnonzero(factors):
+        target[m] = target[m] + factors[m] * W[m].astype(np.float64)
+
+
+def _scale_in_place(W: Array, factors: NDArray[np.float64]) -> None:
+    """Multiply W[m] by factors[m], rounding once; W (M, K, d)."""
+    for m in np.flatnonzero(factors != 1):
+        W[m] = factors[m] * W[m].astype(np.float64)
+
+
+def _of_entry(bundle: Any, e: int) -> Any:
+    """Return a named tuple of arrays over entries with the values of one of them."""
+    return type(bundle)(*(values[e] for values in bundle))
+
+
+class _Group(NamedTuple):
+    """Entries that are trained by one call, as kernels take them; every array is over entries."""
+
+    X: Array
+    y: Array
+    weights: Array
+    row_weights: Array
+    scales: Array
+    bias: Array
+    features: Scaled | Standardized
+    optimizer: Plain | Momentum | Nesterov
+    rates: Rates
+    loss: NamedTuple
+    tile: tuple[int, ...]
+
+
+def _shared_epochs(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> NDArray[np.float64]:
+    """Train entries one after another, every step shared by threads; return sums of losses."""
+    X, y, weights, row_weights, scales, bias, features, optimizer, rates, loss, tile = group
+    loss_sums = np.zeros(len(epochs))
+    work = 2 * bias.shape[1] * X.shape[1]
+    for e, epoch in enumerate(epochs):
+        largest = min(epoch.batch_size, len(epoch.order))
+        model = sgd.new_classifier(
+            weights[e], row_weights[e], scales[e : e + 1], bias[e], features, X.shape[1], largest,
+            tile,
+        )  # fmt: skip
+        for first, last in threads.parts(len(epoch.order), work, epoch.batch_size):
+            threads.run(
+                sgd.shared_epoch, pieces, pieces, X, y, epoch.order[first:last], model, features,
+                _of_entry(rates, e), epoch.batch_size, loss, _of_entry(optimizer, e), tile,
+                loss_sums[e : e + 1],
+            )  # fmt: skip
+    return loss_sums
+
+
+def _single_epoch(group: _Group, epoch: EntryEpoch) -> NDArray[np.float64]:
+    """Train one entry on one thread; return the sum of its losses, (1,)."""
+    X, y, *state, loss, tile = group
+    loss_sums = np.zeros(1)
+    work = 2 * group.bias.shape[1] * X.shape[1]
+    for first, last in threads.parts(len(epoch.order), work, epoch.batch_size):
+        grid.group_epoch(
+            X, y, epoch.order[first:last], 0, 1, *state, epoch.batch_size, loss, tile, loss_sums
+        )
+    return loss_sums
+
+
+def _grid_epoch(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float64]:
+    """Train entries together, every thread its part of them; return sums of losses."""
+    X, y, *state, loss, tile = group
+    distinct = {id(epoch.order): epoch.order for epoch in epochs}
+    lengths = [0, *(len(order) for order in distinct.values())]
+    firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
+    orders = np.concatenate(list(distinct.values()))
+    order_firsts = np.array([firsts[id(epoch.order)] for epoch in epochs])
+    order_lengths = np.array([len(epoch.order) for epoch in epochs])
+    batch_sizes = np.array([epoch.batch_size for epoch in epochs], np.int64)
+    parts = min(current_count(), len(epochs))
+    bounds = np.arange(parts + 1) * len(epochs) // parts
+    loss_sums = np.zeros(len(epochs))
+    # Every entry takes as many batches of its own size as come next to a number of rows.
+    work = 2 * group.bias.size * X.shape[1]
+    rows = min(threads.MOST_WORK_OF_A_CALL // max(work, 1), int(order_lengths.max()))
+    steps = np.maximum(rows // batch_sizes, 1) * batch_sizes
+    for call in range(int((-(-order_lengths // steps)).max())):
+        begins = np.minimum(call * steps, order_lengths)
+        ends = np.minimum((call + 1) * steps, order_lengths)
+        threads.run(
+            grid.grid_epoch, parts, parts, X, y, orders, order_firsts + begins,
+            order_firsts + ends, bounds, *state, batch_sizes, loss, tile, loss_sums,
+        )  # fmt: skip
+    return loss_sums
+
+
+def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int:
+    """Return how many threads share a step; the result of the step does not depend on it."""
+    work = batch_size * class_count * feature_count
+    return min(current_count(), max(1, work // LEAST_WORK_OF_A_PIECE))
+
+
+def kernel_features(
+    row_dtype: np.dtype[Any], weight_dtype: np.dtype[Any],
+    moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    offset: NDArray[np.float64] | None = None,
+) -> Scaled | Standardized:  # fmt: skip
+    """Return the named tuple by which kernels know features.
+
+    Parameters
+    ----------
+    row_dtype, weight_dtype : of the rows and of W.
+    moments : mean and standard deviation of features (d,) to standardise, or None.
+    offset : (d,) what is subtracted from rows as they are loaded, a number of the rows' dtype;
+        None for nothing. It has a meaning beside moments alone.
+    """
+    scale = feature_scale(row_dtype)
+    if moments is None:
+        return Scaled(weight_dtype.type(scale), ())
+    mean, std = moments  # of features; kernels take those of the rows as stored
+    shift: Array | tuple[()] = ()
+    if offset is not None:
+        mean, shift = mean - offset, np.ascontiguousarray(offset, row_dtype)
+    return Standardized(
+        np.ascontiguousarray(mean / scale, weight_dtype)[None],
+        np.ascontiguousarray((scale / std) ** 2, weight_dtype),
+        shift,
+        np.zeros(1, np.int64),
+    )
+
+
+def kernel_loss(loss: Loss) -> NamedTuple:
+    """Return the named tuple by which kernels know a loss."""
+    return losses.BY_NAME[loss.name](**loss.parameters())

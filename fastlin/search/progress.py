@@ -1,0 +1,63 @@
+"""How far a search is: what its callers are told after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class GridProgress(NamedTuple):
+    """How far a search is after an epoch of all its active entries.
+
+    Attributes
+    ----------
+    epoch, epochs : int
+        The epoch that just ended, and how many there are. It begins anew when entries that were
+        stopped are trained on.
+    entries : int
+        How many there are.
+    active : int
+        How many of them were trained in this epoch.
+    finished, stopped, diverged : int
+        How many of them are.
+    best : int or None
+        Index of the best entry so far, None if there is none.
+    score : float
+        Its score, NaN if there is none.
+    seconds : float
+        Since the search began, or was resumed.
+    seconds_left : float
+        Until its end, estimated. Entries may yet diverge or be stopped; those that were stopped
+        and must be trained on are not foreseen.
+    """
+
+    epoch: int
+    epochs: int
+    entries: int
+    active: int
+    finished: int
+    stopped: int
+    diverged: int
+    best: int | None
+    score: float
+    seconds: float
+    seconds_left: float
+
+
+def entry_epochs_left(epoch: int, epochs: int, alive: int, rungs: Mapping[int, int]) -> int:
+    """Return how many epochs of single entries are left.
+
+    Parameters
+    ----------
+    epoch, epochs : int
+        The epoch that just ended, and how many there are.
+    alive : int
+        How many entries go on.
+    rungs : Mapping[int, int]
+        How many go on at most, after some epochs.
+    """
+    left = 0
+    for later in range(epoch + 1, epochs + 1):
+        left += alive
+        alive = min(alive, rungs.get(later, alive))
+    return left

@@ -1,0 +1,83 @@
+"""What summary.json says of a run: results, data, threads, times and the machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastlin.data.dataset import Split
+
+if TYPE_CHECKING:
+    from fastlin.training.trainer import TrainResult
+
+
+def evaluate_all(
+    result: TrainResult, split: Split, threads: int | None
+) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
+    """Return cost and accuracy of the last and the best model on every part, and the seconds."""
+    from fastlin.threads import use_threads  # noqa: PLC0415  (loads Numba)
+    from fastlin.training.evaluation import evaluate_matched  # noqa: PLC0415
+
+    start = time.perf_counter()
+    evaluations: dict[str, dict[str, dict[str, float]]] = {}
+    with use_threads(threads):
+        for which, model in (("last", result.model), ("best", result.best_model)):
+            evaluations[which] = {}
+            for part, data in split.parts().items():
+                found = evaluate_matched(model, data, result.config)
+                evaluations[which][part] = {"cost": found.cost, "accuracy": found.accuracy}
+    return evaluations, time.perf_counter() - start
+
+
+def summarize(
+    status: str,
+    result: TrainResult,
+    split: Split,
+    evaluations: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Return the content of a run's summary.json.
+
+    Parameters
+    ----------
+    status : str
+        finished, stopped, diverged or interrupted.
+    result : TrainResult
+    split : Split
+        What was trained on.
+    evaluations : Mapping[str, Any]
+        Of the last and the best model, as `evaluate_all` returns it.
+    seconds : Mapping[str, float]
+        Where the time went, in all.
+    threads : int, optional
+        On how many was trained; None if that is not known.
+    """
+    from fastlin import machine  # noqa: PLC0415  (loads Numba)
+
+    train_seconds = result.seconds.train
+    samples = len(split.train) * len(result.history)
+    return {
+        "status": status,
+        "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
+        "best_epoch": result.best_epoch,
+        "selected_by": result.select,
+        "results": evaluations,
+        "data": describe_data(split),
+        "threads": threads,
+        "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
+        "seconds": seconds,
+        "machine": machine.describe(),
+    }
+
+
+def describe_data(split: Split) -> dict[str, Any]:
+    """Return what summary.json says of the data."""
+    return {
+        "name": split.name,
+        "rows": {part: len(data) for part, data in split.parts().items()},
+        "features": split.train.X.shape[1],
+        "dtype": str(split.train.X.dtype),
+        "sha256": split.fingerprint(),
+    }
