@@ -127,7 +127,7 @@ def cost_band(histories: Sequence[History]) -> Figure:
         mean, spread = np.mean(costs, axis=0), np.std(costs, axis=0, ddof=min(1, n - 1))
         axes.fill_between(first.epoch, mean - spread, mean + spread, color=color, alpha=0.25, lw=0)
         _plot_evaluated(axes, first.epoch, mean, color, label)
-    title = f"mean and standard deviation of {n} seeds" if n > 1 else "one seed"
+    title = f"mean ± deviation, {n} seeds" if n > 1 else "one seed"
     axes.legend(title=title, alignment="left")
     return figure
 
