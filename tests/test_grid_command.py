@@ -476,7 +476,7 @@ def test_on_a_terminal_a_table_lives_while_the_grid_runs():
 def test_heat_maps_are_of_lists_only(small, place):
     split = load_split(small)
     configs = [TrainConfig(lr=0.1 + i / 1000, l2=i / 1000, epochs=1) for i in range(35)]
-    drawn = grid_command.draw_grid(grid_search(split, configs), place)
+    drawn = grid_command.draw_grid(grid_search(split, configs), split, place)
     assert [path.name for path in drawn] == ["curves.png"]
 
 

@@ -43,9 +43,7 @@ LIGHT = ("config", "data", "errors", "files", "history", "losses", "machine", "m
 # What is longer than allowed, with its lines. It may only become shorter, and then leaves the list.
 MOST_LINES, LONG_MODULES = 400, {
     "commands/grid.py": 656,
-    "figures.py": 612,
     "kernels/simd.py": 790,
-    "report/study/findings.py": 446,
 }  # fmt: skip
 MOST_LINES_OF_FUNCTION, LONG_FUNCTIONS = 60, {
     "commands/grid.py grid": 94,
@@ -54,7 +52,6 @@ MOST_LINES_OF_FUNCTION, LONG_FUNCTIONS = 60, {
     "functional.py sgd_epoch": 70,
     "kernels/gradients.py loss_and_gradient": 69,
     "kernels/tiles.py batch_update": 61,
-    "report/folders.py describe_runs": 69,
     "search/search.py grid_search": 107,
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 from command_line import call, small_images, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import fastlin
 from fastlin import figures, matching, reference, runs
@@ -16,6 +17,7 @@ from fastlin.data.dataset import Dataset, Split
 from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError, MatchWarning
 from fastlin.model import LinearModel
+from fastlin.report.results import load_results
 from fastlin.training.evaluation import evaluate, gradient
 
 NAMES = ("ant", "bee", "cow", "doe", "elk")
@@ -407,8 +409,9 @@ def test_classes_in_another_order_change_no_number_of_a_command(run, monkeypatch
     )
     drawn = []
     monkeypatch.setattr(
-        figures, "confusion_matrix", lambda counts, names: drawn.append((counts, names))
+        figures, "confusions", lambda found, names: drawn.append((found.counts, names))
     )
+    monkeypatch.setattr(figures, "with_footer", lambda figure, _: figure)
     monkeypatch.setattr(
         figures, "save_figures", lambda made, *_: [None for make in made.values() if make()]
     )
@@ -423,13 +426,12 @@ def test_a_report_matches_classes_and_shows_its_notes(run):
     call("report", "run", "--out", "own")
     result = call("report", "run", "--data", "other.npz", "--out", "matched")
     assert "run: classes are matched by name" in result.stderr
-    own, matched = (
-        json.loads(Path(folder, "results.json").read_text())["runs"][0]
-        for folder in ("own", "matched")
-    )
-    for what in ("last", "per_class", "wrong", "class_names"):
-        assert matched[what] == own[what], what
-    assert own["notes"] == []
+    own, matched = (load_results(Path(folder))[1].sections for folder in ("own", "matched"))
+    assert [section.tables for section in matched[:-1]] == [section.tables for section in own[:-1]]
+    assert own[0].text == []
+    for name in ("confusion", "wrong"):
+        drawn = [Path(folder, f"figures/run-1-{name}.png") for folder in ("own", "matched")]
+        assert np.array_equal(*(np.asarray(Image.open(path))[:300] for path in drawn)), name
     for page in ("index.html", "summary.md"):
         assert "matched by name" in Path("matched", page).read_text()
         assert "matched by name" not in Path("own", page).read_text()

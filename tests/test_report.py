@@ -1,40 +1,34 @@
+import csv
 import json
 import math
 import shlex
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 from click.testing import CliRunner
-from command_line import call, small_images
+from command_line import call
+from hypothesis import given
+from hypothesis import strategies as st
+from small_study import EPOCHS, SEEDS, Silent, study_of, write_images
 
 import fastlin
-from fastlin import TrainConfig, figures, functional, reference
+from fastlin import TrainConfig, functional, metrics, reference
 from fastlin.commands import main
-from fastlin.commands import report as report_command
 from fastlin.commands.train import train as train_command
 from fastlin.errors import DivergedError, InputError
-from fastlin.report import folders, page
+from fastlin.report import folders, page, statistics, wording
 from fastlin.report import results as files
+from fastlin.report.runs import GridRow
+from fastlin.report.statistics import RELEVANCE, Difference, holm
 from fastlin.report.study import experiments as study
-from fastlin.report.study import findings, statistics, wording
+from fastlin.report.study.findings import best_run
 from fastlin.report.study.running import Runner
 from fastlin.search.reading import parse_values
 from fastlin.training.grid import GridTrainer
 from fastlin.training.order import epoch_order
 from fastlin.training.state import initial_weights
-
-SEEDS, EPOCHS = 2, 2
-HOSTILE = ("<script>alert(1)</script>", 'a|b & "c"', "$x_1$ *d*", "`e`", "f' f")
-
-
-def write_images(path):
-    """Write pixels of 2 x 3 RGB images in five classes, with all parts."""
-    np.savez(path, class_names=np.array(HOSTILE), **small_images(noise=120, contrast=60))
 
 
 @pytest.fixture(autouse=True)
@@ -53,9 +47,20 @@ def made(tmp_path_factory):
     return place / "report"
 
 
-@pytest.fixture
-def results(made):
-    return files.load_results(made)
+@pytest.fixture(scope="module")
+def small(made):
+    """The same study in this process, from its checkpoints."""
+    found = study_of(made.parent / "small.npz", made)
+    assert found.runner.trained == 0
+    return found
+
+
+def table_of(folder):
+    """Return the rows of results.csv by experiment."""
+    with (folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {name: [row for row in rows if row["experiment"] == name]
+            for name in dict.fromkeys(row["experiment"] for row in rows)}  # fmt: skip
 
 
 def test_paired_differences_are_those_of_scipy():
@@ -74,9 +79,14 @@ def test_paired_differences_are_those_of_scipy():
 def test_paired_differences_without_spread_or_pairs():
     same = statistics.paired_difference([0.25, 0.5], [0.25, 0.5])
     assert (same.mean, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert not same.is_seen
     shifted = statistics.paired_difference([0.25, 0.5], [0.5, 0.75])
     assert (shifted.low, shifted.high, shifted.p) == (0.25, 0.25, 0)
-    assert statistics.paired_difference([0.25], [0.5]) == (0.25, None, 1, None, None, None)
+    assert shifted.is_seen
+    lone = statistics.paired_difference([0.25], [0.5])
+    assert lone == Difference(0.25, None, 1, None, None, None)
+    assert wording.verdict(lone) == "one seed: unknown"
+    assert lone.agreement("gain") == "open"
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
@@ -89,30 +99,46 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
     assert covered / len(noise) == pytest.approx(0.95, abs=0.015)
 
 
+def difference(p):
+    """A difference with a p-value: one of 0 would have p = 1."""
+    return statistics._difference(-float(scipy.stats.t.ppf(p / 2, 4)), 1.0, 5)
+
+
 def test_holm_is_the_published_procedure():
-    p = [0.01, 0.04, 0.03, 0.005]
-    assert statistics.holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert statistics.holm([0.9, 0.8]) == [1, 1]
-
-
-def test_the_error_over_rows_is_that_of_resampled_rows():
-    rng = np.random.default_rng(0)
-    first, second = rng.random((5, 400)) < 0.4, rng.random((5, 400)) < 0.5
-    comp = statistics.error_over_rows(first, second)
-    rows = rng.integers(0, 400, (2000, 400))
-    per_row = second.mean(axis=0) - first.mean(axis=0)
-    assert comp == pytest.approx(per_row[rows].mean(axis=1).std(), rel=0.05)
-
-
-def test_a_verdict_weighs_the_test_set_and_the_seeds():
-    alone = statistics.error_against_published(0.365, 10_000, statistics.summarise([0.37]))
-    assert alone == pytest.approx(math.sqrt(0.365 * 0.635 / 10_000))
-    sample = statistics.summarise([0.36, 0.37, 0.38, 0.37])
-    both = statistics.error_against_published(0.365, 10_000, sample)
-    assert both == pytest.approx(math.sqrt(alone**2 + sample.sd**2 * 1.25))
-    assert [statistics.verdict(d, 0.01) for d in (-0.021, -0.02, 0.02, 0.021)] == [
-        "lower", "reproduced", "reproduced", "higher",
+    family = {str(p): difference(p) for p in (0.01, 0.04, 0.03, 0.005)}
+    judged = holm(family)
+    assert [found.p for found in judged.values()] == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert [found.p for found in holm({"a": difference(0.9), "b": difference(0.8)}).values()] == [
+        1, 1,
     ]  # fmt: skip
+    assert [found.is_seen for found in judged.values()] == [True, False, False, True]
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))
+def test_an_interval_excludes_0_where_the_adjusted_p_value_is_small(p_values):
+    for found in holm({str(i): difference(p) for i, p in enumerate(p_values)}).values():
+        if abs(found.p - 0.05) > 1e-9:
+            assert found.is_seen == (found.p < 0.05)
+        assert found.low <= found.mean <= found.high
+
+
+def test_a_lone_difference_keeps_its_interval():
+    found = statistics.paired_difference([0.1, 0.2, 0.4], [0.2, 0.2, 0.5])
+    judged = holm({"one": found})["one"]
+    assert (judged.low, judged.high, judged.p) == pytest.approx((found.low, found.high, found.p))
+
+
+def test_a_published_value_is_one_more_seed():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.37, 0.01, 5)
+    found = statistics.published_difference(0.36, values)
+    reach = scipy.stats.t.ppf(0.975, 4) * values.std(ddof=1) * math.sqrt(1 + 1 / 5)
+    assert (found.low, found.high) == pytest.approx(
+        (values.mean() - 0.36 - reach, values.mean() - 0.36 + reach)
+    )
+    draws = rng.normal(0, 1, (4000, 6))
+    is_seen = [statistics.published_difference(row[0], row[1:]).is_seen for row in draws]
+    assert np.mean(is_seen) == pytest.approx(0.05, abs=0.012)
 
 
 def test_the_study_is_what_was_published():
@@ -135,22 +161,25 @@ def test_the_study_is_what_was_published():
     }  # fmt: skip
 
 
-def test_every_command_on_the_page_gives_the_settings_beside_it(results):
+def test_every_command_on_the_page_gives_the_settings_beside_it(made, small):
+    _, found = files.load_results(made)
+    commands = {row.cells[0].partition(" ")[0]: row.command for section in found.sections
+                for table in section.tables for row in table.rows if row.command}  # fmt: skip
     defaults = TrainConfig()
-    for found in results["experiments"].values():
-        program, command, *words = shlex.split(found["command"])
+    assert commands.keys() == small.runs.keys()
+    for name, text in commands.items():
+        program, command, *words = shlex.split(text)
         assert program == "fastlin"
         if command == "grid":
             given = dict(zip(words[::2], words[1::2], strict=True))
-            swept = results["grids"][found["id"]]["swept"]
-            for name, values in swept.items():
-                text = given[f"--{name.replace('_', '-')}"]
-                assert list(parse_values(name, [text])) == values
+            for setting, values in study.experiment(name).swept.items():
+                listed = given[f"--{setting.replace('_', '-')}"]
+                assert tuple(parse_values(setting, [listed])) == values
             continue
         parsed = train_command.make_context("train", words).params
         given = {name: value for name, value in parsed.items()
                  if value is not None and hasattr(defaults, name)}  # fmt: skip
-        assert TrainConfig(**given).to_dict() == found["settings"][0]
+        assert TrainConfig(**given) == small.runs[name][0].config
 
 
 def independent_run(split, config):
@@ -172,76 +201,78 @@ def independent_run(split, config):
 
 
 @pytest.mark.parametrize("name", ["S0", "S1", "X1", "D1", "V1", "G1w", "H1"])
-def test_numbers_are_those_of_an_independent_run_in_float64(made, results, name):
+def test_numbers_are_those_of_an_independent_run_in_float64(made, small, name):
     split = fastlin.load_split(made.parent / "small.npz")
-    found = results["experiments"][name]
-    for seed in range(SEEDS):
-        config = TrainConfig.from_dict(found["settings"][seed])
-        assert (config.seed, config.epochs) == (seed, EPOCHS)
-        curves, predictions = independent_run(split, config)
+    for seed, run in enumerate(small.runs[name]):
+        assert (run.config.seed, run.config.epochs) == (seed, EPOCHS)
+        curves, predictions = independent_run(split, run.config)
         for curve, ref in curves.items():
-            if "curves" in found:
-                assert found["curves"][curve][seed] == pytest.approx(ref, rel=2e-5)
-            assert found[curve]["values"][seed] == pytest.approx(ref[-1], rel=2e-5)
-        right = np.count_nonzero(predictions == split.test.y)
-        assert found["test_accuracy"]["values"][seed] == right / 30
+            if run.has_curves:
+                assert getattr(run.history, curve) == pytest.approx(np.array(ref), rel=2e-5)
+            assert run.measure(curve) == pytest.approx(ref[-1], rel=2e-5)
+        assert run.test_accuracy == np.count_nonzero(predictions == split.test.y) / 30
 
 
-def test_a_comparison_is_that_of_its_experiments(results):
-    for comparison in results["conclusions"] + results["outlook"]:
-        values = [results["experiments"][comparison[side]] for side in ("first", "second")]
-        for part in ("test", "val"):
-            first, second = (one[f"{part}_accuracy"]["values"] for one in values)
-            assert comparison[part]["mean"] == pytest.approx(np.mean(second) - np.mean(first))
+def test_a_comparison_is_that_of_its_experiments(small):
+    for comparison in (*study.CONCLUSIONS, *study.DETAILS, *study.OUTLOOK):
+        if small.has(comparison):
+            first, second = ([run.test_accuracy for run in small.runs[name]]
+                             for name in (comparison.first, comparison.second))  # fmt: skip
+            mean = small.differences[comparison.id].mean
+            assert mean == pytest.approx(np.mean(second) - np.mean(first))
+    accuracies = [run.test_accuracy for run in small.runs["D1"]]
+    assert small.differences["D1"].mean == pytest.approx(np.mean(accuracies) - 0.3809)
 
 
-def test_the_grid_chooses_per_seed_by_validation_accuracy(results):
-    grid = results["grids"]["G1"]
-    for seed, winner in enumerate(grid["winners"]):
-        accuracies = [entry["val_accuracy"]["values"][seed] for entry in grid["entries"]]
-        assert accuracies[winner] == max(accuracies)
-        found = results["experiments"]["G1"]
-        assert (
-            found["test_accuracy"]["values"][seed]
-            == (grid["entries"][winner]["test_accuracy"]["values"][seed])
-        )
-    means = [grid["entries"][index]["val_accuracy"]["mean"] for index in grid["order"]]
+def test_the_grid_chooses_per_seed_by_validation_accuracy(made, small):
+    for records, chosen in zip(small.candidates["G1"], small.runs["G1"], strict=True):
+        assert chosen is best_run(records)
+        assert chosen.val_accuracy == max(run.val_accuracy for run in records)
+    winner, against = small.against_winner()
+    config = small.candidates["G1"][0][winner].config
+    assert (config.l2, config.batch_size, config.lr) == (0.0001, 64, 0.02)
+    assert sorted([winner, *against]) == list(range(27))
+    _, found = files.load_results(made)
+    (table,) = next(section.tables for section in found.sections if section.id == "grid")
+    means = [row.cells[2][0] for row in table.rows]
     assert means == sorted(means, reverse=True)
-    assert grid["entries"][grid["published_winner"]]["settings"] == {
-        "l2": 0.0001, "batch_size": 64, "lr": 0.02,
-    }  # fmt: skip
 
 
-def test_the_best_is_chosen_by_validation_accuracy_alone(results):
-    means = {name: found["val_accuracy"]["mean"] for name, found in results["experiments"].items()}
-    assert means[results["best"]] == max(means.values())
+def test_the_best_is_chosen_by_validation_accuracy_alone(small):
+    means = {name: small.sample(name, "val_accuracy").mean for name in small.runs}
+    assert means[small.best] == max(means.values())
 
 
-def test_wrong_images_are_wrong_and_the_surest_first(made, results):
+def test_wrong_images_are_wrong_and_the_surest_first(made, small):
     split = fastlin.load_split(made.parent / "small.npz")
-    sure = [row["probability"] for row in results["wrong"]]
+    found = small.mistakes[small.best]
+    sure = [row.probability for row in found.wrong]
     assert sure == sorted(sure, reverse=True)
-    images = files.unpack(results["arrays"]["wrong"])
-    for row, image in zip(results["wrong"], images, strict=True):
-        assert row["true"] == split.test.y[row["row"]] != row["predicted"]
-        assert np.array_equal(image.ravel(), split.test.X[row["row"]])
+    for row, image in zip(found.wrong, found.images, strict=True):
+        assert row.true == split.test.y[row.row] != row.predicted
+        assert np.array_equal(image.ravel(), split.test.X[row.row])
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
     """Reports are written without page and pictures, which take most of the time."""
-    monkeypatch.setattr(
-        report_command,
-        "_write",
-        lambda results, folder, *_, **__: files.save_results(folder, results),
-    )
+    monkeypatch.setattr(page, "draw_pictures", lambda *_: {})
 
 
-def without_times(results):
-    return {name: value for name, value in results.items() if name not in ("computed", "command")}
+def numbers(folder):
+    """Return what a report says, without how and when it was computed."""
+    _, found = files.load_results(folder)
+    return [section for section in found.sections if section.id != "computed"]
 
 
-def test_an_interrupted_study_goes_on_and_ends_the_same(place, made, results, undrawn, monkeypatch):
+def runs_told(folder):
+    """Return how many runs there are, and how many of them were on disk."""
+    _, found = files.load_results(folder)
+    facts = dict(row.cells for row in found.sections[-1].tables[0].rows)
+    return tuple(int(word) for word in facts["runs"].replace(",", "").split() if word.isdigit())
+
+
+def test_an_interrupted_study_goes_on_and_ends_the_same(place, made, undrawn, monkeypatch):
     right, calls = Runner._train, []
 
     def interrupted(runner, split, block):
@@ -260,38 +291,33 @@ def test_an_interrupted_study_goes_on_and_ends_the_same(place, made, results, un
     assert len(checkpoints) == 3
     checkpoints[0].write_bytes(checkpoints[0].read_bytes()[:1000])  # is trained again
     call(*asked)
-    again = files.load_results(Path("again"))
-    assert without_times(again) == without_times(results)
-    total = results["computed"]["runs"]
-    assert again["computed"]["runs"] == total
-    assert total - sum(calls) <= again["computed"]["runs_trained_now"] < total
+    assert numbers(Path("again")) == numbers(made)
+    assert (place / "again/results.csv").read_bytes() == (made / "results.csv").read_bytes()
+    total, known = runs_told(Path("again"))
+    assert total == runs_told(made)[0]
+    assert 0 < known <= sum(calls)
 
 
-def test_more_seeds_keep_what_is_there(made, results, undrawn):
+def test_more_seeds_keep_what_is_there(made, undrawn):
     call("report", "--data", made.parent / "small.npz", "--seeds", 1, "--epochs", EPOCHS,
          "--out", "grown")  # fmt: skip
-    first = files.load_results(Path("grown"))
-    one = {name: found["test_accuracy"]["values"] for name, found in first["experiments"].items()}
-    assert all(len(values) == 1 for values in one.values())
-    assert all(c["test"]["p"] is None for c in first["conclusions"])
+    assert all(len(rows) == 1 for name, rows in table_of(Path("grown")).items()
+               if "grid" not in name)  # fmt: skip
+    (claims, _) = numbers(Path("grown"))[1].tables
+    assert all(row.cells[5:] == ["one seed: unknown", "open"] for row in claims.rows)
     call("report", "--data", made.parent / "small.npz", "--seeds", SEEDS, "--epochs", EPOCHS,
          "--out", "grown")  # fmt: skip
-    grown = files.load_results(Path("grown"))
-    assert without_times(grown) == without_times(results)
-    assert grown["computed"]["runs_trained_now"] < grown["computed"]["runs"]
+    assert numbers(Path("grown")) == numbers(made)
+    assert runs_told(Path("grown"))[1] > 0
 
 
-def test_results_csv_holds_every_run(made, results):
-    import csv
-
-    with (made / "results.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        if row["experiment"] in results["experiments"]:
-            values = results["experiments"][row["experiment"]]["test_accuracy"]["values"]
-            assert float(row["test_accuracy"]) == values[int(row["seed"])]
-    of_grid = [row for row in rows if row["experiment"] == "G1 grid"]
-    assert len(of_grid) == 27 * SEEDS
+def test_results_csv_holds_every_run(made, small):
+    rows = table_of(made)
+    for name, runs in small.runs.items():
+        for row, run in zip(rows[name], runs, strict=True):
+            assert int(row["seed"]) == run.config.seed
+            assert float(row["test_accuracy"]) == run.test_accuracy
+    assert len(rows["G1 grid"]) == 27 * SEEDS
 
 
 def test_a_report_is_drawn_again_from_its_results_alone(made):
@@ -312,13 +338,24 @@ def test_runs_and_grids_are_reported(made):
     call("grid", *data, "--lr", "0.01,0.02", "--l2", "0,0.1", "--out", "grid")
     told = call("report", "run-0", "run-1", "hinge", "grid", "--out", "page").stdout
     assert "grid, winner" in told
-    found = files.load_results(Path("page"))
-    assert [run["name"] for run in found["runs"]] == ["run-0", "run-1", "hinge", "grid, winner"]
-    assert [group["runs"] for group in found["seed_groups"]] == [[0, 1]]
-    for run in found["runs"][:3]:
-        summary = json.loads(Path(run["name"], "summary.json").read_text())
-        assert run["last"] == summary["results"]["last"]
-    assert found["grids"][0]["swept"] == {"lr": [0.01, 0.02], "l2": [0, 0.1]}
+    _, found = files.load_results(Path("page"))
+    runs, seeds = found.sections[0].tables
+    assert {row.cells[0] for row in runs.rows} == {"run-0", "run-1", "hinge", "grid, winner"}
+    assert [row.cells[0] for row in seeds.rows] == ["run-0, run-1"]
+    for row in runs.rows:
+        if row.cells[0] != "grid, winner":
+            last = json.loads(Path(row.cells[0], "summary.json").read_text())["results"]["last"]
+            assert row.cells[1:7] == [last[part][what] for part in ("train", "val", "test")
+                                      for what in ("cost", "accuracy")]  # fmt: skip
+    grid = found.sections[1].tables[0]
+    assert {(row.cells[1], row.cells[2]) for row in grid.rows} == {
+        ("0.01", "0"), ("0.01", "0.1"), ("0.02", "0"), ("0.02", "0.1"),
+    }  # fmt: skip
+    best, error = grid.rows[0].cells[4], math.sqrt(0.25 / 40)
+    for row in grid.rows[1:]:
+        noise = metrics.binomial_error(best, 40)
+        assert noise <= error
+        assert (row.cells[-1] == "within noise") == (best - row.cells[4] < noise)
     html = Path("page", page.PAGE).read_text()
     for name in ("run-1-templates", "run-4-confusion", "all-runs", "seeds-1", "grid-1"):
         assert Path("page/figures", f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -327,25 +364,18 @@ def test_runs_and_grids_are_reported(made):
     assert Path("reports/run-0", page.PAGE).exists()
 
 
-def test_runs_of_many_classes_are_reported_without_a_table_of_all_pairs(place, monkeypatch):
+def test_runs_of_many_classes_show_the_worst_pairs(place, monkeypatch):
     write_images("images.npz")
     call("train", "--data", "images.npz", "--epochs", 1, "--no-figures", "--out", "run")
-    call("report", "run", "--out", "whole")
-    whole = files.load_results(Path("whole"))
-    for module in (folders, figures):
-        monkeypatch.setattr(module, "MAX_CONFUSION_CLASSES", 4)
+    monkeypatch.setattr(metrics, "MAX_MATRIX_CLASSES", 4)
 
     def huge(*_):
         raise AssertionError("a table of all pairs was made")
 
     monkeypatch.setattr(functional, "confusion_counts", huge)
-    result = call("report", "run", "--out", "without")
-    assert "confusion of run is not drawn: 5 classes are too many" in result.stderr
-    without = files.load_results(Path("without"))
-    assert without["runs"][0]["per_class"] == whole["runs"][0]["per_class"]
-    html = Path("without", page.PAGE).read_text()
-    assert "Weights of run" in html
-    assert "Confusion matrix of run" not in html
+    monkeypatch.setattr("fastlin.figures.runs.confusion_matrix", huge)
+    assert "not drawn" not in call("report", "run", "--out", "page").stderr
+    assert Path("page/figures/run-1-confusion.png").exists()
 
 
 def test_runs_without_images_validation_or_test_are_reported(place):
@@ -353,9 +383,11 @@ def test_runs_without_images_validation_or_test_are_reported(place):
     np.savez(place / "plain.npz", X_train=rng.random((20, 5)), y_train=np.arange(20) % 5)
     call("train", "--data", "plain.npz", "--epochs", 1, "--no-figures", "--out", "plain")
     call("report", "plain")
-    found = files.load_results(Path("reports/plain"))["runs"][0]
-    assert (found["judged"], found["image_shape"]) == ("train", None)
-    assert found["curves"]["val_cost"] == [[None]]
+    _, found = files.load_results(Path("reports/plain"))
+    assert found.sections[0].tables[0].rows[0].cells[3:7] == [None] * 4
+    assert [picture.name for picture in found.sections[1].pictures] == [
+        "run-1-cost", "run-1-accuracy", "run-1-confusion",
+    ]  # fmt: skip
 
 
 BAD = {
@@ -388,8 +420,7 @@ def test_bad_input_is_one_line_and_exit_2(place, name):
         (place / folder).mkdir()
     (place / "damaged/results.json").write_text('{"format": 1')
     (place / "future/results.json").write_text('{"format": 99, "kind": "study"}')
-    other = {"format": files.FORMAT, "kind": "runs", "arrays": {}}
-    (place / "other/results.json").write_text(json.dumps(other))
+    files.save_results(place / "other", "runs", page.Page("a", "b", [], []))
     (place / "file").touch()
     call(*BAD[name], code=2)
 
@@ -399,35 +430,28 @@ BAD_RESULTS = {
     "nothing": ("{}", "not what fastlin report writes"),
     "another kind": ({"kind": "poem"}, "kind 'poem'"),
     "a list of kinds": ({"kind": ["runs"]}, "not what fastlin report writes"),
-    "newer": ({"format": 2}, "written by a newer fastlin"),
+    "newer": ({"format": 99}, "written by a newer fastlin"),
+    "older": ({"format": 1}, "written by an older fastlin"),
     "no format": ({"format": "x"}, "format is 'x'"),
-    "another number": ({"ranking": [1]}, "changed after it was written"),
-    "a part too few": ({"ranking": ..., "checksum": ...}, "it lacks ranking"),
-    "arrays that are a list": ({"arrays": [], "checksum": ...}, "arrays are not there by name"),
-    **{
-        f"an array with {what}": ({"arrays": {"a\nb": packed}, "checksum": ...}, r"array 'a\nb'")
-        for what, packed in {
-            "nothing": {},
-            "text": "x",
-            "another size": {"dtype": "uint8", "shape": [3], "base64": "AAAA" * 3},
-            "a size below 0": {"dtype": "uint8", "shape": [-1], "base64": "AAAA"},
-            "a size that is text": {"dtype": "uint8", "shape": "x", "base64": "AAAA"},
-            "objects": {"dtype": "object", "shape": [0], "base64": ""},
-            "a list of dtypes": {"dtype": ["uint8"], "shape": [3], "base64": "AAAA"},
-            "no base64": {"dtype": "uint8", "shape": [3], "base64": "A"},
-            "a number": {"dtype": "uint8", "shape": [3], "base64": 3},
-        }.items()
-    },
+    "no checksum": ({"checksum": ...}, "changed after it was written"),
+    "another page": ({"page": {"title": "b"}}, "changed after it was written"),
 }
+
+
+def written(folder):
+    """Write a small page, and return it."""
+    table = page.Table([page.Column("a"), page.Column("b", "percent")], [page.Row(["x\ny", 0.1])])
+    picture = page.Picture("p", "title", "note", "foot")
+    made = page.Page("t", "l", [["1", "a"]], [page.Section("s", "S", ["x"], [table], [picture])])
+    files.save_results(folder, "runs", made)
+    return made
 
 
 @pytest.mark.parametrize("name", BAD_RESULTS)
 def test_results_that_no_report_writes_are_refused(tmp_path, name):
     change, words = BAD_RESULTS[name]
-    parts = ("arrays", "command", "computed", "grids", "detailed", "ranking", "runs", "seed_groups")
-    good = {"format": 1, "kind": "runs", **dict.fromkeys(parts), "arrays": {}}
-    files.save_results(tmp_path, good)
-    assert files.load_results(tmp_path) == good
+    good = written(tmp_path)
+    assert files.load_results(tmp_path) == ("runs", good)
     path = tmp_path / files.RESULTS
     if isinstance(change, str):
         path.write_text(change)
@@ -437,6 +461,33 @@ def test_results_that_no_report_writes_are_refused(tmp_path, name):
     with pytest.raises(InputError, match=r"results\.json") as caught:
         files.load_results(tmp_path)
     assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"page": None},
+        {"page": ["a\nb"]},
+        {"page": {"title": "a"}},
+        {"title": 3},
+        {"tiles": [1]},
+        {"sections": {"a": 1}},
+        {"sections": [{"id": "x"}]},
+    ],
+)
+def test_pages_of_another_form_are_refused_though_the_checksum_is_right(tmp_path, change):
+    written(tmp_path)
+    path = tmp_path / files.RESULTS
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    if "page" in change:
+        content |= change
+    else:
+        content["page"] |= change
+    path.write_text(json.dumps({**content, "checksum": files._checksum(content)}))
+    with pytest.raises(InputError, match=r"results\.json is damaged") as caught:
+        files.load_results(tmp_path)
     assert str(caught.value).isprintable()
 
 
@@ -450,13 +501,12 @@ TABLE = (
 def test_a_table_of_a_grid_is_read(tmp_path):
     path = tmp_path / "grid.csv"
     path.write_text(TABLE)
-    found = folders._describe_grid(path)
-    assert found["swept"] == {"lr": [0.1, 1e31]}
-    assert found["entries"][0] == {
-        "settings": {"loss": "softmax", "lr": 0.1, "shuffle": True, "seed": 3},
-        "status": "finished", "epochs": 2, "score": 0.5, "val_accuracy": 0.5,
-    }  # fmt: skip
-    assert math.isnan(found["entries"][1]["score"])
+    found = folders.describe_grid("g", path)
+    assert found.swept == {"lr": [0.1, 1e31]}
+    assert found.entries[0] == GridRow(
+        {"loss": "softmax", "lr": 0.1, "shuffle": True, "seed": 3}, "finished", 2, 0.5, 0.5
+    )
+    assert math.isnan(found.entries[1].score)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +529,7 @@ def test_a_table_that_no_grid_writes_is_refused(tmp_path, old, new, words):
     path = tmp_path / "grid.csv"
     path.write_text(TABLE.replace(old, new, 1))
     with pytest.raises(InputError, match=r"grid\.csv") as caught:
-        folders._describe_grid(path)
+        folders.describe_grid("g", path)
     assert words in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -495,46 +545,17 @@ def test_a_study_that_diverges_says_so(made, monkeypatch):
     assert result.stderr.splitlines()[-1].startswith("Error: on small training diverges with lr")
 
 
-class Silent:
-    """A progress that only counts."""
-
-    planned = done = 0
-
-    def begin(self, rows):
-        self.planned = rows
-
-    def stage(self, title):
-        pass
-
-    def advance(self, rows, *, trained):
-        self.done += rows
-
-
 def test_all_training_rows_are_used_where_there_are_more(made, place):
-    split = fastlin.load_split(made.parent / "small.npz")
-    both = (split.train, split.val)
-    X, y = (np.concatenate([getattr(part, name) for part in both]) for name in ("X", "y"))
-    more = replace(split, train=replace(split.train, X=X, y=y))
-
-    def load(is_full):
-        return more if is_full else split
-
-    def command_of(experiment, config):
-        return f"fastlin train --seed {config.seed}"
-
-    source = findings.Source(load, len(X), "fastlin report", command_of)
     progress = Silent()
-    found = findings.run_study(source, 1, 2, None, place, progress)
+    found = study_of(made.parent / "small.npz", place, seeds=1, full=True, progress=progress)
     assert progress.done == progress.planned
-    assert {"F0", "F1"} <= found["experiments"].keys()
-    assert {"data", "recipe"} <= {comparison["id"] for comparison in found["outlook"]}
-    candidates = found["grids"]["F1"]["entries"]
-    assert all(entry["settings"]["flip"] for entry in candidates)
-    chosen = candidates[found["grids"]["F1"]["winners"][0]]["settings"]
-    assert found["experiments"]["F1"]["settings"] == [chosen]
-    pictures = page.draw(found)
-    assert "candidates of F1" in page.render_html(found, pictures)
-    page.render_markdown(found, pictures)
+    assert {"F0", "F1"} <= found.runs.keys()
+    assert all(found.has(comparison) for comparison in study.OUTLOOK)
+    (candidates,) = found.candidates["F1"]
+    assert all(run.config.flip for run in candidates)
+    assert found.runs["F1"][0].config == best_run(candidates).config
+    rows = {row["experiment"]: row["train_rows"] for row in found.csv_rows()}
+    assert rows["F1"] == 190 > rows["G1w"]
 
 
 def test_a_run_is_the_same_with_and_without_curves(made, place):
@@ -565,40 +586,41 @@ def test_a_missing_package_is_one_line(monkeypatch):
     assert "pip install 'fastlin[report]'" in call("report", code=2).stderr
 
 
-def test_describing_pages_loads_no_numba():
-    code = (
-        "import sys; import fastlin.report.page;"
-        "sys.exit('numba' in sys.modules and 'Numba is loaded' or 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def comparison(mean, low, high, expects):
-    return {
-        "change": "this", "expects": expects, "error_over_rows": 0.004,
-        "test": {"mean": mean, "low": low, "high": high, "p": 0.03, "n": 5},
-    }  # fmt: skip
+def test_reports_on_runs_know_nothing_of_the_study():
+    for path in Path(page.__file__).parent.glob("*.py"):
+        assert "report.study" not in path.read_text(), path.name
 
 
 @pytest.mark.parametrize(
-    ("expects", "low", "high", "verdict"),
+    ("claim", "low", "high", "agreement"),
     [
-        ("none", -0.01, 0.01, "confirmed"),
-        ("none", 0.001, 0.01, "refuted"),
-        ("gain", 0.001, 0.01, "confirmed"),
-        ("gain", -0.001, 0.01, "open"),
-        ("gain", -0.02, -0.01, "refuted"),
-        ("loss", -0.02, -0.01, "confirmed"),
-        ("loss", 0.01, 0.02, "refuted"),
+        ("none", -RELEVANCE, RELEVANCE, "agrees"),
+        ("none", 0.001, 0.009, "agrees"),
+        ("none", -0.016, 0.016, "open"),
+        ("none", 0.001, 0.02, "open"),
+        ("none", 0.011, 0.02, "disagrees"),
+        ("none", -0.02, -0.011, "disagrees"),
+        ("gain", 0.001, 0.005, "agrees"),
+        ("gain", -0.001, 0.03, "open"),
+        ("gain", -0.001, 0.005, "disagrees"),
+        ("gain", -0.02, -0.001, "disagrees"),
+        ("loss", -0.02, -0.001, "agrees"),
+        ("loss", -0.03, 0.001, "open"),
+        ("loss", 0.001, 0.02, "disagrees"),
     ],
 )
-def test_a_claim_is_judged_by_the_interval(expects, low, high, verdict):
-    found = comparison((low + high) / 2, low, high, expects)
-    assert wording.judge(found) == verdict
-    sentence = wording.compare_sentence(found)
-    assert ("no difference can be seen" in sentence) == (expects == "none" and low <= 0 <= high)
-    assert ("too few" in sentence) == (verdict == "open")
+def test_a_claim_is_judged_by_the_interval(claim, low, high, agreement):
+    found = Difference((low + high) / 2, 0.001, 5, low, high, 0.5)
+    assert found.agreement(claim) == agreement
+
+
+def test_a_verdict_is_a_difference_or_the_largest_that_may_be():
+    seen = Difference(0.0143, 0.001, 5, 0.01, 0.02, 0.01)
+    assert wording.verdict(seen) == "a difference of +1.43 points"
+    unseen = Difference(0.0143, 0.001, 5, -0.0004, 0.0291, 0.054)
+    assert wording.verdict(unseen) == "no difference larger than 2.91 points seen"
+    other = Difference(-0.01, 0.001, 5, -0.03, 0.001, 0.054)
+    assert wording.verdict(other) == "no difference larger than 3.00 points seen"
 
 
 def test_numbers_as_text():
@@ -606,13 +628,8 @@ def test_numbers_as_text():
     assert wording.points(-0.0123) == "\N{MINUS SIGN}1.23"
     assert wording.points(0.0123) == "+1.23"
     assert wording.points(-0.00001) == "0.00"
+    assert wording.percent(math.nan) == wording.percent(None) == wording.NOTHING
     assert wording.p_value(0.00001) == "< 0.0001"
+    assert wording.p_value(0.0344) == "0.034"
     assert wording.seconds(125) == "2 min 5 s"
-    assert wording.listed(["a", "b", "c"]) == "a, b and c"
-
-
-def test_arrays_survive_json():
-    for array in (np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((0, 2), np.uint8)):
-        again = files.unpack(json.loads(json.dumps(files.pack(array))))
-        assert again.dtype == array.dtype
-        assert np.array_equal(again, array)
+    assert wording.counted(1000, "run") == "1,000 runs"

@@ -8,142 +8,49 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
+from small_study import HOSTILE, study_of, write_images
 
-from fastlin.report import page
-from fastlin.report import results as files
-from fastlin.report.study import statistics, wording
+from fastlin import TrainConfig
+from fastlin.report import page, wording
+from fastlin.report.study import experiments
+from fastlin.report.study.page import RULE, study_page
 
-HOSTILE = (
-    "<script>alert(1)</script>",
-    "a|b & \"c\" 'd'",
-    "$x_1$ *d* `e`",
-    "</style><b>",
-    "\N{BOM}ü\nn",
-)
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
 BASH = shutil.which("bash")
 
 
-def sample(values):
-    return {"values": list(values), **statistics.summarise(values)._asdict()}
-
-
-def made_up_results():
-    """Results of a study as `findings` gives them, made up; names of classes are hostile."""
-    from fastlin.report.study import experiments as study
-
-    rng = np.random.default_rng(0)
-    seeds, epochs, K = 3, 4, len(HOSTILE)
-
-    def accuracies(n=seeds):
-        return sample(rng.uniform(0.35, 0.4, n))
-
-    def curves():
-        falling = 2 - 0.1 * np.arange(epochs) + rng.normal(0, 0.01, (seeds, epochs))
-        return {"epoch": list(range(1, epochs + 1)), "lr": [0.1] * epochs,
-                **{name: falling.tolist() for name in files.CURVES}}  # fmt: skip
-
-    def describe(experiment):
-        accuracy = accuracies()
-        published = experiment.published
-        found = {
-            "id": experiment.id, "title": experiment.title, "kind": experiment.kind,
-            "train_rows": 100, "published": published,
-            "command": f"fastlin train --data '{' '.join(HOSTILE)}'",
-            "settings": [experiment.configs(seed, epochs)[0].to_dict() for seed in range(seeds)],
-            "test_accuracy": accuracy, "curves": curves(),
-            **{name: accuracies() for name in files.MEASURES if name != "test_accuracy"},
-        }  # fmt: skip
-        if published is not None:
-            found["against_published"] = {
-                "difference": 0.01, "error": 0.005, "verdict": "reproduced",
-                "reach_of_seeds": 0.004,
-            }  # fmt: skip
-        return found
-
-    def compare(comparison):
-        return {
-            "id": comparison.id, "title": comparison.title, "change": comparison.change,
-            "first": comparison.first, "second": comparison.second, "claim": comparison.claim,
-            "expects": comparison.expects, "error_over_rows": 0.003, "spreads": [0.01, 0.002],
-            **{part: statistics.paired_difference(rng.random(seeds), rng.random(seeds))._asdict()
-               for part in ("test", "val")},
-        }  # fmt: skip
-
-    def grid(experiment):
-        entries = [
-            {"settings": {name: getattr(config, name) for name in experiment.swept or ("lr",)},
-             "val_accuracy": accuracies(), "test_accuracy": accuracies()}
-            for config in experiment.configs(0, epochs)
-        ]  # fmt: skip
-        others = [
-            {"entry": index, **{f"{part}_accuracy": {
-                **statistics.paired_difference(rng.random(seeds), rng.random(seeds))._asdict(),
-                "p_holm": 0.5} for part in ("val", "test")}}
-            for index in range(1, len(entries))
-        ]  # fmt: skip
-        return {"swept": {name: list(values) for name, values in experiment.swept.items()},
-                "seeds": seeds, "entries": entries, "winners": [0] * seeds,
-                "published_winner": 0, "order": list(range(len(entries))),
-                "against_winner": others}  # fmt: skip
-
-    by_id = {experiment.id: experiment for experiment in study.all_experiments()}
-    data = {"name": HOSTILE[0], "sha256": "0" * 64, "rows": {"train": 100, "val": 50, "test": 50},
-            "features": 12, "dtype": "uint8", "class_names": list(HOSTILE),
-            "image_shape": [3, 2, 2]}  # fmt: skip
-    arrays = {f"weights {name}": rng.normal(size=(K, 12)) for name in ("D1", "G1w", "V1", "F1")}
-    arrays |= {f"gradient {name}": rng.normal(size=(K, 12)) for name in ("X0", "X1")}
-    arrays["wrong"] = rng.integers(0, 256, (K, 3, 2, 2)).astype(np.uint8)
-    return {
-        "format": files.FORMAT, "kind": "study", "source": study.SOURCE,
-        "study_ids": [experiment.id for experiment in study.PUBLISHED],
-        "data": data, "full_data": data, "is_published_data": False, "seeds": list(range(seeds)),
-        "epochs": epochs, "published_epochs": study.EPOCHS, "noise_errors": 2.0,
-        "command": "fastlin report", "best": "F1",
-        "experiments": {name: describe(experiment) for name, experiment in by_id.items()},
-        "explanations": [
-            {"id": name, "text": text, "tests": list(tests),
-             "within_seeds": dict.fromkeys((name, *tests), False)}
-            for name, (text, tests) in study.EXPLANATIONS.items()
-        ],
-        "conclusions": [compare(c) for c in study.CONCLUSIONS],
-        "details": {name: [compare(c) for c in found] for name, found in study.DETAILS.items()},
-        "outlook": [compare(c) for c in study.OUTLOOK],
-        "grids": {name: grid(by_id[name]) for name in ("G1", "T1", "H1", "N1", "F1")},
-        "errors": {name: {"confusion": rng.integers(0, 9, (K, K)).tolist(),
-                          "per_class": rng.random(K).tolist()} for name in ("G1w", "F1")},
-        "wrong": [{"row": k, "true": k, "predicted": (k + 1) % K, "lead": 1.0, "probability": 0.9}
-                  for k in range(K)],
-        "arrays": {name: files.pack(array) for name, array in arrays.items()},
-        "computed": {
-            "processor": "<b>CPU", "processor_kind": "x", "cores": 2, "system": "Linux",
-            "versions": {"fastlin": "1"}, "date": "2000-01-01", "threads": 2, "runs": 10,
-            "runs_trained_now": 5, "seconds_training": 100.0, "seconds_now": 50.0,
-            "experiments": {name: {"runs": 3, "seconds": 1.5, "samples_per_second": 1e6}
-                            for name in by_id},
-        },
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study of images with hostile class names, with more training rows beside it."""
+    place = tmp_path_factory.mktemp("study")
+    write_images(place / "small.npz")
+    return study_of(place / "small.npz", place, full=True)
 
 
 @pytest.fixture(scope="module")
-def results():
-    return json.loads(json.dumps(made_up_results()))
+def made(study):
+    return study_page(study)
 
 
 @pytest.fixture(scope="module")
-def pictures(results):
-    return page.draw(results)
+def pictures(made):
+    return page.draw_pictures(made)
 
 
 @pytest.fixture(scope="module")
-def html(results, pictures):
-    return page.render_html(results, pictures)
+def html(made, pictures):
+    return page.render(made, pictures, page.PAGE)
+
+
+@pytest.fixture(scope="module")
+def summary(made, pictures):
+    return page.render(made, pictures, page.SUMMARY)
 
 
 class Reader(HTMLParser):
@@ -191,19 +98,23 @@ def test_all_published_figures_are_there(html, pictures):
     numbers = {name for name in pictures if name.startswith("figure-")}
     assert numbers == {f"figure-{number}" for number in (1, 2, "3-4", 5, 6, 7, 8, 9, 10)}
     assert html.count("<img") == len(pictures)
-    for picture in pictures.values():
-        assert picture.png.startswith(b"\x89PNG")
 
 
-def test_hostile_names_are_text(html, results, pictures):
+def test_every_picture_says_what_it_shows(made):
+    for section in made.sections:
+        for picture in section.pictures:
+            assert re.fullmatch(r"small, .* rows · (softmax|hinge), .* · 2 epochs, .*seed.*",
+                                picture.foot), picture.foot  # fmt: skip
+
+
+def test_hostile_names_are_text(html, summary):
     read = Reader(html)
     text = "".join(read.texts)
     for name in HOSTILE:
         assert name in text
-    assert "<b>CPU" in text
-    summary = page.render_markdown(results, pictures)
     without_code = re.sub(r"(?<![\\`])(`+)(?!`).+?(?<!`)\1(?!`)", "", summary, flags=re.DOTALL)
-    assert re.search(r"(?<!\\)[<`]", without_code) is None
+    without_quotes = re.sub("^> ", "", without_code, flags=re.MULTILINE)
+    assert re.search(r"(?<!\\)[<`]", without_quotes) is None
     for table in re.findall(r"(?:^\|.*\n)+", summary, flags=re.MULTILINE):
         columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(columns) == 1, table
@@ -213,46 +124,66 @@ def test_the_page_is_small(html):
     assert len(html.encode()) <= 5_000_000
 
 
-def test_numbers_come_from_the_results(results, pictures):
-    changed = json.loads(json.dumps(results))
-    changed["experiments"]["S0"]["test_accuracy"]["mean"] = 0.123456
-    changed["conclusions"][1]["test"]["mean"] = -0.0765
-    changed["grids"]["G1"]["entries"][0]["val_accuracy"]["mean"] = 0.654321
-    changed["computed"]["experiments"]["V1"]["samples_per_second"] = 7_654_321
-    changed["errors"]["F1"]["per_class"][0] = 0.9876
-    for render in (page.render_html, page.render_markdown):
-        text = render(changed, pictures)
-        before = render(results, pictures)
-        for number in ("12.35 ±", "\N{MINUS SIGN}7.65 points", "65.43", "7,654,321", "98.8 %"):
-            assert number in text
-            assert number not in before
+def test_every_number_of_the_tables_is_on_the_page(made, html, summary):
+    text = " ".join("".join(Reader(html).texts).split())
+    plain = re.sub(r"\\(.)", r"\1", summary)
+    for section in made.sections:
+        for table in section.tables:
+            for row in table.rows:
+                for column, value in zip(table.columns, row.cells, strict=True):
+                    shown = " ".join(page.KINDS[column.kind](value).split())
+                    assert shown in text
+                    assert shown in plain
 
 
-def test_a_study_of_its_own_data_has_no_notice(results, pictures, html):
+def test_the_rule_is_stated_once_and_every_difference_follows_it(study, html):
+    assert "".join(Reader(html).texts).count(RULE) == 1
+    for name, found in study.differences.items():
+        said = wording.verdict(found)
+        assert said.startswith("a difference") == (not found.low <= 0 <= found.high), name
+        assert said in html
+    assert not re.search("confirmed|refuted|within noise|seeds explain", html)
+
+
+def test_a_study_of_its_own_data_has_no_notice(study, html, monkeypatch):
     assert "Not comparable" in html
-    changed = {**results, "is_published_data": True, "epochs": results["published_epochs"]}
-    for render in (page.render_html, page.render_markdown):
-        assert "Not comparable" not in render(changed, pictures)
-    short = {**changed, "epochs": 3}
-    assert "the study has 40" in page.render_html(short, pictures)
+    monkeypatch.setattr(study, "is_published_data", True)
+    assert "the study has 40" in study_page(study).notice
+    monkeypatch.setattr(study, "epochs", experiments.EPOCHS)
+    assert study_page(study).notice == ""
 
 
-def test_a_picture_that_cannot_be_drawn_is_left_out(results):
-    plain = json.loads(json.dumps(results))
-    plain["data"]["image_shape"] = None
-    del plain["arrays"]["wrong"]
-    drawn = page.draw(plain)
-    assert not {"figure-6", "figure-8", "figure-10", "best-templates", "wrong"} & set(drawn)
-    Reader(page.render_html(plain, drawn))
-    page.render_markdown(plain, drawn)
+def test_rows_that_are_no_images_have_no_pictures_of_weights(study, monkeypatch):
+    monkeypatch.setattr(study, "image_shape", None)
+    plain = study_page(study)
+    names = {picture.name for section in plain.sections for picture in section.pictures}
+    assert "figure-5" in names
+    assert not {"figure-6", "figure-8", "figure-10", "best-templates"} & names
+    Reader(page.render(plain, {}, page.PAGE))
 
 
 def test_settings_as_text():
-    from fastlin import TrainConfig
-
     config = TrainConfig(l2=0.001, schedule="cosine", flip=True, standardize=True, momentum=0.9)
-    text = "λ 0.001, batch 64, η 0.02, cosine schedule, momentum 0.9, standardised, mirrored images"
+    text = (
+        "softmax, lr 0.02, l2 0.001, batch 64, standardised, mirrored images, cosine schedule, "
+        "momentum 0.9"
+    )
     assert wording.settings_text(config.to_dict()) == text
+
+
+def test_a_page_that_is_read_again_is_the_same(made, html, pictures, tmp_path):
+    from fastlin.report import results as files
+
+    files.save_results(tmp_path, "study", made)
+    page.save_page(tmp_path, made, pictures, [page.PAGE])
+    kind, again = files.load_results(tmp_path)
+    assert (kind, page.render(again, page.read_pictures(tmp_path, again), page.PAGE)) == (
+        "study", html,
+    )  # fmt: skip
+    (tmp_path / "figures/figure-1.png").write_bytes(b"no picture")
+    (tmp_path / "figures/figure-2.png").unlink()
+    left = page.read_pictures(tmp_path, again)
+    assert set(pictures) - set(left) == {"figure-1", "figure-2"}
 
 
 class Browser:
@@ -366,20 +297,34 @@ def test_a_browser_shows_it_all_at_any_width_in_light_and_dark(html, tmp_path):
         assert asked <= {"file", "data"}
 
 
-def test_a_picture_that_cannot_be_drawn_is_missing_and_told(results, pictures, monkeypatch):
+def test_a_picture_that_cannot_be_drawn_is_missing_and_told(made, pictures, monkeypatch):
     def breaks(*_):
         raise RuntimeError("no\nfonts")
 
-    monkeypatch.setattr("fastlin.figures.confusion_matrix", breaks)
+    monkeypatch.setattr("fastlin.figures.confusions", breaks)
     told = []
-    drawn = page.draw(results, told.append)
-    missing = {name for name in pictures if name.startswith("confusion-")}
+    drawn = page.draw_pictures(made, told.append)
+    missing = {name for name in pictures if name.endswith("confusion")}
     assert missing
     assert set(pictures) - set(drawn) == missing
     assert len(told) == len(missing)
     assert all(line.endswith("is not drawn: RuntimeError: no fonts") for line in told)
-    html = page.render_html(results, drawn)
+    html = page.render(made, drawn, page.PAGE)
     assert "Where linear classifiers err" in html
-    assert "confusion-" not in page.render_markdown(results, drawn)
+    assert "-confusion" not in page.render(made, drawn, page.SUMMARY)
     with pytest.raises(RuntimeError):
-        page.draw(results)
+        page.draw_pictures(made)
+
+
+def test_pictures_of_an_earlier_page_are_removed(made, tmp_path):
+    page.save_page(tmp_path, made, {"old": b"\x89PNG", "kept": b"\x89PNG"}, [page.PAGE])
+    page.save_page(tmp_path, made, {"kept": b"\x89PNG2"}, [page.SUMMARY])
+    (left,) = (tmp_path / page.FIGURES).iterdir()
+    assert left.read_bytes() == b"\x89PNG2"
+
+
+def test_the_pictures_of_a_page_have_a_largest_size(made, pictures, monkeypatch):
+    some = sum(map(len, pictures.values())) // 2
+    monkeypatch.setattr(page, "MAX_BYTES", some)
+    drawn = page.draw_pictures(replace(made, sections=made.sections))
+    assert 0 < sum(map(len, drawn.values())) <= some

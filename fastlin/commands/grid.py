@@ -297,7 +297,9 @@ def _finish(finished: _Finished, notes: Console, *, figures: bool) -> None:
     if figures:
         threads = finished.threads
         of_winner = outcome.draw(run, finished.split, folder / WINNER, threads, notes)
-        of_grid = outcome.drawing(lambda: draw_grid(result, folder, notes.print), notes)
+        of_grid = outcome.drawing(
+            lambda: draw_grid(result, finished.split, folder, notes.print), notes
+        )
         seconds["compile"] += of_winner[0]
         seconds["draw"] = of_winner[1] + of_grid[1]
     seconds["total"] = time.perf_counter() - finished.started
@@ -516,7 +518,10 @@ def _save_winner(finished: _Finished) -> tuple[TrainResult, dict[str, float] | N
 
 
 def draw_grid(
-    result: GridResult, folder: Path, on_failure: Callable[[str], None] | None = None
+    result: GridResult,
+    split: Split,
+    folder: Path,
+    on_failure: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Draw the figures of a grid into folder/figures, and return the files.
 
@@ -532,33 +537,28 @@ def draw_grid(
     import numpy as np
 
     from fastlin import figures, runs
+    from fastlin.report.wording import footer
 
     accuracy = np.array(
         [entry.record.val_accuracy if entry.record else np.nan for entry in result.entries]
     )
     settings = [entry.config.to_dict() for entry in result.entries]
     columns = {name: [setting[name] for setting in settings] for name in result.swept}
+    foot = footer(split.name, ["val"], result.best.config.to_dict(), swept=result.swept)
+    rows = len(split.val) if split.val is not None else None
     drawn: dict[str, Callable[[], Figure]] = {}
-    for row, column in combinations(columns, 2):
-        rows, across = sorted(set(columns[row])), sorted(set(columns[column]))
-        if max(len(rows), len(across)) > MAX_CELLS or len(rows) * len(across) > 2 * len(settings):
+
+    def add(name: str, draw: Callable[[], Figure]) -> None:
+        drawn[name] = lambda: figures.with_footer(draw(), foot)
+
+    for pair in combinations(columns, 2):
+        down, across = (len(set(columns[name])) for name in pair)
+        if max(down, across) > MAX_CELLS or down * across > 2 * len(settings):
             continue
-        values = np.full((len(rows), len(across)), np.nan)
-        for row_value, column_value, found in zip(
-            columns[row], columns[column], accuracy, strict=True
-        ):
-            cell = rows.index(row_value), across.index(column_value)
-            values[cell] = np.fmax(values[cell], found)
-        others = len(result.swept) > 2
-        drawn[f"heat-{row}-{column}"] = partial(
-            figures.heat_map,
-            values,
-            [_text(value) for value in rows],
-            [_text(value) for value in across],
-            row,
-            column,
-            "validation accuracy" + (", best over the other settings" if others else ""),
-        )
+        title = "validation accuracy"
+        title += ", best over the other settings" if len(result.swept) > 2 else ""
+        shown = {name: columns[name] for name in pair}
+        add("heat-" + "-".join(pair), partial(figures.grid_heat_map, shown, accuracy, title, rows))
     curves = [
         (
             _settings_text(entry.config, result.swept),
@@ -570,9 +570,9 @@ def draw_grid(
     ]
     place = sum(len(entry.history) > 0 for entry in result.entries[: result.winner])
     unit = "validation accuracy (%)"
-    drawn["curves"] = partial(figures.curve_overlay, curves, place, unit)
+    add("curves", lambda: figures.curve_overlay(curves, place, unit))
     if len(columns) >= 3:
-        drawn["parallel"] = partial(figures.parallel_coordinates, columns, 100 * accuracy, unit)
+        add("parallel", lambda: figures.parallel_coordinates(columns, 100 * accuracy, unit))
     return figures.save_figures(drawn, folder / runs.FIGURES, on_failure)
 
 

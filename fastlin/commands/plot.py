@@ -68,25 +68,34 @@ def draw_figures(
     Raises InputError if the folder cannot be made.
     """
     from fastlin import figures, functional, runs
+    from fastlin.metrics import confusions
+    from fastlin.report.wording import footer
     from fastlin.training.evaluation import evaluate_matched, gradient_matched
 
-    rows = list(split.parts().values())[-1]  # test rows if there are any
-    names, image_shape = model.class_names, model.image_shape
+    parts = split.parts()
+    judged = list(parts)[-1]  # test rows if there are any
+    rows, names, image_shape = parts[judged], model.class_names, model.image_shape
+
+    def below(figure: Figure, *shown: str) -> Figure:
+        return figures.with_footer(figure, footer(split.name, shown, config.to_dict()))
 
     def confusion() -> Figure:
-        figures.check_matrix(len(names))
-        counts = functional.confusion_counts(rows.y, predictions, len(names))
-        return figures.confusion_matrix(counts, names)
+        return figures.confusions(confusions(rows.y, predictions, len(names)), names)
 
+    curved = [part for part in ("train", "val") if part in parts]
     drawn: dict[str, Callable[[], Figure]] = {
-        "gradient": lambda: figures.gradient_histogram(gradient_matched(model, split.train, config))
+        "gradient": lambda: below(
+            figures.gradient_histogram(gradient_matched(model, split.train, config)), "train"
+        )
     }
     if len(history) > 0:
-        drawn["cost"] = lambda: figures.cost_curves(history)
-        drawn["accuracy"] = lambda: figures.accuracy_curves(history)
+        drawn["cost"] = lambda: below(figures.cost_curves(history), *curved)
+        drawn["accuracy"] = lambda: below(figures.accuracy_curves(history), *curved)
     if image_shape is not None:
-        drawn["templates"] = lambda: figures.weight_templates(model.W, image_shape, names)
-    drawn["confusion"] = confusion
+        drawn["templates"] = lambda: below(
+            figures.weight_templates(model.W, image_shape, names), "train"
+        )
+    drawn["confusion"] = lambda: below(confusion(), judged)
     with functional.use_threads(threads):
         predictions = evaluate_matched(model, rows, config).predictions
         return figures.save_figures(drawn, folder / runs.FIGURES, on_failure)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,23 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
-    from fastlin.report.results import Json
+    from fastlin.report import page as pages
     from fastlin.report.study.experiments import Experiment
     from fastlin.report.study.findings import Source
     from fastlin.runs import DataReference
 
 _SEEDS, _EPOCHS = 5, 40
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What is to be written where; rows and pictures are None if they stand there, or are to be."""
+
+    folder: Path
+    kind: str
+    page: pages.Page
+    rows: Iterable[dict[str, Any]] | None
+    pictures: dict[str, bytes] | None = None
 
 
 @click.command()
@@ -98,27 +109,25 @@ def report(
         check_reachable(run)
     notes = options.console(stderr=True)
     if any((run / RESULTS).is_file() for run in runs):
-        results, folder = _of_report(runs, out, data)
+        made = _of_report(runs, out, data)
     elif runs:
-        results, folder = _of_runs(runs, data, data_dir, threads, out)
+        made = _of_runs(runs, data, data_dir, threads, out)
     else:
         reference = options.reference_of(data or DEFAULT_DATA, None, data_dir)
         try:
-            results, folder = _of_study(
-                reference, seeds or _SEEDS, epochs or _EPOCHS, threads, out, notes
-            )
+            made = _of_study(reference, seeds or _SEEDS, epochs or _EPOCHS, threads, out, notes)
         except KeyboardInterrupt as stop:
             notes.print("Interrupted; the same command goes on from what is done")
             ctx.exit(process.exit_code(stop))
-    _write(results, folder, notes, markdown_only=markdown_only, started=started)
+    _write(made, notes, markdown_only=markdown_only, started=started)
 
 
 def _of_study(
     reference: DataReference, seeds: int, epochs: int, threads: int | None, out: Path | None,
     notes: Console,
-) -> tuple[Json, Path]:  # fmt: skip
-    """Run the study; return its results and the folder of the report."""
-    from fastlin.report.study import findings
+) -> _Report:  # fmt: skip
+    """Run the study."""
+    from fastlin.report.study import findings, page
 
     source = _source(reference, seeds, epochs)
     split = source.load(False)
@@ -126,7 +135,8 @@ def _of_study(
     folder = _report_folder(out or Path("reports") / split.name, "study")
     del split
     with _progress(notes) as progress:
-        return findings.run_study(source, seeds, epochs, threads, folder, progress), folder
+        study = findings.Study(source, seeds, epochs, threads, folder, progress)
+    return _Report(folder, "study", page.study_page(study), study.csv_rows())
 
 
 def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
@@ -164,36 +174,41 @@ def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
 def _of_runs(
     runs: Sequence[Path], data: str | None, data_dir: Path | None, threads: int | None,
     out: Path | None,
-) -> tuple[Json, Path]:  # fmt: skip
-    """Return the results of runs and grids, and the folder of the report."""
+) -> _Report:  # fmt: skip
+    """Describe runs and grids."""
+    from fastlin.functional import use_threads
     from fastlin.report import folders
-
-    def place_of(reference: DataReference) -> DataReference:
-        return options.override(reference, data, None, data_dir)
+    from fastlin.report.runs import csv_rows, runs_page
 
     name = runs[0].resolve().name if len(runs) == 1 else "runs"
     folder = _report_folder(out or Path("reports") / name, "runs")
-    command = shlex.join(["fastlin", "report", *map(str, runs)])
-    results = folders.describe_runs(
-        runs, place_of, options.load_reference, options.train_command, command, threads
-    )
+    with use_threads(threads) as count:
+        found, grids = folders.describe_runs(
+            runs,
+            lambda reference: options.override(reference, data, None, data_dir),
+            options.load_reference,
+            options.train_command,
+        )
     notes = options.console(stderr=True)
-    for run in results["runs"]:
-        for note in run["notes"]:
-            outcome.print_note(notes, f"{run['name']}: {note}")
-    return results, folder
+    for one in found:
+        for note in one.notes:
+            outcome.print_note(notes, f"{one.name}: {note}")
+    command = shlex.join(["fastlin", "report", *map(str, runs)])
+    return _Report(folder, "runs", runs_page(found, grids, command, count), csv_rows(found))
 
 
-def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> tuple[Json, Path]:
-    """Return the results of a report that was made, and the folder of the new one."""
+def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> _Report:
+    """Read a report that was made, with its pictures."""
+    from fastlin.report.page import read_pictures
     from fastlin.report.results import RESULTS, load_results
 
     if len(runs) > 1:
         raise InputError(f"a report ({RESULTS}) is drawn again by itself; name no other folder")
     if data is not None:
         raise InputError("--data has no meaning for a report that is drawn again")
-    results = load_results(runs[0])
-    return results, runs[0] if out is None else _report_folder(out, results["kind"])
+    kind, page = load_results(runs[0])
+    folder = runs[0] if out is None else _report_folder(out, kind)
+    return _Report(folder, kind, page, None, read_pictures(runs[0], page))
 
 
 def _report_folder(folder: Path, kind: str) -> Path:
@@ -201,7 +216,7 @@ def _report_folder(folder: Path, kind: str) -> Path:
     from fastlin.files import make_directory
     from fastlin.report.page import SUMMARY
     from fastlin.report.results import RESULTS, load_results
-    from fastlin.report.study.findings import CHECKPOINTS
+    from fastlin.report.study.running import CHECKPOINTS
 
     make_directory(folder)
     try:
@@ -210,66 +225,56 @@ def _report_folder(folder: Path, kind: str) -> Path:
         raise InputError(f"cannot read {folder}: {error.strerror}") from None
     if is_used and not any((folder / name).exists() for name in (RESULTS, SUMMARY, CHECKPOINTS)):
         raise InputError(f"{folder} is not empty and holds no report; name another --out")
-    if (folder / RESULTS).exists() and load_results(folder)["kind"] != kind:
+    if (folder / RESULTS).exists() and load_results(folder)[0] != kind:
         raise InputError(f"{folder} holds another kind of report; name another --out")
     return folder
 
 
-def _write(
-    results: Json, folder: Path, notes: Console, *, markdown_only: bool, started: float
-) -> None:
+def _write(made: _Report, notes: Console, *, markdown_only: bool, started: float) -> None:
     """Write what is asked for, and print where it is and what it says.
 
     Results are written and printed first. A picture that cannot be drawn is missing on the page.
     """
     import shutil
 
+    from fastlin.report import page as pages
     from fastlin.report import results as files
-    from fastlin.report.study import findings
+    from fastlin.report.study.running import CHECKPOINTS
 
+    folder, page, pictures = made.folder, made.page, made.pictures
     if not markdown_only:
         with process.writing_results():
-            files.save_results(folder, results)
-            files.save_table(folder, files.table(results))
+            files.save_results(folder, made.kind, page)
+            if made.rows is not None:
+                files.save_table(folder, made.rows)
     console = options.console()
-    _print_table(console, results)
-    try:
-        from fastlin.report import page
-    except Exception as error:  # noqa: BLE001  (whatever matplotlib finds wrong)
-        notes.print(f"the page is not drawn: {reason_of(error)}")
-        raise click.exceptions.Exit(1) from None
-    pictures = page.draw(results, notes.print)
-    paths = [page.save_summary(folder, results, pictures)]
+    _print_table(console, page.sections[0].tables[0])
+    if pictures is None:
+        try:
+            pictures = pages.draw_pictures(page, notes.print)
+        except Exception as error:  # noqa: BLE001  (whatever matplotlib finds wrong)
+            notes.print(f"the page is not drawn: {reason_of(error)}")
+            raise click.exceptions.Exit(1) from None
+    names = [pages.SUMMARY] if markdown_only else [pages.PAGE, pages.SUMMARY]
+    paths = pages.save_page(folder, page, pictures, names)
     if markdown_only:
-        shutil.rmtree(folder / findings.CHECKPOINTS, ignore_errors=True)
-    else:
-        paths.insert(0, page.save_page(folder, results, pictures))
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     console.print(f"Time: {time.perf_counter() - started:.1f} s")
     for path in paths:
         console.print(f"{'Page' if path.suffix == '.html' else 'Summary'}: {path}")
 
 
-def _print_table(console: Console, results: Json) -> None:
+def _print_table(console: Console, table: pages.Table) -> None:
     from rich.table import Table
 
-    from fastlin.report.study import wording
+    from fastlin.report.page import KINDS
 
-    if results["kind"] == "study":
-        table = Table("", "experiment", "published", "fastlin", "verdict", title_justify="left")
-        for found in wording.published(results):
-            table.add_row(
-                found["id"], options.name_in_table(found["title"]),
-                wording.percent(found["published"]), wording.spread(found["test_accuracy"]),
-                found["against_published"]["verdict"],
-            )  # fmt: skip
-        options.print_table(console, table)
-        return
-    table = Table("run", "epochs", "train", "validation", "test")
-    for run in results["runs"]:
-        cells = [wording.percent(run["last"].get(part, {}).get("accuracy"))
-                 for part in ("train", "val", "test")]  # fmt: skip
-        table.add_row(options.name_in_table(run["name"]), str(run["epochs"]), *cells)
-    options.print_table(console, table)
+    shown = [place for place, column in enumerate(table.columns) if column.kind != "strip"]
+    printed = Table(*(table.columns[place].title for place in shown))
+    for row in table.rows:
+        name, *cells = (KINDS[table.columns[i].kind](row.cells[i]) for i in shown)
+        printed.add_row(options.name_in_table(name), *cells)
+    options.print_table(console, printed)
 
 
 class _Progress:
@@ -277,43 +282,36 @@ class _Progress:
 
     def __init__(self, notes: Console, bar: Any, task: Any) -> None:
         self._notes, self._bar, self._task = notes, bar, task
-        self._total = self._done = self._trained = 0
-        self._started = time.perf_counter()
 
     def begin(self, rows: int) -> None:
-        self._total = rows
-        self._started = time.perf_counter()
         self._bar.update(self._task, total=rows)
 
     def stage(self, title: str) -> None:
         self._bar.update(self._task, description=title)
         if not self._notes.is_terminal:
-            self._notes.print(f"{title:<40} {self._left()}".rstrip())
+            share = self._bar.tasks[self._task].percentage
+            self._notes.print(f"{title:<40} {share:.0f} % done")
 
     def advance(self, rows: int, *, trained: bool) -> None:
-        self._done += rows
-        self._trained += rows if trained else 0
-        self._bar.update(self._task, completed=self._done, left=self._left())
-
-    def _left(self) -> str:
-        """Return the time left, from what was trained since the beginning, not found on disk."""
-        if not self._trained:
-            return ""
-        speed = self._trained / (time.perf_counter() - self._started)
-        seconds = max(self._total - self._done, 0) / speed
-        minutes, seconds = divmod(round(seconds), 60)
-        return f"{speed:,.0f} rows/s, {minutes}:{seconds:02} left"
+        del trained  # what was found on disk is done, too
+        self._bar.update(self._task, advance=rows)
 
 
 @contextmanager
 def _progress(notes: Console) -> Iterator[_Progress]:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TextColumn("{task.description}", markup=False),
-        TextColumn("{task.fields[left]}", style="dim", markup=False),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
-        yield _Progress(notes, bar, bar.add_task("", total=None, left=""))
+        yield _Progress(notes, bar, bar.add_task("", total=None))

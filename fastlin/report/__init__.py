@@ -1,14 +1,15 @@
 """The report: the reference study, or any runs, as one page that needs nothing beside it.
 
-study       the experiments, conclusions and trials, as data
-running     trains what the study asks for, and remembers what is done
-statistics  paired differences, intervals and tests over seeds
-findings    runs -> results, plain JSON values: every number that a page shows
-folders     run and grid folders -> results of the same kind
-pictures    results -> PNG images
-page        results and pictures -> HTML and Markdown
+page        a page as data (sections, tables, pictures) -> HTML and Markdown
+results     that page on disk, with its numbers as they were computed
+statistics  differences over seeds: intervals, tests, and what they say of a claim
+wording     numbers and settings as text
+mistakes    what a classifier gets wrong
+folders     run and grid folders -> what is known of them
+runs        that -> their page
+study       the reference study: its experiments as data, its runs, its page
 
-Only `running` and `findings` load Numba. Jinja2 and SciPy come with the extra `report`.
+Nothing here knows of `study`. Jinja2 and SciPy come with the extra `report`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run and grid folders -> results: plain JSON values, the only source of their page."""
+"""Run folders and grid folders -> what a report says of them."""
 
 from __future__ import annotations
 
@@ -9,49 +9,39 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fastlin import functional, machine, matching
+from fastlin import matching
 from fastlin.config import TrainConfig
-from fastlin.data.dataset import Dataset, Split
+from fastlin.data.dataset import Split
 from fastlin.errors import InputError, quoted
 from fastlin.files import parse_number, read_csv
-from fastlin.history import History
-from fastlin.metrics import MAX_CONFUSION_CLASSES
-from fastlin.report.results import CURVES, FORMAT, Json, finite, pack
-from fastlin.report.study import statistics
-from fastlin.report.study.findings import WRONG_IMAGES, as_pixels, most_wrong
+from fastlin.report.mistakes import find_mistakes
+from fastlin.report.runs import GridOutcome, GridRow, RunOutcome
 from fastlin.runs import CONFIG, DataReference, Run, load_run
 from fastlin.search.ranking import STATUSES
 from fastlin.training.evaluation import evaluate_matched
 
 GRID_TABLE, GRID_WINNER = "grid.csv", "winner"
-MAX_DETAILED = 6  # runs that are shown with all their pictures
 MAX_ENTRIES = 10_000  # of a grid
-
-PlaceOf = Callable[[DataReference], DataReference]
-Load = Callable[[DataReference], Split]
-Command = Callable[[DataReference, TrainConfig], str]
 
 
 def describe_runs(
     places: Sequence[Path],
-    place_of: PlaceOf,
-    load: Load,
-    command_of: Command,
-    command: str,
-    threads: int | None,
-) -> Json:
-    """Return what there is to say of run folders and grid folders.
+    place_of: Callable[[DataReference], DataReference],
+    load: Callable[[DataReference], Split],
+    command_of: Callable[[DataReference, TrainConfig], str],
+) -> tuple[list[RunOutcome], list[GridOutcome]]:
+    """Return what there is to say of folders of runs, or of grids, of which the winner is a run.
 
     Parameters
     ----------
-    places : folders of runs, or of grids, of which the winner is a run.
-    place_of : returns where the data of a run are to be found.
-    load : returns the data that are there.
-    command_of : the command that repeats a run.
-    command : that makes the report.
-    threads : to evaluate on, None for all.
+    places : Sequence[Path]
+        The folders.
+    place_of : Callable[[DataReference], DataReference]
+        Returns where the data of a run are to be found.
+    load : Callable[[DataReference], Split]
+        Returns the data that are there.
+    command_of : Callable[[DataReference, TrainConfig], str]
+        Returns the command that repeats a run.
 
     Raises
     ------
@@ -59,50 +49,29 @@ def describe_runs(
         If a folder is neither a run nor a grid, or damaged, or its data cannot be loaded or do
         not fit it.
     """
-    grids, runs = [], []
+    grids: list[GridOutcome] = []
+    runs: list[tuple[str, Run]] = []
     for name, place in zip(_names(places), places, strict=True):
         if (place / GRID_TABLE).is_file():
-            grids.append({"name": name, **_describe_grid(place / GRID_TABLE)})
-            runs.append((f"{name}, winner", load_run(place / GRID_WINNER)))
+            grids.append(describe_grid(name, place / GRID_TABLE))
+            runs.append((grids[-1].winner, load_run(place / GRID_WINNER)))
         elif place.is_dir() and not (place / CONFIG).exists():
             raise InputError(f"{place} is neither a run nor a grid: it has no {CONFIG}")
         else:
             runs.append((name, load_run(place)))
-    results: Json = {
-        "format": FORMAT,
-        "kind": "runs",
-        "command": command,
-        "grids": grids,
-        "runs": [],
-        "arrays": {},
-    }
+    outcomes: list[RunOutcome] = []
     loaded: dict[DataReference, Split] = {}
-    with functional.use_threads(threads) as count:
-        for number, (name, run) in enumerate(runs):
-            reference = place_of(run.data)
-            found = replace(reference, sha256=None)  # two runs may have met two contents there
-            if found not in loaded:
-                loaded.clear()  # one data set in memory
-                loaded[found] = load(found)
-            split = loaded[found]
-            matched, notes = _match(run, reference, split)
-            described = _describe_run(name, run, matched, number, results["arrays"])
-            described["notes"] = notes
-            described["data"] = {"name": split.name, "sha256": split.fingerprint()}
-            described["command"] = command_of(run.data, run.config)
-            results["runs"].append(described)
-    results["ranking"] = sorted(range(len(runs)), key=lambda i: _rank(results["runs"][i]))
-    kept = set(results["ranking"][:MAX_DETAILED])
-    results["arrays"] = {
-        name: pack(array)
-        for name, array in results["arrays"].items()
-        if int(name.rpartition(" ")[2]) in kept
-    }
-    results["detailed"] = sorted(kept)
-    results["seed_groups"] = _seed_groups(results["runs"])
-    results["computed"] = {**machine.describe(), "date": machine.now(), "threads": count}
-    checked: Json = finite(results)
-    return checked
+    for name, run in runs:
+        reference = place_of(run.data)
+        found = replace(reference, sha256=None)  # two runs may have met two contents there
+        if found not in loaded:
+            loaded.clear()  # one data set in memory
+            loaded[found] = load(found)
+        matched, notes = _match(run, reference, loaded[found])
+        command = command_of(run.data, run.config)
+        sha256 = loaded[found].fingerprint()
+        outcomes.append(_describe_run(name, run, command, matched, sha256, notes))
+    return outcomes, grids
 
 
 def _names(places: Sequence[Path]) -> list[str]:
@@ -127,120 +96,57 @@ def _match(run: Run, reference: DataReference, split: Split) -> tuple[Split, lis
     return matched, notes if change is None else [change, *notes]
 
 
-def _describe_run(name: str, run: Run, split: Split, number: int, arrays: dict[str, Any]) -> Json:
-    model, config = run.model, run.config
-    evaluations = {
-        part: evaluate_matched(model, data, config) for part, data in split.parts().items()
-    }
-    judged = list(evaluations)[-1]  # test rows if there are any
-    rows = split.parts()[judged]
-    predictions, K = evaluations[judged].predictions, len(model.class_names)
-    if K <= MAX_CONFUSION_CLASSES:
-        arrays[f"confusion {number}"] = functional.confusion_counts(rows.y, predictions, K)
-    rows_of_class = np.bincount(rows.y, minlength=K)
-    right_of_class = np.bincount(rows.y[predictions == rows.y], minlength=K)
-    if model.image_shape is not None:
-        arrays[f"weights {number}"] = model.W
-    wrong = most_wrong(model, rows, config, WRONG_IMAGES)
-    if rows.image_shape is not None and wrong:
-        arrays[f"wrong {number}"] = _images(rows, wrong)
-    return {
-        "name": name,
-        "settings": config.to_dict(),
-        "epochs": len(run.history),
-        "best_epoch": run.history.best_epoch,
-        "class_names": list(model.class_names),
-        "image_shape": model.image_shape and list(model.image_shape),
-        "rows": {part: len(data) for part, data in split.parts().items()},
-        "last": {
-            part: {"cost": found.cost, "accuracy": found.accuracy}
-            for part, found in evaluations.items()
-        },
-        "judged": judged,
-        "per_class": (right_of_class / np.maximum(rows_of_class, 1)).tolist(),
-        "wrong": wrong,
-        "curves": _curves(run.history),
-    }
+def _describe_run(
+    name: str, run: Run, command: str, split: Split, sha256: str, notes: list[str]
+) -> RunOutcome:
+    parts = split.parts()
+    found = {part: evaluate_matched(run.model, rows, run.config) for part, rows in parts.items()}
+    judged = list(parts)[-1]
+    return RunOutcome(
+        name, run, command, split.name, sha256,
+        rows={part: len(rows) for part, rows in parts.items()},
+        costs={part: evaluation.cost for part, evaluation in found.items()},
+        accuracies={part: evaluation.accuracy for part, evaluation in found.items()},
+        mistakes=find_mistakes(parts[judged], found[judged].predictions, run.model, run.config),
+        notes=notes,
+    )  # fmt: skip
 
 
-def _images(data: Dataset, wrong: list[Json]) -> Any:
-    assert data.image_shape is not None  # noqa: S101  (asked before)
-    pixels = as_pixels(data.X[[row["row"] for row in wrong]])
-    return pixels.reshape(-1, *data.image_shape)
-
-
-def _curves(history: History) -> Json:
-    """Return a history like that of an experiment with one seed."""
-    return {
-        "epoch": history.epoch.tolist(),
-        "lr": history.lr.tolist(),
-        **{name: [getattr(history, name).tolist()] for name in CURVES},
-    }
-
-
-def _rank(run: Json) -> float:
-    """Return by what runs are ordered: validation accuracy, or that on the rows there are."""
-    part = "val" if "val" in run["last"] else run["judged"]
-    return -float(run["last"][part]["accuracy"])
-
-
-def _seed_groups(runs: Sequence[Json]) -> list[Json]:
-    """Return mean and standard deviation of runs that differ in nothing but their seed."""
-    groups: dict[str, list[int]] = {}
-    for index, run in enumerate(runs):
-        settings = {**run["settings"], "seed": None}
-        key = f"{run['data']['sha256']} {run['judged']} {run['epochs']} {settings}"
-        groups.setdefault(key, []).append(index)
-    return [
-        {
-            "runs": members,
-            "accuracy": {
-                part: statistics.summarise(
-                    [runs[index]["last"][part]["accuracy"] for index in members]
-                )._asdict()
-                for part in runs[members[0]]["last"]
-            },
-        }
-        for members in groups.values()
-        if len(members) > 1
-    ]
-
-
-def _describe_grid(path: Path) -> Json:
+def describe_grid(name: str, path: Path) -> GridOutcome:
     """Read the table of a grid, which is best first."""
     lines = read_csv(path)
     columns = next(lines)
     needed = ("status", "epochs_finished", "score", "val_accuracy")
-    missing = [name for name in needed if name not in columns]
+    missing = [column for column in needed if column not in columns]
     if missing or len(set(columns)) < len(columns):
         raise InputError(
             f"{path} is not the table of a grid: it must have the columns {', '.join(needed)}, "
             "each once"
         )
-    known = [name for name in TrainConfig().to_dict() if name in columns]
-    entries: list[Json] = []
+    known = [setting for setting in TrainConfig().to_dict() if setting in columns]
+    entries: list[GridRow] = []
     for number, cells in enumerate(islice(lines, MAX_ENTRIES), start=2):
         line = dict(zip(columns, cells, strict=True))
         try:
             entries.append(
-                {
-                    "settings": {name: _value(line[name]) for name in known},
-                    "status": _status(line["status"]),
-                    "epochs": _count(line["epochs_finished"]),
-                    "score": _measure(line["score"]),
-                    "val_accuracy": _measure(line["val_accuracy"]),
-                }
+                GridRow(
+                    {setting: _value(line[setting]) for setting in known},
+                    _status(line["status"]),
+                    _count(line["epochs_finished"]),
+                    _measure(line["score"]),
+                    _measure(line["val_accuracy"]),
+                )
             )
         except ValueError as error:
             raise InputError(f"{path} is damaged: line {number}: {error}") from None
     if not entries:
         raise InputError(f"{path} is damaged: it has no entry")
     swept: dict[str, list[Any]] = {}
-    for name in entries[0]["settings"]:
-        values = list(dict.fromkeys(entry["settings"][name] for entry in entries))
+    for setting in known:
+        values = list(dict.fromkeys(entry.settings[setting] for entry in entries))
         if len(values) > 1:
-            swept[name] = sorted(values, key=lambda value: (isinstance(value, str), value))
-    return {"swept": swept, "entries": entries}
+            swept[setting] = sorted(values, key=lambda value: (isinstance(value, str), value))
+    return GridOutcome(name, f"{name}, winner", swept, entries)
 
 
 def _status(text: str) -> str:

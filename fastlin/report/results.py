@@ -1,88 +1,87 @@
-"""The results of a report on disk: JSON for a page and for machines, CSV for a spreadsheet."""
+"""The results of a report on disk: JSON for a page and for machines, CSV for a spreadsheet.
+
+results.json holds the page: its texts, and its tables with every number as it was computed.
+"""
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
 import math
+import types
 import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, get_args, get_origin, get_type_hints
 
 from fastlin.errors import InputError, quoted
 from fastlin.files import atomic_write, check_format, read_json
+from fastlin.report.page import Page
 
 Json = dict[str, Any]
-FORMAT = 1
+FORMAT = 2
+KINDS = ("study", "runs")
 RESULTS, TABLE = "results.json", "results.csv"
-_PARTS = ("arrays", "command", "computed", "grids")  # of every report
-_PARTS_OF = {
-    "runs": ("detailed", "ranking", "runs", "seed_groups"),
-    "study": (
-        "best", "conclusions", "data", "details", "epochs", "errors", "experiments",
-        "explanations", "full_data", "is_published_data", "noise_errors", "outlook",
-        "published_epochs", "seeds", "source", "study_ids", "wrong",
-    ),
-}  # fmt: skip
-_PACKED_DTYPES = frozenset(
-    {"float32", "float64"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
-)
-CURVES = ("train_cost", "val_cost", "train_accuracy", "val_accuracy")
-MEASURES = (
-    "train_cost", "val_cost", "test_cost", "train_accuracy", "val_accuracy", "test_accuracy",
-)  # fmt: skip
 
 
-def pack(array: NDArray[Any]) -> Json:
-    """Return an array as JSON values: dtype, shape and base64 of its bytes, little-endian."""
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return {
-        "dtype": array.dtype.name,
-        "shape": list(array.shape),
-        "base64": base64.b64encode(array.tobytes()).decode(),
-    }
-
-
-def unpack(packed: Json) -> NDArray[Any]:
-    """Return the array that was packed. Raises ValueError, TypeError or KeyError if it is none."""
-    content = base64.b64decode(packed["base64"], validate=True)
-    shape = packed["shape"]
-    if packed["dtype"] not in _PACKED_DTYPES or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"{quoted(packed['dtype'])} {quoted(shape)} is no array of numbers")
-    return np.frombuffer(content, np.dtype(packed["dtype"]).newbyteorder("<")).reshape(shape)
-
-
-def finite(value: Any) -> Any:
-    """Return JSON values with None for every number that is not finite."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+def to_json(value: Any) -> Any:
+    """Return a page, or a part of one, as JSON values; a number that is not finite is None."""
+    if is_dataclass(value):
+        names = [field.name for field in fields(value) if field.name != "draw"]
+        return {name: to_json(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [to_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _checksum(results: Json) -> str:
-    """Return the CRC-32 of results as they are in a file, in hex digits."""
-    text = json.dumps(results, sort_keys=True, allow_nan=False)
+def from_json(kind: Any, value: Any) -> Any:
+    """Return JSON values as what an annotation says.
+
+    Raises
+    ------
+    InputError
+        If they are something else.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin is types.UnionType:  # X | None
+        return None if value is None else from_json(arguments[0], value)
+    if type(value) is not (dict if is_dataclass(kind) else origin or kind):
+        raise InputError(f"{quoted(value)} stands where a report writes another type")
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        hints.pop("draw", None)
+        if value.keys() != hints.keys():
+            raise InputError(f"{quoted(value)} is not a {quoted(getattr(kind, '__name__', kind))}")
+        parts = {name: from_json(hints[name], item) for name, item in value.items()}
+        return kind(**parts)  # type: ignore[operator]
+    if origin is dict:
+        return {key: from_json(arguments[1], item) for key, item in value.items()}
+    return [from_json(arguments[0], item) for item in value] if origin is list else value
+
+
+def _checksum(content: Json) -> str:
+    """Return the CRC-32 of the content of a file, in hex digits."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
     return f"{zlib.crc32(text.encode()):08x}"
 
 
-def save_results(folder: Path, results: Json) -> None:
+def save_results(folder: Path, kind: str, page: Page) -> None:
     """Write results.json. Raises InputError if it cannot be written."""
-    as_read = json.loads(json.dumps(results, allow_nan=False))
-    content = {**as_read, "checksum": _checksum(as_read)}
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    content = {"format": FORMAT, "kind": kind, "page": to_json(page)}
+    content = json.loads(json.dumps(content, allow_nan=False))
+    text = json.dumps({**content, "checksum": _checksum(content)}, indent=1, ensure_ascii=False)
     with atomic_write(folder / RESULTS) as file:
         file.write((text + "\n").encode())
 
 
-def load_results(folder: Path) -> Json:
-    """Read the results.json of a report.
+def load_results(folder: Path) -> tuple[str, Page]:
+    """Read the results.json of a report; return its kind and its page.
 
     Raises
     ------
@@ -90,33 +89,25 @@ def load_results(folder: Path) -> Json:
         If it is missing, damaged, or written by another version.
     """
     path = folder / RESULTS
-    results = read_json(path)
-    if not isinstance(results, dict) or not isinstance(results.get("kind"), str):
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
         raise InputError(f"{path} is not what fastlin report writes")
-    check_format(path, results, FORMAT)
-    if results["kind"] not in _PARTS_OF:
-        raise InputError(f"{path} is of kind {quoted(results['kind'])}; it must be study or runs")
-    checksum = results.pop("checksum", None)
-    if checksum is not None and checksum != _checksum(results):  # older versions wrote none
+    check_format(path, content, FORMAT)
+    if content["kind"] not in KINDS:
+        raise InputError(f"{path} is of kind {quoted(content['kind'])}; it must be study or runs")
+    if content.get("format") != FORMAT:
+        raise InputError(f"{path} was written by an older fastlin; make the report again")
+    if content.pop("checksum", None) != _checksum(content):
         raise InputError(f"{path} is damaged, or was changed after it was written")
-    missing = [name for name in (*_PARTS, *_PARTS_OF[results["kind"]]) if name not in results]
-    if missing:
-        raise InputError(f"{path} is damaged: it lacks {missing[0]}")
-    arrays = results["arrays"]
-    if not isinstance(arrays, dict):
-        raise InputError(f"{path} is damaged: its arrays are not there by name")
-    for name, packed in arrays.items():
-        try:
-            unpack(packed)
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"{path} is damaged: the array {quoted(name)} cannot be read ({error})"
-            ) from None
-    return results
+    try:
+        return content["kind"], from_json(Page, content.get("page"))
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
 
 
-def save_table(folder: Path, rows: list[Json]) -> None:
+def save_table(folder: Path, rows: Iterable[Json]) -> None:
     """Write results.csv, numbers exact. Raises InputError if it cannot be written."""
+    rows = list(rows)
     lines = io.StringIO(newline="")
     columns = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(lines, columns, restval="", lineterminator="\n")
@@ -124,50 +115,3 @@ def save_table(folder: Path, rows: list[Json]) -> None:
     writer.writerows(rows)
     with atomic_write(folder / TABLE) as file:
         file.write(lines.getvalue().encode())
-
-
-def table(results: Json) -> list[Json]:
-    """Return the rows of results.csv."""
-    return _study_table(results) if results["kind"] == "study" else _runs_table(results)
-
-
-def _runs_table(results: Json) -> list[Json]:
-    """Return a row per run."""
-    return [
-        {
-            "run": run["name"],
-            "data": run["data"]["name"],
-            **run["settings"],
-            "epochs_finished": run["epochs"],
-            **{
-                f"{part}_{what}": value
-                for part, measured in run["last"].items()
-                for what, value in measured.items()
-            },
-        }
-        for run in results["runs"]
-    ]
-
-
-def _study_table(results: Json) -> list[Json]:
-    """Return a row per experiment and seed, then a row per candidate of every grid and seed."""
-    rows = []
-    for found in results["experiments"].values():
-        for place, settings in enumerate(found["settings"]):
-            rows.append(
-                {
-                    "experiment": found["id"],
-                    **settings,
-                    "train_rows": found["train_rows"],
-                    **{name: found[name]["values"][place] for name in MEASURES},
-                }
-            )
-    for key, grid in results["grids"].items():
-        base = results["experiments"][key]["settings"][0]
-        for entry in grid["entries"]:
-            for seed in range(grid["seeds"]):
-                measured = {name: entry[name]["values"][seed]
-                            for name in ("val_accuracy", "test_accuracy")}  # fmt: skip
-                settings = {**base, **entry["settings"], "seed": results["seeds"][seed]}
-                rows.append({"experiment": f"{key} grid", **settings, **measured})
-    return rows

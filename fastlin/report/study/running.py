@@ -27,6 +27,7 @@ from fastlin.training.evaluation import evaluate
 from fastlin.training.grid import GridTrainer
 
 FORMAT = 2  # of the checkpoints
+CHECKPOINTS = "checkpoints"  # their folder
 
 
 class Progress(Protocol):
@@ -69,6 +70,11 @@ class RunRecord:
     def val_accuracy(self) -> float:
         """Validation accuracy after the last epoch."""
         return float(self.history.val_accuracy[-1])
+
+    def measure(self, name: str) -> float:
+        """Return a cost or an accuracy after the last epoch, such as ``val_cost``."""
+        own = name.startswith("test")
+        return float(getattr(self, name) if own else getattr(self.history, name)[-1])
 
     @property
     def has_curves(self) -> bool:

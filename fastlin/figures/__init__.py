@@ -1,0 +1,67 @@
+"""Every picture of fastlin, in one style; the only package that loads matplotlib.
+
+style   the settings, and how figures become files
+runs    curves over epochs, gradients, the confusion matrix
+images  the weights of every class, and rows of the data
+grids   curves of all entries, heat maps, parallel coordinates
+
+Each function returns a `matplotlib.figure.Figure` that is not drawn yet: `png` and `save_figure`
+do that. A figure is the same whatever the user's matplotlibrc and MPLBACKEND say. A bad argument
+raises `InputError`.
+"""
+
+from __future__ import annotations
+
+from fastlin.figures.style import DPI, STYLE, png, save_figure, save_figures, with_footer
+
+# isort: split
+# What follows imports matplotlib as it is; the style imports it with care, and so comes first.
+from matplotlib.figure import Figure
+
+from fastlin.figures.grids import (
+    MAX_TICKS,
+    curve_overlay,
+    grid_figure,
+    grid_heat_map,
+    heat_map,
+    parallel_coordinates,
+)
+from fastlin.figures.images import MAX_TILES, TILE_PIXELS, image_grid, weight_templates
+from fastlin.figures.runs import (
+    accuracy_curves,
+    confused_pairs,
+    confusion_matrix,
+    confusions,
+    cost_band,
+    cost_curves,
+    gradient_histogram,
+    gradient_histograms,
+)
+
+__all__ = [
+    "DPI",
+    "Figure",
+    "MAX_TICKS",
+    "MAX_TILES",
+    "STYLE",
+    "TILE_PIXELS",
+    "accuracy_curves",
+    "confused_pairs",
+    "confusion_matrix",
+    "confusions",
+    "cost_band",
+    "cost_curves",
+    "curve_overlay",
+    "gradient_histogram",
+    "gradient_histograms",
+    "grid_figure",
+    "grid_heat_map",
+    "heat_map",
+    "image_grid",
+    "parallel_coordinates",
+    "png",
+    "save_figure",
+    "save_figures",
+    "weight_templates",
+    "with_footer",
+]

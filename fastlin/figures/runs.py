@@ -1,0 +1,217 @@
+"""The figures of a run: gradients, curves over epochs, and the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from numpy.typing import NDArray
+
+from fastlin.errors import one_line
+from fastlin.figures.style import (
+    BLUE,
+    INK,
+    NAME_LETTERS,
+    ORANGE,
+    Floats,
+    check,
+    epoch_axes,
+    matrix_axes,
+    styled,
+    write_cells,
+)
+from fastlin.history import History
+from fastlin.metrics import MAX_MATRIX_CLASSES, Confusions
+
+COST = "cost (mean loss + penalty)"
+GRADIENT_BINS = 121
+
+
+@styled()
+def gradient_histograms(gradients: Mapping[str, Floats]) -> Figure:
+    """Draw how the values of gradients are distributed, side by side on the same bins and axes.
+
+    Parameters
+    ----------
+    gradients : the title of every panel, and the values of its histogram: any shape, finite.
+    """
+    check(len(gradients) > 0, "there is no gradient to draw")
+    for name, dW in gradients.items():
+        usable = dW.size > 0 and bool(np.isfinite(dW).all())
+        check(usable, f"the gradient {name!r} is empty or has a NaN or infinite value")
+    limit = max(float(np.abs(dW).max()) for dW in gradients.values()) or 1.0
+    edges = np.linspace(-limit, limit, GRADIENT_BINS + 1)
+    n = len(gradients)
+    width = 4.8 if n == 1 else 4.2 * n
+    figure = Figure((width, 3.3))
+    figure.subplots_adjust(0.85 / width, 0.16, 1 - 0.1 / width, 0.88, 0.06)
+    panels = figure.subplots(1, n, sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (name, dW) in zip(panels, gradients.items(), strict=True):
+        counts, _ = np.histogram(dW, edges)
+        axes.stairs(counts, edges, fill=True, color=BLUE)
+        axes.set_xlim(-limit, limit)
+        axes.set_xlabel("partial derivative of the cost by a weight")
+        facts = (
+            f"{dW.size:,} values, standard deviation {dW.std(dtype=np.float64):.3g}, "
+            f"largest size {np.abs(dW).max():.3g}"
+        )
+        axes.set_title(f"{name}\n{facts}" if name else facts, fontsize=7.5)
+    panels[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    panels[0].set_ylabel("weights per bin")
+    return figure
+
+
+def gradient_histogram(dW: Floats) -> Figure:
+    """Draw how the values of one gradient are distributed; see `gradient_histograms`."""
+    return gradient_histograms({"": dW})
+
+
+@styled()
+def cost_curves(history: History) -> Figure:
+    """Draw the cost after every epoch on training and validation rows, and mark the best epoch."""
+    return _history_curves(history, history.train_cost, history.val_cost, COST)
+
+
+@styled()
+def accuracy_curves(history: History) -> Figure:
+    """Draw the accuracy after every epoch in percent, and mark the best epoch."""
+    train, val = 100 * history.train_accuracy, 100 * history.val_accuracy
+    return _history_curves(history, train, val, "accuracy (%)")
+
+
+def _history_curves(history: History, train: Floats, val: Floats, ylabel: str) -> Figure:
+    check(len(history) > 0, "the history has no epoch to draw")
+    figure, axes = epoch_axes(ylabel, *history.epoch[[0, -1]])
+    _plot_evaluated(axes, history.epoch, train, BLUE, "training")
+    judge, reason = train, "lowest training cost"
+    if history.has_validation:
+        _plot_evaluated(axes, history.epoch, val, ORANGE, "validation")
+        judge, reason = val, "highest validation accuracy"
+    elif np.isnan(train).all():
+        reason = "the last; no epoch was evaluated"
+    best = history.best_epoch
+    axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", zorder=1)
+    label = f"best epoch: {best}\n({reason})"
+    axes.plot(
+        best, judge[history.epoch == best], "D", color=INK, markersize=6, label=label, clip_on=False
+    )
+    axes.legend()
+    return figure
+
+
+@styled()
+def cost_band(histories: Sequence[History]) -> Figure:
+    """Draw the mean cost of runs that differ in their seed, and one standard deviation around it.
+
+    Parameters
+    ----------
+    histories : at least one, all of the same epochs, and with validation rows all or none.
+    """
+    check(len(histories) > 0, "there is no history to draw")
+    first, n = histories[0], len(histories)
+    alike = all(
+        np.array_equal(history.epoch, first.epoch)
+        and history.has_validation == first.has_validation
+        for history in histories
+    )
+    check(len(first) > 0 and alike, "the histories have no epochs or not the same ones")
+    figure, axes = epoch_axes(COST, *first.epoch[[0, -1]])
+    curves = {"training": ([history.train_cost for history in histories], BLUE)}
+    if first.has_validation:
+        curves["validation"] = ([history.val_cost for history in histories], ORANGE)
+    for label, (costs, color) in curves.items():
+        mean, spread = np.mean(costs, axis=0), np.std(costs, axis=0, ddof=min(1, n - 1))
+        axes.fill_between(first.epoch, mean - spread, mean + spread, color=color, alpha=0.25, lw=0)
+        _plot_evaluated(axes, first.epoch, mean, color, label)
+    title = f"mean ± deviation, {n} seeds" if n > 1 else "one seed"
+    axes.legend(title=title, alignment="left")
+    return figure
+
+
+def _plot_evaluated(axes: Axes, epochs: Floats, values: Floats, color: str, label: str) -> None:
+    """Plot a curve through the epochs after which rows were evaluated, if there are any."""
+    chosen = ~np.isnan(values)
+    if chosen.any():
+        marker = "o" if chosen.sum() <= 10 else ""  # a lone point has no line to be seen by
+        axes.plot(epochs[chosen], values[chosen], color=color, marker=marker, label=label,
+                  clip_on=False)  # fmt: skip
+
+
+def confusions(found: Confusions, class_names: Sequence[str]) -> Figure:
+    """Draw which classes are taken for which: a matrix, or of many classes the worst pairs."""
+    if found.counts is not None:
+        return confusion_matrix(found.counts, class_names)
+    return confused_pairs(found, class_names)
+
+
+@styled()
+def confusion_matrix(counts: NDArray[np.integer[Any]], class_names: Sequence[str]) -> Figure:
+    """Draw which classes are taken for which; every row is shaded by its shares.
+
+    The shares are also written; an empty cell has no row.
+
+    Parameters
+    ----------
+    counts : NDArray[np.integer]
+        (K, K), rows of class i that were predicted as class j; K is at most `MAX_MATRIX_CLASSES`.
+    class_names : Sequence[str]
+        K names.
+    """
+    K = len(class_names)
+    check(
+        K <= MAX_MATRIX_CLASSES,
+        f"{K:,} classes are too many for a table of all pairs; the most is {MAX_MATRIX_CLASSES}",
+    )
+    check(K > 0 and counts.shape == (K, K), f"counts {counts.shape} do not fit {K} class names")
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    total = int(counts.sum())
+    title = (
+        f"accuracy {100 * np.trace(counts) / max(total, 1):.1f} % of {total:,} rows\n"
+        "in the cells: share of the true class (%)"
+    )
+    side = 1 + 0.26 * K
+    figure, axes = matrix_axes((side, side), class_names, class_names, title)
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    write_cells(drawn, [[f"{cell:.0f}" if cell else "" for cell in row] for row in shares])
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    return figure
+
+
+@styled()
+def confused_pairs(found: Confusions, class_names: Sequence[str]) -> Figure:
+    """Draw the pairs of classes that are confused most often, as bars.
+
+    Parameters
+    ----------
+    found : Confusions
+        See `fastlin.metrics.confusions`.
+    class_names : Sequence[str]
+        K names.
+    """
+    K, total, right = len(class_names), sum(found.rows_of_class), sum(found.right_of_class)
+    check(len(found.rows_of_class) == K > 0, f"the counts do not fit {K:,} class names")
+    names = [one_line(name, NAME_LETTERS) for name in class_names]
+    labels = [f"{names[true]} → {names[predicted]}" for true, predicted, _ in found.pairs]
+    sizes = [rows for _, _, rows in found.pairs]
+    letters = max(map(len, labels), default=0)
+    left, height = 0.35 + 0.078 * letters, 0.9 + 0.24 * max(len(labels), 1)
+    figure = Figure((left + 3.2, height))
+    axes = figure.add_axes((left / (left + 3.2), 0.45 / height, 2.9 / (left + 3.2),
+                            1 - 0.9 / height))  # fmt: skip
+    bars = axes.barh(range(len(labels)), sizes, color=BLUE)
+    texts = [f"{rows / found.rows_of_class[true]:.0%}" for true, _, rows in found.pairs]
+    axes.bar_label(bars, texts, padding=2, fontsize=8)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("rows, and their share of the true class")
+    title = f"accuracy {100 * right / max(total, 1):.1f} % of {total:,} rows; true → predicted"
+    axes.set_title(title, loc="right")
+    return figure

@@ -1,0 +1,265 @@
+"""What is known of runs and grids, and the page that says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastlin.metrics import binomial_error
+from fastlin.report.mistakes import Mistakes, weights_picture
+from fastlin.report.page import (
+    Column,
+    Page,
+    Picture,
+    Row,
+    Section,
+    Table,
+    class_table,
+    facts_section,
+)
+from fastlin.report.results import Json
+from fastlin.report.statistics import Sample
+from fastlin.report.wording import PARTS, footer, percent, settings_text
+from fastlin.runs import Run
+
+MAX_DETAILED = 6  # runs that are shown with all their pictures
+MAX_LISTED = 20  # entries of a grid
+MAX_CLASSES = 100  # in a table
+
+
+@dataclass(frozen=True, eq=False)
+class RunOutcome:
+    """A run, evaluated anew.
+
+    `data` and `sha256` name what is evaluated, `rows` counts it. `costs` and `accuracies` are of
+    the model after the last epoch, by part, as `rows` is; `mistakes` of the last part.
+    """
+
+    name: str
+    run: Run
+    command: str
+    data: str
+    sha256: str
+    rows: dict[str, int]
+    costs: dict[str, float]
+    accuracies: dict[str, float]
+    mistakes: Mistakes
+    notes: list[str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the run."""
+        return self.run.config.to_dict()
+
+    @property
+    def judged(self) -> str:
+        """The part that says how good the run is: test rows if there are any."""
+        return list(self.rows)[-1]
+
+    @property
+    def rank_accuracy(self) -> float:
+        """By what runs are ordered: validation accuracy, or that on the rows there are."""
+        return self.accuracies.get("val", self.accuracies[self.judged])
+
+    def foot(
+        self, *parts: str, seeds: Sequence[int] | None = None, swept: Iterable[str] = ()
+    ) -> str:
+        """Return the line at the foot of a figure of parts that there are."""
+        return footer(
+            self.data, [part for part in parts if part in self.rows], self.settings, seeds
+        )
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """An entry of a grid; NaN is what is not known."""
+
+    settings: dict[str, Any]
+    status: str
+    epochs: int
+    score: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class GridOutcome:
+    """A grid, best entry first; `swept` is what was searched, `winner` the run of the best."""
+
+    name: str
+    winner: str
+    swept: dict[str, list[Any]]
+    entries: list[GridRow]
+
+
+def csv_rows(runs: Sequence[RunOutcome]) -> list[Json]:
+    """Return the rows of results.csv, one per run."""
+    return [
+        {
+            "run": found.name, "data": found.data, **found.settings,
+            "epochs_finished": len(found.run.history),
+            **{f"{part}_cost": cost for part, cost in found.costs.items()},
+            **{f"{part}_accuracy": accuracy for part, accuracy in found.accuracies.items()},
+        }
+        for found in runs
+    ]  # fmt: skip
+
+
+def seed_groups(runs: Sequence[RunOutcome]) -> list[list[RunOutcome]]:
+    """Return runs that differ in nothing but their seed."""
+    groups: dict[str, list[RunOutcome]] = {}
+    for found in runs:
+        settings = {**found.settings, "seed": None}
+        key = f"{found.sha256} {found.judged} {len(found.run.history)} {settings}"
+        groups.setdefault(key, []).append(found)
+    return [members for members in groups.values() if len(members) > 1]
+
+
+def runs_page(
+    runs: Sequence[RunOutcome], grids: Sequence[GridOutcome], command: str, threads: int
+) -> Page:
+    """Return the page of runs and grids, made by a command on so many threads."""
+    ranked = sorted(runs, key=lambda found: -found.rank_accuracy)
+    best, groups = ranked[0], seed_groups(runs)
+    title = best.name if len(runs) == 1 else f"{len(runs)} runs compared"
+    which = "of the run" if len(runs) == 1 else f"of {best.name}, the best run"
+    tiles = [
+        [percent(best.accuracies[best.judged]), f"{PARTS[best.judged]} accuracy {which}"],
+        [percent(best.accuracies["train"]), "its training accuracy"],
+        [str(len(best.run.history)), f"epochs; the best is {best.run.history.best_epoch}"],
+    ]
+    shown = _all_curves(ranked)
+    shown += [_seeds(members, f"seeds-{place}") for place, members in enumerate(groups, start=1)]
+    places = {found.name: place for place, found in enumerate(runs, start=1)}
+    data = dict.fromkeys(f"{found.data}, SHA-256 {found.sha256}" for found in runs)
+    sections = [
+        Section(
+            "runs", "Result" if len(runs) == 1 else "Comparison",
+            [f"{found.name}: {note}" for found in ranked for note in found.notes],
+            [_comparison(ranked), *([_seed_table(groups)] if groups else [])], shown,
+        ),
+        *(_grid(grid, runs, f"grid-{place}") for place, grid in enumerate(grids, start=1)),
+        *(_details(found, f"run-{places[found.name]}") for found in ranked[:MAX_DETAILED]),
+        facts_section({"data": "; ".join(data)}, command, threads),
+    ]  # fmt: skip
+    names = ", ".join(dict.fromkeys(found.data for found in runs))
+    lead = f"Linear classifiers on {names}, trained by fastlin."
+    return Page(title, lead, tiles, sections)
+
+
+def _comparison(ranked: Sequence[RunOutcome]) -> Table:
+    rows = []
+    for found in ranked:
+        measured = [
+            value for part in PARTS for value in (found.costs.get(part), found.accuracies.get(part))
+        ]
+        remark = f"{settings_text(found.settings)}, seed {found.settings['seed']}"
+        rows.append(Row([found.name, *measured, len(found.run.history)], remark, found.command))
+    columns = [
+        Column(f"{word} {what}", kind)
+        for word in PARTS.values()
+        for what, kind in (("cost", "cost"), ("accuracy", "percent"))
+    ]
+    caption = (
+        "After the last epoch; ordered by validation accuracy where there are validation rows. "
+        "Cost is mean loss + penalty, of each run's own loss."
+    )
+    return Table([Column("run"), *columns, Column("epochs", "count")], rows, caption)
+
+
+def _seed_table(groups: Sequence[Sequence[RunOutcome]]) -> Table:
+    rows = []
+    for members in groups:
+        cells = [
+            Sample.of([found.accuracies[part] for found in members]).cell
+            if part in members[0].rows
+            else None
+            for part in PARTS
+        ]
+        rows.append(Row([", ".join(found.name for found in members), *cells]))
+    columns = [Column(f"{word} accuracy", "spread") for word in PARTS.values()]
+    return Table([Column("runs that differ in their seed only"), *columns], rows,
+                 "Mean ± standard deviation.")  # fmt: skip
+
+
+def _grid(grid: GridOutcome, runs: Sequence[RunOutcome], key: str) -> Section:
+    """Return the table of a grid, and its figure if two settings or more were searched."""
+    winner = next(found for found in runs if found.name == grid.winner)
+    best, val_rows = grid.entries[0], winner.rows.get("val", 0)
+    noise = binomial_error(best.val_accuracy, val_rows) if val_rows else np.nan
+    rows = []
+    for rank, entry in enumerate(grid.entries[:MAX_LISTED], start=1):
+        is_close = abs(entry.val_accuracy - best.val_accuracy) < noise
+        said = "winner" if rank == 1 else "within noise" if is_close else ""
+        values = [str(entry.settings[name]) for name in grid.swept]
+        rows.append(Row([str(rank), *values, entry.score, entry.val_accuracy, entry.status, said]))
+    heads = [Column("rank"), *(Column(name, "number") for name in grid.swept)]
+    heads += [Column("score", "cost"), Column("validation accuracy", "percent"),
+                Column("status"), Column("against the winner")]  # fmt: skip
+    caption = f"The best {len(rows)} of {len(grid.entries):,} entries."
+    if noise > 0:
+        caption += (
+            f" Within noise: less than {100 * noise:.2f} points from the winner, one standard "
+            f"error of its accuracy on {val_rows:,} validation rows."
+        )
+    title, pictures = f"The grid of {grid.name}", []
+    if len(grid.swept) > 1:
+        columns = {name: [entry.settings[name] for entry in grid.entries] for name in grid.swept}
+        score = np.array([entry.val_accuracy for entry in grid.entries])
+        note = "Validation accuracy of every entry; the best is marked."
+        foot = winner.foot("val", swept=grid.swept)
+        pictures = [
+            Picture(key, title, note, foot, True,
+                    lambda figures: figures.grid_figure(columns, score, val_rows))
+        ]  # fmt: skip
+    return Section(key, title, [], [Table(heads, rows, caption)], pictures)
+
+
+def _all_curves(ranked: Sequence[RunOutcome]) -> list[Picture]:
+    curves = [
+        (found.name, found.run.history.epoch, 100 * found.run.history.val_accuracy)
+        for found in ranked
+        if found.run.history.has_validation
+    ]
+    if len(curves) < 2:
+        return []
+    note = "Validation accuracy after every epoch; the best run stands out."
+    foot = f"{ranked[0].foot('val')} (the best run)"
+    return [
+        Picture("all-runs", "All runs", note, foot, draw=lambda figures: figures.curve_overlay(
+            curves, 0, "validation accuracy (%)"))
+    ]  # fmt: skip
+
+
+def _seeds(members: Sequence[RunOutcome], name: str) -> Picture:
+    histories = [found.run.history for found in members]
+    note = f"Cost of {', '.join(found.name for found in members)}."
+    foot = members[0].foot("train", "val", seeds=[found.settings["seed"] for found in members])
+    return Picture(name, f"{len(members)} seeds", note, foot,
+                   draw=lambda figures: figures.cost_band(histories))  # fmt: skip
+
+
+def _details(found: RunOutcome, key: str) -> Section:
+    """Return the section of a run that is shown with its pictures."""
+    name, model, history = found.name, found.run.model, found.run.history
+    pictures, note = [], "After every epoch."
+    if len(history):
+        foot = found.foot("train", "val")
+        pictures = [
+            Picture(f"{key}-cost", f"Cost of {name}", note, foot,
+                    draw=lambda figures: figures.cost_curves(history)),
+            Picture(f"{key}-accuracy", f"Accuracy of {name}", note, foot,
+                    draw=lambda figures: figures.accuracy_curves(history)),
+        ]  # fmt: skip
+    if model.image_shape is not None:
+        pictures.append(weights_picture(f"{key}-templates", f"Weights of {name}", model,
+                                        found.foot("train")))  # fmt: skip
+    pictures += found.mistakes.pictures(f"{key}-", name, found.foot(found.judged))
+    tables = []
+    if len(model.class_names) <= MAX_CLASSES:
+        summary = f"Accuracy per class, on {PARTS[found.judged]} rows"
+        columns = {"accuracy": found.mistakes.confusions.per_class}
+        tables = [class_table(list(model.class_names), columns, summary)]
+    return Section(key, name, [], tables, pictures)
