@@ -600,9 +600,9 @@ def test_kernels_are_compiled_before_training_and_drawing_are_timed(small, monke
         calls.append(len(X))
         return moments(X)
 
-    def make(*arguments):
+    def make(*arguments, **settings):
         calls.append("trainer")
-        return init(*arguments)
+        return init(*arguments, **settings)
 
     monkeypatch.setattr(functional, "feature_moments", look)
     monkeypatch.setattr(Trainer, "__init__", make)
