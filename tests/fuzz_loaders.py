@@ -21,9 +21,11 @@ from fastlin.data import Split, load_split
 from fastlin.data.formats import cifar
 from fastlin.data.formats.safe_pickle import load_dict
 from fastlin.errors import InputError
+from fastlin.files import read_json
 from fastlin.history import EpochRecord, History
 from fastlin.model import LinearModel
 from fastlin.report import folders, results
+from fastlin.report.page import Column, Page, Picture, Row, Section, Table
 from fastlin.search.halving import Plan
 from fastlin.search.journal import Journal, Weights
 from fastlin.search.ranking import GridEntry, GridResult, Rule, save_table
@@ -385,7 +387,7 @@ def _grid_csv() -> Loader:
         "grid.csv",
         (written["grid.csv"],),
         mutations.mutate_csv,
-        folders._describe_grid,
+        lambda path: folders.describe_grid("a", path),
     )
 
 
@@ -506,36 +508,37 @@ def _journal_npz() -> Loader:
 # --- reports --------------------------------------------------------------------------------
 
 
-def _load_results(path: Path) -> Any:
-    found = results.load_results(path.parent)
-    for packed in found["arrays"].values():
-        results.unpack(packed)
-    return found
+def _written_page() -> bytes:
+    """Return the results.json of a small report."""
+    table = Table(
+        [Column("run"), Column("accuracy", "percent")],
+        [Row(["a", 0.5], "the best", "fastlin train"), Row(["b", None])],
+        "Runs.",
+    )
+    section = Section("runs", "Runs", ["Two of them."], [table], [Picture("cost", "Cost", "", "")])
+    page = Page("Two runs", "What they found.", [["runs", "2"]], [section])
+    return _written(lambda folder: results.save_results(folder, "runs", page))[results.RESULTS]
 
 
 def _results() -> Loader:
-    content = {
-        "format": results.FORMAT,
-        "kind": "runs",
-        "command": "fastlin report a",
-        "grids": [],
-        "runs": [{"name": "a", "settings": TrainConfig().to_dict(), "epochs": 2, "last": {}}],
-        "arrays": {
-            "confusion 0": results.pack(np.arange(4).reshape(2, 2)),
-            "weights 0": results.pack(np.ones((2, 3), np.float32)),
-        },
-        "ranking": [0],
-        "detailed": [0],
-        "seed_groups": [],
-        "computed": {"date": "2000-01-01"},
-    }
-    written = _written(lambda folder: results.save_results(folder, content))[results.RESULTS]
     return Loader(
         "results.json",
         results.RESULTS,
-        (written, json.dumps(content).encode()),
+        (_written_page(),),
         mutations.mutate_json,
-        _load_results,
+        lambda path: results.load_results(path.parent),
+    )
+
+
+def _page() -> Loader:
+    """The page without its checksum, which finds almost everything before the page is looked at."""
+    page = json.dumps(json.loads(_written_page())["page"])
+    return Loader(
+        "page.json",
+        "page.json",
+        (page.encode(),),
+        mutations.mutate_json,
+        lambda path: results.from_json(Page, read_json(path)),
     )
 
 
@@ -555,4 +558,5 @@ LOADERS: dict[str, Callable[[], Loader]] = {
     "events": _events,
     "journal.npz": _journal_npz,
     "results.json": _results,
+    "page.json": _page,
 }

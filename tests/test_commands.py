@@ -174,6 +174,7 @@ def test_an_interrupt_keeps_the_finished_epochs(small, monkeypatch):
 
 
 def test_ctrl_c_ends_a_real_process_with_130_and_a_readable_run(small):
+    call("train", "--data", small, "--epochs", 1, "--out", "first", "--no-figures")  # compiles
     training = subprocess.Popen(
         [sys.executable, "-m", "fastlin", "train", "--data", str(small),
          "--epochs", "1000000", "--out", "run", "--no-figures"],
@@ -182,7 +183,7 @@ def test_ctrl_c_ends_a_real_process_with_130_and_a_readable_run(small):
     deadline = time.monotonic() + 120
     while not Path("run/config.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1.0)
+    time.sleep(3.0)  # kernels are loaded meanwhile: a stop would end the process before an epoch
     training.send_signal(signal.SIGINT)
     try:
         _, errors = training.communicate(timeout=120)
