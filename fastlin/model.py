@@ -205,8 +205,7 @@ class LinearModel:
         InputError
             If it cannot be written; what was there before remains.
         """
-        with files.atomic_write(files.as_path(path)) as file:
-            np.savez(file, **self.to_arrays())  # type: ignore[arg-type]
+        files.save_npz(files.as_path(path), self.to_arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

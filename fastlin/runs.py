@@ -158,8 +158,7 @@ def save_history(folder: str | Path, history: History) -> None:
 def save_models(folder: str | Path, model: LinearModel, best_model: LinearModel) -> None:
     """Write model.npz. Raises InputError if the folder cannot be written."""
     arrays = model.to_arrays() | {"best_W": best_model.W, "best_b": best_model.b}
-    with files.atomic_write(files.as_path(folder) / MODEL) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    files.save_npz(files.as_path(folder) / MODEL, arrays)
 
 
 def save_summary(folder: str | Path, summary: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupting import ZIP_WRITERS, interrupt_everywhere
 
 import fastlin
 from fastlin import InputError, LinearModel, Split, TrainConfig, files, runs
@@ -333,6 +334,12 @@ def test_paths_as_text_are_taken_everywhere(tmp_path):
 
 
 # Run folders
+
+
+def test_an_interrupt_while_a_model_is_saved_stays_one(tmp_path):
+    path = tmp_path / "model.npz"
+    interrupt_everywhere(lambda: model().save(path), ZIP_WRITERS)
+    same_models(LinearModel.load(path), model())
 
 
 def test_a_run_is_saved_and_read_with_paths_as_text(tmp_path):

@@ -1,14 +1,13 @@
 import errno
-import gc
 import math
 import os
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupting import ZIP_WRITERS, interrupt_everywhere
 
 from fastlin.errors import InputError
 from fastlin.history import EpochRecord
@@ -285,29 +284,8 @@ def test_a_journal_that_is_forgotten_is_closed(path):
 
 def test_an_interrupt_while_weights_are_written_stays_one(path):
     weights = {0: Weights(3, {"W": np.ones((2, 3))}), 1: Weights(2, {"W": np.zeros((2, 3))})}
-    places, calls = {"zipfile.py", "_npyio_impl.py"}, []
-
-    def interrupt(frame, event, _):
-        if event == "call" and Path(frame.f_code.co_filename).name in places:
-            calls.append(frame)
-            if len(calls) == interrupted:
-                raise KeyboardInterrupt
-
     with closing(Journal.resume(path, HEADER)) as book:
-        interrupted, is_written = 0, False
-        while not is_written:  # until nothing was left to be interrupted
-            interrupted += 1
-            calls.clear()
-            sys.setprofile(interrupt)
-            try:
-                book.save_weights(weights)
-                is_written = True
-            except KeyboardInterrupt:
-                pass
-            finally:
-                sys.setprofile(None)
-        calls.clear()
-        gc.collect()  # what is left open is closed now, or is an error
+        interrupt_everywhere(lambda: book.save_weights(weights), ZIP_WRITERS)
         assert {e: w.epoch for e, w in book.load_weights().items()} == {0: 3, 1: 2}
 
 

@@ -5,7 +5,7 @@ with one line that names the file, and nothing read is executed.
 """
 
 from fastlin.files.locks import holder_of, locked, try_lock
-from fastlin.files.npz import OtherFormatError, read_npz
+from fastlin.files.npz import OtherFormatError, read_npz, save_npz
 from fastlin.files.opening import (
     MissingFileError,
     as_path,
@@ -27,5 +27,5 @@ __all__ = [
     "MissingFileError", "OtherFormatError", "as_path", "atomic_write", "check_format",
     "check_reachable", "flush_folder", "holder_of", "locked", "make_directory", "open_regular",
     "parse_json", "parse_number", "read_bytes", "read_csv", "read_json", "read_npz", "save_json",
-    "sweep", "to_disk", "try_lock",
+    "save_npz", "sweep", "to_disk", "try_lock",
 ]  # fmt: skip

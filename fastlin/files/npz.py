@@ -1,4 +1,4 @@
-"""The arrays of a .npz file, read without NumPy's own reader, which evaluates what it reads."""
+"""The arrays of .npz files: written by NumPy, and read without it, for it evaluates headers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from fastlin.errors import InputError, quoted
 from fastlin.files.kinds import OFFICE, PYTORCH, kind_of
 from fastlin.files.opening import open_regular, reason_in_short
+from fastlin.files.writing import atomic_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +40,33 @@ class OtherFormatError(InputError):
     def __init__(self, path: str | Path, kind: str) -> None:
         super().__init__(f"{path} is {kind}, not a .npz file")
         self.kind = kind
+
+
+def save_npz(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as a .npz file.
+
+    They are written by a thread of their own, which no signal interrupts: a zip file that is
+    interrupted cannot be closed, and raises another error in the place of KeyboardInterrupt.
+
+    Parameters
+    ----------
+    path : str or Path
+    arrays : Mapping[str, NDArray]
+        By name.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written; what was at `path` is still there.
+    """
+    import numpy as np  # noqa: PLC0415  (the command line shows its help without it)
+
+    def write() -> None:
+        with atomic_write(path) as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit(write).result()
 
 
 def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:

@@ -22,7 +22,6 @@ import shlex
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -208,11 +207,7 @@ class Journal:
             self._write(content)
 
     def save_weights(self, weights: Mapping[int, Weights]) -> None:
-        """Replace the weights on disk. Raises InputError if it cannot; the old ones remain.
-
-        They are written by a thread of their own, which no signal interrupts: a zip file that is
-        interrupted cannot be closed, and raises another error in the place of KeyboardInterrupt.
-        """
+        """Replace the weights on disk. Raises InputError if it cannot; the old ones remain."""
         arrays: Arrays = {
             f"{index}.{name}": array
             for index, entry in weights.items()
@@ -221,14 +216,8 @@ class Journal:
         epochs = [[index, entry.epoch] for index, entry in weights.items()]
         arrays["epochs"] = np.array(epochs, np.int64).reshape(-1, 2)
         arrays["header"] = np.array(self._header_checksum())
-
-        def write() -> None:
-            with files.atomic_write(self.weights_path) as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-
         try:
-            with ThreadPoolExecutor(1) as writer:
-                writer.submit(write).result()
+            files.save_npz(self.weights_path, arrays)
         except InputError as error:
             raise InputError(f"{error}; {_INTACT}") from None
 

@@ -17,7 +17,7 @@ from fastlin import machine
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.errors import DivergedError, InputError
-from fastlin.files import atomic_write, make_directory, read_npz
+from fastlin.files import make_directory, read_npz, save_npz
 from fastlin.functional import use_threads
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.model import LinearModel
@@ -204,8 +204,7 @@ def _save(folder: Path, records: dict[str, RunRecord]) -> None:
             f"W_{index}": record.W,
             f"b_{index}": record.b,
         }
-    with atomic_write(folder / f"{name}.npz") as file:
-        np.savez(file, **arrays)
+    save_npz(folder / f"{name}.npz", arrays)
 
 
 def _load(path: Path) -> dict[str, RunRecord]:
