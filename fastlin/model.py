@@ -18,6 +18,7 @@ from fastlin.data.checks import as_array, check_image_shape, check_labels
 from fastlin.data.features import FeatureRange
 from fastlin.data.labels import class_numbers
 from fastlin.errors import InputError, one_line, quoted
+from fastlin.losses import Softmax
 
 _WHOLE = re.compile(r"-?[0-9]+")
 
@@ -147,7 +148,8 @@ class LinearModel:
         """
         from fastlin import functional  # noqa: PLC0415  (loads Numba)
 
-        if self.loss != "softmax":
+        name = None if self.loss is None else self.loss.partition("(")[0]  # without parameters
+        if name != Softmax.name:
             raise InputError(
                 "it is not known by which loss the model was trained; if it was softmax, say so: "
                 "dataclasses.replace(model, loss='softmax')"

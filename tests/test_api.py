@@ -193,6 +193,14 @@ def test_probabilities_are_the_softmax_of_the_scores():
     np.testing.assert_allclose(found.predict_proba(X), expected, atol=1e-6)
 
 
+def test_smoothed_labels_leave_scores_whose_softmax_are_probabilities():
+    split = Split.from_arrays(X, Y)
+    smoothed = fastlin.train(split, loss=fastlin.Softmax(smoothing=0.1), epochs=1).model
+    plain = replace(smoothed, loss="softmax")
+    assert smoothed.loss == "softmax(smoothing=0.1)"
+    assert np.array_equal(smoothed.predict_proba(X), plain.predict_proba(X))
+
+
 def test_scores_of_another_loss_are_no_probabilities():
     with pytest.raises(InputError, match="the loss hinge, whose scores are no probabilities"):
         model(loss="hinge").predict_proba(X)
