@@ -24,6 +24,7 @@ from fastlin.data.dataset import (
 from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
+from fastlin.metrics import confusion_counts
 from fastlin.model import Evaluation, weight_penalty
 from fastlin.threads import use_threads
 
@@ -251,14 +252,6 @@ def evaluate(
     return passes.unchecked_evaluate(
         X, y, W, b, loss=loss, penalty=penalty, offset=_check_offset(offset, X)
     )
-
-
-def confusion_counts(
-    y: NDArray[np.int64], predictions: NDArray[np.int64], class_count: int
-) -> NDArray[np.int64]:
-    """Return how many rows of class i were predicted as j, (K, K) int64, from checked labels."""
-    cells = np.bincount(y * class_count + predictions, minlength=class_count**2)
-    return cells.reshape(class_count, class_count)
 
 
 def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -41,6 +41,14 @@ class Confusions:
         return [right / max(rows, 1) for right, rows in both]
 
 
+def confusion_counts(
+    y: NDArray[np.int64], predictions: NDArray[np.int64], class_count: int
+) -> NDArray[np.int64]:
+    """Return how many rows of class i were predicted as j, (K, K) int64, from checked labels."""
+    cells = np.bincount(y * class_count + predictions, minlength=class_count**2)
+    return cells.reshape(class_count, class_count)
+
+
 def confusions(
     y: NDArray[np.integer], predictions: NDArray[np.integer], class_count: int
 ) -> Confusions:
@@ -63,8 +71,7 @@ def confusions(
     worst = np.argsort(-sizes, kind="stable")[:MAX_PAIRS]
     counts = None
     if class_count <= MAX_MATRIX_CLASSES:
-        cells = np.bincount(true * class_count + predicted, minlength=class_count**2)
-        counts = cells.reshape(class_count, class_count)
+        counts = confusion_counts(true, predicted, class_count)
     return Confusions(
         np.bincount(true, minlength=class_count).tolist(),
         np.bincount(true[is_right], minlength=class_count).tolist(),

@@ -139,7 +139,7 @@ def test_of_many_classes_no_table_of_all_pairs_is_made(small, monkeypatch):
         raise AssertionError("a table of all pairs was made")
 
     monkeypatch.setattr(metrics, "MAX_MATRIX_CLASSES", 4)
-    monkeypatch.setattr(functional, "confusion_counts", huge)
+    monkeypatch.setattr(metrics, "confusion_counts", huge)
     assert "not drawn" not in train().stderr
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from small_study import EPOCHS, SEEDS, Silent, study_of, write_images
 
 import fastlin
-from fastlin import TrainConfig, functional, metrics, reference
+from fastlin import TrainConfig, metrics, reference
 from fastlin.commands import main
 from fastlin.commands.train import train as train_command
 from fastlin.errors import DivergedError, InputError
@@ -372,7 +372,7 @@ def test_runs_of_many_classes_show_the_worst_pairs(place, monkeypatch):
     def huge(*_):
         raise AssertionError("a table of all pairs was made")
 
-    monkeypatch.setattr(functional, "confusion_counts", huge)
+    monkeypatch.setattr(metrics, "confusion_counts", huge)
     monkeypatch.setattr("fastlin.figures.runs.confusion_matrix", huge)
     assert "not drawn" not in call("report", "run", "--out", "page").stderr
     assert Path("page/figures/run-1-confusion.png").exists()
