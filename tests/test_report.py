@@ -351,6 +351,9 @@ def test_runs_and_grids_are_reported(made):
     assert {(row.cells[1], row.cells[2]) for row in grid.rows} == {
         ("0.01", "0"), ("0.01", "0.1"), ("0.02", "0"), ("0.02", "0.1"),
     }  # fmt: skip
+    foot = found.sections[1].pictures[0].foot
+    assert "softmax" in foot
+    assert not {"lr", "l2"} & set(foot.split())  # what was searched has no one value
     best, error = grid.rows[0].cells[4], math.sqrt(0.25 / 40)
     for row in grid.rows[1:]:
         noise = metrics.binomial_error(best, 40)

@@ -69,7 +69,7 @@ class RunOutcome:
     ) -> str:
         """Return the line at the foot of a figure of parts that there are."""
         return footer(
-            self.data, [part for part in parts if part in self.rows], self.settings, seeds
+            self.data, [part for part in parts if part in self.rows], self.settings, seeds, swept
         )
 
 
