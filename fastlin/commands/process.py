@@ -10,6 +10,7 @@ import _thread
 import atexit
 import contextlib
 import errno
+import functools
 import io
 import os
 import signal
@@ -17,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TextIO
@@ -193,7 +194,8 @@ def orderly_signals() -> Iterator[None]:
         return
     outer, _stops = _stops, _Stops()
     watch = _Watch(_stops)
-    hook, sys.unraisablehook = sys.unraisablehook, _pass_over_stops
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_pass_over_stops, hook)
     handlers = {}
     for number in (getattr(signal, name) for name in STOPS if hasattr(signal, name)):
         if signal.getsignal(number) in _TAKEN_OVER:
@@ -226,10 +228,12 @@ def _ignore(numbers: tuple[int, ...]) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _pass_over_stops(lost: sys.UnraisableHookArgs) -> None:
-    """Print exceptions that nobody can catch, but for a stop: `_Watch` sees to those."""
+def _pass_over_stops(
+    others: Callable[[sys.UnraisableHookArgs], None], lost: sys.UnraisableHookArgs
+) -> None:
+    """Hand on exceptions that nobody can catch, but for a stop: `_Watch` sees to those."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(lost)
+        others(lost)
 
 
 class Stream(io.TextIOBase):
