@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastlin.data import load_split
 from fastlin.data.catalog import locate_cifar10
-from fastlin.data.dataset import feature_scale
+from fastlin.data.checks import feature_scale
 
 Array = NDArray[Any]
 CIFAR10_SHAPE = (10_000, 3072, 10)

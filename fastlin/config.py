@@ -24,7 +24,7 @@ from fastlin.settings import (
 
 __all__ = [
     "SETTINGS", "SHARED_SETTINGS", "SWEPT_SETTINGS", "Init", "Loss", "Precision", "Schedule",
-    "TrainConfig", "as_json", "whole_number",
+    "TrainConfig", "as_json",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import threads
-from fastlin.data.dataset import feature_scale
+from fastlin.data.checks import feature_scale
 from fastlin.kernels import grid, losses, sgd
 from fastlin.kernels.features import Scaled, Standardized, weights_of_rows
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastlin import engine, passes
-from fastlin.data.dataset import (
+from fastlin.data.checks import (
     as_array,
     as_rows,
     check_labels,

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlin import files
-from fastlin.config import whole_number
 from fastlin.data.arrays import numeric
 from fastlin.data.checks import as_array, check_image_shape, check_labels
 from fastlin.data.features import FeatureRange
 from fastlin.data.labels import class_numbers
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.losses import Softmax
+from fastlin.settings import whole_number
 
 _WHOLE = re.compile(r"-?[0-9]+")
 

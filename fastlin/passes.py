@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import threads
-from fastlin.data.dataset import feature_scale
+from fastlin.data.checks import feature_scale
 from fastlin.engine import Array, kernel_loss
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, losses
@@ -176,9 +176,8 @@ def mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArra
     d = X.shape[1]
     sums, blocks = np.zeros(d), -(-d // COLUMN_BLOCK)
     members = min(current_count(), blocks)
-    for first, last in threads.parts(
-        len(X), 8 * d
-    ):  # an element takes as long as some multiply-adds
+    # An element takes as long as some multiply-adds.
+    for first, last in threads.parts(len(X), 8 * d):
         threads.run(add_columns, members, blocks, X, first, last, centre, power, sums)
     return sums / len(X)
 

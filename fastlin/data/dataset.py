@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin.data.checks import (
-    ROW_DTYPES,
-    as_array,
     as_rows,
     check_class_names,
     check_image_shape,
@@ -25,11 +23,6 @@ from fastlin.data.checks import (
 from fastlin.data.features import FeatureRange
 from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
-
-__all__ = [
-    "ROW_DTYPES", "Dataset", "Split", "as_array", "as_rows", "check_class_names", "check_fits",
-    "check_image_shape", "check_labels", "check_split", "check_values", "feature_scale",
-]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fastlin.config import TrainConfig, whole_number
+from fastlin.config import TrainConfig
 from fastlin.errors import InputError, quoted
 from fastlin.search.spec import MOST_COMBINATIONS, SHARED_SETTINGS, GridSpec, LogRange
+from fastlin.settings import whole_number
 
 # A value that is drawn is rounded to so many digits, so that a person can type it.
 _DRAWN_DIGITS = 6

@@ -10,12 +10,12 @@ from decimal import Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from fastlin.config import SETTINGS, TrainConfig, whole_number
+from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.files import read_bytes
 from fastlin.losses import PARAMETERS
 from fastlin.search.spec import MOST_COMBINATIONS, GridSpec, LogRange
-from fastlin.settings import Kind, Number, Whole
+from fastlin.settings import Kind, Number, Whole, whole_number
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
 # without doubt, so that powers of ten come out as a person would type them.

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from fastlin import functional, reference
 from fastlin.config import Precision
-from fastlin.data.dataset import ROW_DTYPES, Dataset, feature_scale
+from fastlin.data.checks import ROW_DTYPES, feature_scale
+from fastlin.data.dataset import Dataset
 from fastlin.engine import Array
 from fastlin.losses import Loss, losses_to_check
 

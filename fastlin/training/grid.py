@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastlin import functional
-from fastlin.config import TrainConfig, whole_number
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split, check_fits
 from fastlin.engine import Array
 from fastlin.errors import DivergedError
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.passes import Measured
+from fastlin.settings import whole_number
 from fastlin.training.entries import Entries
 from fastlin.training.standardization import Standardization
 
