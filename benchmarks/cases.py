@@ -116,7 +116,7 @@ class Training(Case):
 
             def task(kind: type[Peer]) -> Task:
                 return Task(
-                    kind.name, kind.library, kind.most_threads or self.threads,
+                    kind.name, kind.backend, kind.most_threads or self.threads,
                     partial(_training_work, kind, path, self.epochs, steps), kind.is_same_method,
                 )  # fmt: skip
 
@@ -137,9 +137,9 @@ class Training(Case):
         return [
             kind
             for kind in self.against
-            if kind.library.is_installed()
+            if kind.backend.is_installed()
             and (kind in settings.rivals or kind not in RIVALS)
-            and (kind.library.chooses_threads or self.threads == machine.cores())
+            and (kind.backend.chooses_threads or self.threads == machine.cores())
         ]
 
 

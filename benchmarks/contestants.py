@@ -55,14 +55,14 @@ class Task:
     Attributes
     ----------
     name : of the contestant.
-    library : that it uses.
+    backend : the library that it uses.
     threads : that it may use.
     make : makes its work.
     is_checked : whether its weights are compared with the others'.
     """
 
     name: str
-    library: Library
+    backend: Library
     threads: int
     make: Callable[[], Work]
     is_checked: bool = True
@@ -203,7 +203,7 @@ def _serve(pipe: Connection, log: str, task: Task) -> None:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     try:
-        with task.library.use_threads(task.threads):
+        with task.backend.use_threads(task.threads):
             work = task.make()
             entry = Entry(task.name, work.run, task.threads, work.reset)
             pipe.send(work.check())

@@ -56,7 +56,7 @@ class GridTraining(Case):
 
             def task(kind: type[GridPeer]) -> Task:
                 make = partial(_grid_work, kind, path, self.epochs)
-                return Task(kind.name, kind.library, self.rival_threads, make)
+                return Task(kind.name, kind.backend, self.rival_threads, make)
 
             ours = partial(_grid_work, None, path, self.epochs)
             tasks = [
@@ -64,7 +64,7 @@ class GridTraining(Case):
                 *(task(kind) for kind in self.against if self._can_take_part(kind)),
                 product,
             ]
-            twin = Task(LoopedTwin.name, LoopedTwin.library, 1, partial(_twin_work, path))
+            twin = Task(LoopedTwin.name, LoopedTwin.backend, 1, partial(_twin_work, path))
             found = contest(tasks, twin, (problem.W, problem.b), settings, min(settings.rounds, 5))
         flop = problem.flop * 27 * self.epochs
         outcome = Outcome(self.name, self.title, self.threads, problem.source, flop=flop)
@@ -74,8 +74,8 @@ class GridTraining(Case):
         return outcome
 
     def _can_take_part(self, kind: type[GridPeer]) -> bool:
-        held = kind.library.chooses_threads or self.rival_threads == machine.cores()
-        return kind.library.is_installed() and held
+        held = kind.backend.chooses_threads or self.rival_threads == machine.cores()
+        return kind.backend.is_installed() and held
 
 
 def _grid_work(kind: type[GridPeer] | None, path: Path, epochs: int) -> Work:

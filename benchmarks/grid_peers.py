@@ -56,11 +56,11 @@ class GridPeer(ABC):
     Attributes
     ----------
     name : for tables and plots.
-    library : that it uses.
+    backend : the library that it uses.
     """
 
     name: ClassVar[str]
-    library: ClassVar[Library] = libraries.NUMPY
+    backend: ClassVar[Library] = libraries.NUMPY
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -139,7 +139,7 @@ class LoopedFastlin(GridPeer):
     """fastlin, one configuration after the other."""
 
     name = "fastlin, one by one"
-    library = libraries.FASTLIN
+    backend = libraries.FASTLIN
 
     def train(self, orders: Sequence[Array]) -> None:
         from fastlin.engine import unchecked_sgd_epoch  # noqa: PLC0415  (loads Numba)
@@ -211,7 +211,7 @@ class StackedTorch(GridPeer):
     """PyTorch without autograd, into preallocated tensors."""
 
     name = "PyTorch, stacked"
-    library = libraries.TORCH
+    backend = libraries.TORCH
 
     def __init__(self, stack: Stack) -> None:
         import torch  # noqa: PLC0415
@@ -263,7 +263,7 @@ class StackedJax(GridPeer):
     """JAX with the whole epoch compiled as one scan, donating the weights."""
 
     name = "JAX, stacked"
-    library = libraries.JAX
+    backend = libraries.JAX
 
     def __init__(self, stack: Stack) -> None:
         import jax  # noqa: PLC0415

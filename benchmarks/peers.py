@@ -25,13 +25,13 @@ class Peer(ABC):
     Attributes
     ----------
     name : for tables and plots.
-    library : that it uses.
+    backend : the library that it uses.
     most_threads : that it can or should use; 0 for any number.
     is_same_method : whether it takes the very same steps, so that weights can be compared.
     """
 
     name: ClassVar[str]
-    library: ClassVar[Library] = libraries.NUMPY
+    backend: ClassVar[Library] = libraries.NUMPY
     most_threads: ClassVar[int] = 0
     is_same_method: ClassVar[bool] = True
 
@@ -60,7 +60,7 @@ class Fastlin(Peer):
     """fastlin, on the rows as they are stored."""
 
     name = "fastlin"
-    library = libraries.FASTLIN
+    backend = libraries.FASTLIN
 
     def __init__(self, problem: Problem) -> None:
         from fastlin.engine import unchecked_sgd_epoch  # noqa: PLC0415  (loads Numba)
@@ -146,7 +146,7 @@ class Torch(Peer):
     """PyTorch without autograd, into preallocated tensors; shares the rows with NumPy."""
 
     name = "PyTorch"
-    library = libraries.TORCH
+    backend = libraries.TORCH
 
     def __init__(self, problem: Problem) -> None:
         import torch  # noqa: PLC0415
@@ -195,7 +195,7 @@ class Jax(Peer):
     """JAX with the whole epoch compiled as one scan, donating the weights."""
 
     name = "JAX"
-    library = libraries.JAX
+    backend = libraries.JAX
 
     def __init__(self, problem: Problem) -> None:
         import jax  # noqa: PLC0415
@@ -249,7 +249,7 @@ class ScikitLearn(Peer):
     """`SGDClassifier`: one sample a step and one binary problem per class, on one thread."""
 
     name = "scikit-learn"
-    library = libraries.SCIKIT_LEARN
+    backend = libraries.SCIKIT_LEARN
     most_threads = 1
     is_same_method = False
 
