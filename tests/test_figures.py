@@ -1,4 +1,5 @@
 import io
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle, StepPatch
 from PIL import Image
@@ -15,6 +17,7 @@ from sklearn.metrics import confusion_matrix
 
 from fastlin import figures, metrics
 from fastlin.errors import InputError
+from fastlin.figures.style import styled
 from fastlin.history import EpochRecord, History
 
 
@@ -68,6 +71,24 @@ def test_gradient_panels_share_bins_and_axes():
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
     assert [axes.get_title().split("\n")[0] for axes in figure.axes] == ["wide", "narrow"]
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+@pytest.mark.parametrize("largest", [1.5e-7, 0.00123, 0.00445, 0.0205, 1.0, 98.7, 4_560.0])
+def test_labels_of_gradients_do_not_overlap(largest, panels):
+    values = largest * np.linspace(-1, 1, 50)
+    figure = figures.gradient_histograms({str(panel): values for panel in range(panels)})
+    canvas = FigureCanvasAgg(figure)
+    with styled():
+        canvas.draw()
+    boxes = [
+        label.get_window_extent(canvas.get_renderer())
+        for axes in figure.axes
+        for label in axes.get_xticklabels()
+        if label.get_text() and axes.get_xlim()[0] <= label.get_position()[0] <= axes.get_xlim()[1]
+    ]
+    assert len(boxes) >= 3 * panels
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_gradient_histogram_names_its_size_and_spread():

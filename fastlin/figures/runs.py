@@ -60,6 +60,8 @@ def gradient_histograms(gradients: Mapping[str, Floats]) -> Figure:
             f"largest size {np.abs(dW).max():.3g}"
         )
         axes.set_title(f"{name}\n{facts}" if name else facts, fontsize=7.5)
+    # Labels as long as -0.0025 have room, and none stands where two panels meet.
+    panels[0].xaxis.set_major_locator(MaxNLocator(4, prune="both"))
     panels[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     panels[0].set_ylabel("weights per bin")
     return figure
