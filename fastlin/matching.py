@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.checks import feature_scale
+from fastlin.data.checks import default_scale
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError, MatchWarning
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FAR = 10.0  # times the range of the training features
 ENOUGH_VALUES = 1000  # to tell from their range that all of them are small
+PIXEL_SCALE = 1 / 255
 PIXEL_MARGIN = 0.1  # by which floats may leave 0 to 1 and still be scaled pixels
 
 _SHOWN_NAMES = 5
@@ -79,7 +80,8 @@ def matched(model: LinearModel, data: Dataset) -> Dataset:
 def warn_of_scale(model: LinearModel, X: NDArray[Any], stacklevel: int) -> None:
     """Warn, so many callers up, if rows X (n, d) are on another scale than a model's."""
     if model.feature_range is not None:
-        found = FeatureRange.of(X, feature_scale(X.dtype))
+        scale = default_scale(X.dtype) if model.scale is None else model.scale
+        found = FeatureRange.of(X, scale)
         note = scale_note(model.feature_range, found, X.size)
         if note is not None:
             warnings.warn(note, MatchWarning, stacklevel=stacklevel + 1)
@@ -115,7 +117,7 @@ def scale_note(trained: FeatureRange, found: FeatureRange, value_count: int) -> 
     value_count : int
         How many values are judged: a few may all be small by chance.
     """
-    if trained.scale != found.scale:
+    if {trained.scale, found.scale} == {PIXEL_SCALE, 1.0}:
         floats = trained if found.scale != 1 else found
         if floats.lowest < -PIXEL_MARGIN or floats.highest > 1 + PIXEL_MARGIN:
             return _pixel_note(trained, found)
@@ -156,6 +158,9 @@ def _match_parts(model: LinearModel, parts: Sequence[Dataset]) -> tuple[list[Dat
     check_feature_count(model, first.X.shape[1])
     _check_image_shape(model, first)
     notes = [_layout_note(model, first)]
+    if first.scale is None and model.scale not in {None, first.feature_scale}:
+        parts = [data.changed(scale=model.scale) for data in parts]
+        notes.append(f"stored values are multiplied by {model.scale:.6g}, as in training")
     if first.class_names == model.class_names:
         found = list(parts)
     else:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlin import files
 from fastlin.data.arrays import numeric
-from fastlin.data.checks import as_array, check_image_shape, check_labels
+from fastlin.data.checks import as_array, check_image_shape, check_labels, check_scale
 from fastlin.data.features import FeatureRange
 from fastlin.data.labels import class_numbers
 from fastlin.errors import InputError, one_line, quoted
@@ -55,6 +55,9 @@ class LinearModel:
         Where the features of the training rows lay; None if it is not known.
     loss : str or None
         The name of the loss that it was trained with; None if it is not known.
+    scale : float or None
+        What a stored value is multiplied by to become a feature, if it was said in training; None
+        for the default of the rows' dtype, 1/255 for uint8 and 1 for others.
 
     Raises
     ------
@@ -70,6 +73,7 @@ class LinearModel:
     feature_offset: NDArray[np.float64] | None = None
     feature_range: FeatureRange | None = None
     loss: str | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -91,6 +95,8 @@ class LinearModel:
             raise InputError(f"feature_offset does not fit {W.shape[1]} features, all finite")
         if self.feature_range is not None:
             self.feature_range.check()
+        if self.scale is not None:
+            check_scale(self.scale, W.dtype)
         loss = self.loss
         if loss is not None and (not isinstance(loss, str) or one_line(loss, 60) != loss):
             raise InputError(f"loss is {quoted(loss)}; it must be the name of a loss, or None")
@@ -113,7 +119,7 @@ class LinearModel:
         Parameters
         ----------
         X : ArrayLike
-            (n, d) uint8 (pixels, whose features are pixel / 255) or other real numbers.
+            (n, d) real numbers, which `scale` makes features.
 
         Returns
         -------
@@ -235,6 +241,7 @@ class LinearModel:
             "feature_offset": self.feature_offset,
             "feature_range": None if self.feature_range is None else np.array(self.feature_range),
             "loss": None if self.loss is None else np.array(self.loss),
+            "scale": None if self.scale is None else np.array(self.scale),
         }
         arrays = {"W": self.W, "b": self.b, "class_names": np.array(self.class_names)}
         return arrays | {name: array for name, array in optional.items() if array is not None}
@@ -275,6 +282,7 @@ class LinearModel:
             _of_features(arrays, "feature_offset"),
             _feature_range(arrays.get("feature_range")),
             loss,
+            _scale(arrays.get("scale")),
         )
 
     def _scores(self, X: ArrayLike) -> NDArray[Any]:
@@ -284,7 +292,7 @@ class LinearModel:
         X = numeric("X", X)
         if X.ndim == 2:
             matching.check_feature_count(self, X.shape[1])
-        scores = functional.scores(X, self.W, self.b, offset=self.feature_offset)
+        scores = functional.scores(X, self.W, self.b, offset=self.feature_offset, scale=self.scale)
         matching.warn_of_scale(self, X, stacklevel=3)
         return scores
 
@@ -295,6 +303,12 @@ def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.fl
     if array is not None and array.dtype != np.float64:
         raise InputError(f"{name} has dtype {array.dtype}; it must be float64")
     return array
+
+
+def _scale(array: NDArray[Any] | None) -> float | None:
+    if array is not None and (array.shape != () or array.dtype != np.float64):
+        raise InputError(f"scale is {array.dtype} {array.shape}; it must be one float64")
+    return None if array is None else float(array)
 
 
 def _feature_range(array: NDArray[Any] | None) -> FeatureRange | None:

@@ -291,7 +291,7 @@ def test_images_become_rows_channel_by_channel(tmp_path, shape, axes):
             {"X_train": X, "y_train": Y, "X_test": spoiled(X, (3, 7), np.nan), "y_test": Y},
             "test: X has the value nan in row 3, column 7; every value must be finite",
         ),
-        ({"X_train": X.astype(np.float16), "y_train": Y}, "dtype float16; it must be uint8"),
+        ({"X_train": X.astype(complex), "y_train": Y}, "dtype complex128; it must be uint8"),
         ({"X_train": np.zeros((6, 2, 2, 2, 2)), "y_train": Y}, "images"),
         ({"X_train": X, "y_train": Y, "X_val": X[:, :5], "y_val": Y}, "have features 5"),
         ({"X_train": X, "y_train": Y, "X_val": X.astype(float), "y_val": Y}, "have dtype float64"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastlin.class_weights import BALANCED, ClassWeights, read_class_weights
 from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import one_line
 from fastlin.losses import LOSSES, PARAMETERS, LossKind
@@ -51,6 +53,26 @@ class DataName(click.types.StringParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name or the path. Fails as `PlacePath` does."""
         return _expanded(self, value, param, ctx)
+
+
+class ClassWeightType(click.types.StringParamType):
+    """``balanced``, a file of weights, or the weights as a JSON object."""
+
+    name = "balanced|FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the setting takes. Fails if a file is missing or holds something else."""
+        from fastlin import files
+        from fastlin.errors import InputError
+
+        if not isinstance(value, str) or value == BALANCED:
+            return value
+        try:
+            if value.startswith("{"):
+                return files.parse_json(value)
+            return read_class_weights(PLACE.convert(value, param, ctx))
+        except (InputError, ValueError) as error:
+            self.fail(str(error), param, ctx)
 
 
 def _expanded(
@@ -144,6 +166,8 @@ def _type_of(kind: Kind) -> Any:
         return click.IntRange(kind.least)
     if isinstance(kind, Choice):
         return click.Choice([choice.value for choice in kind.of])
+    if isinstance(kind, ClassWeights):
+        return ClassWeightType()
     return click.Choice(list(LOSSES)) if isinstance(kind, LossKind) else None
 
 
@@ -219,6 +243,8 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
             continue
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, dict):
+            words += [f"--{flag}", json.dumps(value, ensure_ascii=False)]
         else:
             words += [f"--{flag}", str(value)]
     return shlex.join(words)

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlin.data.checks import ROW_DTYPES, as_array, check_class_names, check_image_shape
+from fastlin.data.checks import (
+    ROW_DTYPE_NAMES,
+    ROW_DTYPES,
+    as_array,
+    check_class_names,
+    check_image_shape,
+)
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.labels import class_numbers, classes_that_occur
 from fastlin.errors import InputError, quoted
@@ -79,8 +85,8 @@ def split_of_arrays(
 def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     """Return features as an array of one of `ROW_DTYPES`, if they are numbers.
 
-    Booleans, float16 and integers become float32, larger integers float64; what is uint8, float32
-    or float64 stays so. A value that float64 cannot hold exactly is refused.
+    What is in `ROW_DTYPES` stays so; booleans and other integers become float32, larger integers
+    float64. A value that float64 cannot hold exactly is refused.
 
     Parameters
     ----------
@@ -100,8 +106,8 @@ def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         what = f"has dtype {array.dtype!s:.60}" if array.ndim else f"is {quoted(X)}"
         raise InputError(f"{name} {what}; features must be an array of real numbers")
-    if array.dtype.kind == "f":  # float16, or the byte order of another machine
-        return array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
+    if array.dtype.kind == "f":  # in the byte order of another machine
+        return array.astype(array.dtype.newbyteorder("="))
     largest = max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
     if largest <= _EXACT_IN_FLOAT32:
         return array.astype(np.float32)
@@ -113,7 +119,7 @@ def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
 def _rows(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
     """Return images as rows in the order channels, height, width, and that shape."""
     if X.dtype not in ROW_DTYPES:
-        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be uint8, float32 or float64")
+        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be {ROW_DTYPE_NAMES}")
     if 0 in X.shape:
         raise InputError(f"X has shape {X.shape}; there must be at least one row and one feature")
     if X.ndim == 2:

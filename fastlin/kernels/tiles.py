@@ -27,13 +27,14 @@ from numba import types
 
 from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, pasted_kernel
+from fastlin.kernels.registers import VECTOR_REGISTERS
 
 # By the number of vector registers, for the classes of a tile: the rows of a score tile (R * C
 # sums, C weights and a row stay in registers), and the vectors of an update tile.
 _ROWS_FOR_CLASSES = {32: {5: 4, 4: 5, 3: 7, 2: 8}, 16: {5: 2, 4: 2, 3: 4, 2: 5}}
 _VECTORS_FOR_CLASSES = {32: {5: 4, 4: 4, 3: 4, 2: 8}, 16: {5: 2, 4: 2, 3: 4, 2: 4}}
-_ROWS = _ROWS_FOR_CLASSES[simd.VECTOR_REGISTERS]
-_VECTORS = _VECTORS_FOR_CLASSES[simd.VECTOR_REGISTERS]
+_ROWS = _ROWS_FOR_CLASSES[VECTOR_REGISTERS]
+_VECTORS = _VECTORS_FOR_CLASSES[VECTOR_REGISTERS]
 
 # Weights of this many bytes share a first-level cache with the rows that pass by.
 WEIGHT_BLOCK_BYTES = 20 * 1024
@@ -173,7 +174,7 @@ def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, t
 def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, scores):
     """Write scores[k, i] = scale * x[start + i] . W[k] + b[k] for start + i < stop.
 
-    x[i] = X[order[i]] - shift; X (n, d) rows as stored; shift (d,) of X's dtype, or () for none;
+    x[i] = X[order[i]] - shift; X (n, d) rows as stored; shift (d,) of X's numbers, or () for none;
     order (n,) int64; W (K, d) packed; b (K,); scale 1/255 for pixels, else 1; sums of
     `scratch_sums`; scores (K, at least stop - start in whole vectors), of W's dtype, overwritten.
     """
@@ -316,10 +317,11 @@ def _rows_per_pass(X, tiles):
 
     Rows in a panel may be many. Of rows where they lie, the pieces must stay in the first-level
     cache; those that begin at the same place of a page compete for the same eight lines of it.
+    Halves are counted as the float32 numbers that they stand for, with which they share all bits.
     """
     if tiles >= PANEL_TILES:
         return PANEL_ROWS
-    row_bytes = X.shape[1] * X.itemsize
+    row_bytes = X.shape[1] * X.itemsize * simd.widening(X)
     rows = 8 if row_bytes % 4096 == 0 else 16
     while rows < 64 and 2 * rows * row_bytes <= 16 * 1024:
         rows *= 2
@@ -332,7 +334,7 @@ def batch_update(
 ):
     """W += sum over rows i of a batch of factors[i] (X[order[start + i]] - shift), in part of W.
 
-    X (n, d) rows as stored; shift (d,) of X's dtype, or () for none; order (n,) int64; the batch
+    X (n, d) rows as stored; shift (d,) of X's numbers, or () for none; order (n,) int64; the batch
     has count rows and begins at start; factors of `pack_factors`; panel of `scratch_panels`;
     W (K, d) packed, of which the vectors first_vector to last_vector of every class are
     overwritten: threads may divide W between them so, at multiples of an update tile.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import functional
 from fastlin.config import TrainConfig
+from fastlin.data.checks import check_scale, number_dtype
 from fastlin.data.dataset import Split
 from fastlin.engine import Array
 
@@ -28,38 +30,44 @@ class Standardization:
     Parameters
     ----------
     X : Array
-        (n, d) uint8, float32 or float64 rows.
+        (n, d) rows as stored.
+    scale : float or None
+        What a stored value is multiplied by; None for the default of the rows' dtype.
 
     Attributes
     ----------
     mean, std : NDArray[np.float64]
         (d,), of the features.
     offset : NDArray[np.float64] or None
-        (d,), what kernels subtract as they read rows: the means, as far as the rows' dtype can hold
-        them. None where no mean is large beside its std, and for pixels.
+        (d,), what kernels subtract as they read rows: the means, as far as the rows' numbers can
+        hold them. None where no mean is large beside its std, and for uint8.
     notes : tuple[str, ...]
         What a user should know of the features, a sentence each.
     """
 
-    def __init__(self, X: Array) -> None:
-        self.mean, std = functional.feature_moments(X)
+    def __init__(self, X: Array, scale: float | None = None) -> None:
+        scale = check_scale(scale, X.dtype)
+        self.mean, std = functional.feature_moments(X, scale)
         changing = std > _LEAST_STD_OF_MEAN * np.abs(self.mean)
         least = _LEAST_STD * float(np.median(std[changing])) if changing.any() else 0.0
         is_nearly_constant = changing & (std < least)
         self.std = np.where(changing & ~is_nearly_constant, std, 1.0)
         self.offset: NDArray[np.float64] | None = None
         if X.dtype != np.uint8 and (np.abs(self.mean) > _LARGE_MEAN * self.std).any():
-            self.offset = self.mean.astype(X.dtype).astype(np.float64)
-        self.notes = tuple(_notes_on_features(X, self.mean, np.where(changing, std, 0.0), least))
+            stored = (self.mean / scale).astype(number_dtype(X.dtype))
+            self.offset = scale * stored.astype(np.float64)
+        stds = np.where(changing, std, 0.0)
+        self.notes = tuple(_notes_on_features(X.dtype, scale, self.mean, stds, least))
 
     @classmethod
     def of(cls, split: Split, config: TrainConfig) -> Standardization | None:
         """Return that of the training rows, or None if the settings ask for none."""
-        return cls(split.train.X) if config.standardize else None
+        return cls(split.train.X, split.train.scale) if config.standardize else None
 
 
 def _notes_on_features(
-    X: Array,
+    dtype: np.dtype[Any],
+    scale: float,
     mean: NDArray[np.float64],
     std: NDArray[np.float64],
     least: float,
@@ -77,13 +85,13 @@ def _notes_on_features(
     more = int(is_nearly_constant.sum()) - _SHOWN_FEATURES
     if more > 0:
         yield f"{more} more features are taken as constant for the same reason"
-    if X.dtype == np.uint8:
+    if dtype == np.uint8:
         return
-    steps = np.spacing(np.abs(mean).astype(X.dtype)).astype(np.float64)
+    steps = scale * np.spacing(np.abs(mean / scale).astype(dtype)).astype(np.float64)
     coarse = np.flatnonzero((std > 0) & (steps > _COARSEST_STEP * std) & ~is_nearly_constant)
     for j in coarse[:_SHOWN_FEATURES].tolist():
         yield (
-            f"feature {j} has few digits: around its mean, {mean[j]:.6g}, {X.dtype} numbers are "
+            f"feature {j} has few digits: around its mean, {mean[j]:.6g}, {dtype} numbers are "
             f"{steps[j]:.3g} apart, and its standard deviation is {std[j]:.3g}; subtract the mean "
             "before the values are saved"
         )
