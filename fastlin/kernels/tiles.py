@@ -12,8 +12,7 @@ Update: a tile is V vectors of features by C classes, kept in registers while th
 pass by: V + C loads feed V * C multiply-adds, and weights are read and written once a pass. Where
 there are many tiles of classes, rows pass by as a panel: a copy of some columns, converted once.
 
-In the names of BLIS, R is MR, C is NR, a block of rows is MC, of classes NC, and of features KC.
-
+In the names of BLIS, R is MR, C is NR; a block of rows is MC, of classes NC, and of features KC.
 The shape is part of the types: Numba compiles the loops below for the shape that the machine and
 the number of classes call for. Every score is summed over features in one order, and every weight
 takes its rows in batch order, whatever the shape, the blocking or the thread: the bits depend on
@@ -144,9 +143,7 @@ def scratch_sums(count, tile, like):
 def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, tile, sums):
     """Add x[row, first:last] . W[k, first:last] to the sums of each row and class, lane by lane.
 
-    x is X - shift.
-
-    The rows that come next, from column first + jump, are asked for meanwhile.
+    x is X - shift. The rows that come next, from column first + jump, are asked for meanwhile.
     """
     step = simd.lanes(packed)
     line = simd.values_of_line(X, packed)
@@ -207,8 +204,7 @@ def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, sco
                     next_rows = simd.take_indices(
                         order, first + following, min(R, count - following), row_tile(tile)
                     )
-                    # Tile of R rows and C classes: its sums stay in registers for all features
-                    # of the block, and go on from those of the block before.
+                    # Tile of R rows and C classes: its sums stay in registers for the block.
                     for k in range(k_first, k_last, C):
                         place = (k - k_first) * stride + i * step
                         offset = (k * vectors + j_first // step * C) * step
@@ -287,9 +283,7 @@ def _sum_of_panel(panel, first, count, factors, place, tile):
 def _sum_of_rows(X, shift, order, first, last, ahead, column, factors, place, tile, like):
     """Return the sum over the rows order[first:last] of factors times x[row, column:], by class.
 
-    x is X - shift.
-
-    The same columns of the rows that are `ahead` places further on are asked for, if it is not 0.
+    x is X - shift. The same columns of the rows `ahead` places further on are asked for, if not 0.
     """
     total = simd.zeros(column_tile(tile), tile, like)
     for i in range(last - first):
@@ -385,8 +379,7 @@ def batch_update(
         else:
             # V vectors of features: rows are read where they lie.
             for vector in range(first_vector, whole, V):
-                # Tile of V vectors and C classes: its sums stay in registers for all rows. The
-                # first one fetches the rows; the others find them in the first-level cache.
+                # Tile of V vectors and C classes: its sums stay in registers for all rows.
                 for t in range(tiles):
                     place_of_factors = (t * count + first - start) * C
                     total = _sum_of_rows(
