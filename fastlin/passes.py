@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ from fastlin.threads import current_count
 # is of how many rows NumPy sums float32 numbers in float64 before it adds the sum to those before.
 BYTES_OF_ROW_RESULTS = 16_000_000
 SUMMED_ROWS = 8192
+
+# Sums of squares below this one lose digits, as float64 holds no smaller squares in full.
+_LEAST_SQUARE = 1e-290
 
 
 class Reading(NamedTuple):
@@ -227,7 +231,19 @@ def unchecked_loss_and_gradient(
     return cost, dW.astype(W.dtype), (db / len(X)).astype(W.dtype)
 
 
-def mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
+def unchecked_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation (d,) of every column of rows as stored."""
+    mean = _mean_of_columns(X, np.zeros(X.shape[1]), 1)
+    variance = _mean_of_columns(X, mean, 2)
+    std = np.sqrt(variance)
+    if X.dtype == np.float64:  # float64 holds the squares of all other numbers
+        is_exact = (variance > _LEAST_SQUARE) & (variance < np.inf)
+        for j in np.flatnonzero(~is_exact & np.isfinite(mean)).tolist():
+            std[j] = _std_of_largest(X[:, j], float(mean[j]))
+    return mean, std
+
+
+def _mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
     """Return the mean of (X - centre)**power of every column, (d,)."""
     d = X.shape[1]
     sums, blocks = np.zeros(d), -(-d // COLUMN_BLOCK)
@@ -236,6 +252,16 @@ def mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArra
     for first, last in threads.parts(len(X), 8 * d):
         threads.run(add_columns, members, blocks, rows, first, last, centre, power, sums)
     return sums / len(X)
+
+
+def _std_of_largest(column: Array, mean: float) -> float:
+    """Return the standard deviation of numbers whose squares float64 cannot hold."""
+    largest = max(float(column.max()) - mean, mean - float(column.min()))
+    if largest == 0:
+        return 0.0
+    blocks = np.array_split(column, -(-len(column) // SUMMED_ROWS))
+    sums = [np.square((block.astype(np.float64) - mean) / largest).sum() for block in blocks]
+    return largest * math.sqrt(math.fsum(sums) / len(column))
 
 
 def row_losses_and_gradient(loss: Loss, scores: Array, y: Array) -> tuple[Array, Array]:

@@ -42,12 +42,9 @@ LIGHT = ("config", "data", "errors", "files", "history", "losses", "machine", "m
 
 # What is longer than allowed, with its lines. It may only become shorter, and then leaves the list.
 MOST_LINES, LONG_MODULES = 400, {
-    "commands/grid.py": 656,
     "kernels/simd.py": 790,
 }  # fmt: skip
 MOST_LINES_OF_FUNCTION, LONG_FUNCTIONS = 60, {
-    "commands/grid.py grid": 94,
-    "commands/train.py train": 74,
     "kernels/tiles.py batch_update": 61,
     "search/search.py grid_search": 107,
 }  # fmt: skip
