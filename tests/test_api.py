@@ -103,7 +103,7 @@ def test_given_names_are_the_meaning_of_numbers():
     [
         (X, np.float32),
         (X.astype(float), np.float64),
-        (X.astype(np.float16), np.float32),
+        (X.astype(np.float16), np.float16),
         (X.astype(">f8"), np.float64),
         (np.zeros((60, 5), np.uint8), np.uint8),
         (np.arange(300).reshape(60, 5), np.float32),
