@@ -137,7 +137,7 @@ def test_a_scale_that_is_none_is_refused(scale):
 def test_the_standardised_gradient_is_that_of_standardised_rows(row_dtype, centre):
     rng = np.random.default_rng(0)
     X, y = pixels()
-    X = X if row_dtype == np.uint8 else (X + centre).astype(row_dtype)
+    X = X if row_dtype == np.uint8 else (X.astype(F64) + centre).astype(row_dtype)
     W, b = rng.normal(size=(4, 37)) / 6, rng.normal(size=4)
     weights = rng.random(120)
     mean, std = functional.feature_moments(X)
