@@ -86,7 +86,7 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
 
 @_with_settings_of_train
 @click.command()
-@options.data_options(None, DEFAULT_DATA)
+@options.data_options(DEFAULT_DATA)
 @click.option(
     "--grid",
     "grid_path",
@@ -162,9 +162,7 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
 def grid(
     ctx: click.Context,
     /,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     grid_path: Path | None,
     config_path: Path | None,
     search: str,
@@ -202,9 +200,9 @@ def grid(
     }
     if halving or halving_plan is not None:
         how["halving"] = Plan() if halving_plan is None else Plan.parse(halving_plan)
-    again = _asked(data, data_dir, split, grid_path, config_path, given, how)
+    again = _asked(data, grid_path, config_path, given, how)
     folder = _folder_to_resume(resume, out)
-    asked = again if folder is None else _resumed(ctx, folder, again, data, data_dir, split)
+    asked = again if folder is None else _resumed(ctx, folder, again, data)
     from fastlin.errors import GridDivergedError
     from fastlin.functional import use_threads
     from fastlin.search.configs import grid_configs
@@ -325,9 +323,7 @@ def _resumed(
     ctx: click.Context,
     folder: Path,
     again: Asked,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
 ) -> Asked:
     """Return what a folder was begun with; `again` is what the options ask for, if they do."""
     asked = _saved(folder)
@@ -341,13 +337,11 @@ def _resumed(
             f"cannot resume {folder}: the grid is not what it was begun with; leave its options "
             "out, or start anew in another folder"
         )
-    return replace(asked, data=options.override(asked.data, data, split, data_dir))
+    return replace(asked, data=options.override(asked.data, data))
 
 
 def _asked(
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     grid_path: Path | None,
     config_path: Path | None,
     given: Mapping[str, Any],
@@ -358,10 +352,10 @@ def _asked(
     from fastlin.search.reading import parse_values, read_grid_file
 
     if config_path is None:
-        base, reference = None, options.reference_of(data or DEFAULT_DATA, split, data_dir)
+        base, reference = None, options.reference_of({"data": DEFAULT_DATA} | data)
     else:
         saved, base = runs.load_config(config_path)
-        reference = options.override(saved, data, split, data_dir)
+        reference = options.override(saved, data)
     spec = GridSpec({}, base or TrainConfig())
     if grid_path is not None:
         spec = read_grid_file(grid_path, base)
