@@ -20,10 +20,10 @@ from fastlin.data.checks import (
     as_array,
     as_rows,
     check_labels,
-    check_scale,
     check_values,
     check_weights,
     of_mean_one,
+    scale_of,
 )
 from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
@@ -217,7 +217,7 @@ def sgd_epoch(
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
     lr, l2 = _check_number("lr", lr, W.dtype), _check_number("l2", l2, W.dtype)
-    loss, scale = _check_loss(loss, W.dtype), check_scale(scale, X.dtype)
+    loss, scale = _check_loss(loss, W.dtype), scale_of(scale, X.dtype)
     _check_momentum(momentum, velocity, W, b)
     return engine.unchecked_sgd_epoch(
         X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss, momentum=momentum,
@@ -291,7 +291,7 @@ def feature_moments(X: Array, scale: float | None = None) -> tuple[Vector, Vecto
         If the shape, the dtype or a value does not fit.
     """
     X = check_rows(X)
-    scale = check_scale(scale, X.dtype)
+    scale = scale_of(scale, X.dtype)
     mean, std = passes.unchecked_moments(X)
     wrong = np.flatnonzero(~np.isfinite(mean))
     if len(wrong):
@@ -332,7 +332,7 @@ def _check_reading(
             raise InputError(f"{name} has shape {array.shape}, not {X.shape[1:]}, all finite")
     if std is not None and not (checked["std"] > 0).all():
         raise InputError("std has a value that is not above 0")
-    return Reading(check_scale(scale, X.dtype), checked.get("offset"), checked.get("std"))
+    return Reading(scale_of(scale, X.dtype), checked.get("offset"), checked.get("std"))
 
 
 def _check_weights(weights: Vector | None, row_count: int) -> Vector | None:

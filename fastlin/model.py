@@ -96,7 +96,7 @@ class LinearModel:
         if self.feature_range is not None:
             self.feature_range.check()
         if self.scale is not None:
-            check_scale(self.scale, W.dtype)
+            check_scale(self.scale)
         loss = self.loss
         if loss is not None and (not isinstance(loss, str) or one_line(loss, 60) != loss):
             raise InputError(f"loss is {quoted(loss)}; it must be the name of a loss, or None")

@@ -1,11 +1,15 @@
 """What a stored value is multiplied by, where the user says so; and standardised gradients."""
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastlin
 from fastlin import functional, matching, reference
+from fastlin.commands import main
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError, MatchWarning
@@ -159,3 +163,25 @@ def test_the_standardised_gradient_is_that_of_standardised_rows(row_dtype, centr
     evaluation = functional.evaluate(X, y, W, b, l2=0.1, weights=weights, **arguments)
     assert evaluation.cost == pytest.approx(expected[0], rel=tolerance)
     assert_array_equal(evaluation.predictions, reference.scores(rows, W, b).argmax(axis=1))
+
+
+def test_commands_take_the_scale_and_the_run_keeps_it(tmp_path):
+    X, y = pixels()
+    data, out = str(tmp_path / "d.npz"), str(tmp_path / "run")
+    np.savez(data, X_train=X, y_train=y, X_val=X[:40], y_val=y[:40])
+    words = ["train", "--data", data, "--scale", "1/16", "--epochs", "1", "--no-figures"]
+    found = CliRunner().invoke(main, [*words, "--out", out])
+    assert found.exit_code == 0, found.output
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["scale"] == 1 / 16
+    assert fastlin.load_split(data, scale=1 / 16).train.feature_scale == 1 / 16
+    run = fastlin.load_run(out)
+    assert run.model.scale == 1 / 16
+    for more in ([], ["--data", data]):  # the run's own, and others of which no scale is said
+        found = CliRunner().invoke(main, ["evaluate", out, *more])
+        assert found.exit_code == 0, found.output
+        assert f"{run.history.val_accuracy[-1]:.2%}" in found.output
+        assert "changed" not in found.output
+    for text in ("0", "-1", "nan", "1/0", "pixels"):
+        found = CliRunner().invoke(main, [*words[:4], text])
+        assert found.exit_code == 2, found.output
+        assert "scale" in found.output

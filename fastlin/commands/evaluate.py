@@ -11,7 +11,7 @@ from fastlin.commands import options, outcome
 
 @click.command()
 @click.argument("run", type=options.PLACE)
-@options.data_options(None, "the run's own data")
+@options.data_options("the run's own data")
 @click.option(
     "--weights",
     type=click.Choice(["last", "best"]),
@@ -22,9 +22,7 @@ from fastlin.commands import options, outcome
 @options.threads_option()
 def evaluate(
     run: Path,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     weights: str,
     threads: int | None,
 ) -> None:
@@ -36,7 +34,7 @@ def evaluate(
     from fastlin.training.evaluation import evaluate_matched
 
     saved = runs.load_run(run)
-    reference = options.override(saved.data, data, split, data_dir)
+    reference = options.override(saved.data, data)
     model = saved.model if weights == "last" else saved.best_model
     loaded = options.load_reference(reference)
     matched = outcome.match(model, reference, loaded, options.console(stderr=True))

@@ -43,14 +43,14 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
             settings.append(kind)
         else:
             settings.append(option)
-    after_data = 3
+    after_data = next(i for i, option in enumerate(command.params) if option.name == "grid_path")
     command.params[after_data:after_data] = settings
     return command
 
 
 @_with_settings_of_train
 @click.command()
-@options.data_options(None, DEFAULT_DATA)
+@options.data_options(DEFAULT_DATA)
 @click.option(
     "--grid",
     "grid_path",
@@ -297,9 +297,7 @@ def _resumed(
     folder: Path,
     again: SearchRequest,
     /,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     **searched: Any,
 ) -> SearchRequest:
     """Return what a folder was begun with; `again` is what the options ask for, if they do."""
@@ -313,14 +311,12 @@ def _resumed(
             f"cannot resume {folder}: the grid is not what it was begun with; leave its options "
             "out, or start anew in another folder"
         )
-    return replace(request, data=options.override(request.data, data, split, data_dir))
+    return replace(request, data=options.override(request.data, data))
 
 
 def _request(
     *,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     grid_path: Path | None,
     config_path: Path | None,
     search: str,
@@ -340,10 +336,10 @@ def _request(
     if halving_plan is not None:
         plan = Plan.parse(halving_plan)
     if config_path is None:
-        base, reference = None, options.reference_of(data or DEFAULT_DATA, split, data_dir)
+        base, reference = None, options.reference_of({"data": DEFAULT_DATA} | data)
     else:
         saved, base = runs.load_config(config_path)
-        reference = options.override(saved, data, split, data_dir)
+        reference = options.override(saved, data)
     spec = GridSpec({}, base or TrainConfig())
     if grid_path is not None:
         spec = read_grid_file(grid_path, base)

@@ -41,16 +41,19 @@ def default_scale(row_dtype: np.dtype[Any]) -> float:
     return 1 / 255 if row_dtype == np.uint8 else 1.0
 
 
-def check_scale(scale: Any, row_dtype: np.dtype[Any]) -> float:
-    """Return what stored values are multiplied by, `default_scale` for None.
+def scale_of(scale: Any, row_dtype: np.dtype[Any]) -> float:
+    """Return what stored values are multiplied by, for None the default; see `check_scale`."""
+    return default_scale(row_dtype) if scale is None else check_scale(scale)
+
+
+def check_scale(scale: Any) -> float:
+    """Return what stored values are to be multiplied by.
 
     Raises
     ------
     InputError
         If it is no finite number above 0, or so far from 1 that its square is none.
     """
-    if scale is None:
-        return default_scale(row_dtype)
     number = as_float(scale)
     if not SCALES[0] <= number <= SCALES[1]:
         raise InputError(
@@ -278,8 +281,12 @@ def check_image_shape(shape: Iterable[int], feature_count: int) -> tuple[int, in
 def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
     """Return values as an array. Raises InputError if they are none; the message calls it name."""
     try:
+        if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
+            values = np.from_dlpack(values)  # type: ignore[arg-type]
+        elif str(getattr(values, "dtype", "")) == "torch.bfloat16":  # which NumPy lacks
+            values = values.float()  # type: ignore[union-attr]
         array = np.asarray(values)
-    except (ValueError, TypeError):  # lists of different lengths, an integer beyond any dtype
+    except (ValueError, TypeError, BufferError):  # lists of different lengths, huge integers
         raise InputError(f"{name} is no array of numbers: {quoted(values)}") from None
     except RuntimeError as error:  # a tensor that cannot be read as it is
         raise InputError(

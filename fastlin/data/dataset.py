@@ -21,6 +21,7 @@ from fastlin.data.checks import (
     check_scale,
     check_values,
     check_weights,
+    scale_of,
 )
 from fastlin.data.features import FeatureRange
 from fastlin.data.source import DataReference
@@ -74,7 +75,7 @@ class Dataset:
         object.__setattr__(self, "_largest", check_values("X", X))
         object.__setattr__(self, "X", np.ascontiguousarray(X))
         if self.scale is not None:
-            object.__setattr__(self, "scale", check_scale(self.scale, X.dtype))
+            object.__setattr__(self, "scale", check_scale(self.scale))
         if self.weights is not None:
             object.__setattr__(self, "weights", check_weights(self.weights, len(X)))
 
@@ -96,7 +97,7 @@ class Dataset:
         found = copy.copy(self)
         found.__dict__.pop("feature_range", None)
         if scale is not None:
-            object.__setattr__(found, "scale", check_scale(scale, self.X.dtype))
+            object.__setattr__(found, "scale", check_scale(scale))
         if weights is not None:
             object.__setattr__(found, "weights", check_weights(weights, len(self)))
         return found
@@ -110,7 +111,7 @@ class Dataset:
     @property
     def feature_scale(self) -> float:
         """What a stored value is multiplied by to become a feature; see `scale`."""
-        return check_scale(self.scale, self.X.dtype)
+        return scale_of(self.scale, self.X.dtype)
 
     @cached_property
     def feature_range(self) -> FeatureRange:

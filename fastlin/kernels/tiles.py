@@ -306,8 +306,9 @@ def _sum_of_row_ends(X, shift, order, first, last, column, factors, place, tile,
 
 
 @pasted_kernel
-def _add_to_weights(packed, place, total):
-    """Add sums to the weights at a place."""
+def _add_to_weights(packed, piece, tile, total):
+    """Add sums to the weights of a piece: vectors of all classes of a tile, counted over all."""
+    place = piece * len(tile) * simd.lanes(packed)
     simd.store_run(packed, place, simd.add_vectors(simd.load_run(packed, place, total), total))
 
 
@@ -345,9 +346,7 @@ def batch_update(
     """
     X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
     factors, panel, packed = simd.borrow(factors), simd.borrow(panel), simd.borrow(packed)
-    C, step = len(tile), simd.lanes(packed)
-    V = len(column_tile(tile))
-    d = X.shape[1]
+    C, V, step, d = len(tile), len(column_tile(tile)), simd.lanes(packed), X.shape[1]
     vectors = vector_count(d, packed)
     tiles = packed.size // (vectors * C * step)
     whole = min(last_vector, d // step)
@@ -366,34 +365,28 @@ def batch_update(
                 )
                 # C classes: all of them read the panel, which stays in the caches.
                 for t in range(tiles):
-                    place_of_factors, in_panel = (t * count + first - start) * C, 0
+                    of_tile, in_panel = (t * count + first - start) * C, 0
                     # Tile of V vectors and C classes: its sums stay in registers for all rows.
                     for vector in range(panel_vector, panel_end, V):
-                        total = _sum_of_panel(
-                            panel, in_panel, last - first, factors, place_of_factors, tile
-                        )
-                        place = (t * vectors + vector) * C * step
-                        _add_to_weights(packed, place, total)
+                        total = _sum_of_panel(panel, in_panel, last - first, factors, of_tile, tile)
+                        _add_to_weights(packed, t * vectors + vector, tile, total)
                         in_panel += (last - first) * V * step
         else:
             # V vectors of features: rows are read where they lie.
             for vector in range(first_vector, whole, V):
                 # Tile of V vectors and C classes: its sums stay in registers for all rows.
                 for t in range(tiles):
-                    place_of_factors = (t * count + first - start) * C
+                    of_tile = (t * count + first - start) * C
                     total = _sum_of_rows(
                         X, shift, order, first, last, ahead if t == 0 else 0, vector * step,
-                        factors, place_of_factors, tile, packed,
+                        factors, of_tile, tile, packed,
                     )  # fmt: skip
-                    place = (t * vectors + vector) * C * step
-                    _add_to_weights(packed, place, total)
+                    _add_to_weights(packed, t * vectors + vector, tile, total)
         # The vectors that are left beside whole tiles, the last one perhaps a part.
         for vector in range(whole, last_vector):
             for t in range(tiles):
-                place_of_factors = (t * count + first - start) * C
+                of_tile = (t * count + first - start) * C
                 total = _sum_of_row_ends(
-                    X, shift, order, first, last, vector * step, factors, place_of_factors, tile,
-                    packed,
-                )  # fmt: skip
-                place = (t * vectors + vector) * C * step
-                _add_to_weights(packed, place, total)
+                    X, shift, order, first, last, vector * step, factors, of_tile, tile, packed
+                )
+                _add_to_weights(packed, t * vectors + vector, tile, total)

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastlin import functional
 from fastlin.config import TrainConfig
-from fastlin.data.checks import check_scale, number_dtype
+from fastlin.data.checks import number_dtype, scale_of
 from fastlin.data.dataset import Split
 from fastlin.engine import Array
 from fastlin.errors import InputError
@@ -55,7 +55,7 @@ class Standardization:
     """
 
     def __init__(self, X: Array, dtype: DTypeLike = np.float64, scale: float | None = None) -> None:
-        scale = check_scale(scale, X.dtype)
+        scale = scale_of(scale, X.dtype)
         self.mean, std = functional.feature_moments(X, scale)
         changing = std > _LEAST_STD_OF_MEAN * np.abs(self.mean)
         least = _LEAST_STD * float(np.median(std[changing])) if changing.any() else 0.0
