@@ -148,8 +148,17 @@ class LinearModel:
         """
         from fastlin import functional  # noqa: PLC0415  (loads Numba)
 
-        name = None if self.loss is None else self.loss.partition("(")[0]  # without parameters
-        if name != Softmax.name:
+        self.check_has_probabilities()
+        return functional.softmax(self._scores(X))
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the model is known to be trained with the softmax loss."""
+        return self.loss is not None and self.loss.partition("(")[0] == Softmax.name
+
+    def check_has_probabilities(self) -> None:
+        """Raise `InputError` if the loss of the model is not softmax, or is not known."""
+        if not self.has_probabilities:
             raise InputError(
                 "it is not known by which loss the model was trained; if it was softmax, say so: "
                 "dataclasses.replace(model, loss='softmax')"
@@ -157,7 +166,6 @@ class LinearModel:
                 else f"the model was trained with the loss {self.loss}, whose scores are no "
                 "probabilities; use scores, or train with the loss softmax"
             )
-        return functional.softmax(self._scores(X))
 
     def top_k(self, X: ArrayLike, k: int) -> NDArray[np.int64]:
         """Return the class numbers (n, k) of the k highest scores of each row, the best first.
@@ -169,11 +177,15 @@ class LinearModel:
         InputError
             If k is no whole number from 1 to the number of classes; and as in `scores`.
         """
-        k = whole_number("k", k, 1)
-        if k > len(self.b):
-            raise InputError(f"k is {k}; the model has {len(self.b)} classes")
-        order: NDArray[np.int64] = np.argsort(-self._scores(X), axis=1, kind="stable")[:, :k]
-        return order
+        k = self.check_class_count("k", k)
+        return best_classes(self._scores(X), k)
+
+    def check_class_count(self, name: str, count: int) -> int:
+        """Return a number of classes. Raises `InputError` if the model has not so many."""
+        count = whole_number(name, count, 1)
+        if count > len(self.b):
+            raise InputError(f"{name} is {count}; the model has {len(self.b)} classes")
+        return count
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Return the accuracy on labelled rows: a fraction in [0, 1].
@@ -287,6 +299,15 @@ class LinearModel:
         scores = functional.scores(X, self.W, self.b, offset=self.feature_offset)
         matching.warn_of_scale(self, X, stacklevel=3)
         return scores
+
+
+def best_classes(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Return the class numbers (n, k) of the k highest scores of each row, as `top_k` does."""
+    if k == 1:
+        highest: NDArray[np.int64] = scores.argmax(axis=1)[:, None]
+        return highest
+    order: NDArray[np.int64] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return order
 
 
 def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:

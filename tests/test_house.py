@@ -13,6 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the lowest to the highest. A module imports from its own package, and from lower layers.
 LAYERS = (
     ("errors",),
+    ("packages",),
     ("settings", "files", "history"),
     ("losses",),
     ("config",),
@@ -27,7 +28,7 @@ LAYERS = (
     ("search",),
     ("summaries",),
     ("runs",),
-    ("export", "estimators", "distributed", "figures"),
+    ("export", "estimators", "distributed", "figures", "predictions"),
     ("report",),
     ("commands",),
     ("__init__", "__main__"),

@@ -12,13 +12,7 @@ from fastlin.commands import options, outcome
 @click.command()
 @click.argument("run", type=options.PLACE)
 @options.data_options(None, "the run's own data")
-@click.option(
-    "--weights",
-    type=click.Choice(["last", "best"]),
-    default="last",
-    show_default=True,
-    help="Weights after the last epoch, or after the one with the best validation accuracy.",
-)
+@options.weights_option()
 @options.threads_option()
 def evaluate(
     run: Path,

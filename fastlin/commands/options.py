@@ -162,6 +162,22 @@ def threads_option() -> Decorator:
     )
 
 
+def weights_option() -> Decorator:
+    """Add --weights."""
+    return click.option(
+        "--weights",
+        type=click.Choice(["last", "best"]),
+        default="last",
+        show_default=True,
+        help="Weights after the last epoch, or after the one with the best validation accuracy.",
+    )
+
+
+def force_option() -> Decorator:
+    """Add --force."""
+    return click.option("--force", is_flag=True, help="Replace the file if it is there already.")
+
+
 def eval_train_option() -> Decorator:
     """Add --eval-train."""
     return click.option(
