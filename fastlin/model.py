@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin import files
 from fastlin.data.arrays import numeric
@@ -238,6 +238,30 @@ class LinearModel:
             return cls.from_arrays(arrays)
         except InputError as error:
             raise InputError(f"{path} is damaged: {error}") from None
+
+    def to_sklearn(self) -> Any:
+        """Return the model as a fitted estimator; see `fastlin.export.to_sklearn`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        return export.to_sklearn(self)
+
+    def to_torch(self) -> Any:
+        """Return the model as a `torch.nn.Linear`; see `fastlin.export.to_torch`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        return export.to_torch(self)
+
+    def to_onnx(self, path: str | Path, input_dtype: DTypeLike | None = None) -> None:
+        """Write the model as an ONNX graph; see `fastlin.export.save_onnx`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        export.save_onnx(self, path, input_dtype)
+
+    def to_safetensors(self, path: str | Path) -> None:
+        """Write weight and bias for values as they are stored; see `fastlin.export.save`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        export.save(self, "safetensors", path)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that the model is as plain arrays, from which `from_arrays` makes it again."""

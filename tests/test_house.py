@@ -36,7 +36,7 @@ LAYERS = (
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # What a function of a lower layer imports when it is called: a model computes its scores.
-WHEN_CALLED = {("model", "functional"), ("model", "matching")}
+WHEN_CALLED = {("model", "functional"), ("model", "matching"), ("model", "export")}
 
 LIGHT = ("config", "data", "errors", "files", "history", "losses", "machine", "metrics", "model",
          "reference", "runs", "settings", "summaries")  # fmt: skip
