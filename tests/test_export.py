@@ -9,6 +9,7 @@ from command_line import call
 import fastlin
 from fastlin import export, packages
 from fastlin.commands.export import TARGETS
+from fastlin.data.features import FeatureRange
 from fastlin.errors import InputError
 
 ROWS, FEATURES = 400, 12
@@ -19,24 +20,25 @@ def needed(*names):
     return [pytest.importorskip(name, reason=f"{name} is not installed") for name in names]
 
 
-def trained(K=4, loss="softmax", kind="float", dtype="float32"):
-    """Return a model and rows as they are stored; standardised, but for plain floats."""
+def made(K=4, loss="softmax", kind="float", dtype="float32"):
+    """Return a model as training makes it, and rows as they are stored."""
     rng = np.random.default_rng([K, len(kind)])
-    y = rng.integers(0, K, ROWS)
-    X = rng.normal(size=(ROWS, FEATURES)) + 2 * np.eye(K, FEATURES)[y]
+    X = rng.normal(size=(ROWS, FEATURES)) + 2 * np.eye(K, FEATURES)[rng.integers(0, K, ROWS)]
+    offset, scale = None, 1.0
     if kind == "pixels":
-        X = np.clip(40 * X + 100, 0, 255).astype(np.uint8)
+        X, scale = np.clip(40 * X + 100, 0, 255).astype(np.uint8), 1 / 255
     elif kind == "offset":  # means far beyond the standard deviations
         X = (X * np.linspace(1, 3, FEATURES) + 5000).astype(dtype)
+        offset = X.mean(axis=0, dtype=np.float64).astype(dtype).astype(np.float64)
     else:
         X = X.astype(dtype)
-    words = np.array(["dog", "cat", "eel", "ant", "bee"])[:K]
-    split = fastlin.Split.from_arrays(X, y, class_names=words)
-    config = fastlin.TrainConfig(
-        loss=loss, epochs=5, lr=0.01, standardize=kind != "float", dtype=dtype
-    )
-    model = fastlin.train(split, config).model
-    assert (model.feature_offset is not None) == (kind == "offset")
+    size = 4.0 if kind == "pixels" else 0.7
+    W, b = size * rng.normal(size=(K, FEATURES)), rng.normal(size=K)
+    names = ("dog", "cat", "eel", "ant", "bee")[:K]
+    model = fastlin.LinearModel(
+        W.astype(dtype), b.astype(dtype), names, feature_offset=offset,
+        feature_range=FeatureRange.of(X, scale), loss=loss,
+    )  # fmt: skip
     return model, X
 
 
@@ -50,7 +52,7 @@ PROBLEMS = [
 
 @pytest.fixture(params=PROBLEMS, ids=lambda problem: "-".join(map(str, problem.values())))
 def problem(request):
-    return trained(**request.param)
+    return made(**request.param)
 
 
 def softmax(scores):
@@ -69,6 +71,20 @@ def check(model, X, labels=None, scores=None, probabilities=None):
             softmax(np.asarray(scores, float)) if probabilities is None else probabilities
         )
         np.testing.assert_allclose(probabilities, model.predict_proba(X), rtol=0, atol=1e-6)
+
+
+def test_a_standardised_model_is_exported_as_it_was_trained(tmp_path):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(300, 6)) * np.arange(1, 7) + 300).astype(np.float32)
+    split = fastlin.Split.from_arrays(X, np.where(X[:, 0] > 300, "yes", "no"))
+    model = fastlin.train(split, epochs=5, standardize=True).model
+    assert model.feature_offset is not None
+    export.save(model, "npz", tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz") as file:
+        scores = X.astype(np.float64) @ file["weight"].T + file["bias"]
+        found = file["class_names"][scores.argmax(axis=1)]
+    check(model, X, found, scores)
+    assert (found == np.where(X[:, 0] > 300, "yes", "no")).mean() > 0.9
 
 
 def test_npz_holds_weights_for_values_as_they_are_stored(problem, tmp_path):
@@ -114,7 +130,7 @@ def test_onnx_runs_in_its_own_runtime(problem, tmp_path):
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_onnx_takes_rows_of_the_dtype_that_is_asked_for(kind, dtype, tmp_path):
     (_, runtime) = needed("onnx", "onnxruntime")
-    model, X = trained(kind=kind)
+    model, X = made(kind=kind)
     if kind == "offset" and dtype == "uint8":
         return  # such values are no uint8
     model.to_onnx(tmp_path / "m.onnx", dtype)
@@ -127,7 +143,7 @@ def test_onnx_takes_rows_of_the_dtype_that_is_asked_for(kind, dtype, tmp_path):
 @pytest.mark.parametrize("dtype", ["int8", "text", object()])
 def test_other_dtypes_of_rows_are_refused(dtype, tmp_path):
     needed("onnx")
-    model, _ = trained()
+    model, _ = made()
     with pytest.raises(InputError, match=r"input_dtype is .* must be one of uint8"):
         model.to_onnx(tmp_path / "m.onnx", dtype)
 
@@ -237,6 +253,6 @@ def test_a_broken_package_is_called_broken(tmp_path, monkeypatch):
 
 
 def test_an_unknown_kind_is_refused(tmp_path):
-    model, _ = trained()
+    model, _ = made()
     with pytest.raises(InputError, match="to is 'pickle'; it must be one of npz, safetensors"):
         export.save(model, "pickle", tmp_path / "m")
