@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
     from fastlin.training.evaluation import evaluate
+    from fastlin.training.measuring import measure
     from fastlin.training.trainer import Trainer, TrainResult, train
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _HOMES = {
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
     "fastlin.training.evaluation": ("evaluate",),
+    "fastlin.training.measuring": ("measure",),
     "fastlin.training.trainer": ("Trainer", "TrainResult", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -51,7 +53,7 @@ __all__ = [
     "GridSpec", "Hinge", "History", "Init", "InputError", "LinearModel", "LogRange", "Loss",
     "MatchWarning", "Precision", "Rows", "Run", "Schedule", "Softmax", "Split", "SquaredHinge",
     "TrainConfig", "TrainResult", "Trainer", "evaluate", "functional", "grid_search", "load_rows",
-    "load_run", "load_split", "reference", "save_predictions", "save_run", "train",
+    "load_run", "load_split", "measure", "reference", "save_predictions", "save_run", "train",
 ]  # fmt: skip
 
 
