@@ -34,6 +34,9 @@ __all__ = [
     "use_threads",
 ]  # fmt: skip
 
+# Sums of squares below this one lose digits, as float64 holds no smaller squares in full.
+_LEAST_SQUARE, _ROWS_OF_BLOCK = 1e-290, 2**16
+
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -274,11 +277,25 @@ def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     X = check_rows(X)
     mean = passes.mean_of_columns(X, np.zeros(X.shape[1]), 1)
     variance = passes.mean_of_columns(X, mean, 2)
-    wrong = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(variance)))
+    wrong = np.flatnonzero(~np.isfinite(mean))
     if len(wrong):
-        raise InputError(f"the mean or variance of feature {wrong[0]} is not a finite number")
+        raise InputError(f"the sum of feature {wrong[0]} over the rows is beyond float64")
+    std = np.sqrt(variance)
+    if X.dtype == np.float64:  # float64 holds the squares of all other numbers
+        for j in np.flatnonzero(~((variance > _LEAST_SQUARE) & (variance < np.inf))).tolist():
+            std[j] = _std_of_largest(X[:, j], float(mean[j]))
     scale = feature_scale(X.dtype)
-    return mean * scale, np.sqrt(variance) * scale
+    return mean * scale, std * scale
+
+
+def _std_of_largest(column: Array, mean: float) -> float:
+    """Return the standard deviation of numbers whose squares float64 cannot hold."""
+    largest = max(float(column.max()) - mean, mean - float(column.min()))
+    if largest == 0:
+        return 0.0
+    blocks = np.array_split(column, -(-len(column) // _ROWS_OF_BLOCK))
+    sums = [np.square((block.astype(np.float64) - mean) / largest).sum() for block in blocks]
+    return largest * math.sqrt(math.fsum(sums) / len(column))
 
 
 def _all_finite(values: Array) -> bool:

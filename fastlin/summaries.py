@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastlin.data.dataset import Split
 
 if TYPE_CHECKING:
+    from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
 
 
@@ -73,6 +76,55 @@ def summarize(
         "data": describe_data(split),
         "threads": threads,
         "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
+        "seconds": seconds,
+        "machine": machine.describe(),
+    }
+
+
+def summarize_grid(
+    result: GridResult,
+    split: Split,
+    test: Mapping[str, float] | None,
+    command: str,
+    seconds: Mapping[str, float],
+    threads: int,
+) -> dict[str, Any]:
+    """Return the content of a grid's summary.json.
+
+    Parameters
+    ----------
+    result : GridResult
+    split : Split
+        What was trained on.
+    test : Mapping[str, float] or None
+        Cost and accuracy of the winner on test rows, if there are any.
+    command : str
+        Which trains the winner alone.
+    seconds : Mapping[str, float]
+        Where the time went.
+    threads : int
+        On how many was trained.
+    """
+    from fastlin import machine  # noqa: PLC0415  (loads Numba)
+
+    best = result.best
+    return {
+        "entries": dict(Counter(entry.status for entry in result.entries)),
+        "swept": list(result.swept),
+        "rule": result.rule,
+        "winner": {
+            "entry": best.index,
+            "settings": best.config.to_dict(),
+            "epoch": best.epoch,
+            "score": best.score,
+            "test": test,
+            "command": command,
+        },
+        "halving": [asdict(rung) for rung in result.rungs],
+        "trained_on": list(result.trained_on),
+        "epochs_trained": sum(len(entry.history) for entry in result.entries),
+        "data": describe_data(split),
+        "threads": threads,
         "seconds": seconds,
         "machine": machine.describe(),
     }

@@ -1,5 +1,6 @@
 import csv
 import io
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -140,12 +141,15 @@ def test_rows_of_any_dtype_are_those_of_the_model(model, dtype):
     np.testing.assert_allclose(found, right_scores(model, X / scale), rtol=1e-4, atol=1e-4)
 
 
-def test_a_npy_file_is_mapped_and_not_read_whole(X):
-    np.save("X.npy", X)
+def test_a_npy_file_is_mapped_and_not_read_whole():
+    np.save("X.npy", np.ones((300, 2000), np.float32))
     rows = load_rows("X.npy")
-    assert isinstance(rows.X, np.memmap)
+    base = rows.X
+    while isinstance(base, np.ndarray):
+        base = base.base
+    assert isinstance(base, mmap.mmap)
     assert not rows.X.flags.writeable
-    two = fastlin.LinearModel(np.ones((2, 7)), np.zeros(2), ("a", "b"))
+    two = fastlin.LinearModel(np.ones((2, 2000)), np.zeros(2), ("a", "b"))
     assert len(list(predictions.blocks(two, rows, Content()))) == 3
 
 
@@ -183,21 +187,21 @@ def test_images_are_read_in_the_order_of_the_model():
 FILES = {
     "X alone": ({"X": (9, 7)}, None, (9, 7)),
     "small x": ({"x": (9, 7)}, None, (9, 7)),
-    "another name": ({"embeddings": (9, 7), "n": (2,)}, None, (9, 7)),
+    "another name": ({"embeddings": (9, 7)}, None, (9, 7)),
     "a part without labels": (
         {"X_train": (9, 7), "y_train": (9,), "x_test": (5, 7)},
         "test",
         (5, 7),
     ),
     "the only part": ({"X_test": (5, 7)}, None, (5, 7)),
-    "X beside parts": ({"X": (9, 7), "X_test": (5, 7)}, None, (9, 7)),
+    "X beside parts": ({"X": (9, 7), "X_test": (5, 7)}, "train", (9, 7)),
 }
 BAD_FILES = {
     "which part": ({"X_train": (9, 7), "X_test": (5, 7)}, None, "part must be one of train, test"),
     "no such part": ({"X_train": (9, 7)}, "val", "no part 'val'; it has train"),
     "no parts": ({"X": (9, 7)}, "val", "no part 'val'"),
-    "two tables": ({"a": (9, 7), "b": (9, 7)}, None, "must be X"),
-    "no table": ({"a": (9,)}, None, "must be X"),
+    "two tables": ({"a": (9, 7), "b": (9, 7)}, None, "X_train is missing"),
+    "no table": ({"a": (9,)}, None, "must be (rows, features)"),
     "empty": ({"X": (0, 7)}, None, "at least one row"),
     "ids": ({"X": (9, 7), "ids": (8,)}, None, "ids is float64 (8,)"),
 }  # fmt: skip
@@ -231,6 +235,18 @@ def test_python_objects_are_never_loaded():
     _, found = value_or_message(load_rows, "f.npy")
     assert "f.npy" in found
     assert "allow_pickle" not in found
+
+
+def test_rows_and_ids_of_a_table(model, X):
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    ids = [f"r{row}" for row in range(300)]
+    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(X.ravel()), 7)
+    rows = pyarrow.table({"id": ids, "embedding": lists})
+    pytest.importorskip("pyarrow.parquet").write_table(rows, "t.parquet")
+    fastlin.save_predictions(model, load_rows("t.parquet"), "p.csv")
+    assert [line["id"] for line in table("p.csv")] == ids
+    found = [line["class"] for line in table("p.csv")]
+    assert found == [NAMES[k] for k in right_scores(model, X).argmax(1)]
 
 
 def test_other_endings_are_refused_before_anything_is_computed(model):
@@ -276,7 +292,7 @@ def test_the_command_refuses_what_cannot_be_right(run):
         "already": ("X.npy", "--out", "there.csv"),
         "must end in": ("X.npy", "--out", "p.txt"),
         "has 5 classes": ("X.npy", "--out", "p.csv", "--top", 6),
-        "no parts": ("X.npy", "--out", "p.csv", "--part", "test"),
+        "no part 'test'": ("X.npy", "--out", "p.csv", "--part", "test"),
         "part must be one of": ("small.npz", "--out", "p.csv"),
         "there is no file": ("nowhere.npy", "--out", "p.csv"),
         "one array": ("X.npy", "--out", "p.npy", "--scores", "--proba"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=options.PLACE)
-@options.data_options(None, "the run's own data")
+@options.data_options("the run's own data")
 @options.weights_option()
 @click.option(
     "--per-class",
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 @options.threads_option()
 def evaluate(
     run: Path,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     weights: str,
     per_class: bool,
     threads: int | None,
@@ -46,7 +44,7 @@ def evaluate(
     from fastlin.training.measuring import measure_matched
 
     saved = runs.load_run(run)
-    reference = options.override(saved.data, data, split, data_dir)
+    reference = options.override(saved.data, data)
     model = saved.model if weights == "last" else saved.best_model
     loaded = options.load_reference(reference)
     matched = outcome.match(model, reference, loaded, options.console(stderr=True))

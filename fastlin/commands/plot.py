@@ -22,23 +22,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=options.PLACE)
-@options.data_options(None, "the run's own data")
+@options.data_options("the run's own data")
 @options.threads_option()
 @click.pass_context
 def plot(
     ctx: click.Context,
     /,
     run: Path,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     threads: int | None,
 ) -> None:
     """Draw the figures of the run folder RUN into its figures/ folder; exit 1 if one cannot be."""
     from fastlin import runs
 
     saved = runs.load_run(run)
-    reference = options.override(saved.data, data, split, data_dir)
+    reference = options.override(saved.data, data)
     loaded = options.load_reference(reference)
     matched = outcome.match(saved.model, reference, loaded, options.console(stderr=True))
     failures: list[str] = []

@@ -63,9 +63,9 @@ def predict(
 ) -> None:
     """Write the classes that the run folder RUN predicts for the rows of DATA.
 
-    DATA needs no labels: a .npy file of rows, a .npz file with X, or whatever can be trained on; by
-    default the run's own data. Rows keep their order and their ids. A .npy file holds class names,
-    or with --proba or --scores those numbers alone.
+    DATA is a file, a folder or a name as of --data of fastlin train, and needs no labels; by
+    default it is the run's own data. Rows keep their order and their ids. A .npy file holds class
+    names, or with --proba or --scores those numbers alone.
     """
     from fastlin import matching, predictions, runs
     from fastlin.functional import use_threads
@@ -104,6 +104,9 @@ def _rows(
     from fastlin.data.rows import load_rows, rows_of_part
 
     if data is not None:
-        return load_rows(data, part, split, data_dir)
-    reference = options.override(saved.data, None, split, data_dir)
+        with options.data_notes():
+            return load_rows(data, part, split, data_dir)
+    given = {"split": split, "data_dir": data_dir}
+    named = {name: value for name, value in given.items() if value is not None}
+    reference = options.override(saved.data, named)
     return rows_of_part(options.load_reference(reference), part)

@@ -194,8 +194,12 @@ def check_image_shape(shape: Iterable[int], feature_count: int) -> tuple[int, in
 def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
     """Return values as an array. Raises InputError if they are none; the message calls it name."""
     try:
+        if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
+            values = np.from_dlpack(values)  # type: ignore[arg-type]
+        elif str(getattr(values, "dtype", "")) == "torch.bfloat16":  # which NumPy lacks
+            values = values.float()  # type: ignore[union-attr]
         array = np.asarray(values)
-    except (ValueError, TypeError):  # lists of different lengths, an integer beyond any dtype
+    except (ValueError, TypeError, BufferError):  # lists of different lengths, huge integers
         raise InputError(f"{name} is no array of numbers: {quoted(values)}") from None
     except RuntimeError as error:  # a tensor that cannot be read as it is
         raise InputError(

@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlin import files
 from fastlin.data.arrays import PARTS, numeric, rows_and_image_shape
-from fastlin.data.catalog import CATALOG, expand_home, is_file_or_folder, load_split
+from fastlin.data.catalog import CATALOG, load_split
 from fastlin.data.checks import as_array, check_image_shape, feature_scale
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.features import LEAST_ROWS, SAMPLED_VALUES, FeatureRange
-from fastlin.errors import InputError, one_line, quoted
-
-_NPY = b"\x93NUMPY"
-_ZIP = b"PK"
+from fastlin.data.formats import cifar
+from fastlin.data.formats.names import IMAGE_SHAPE
+from fastlin.data.reading import read_rows
+from fastlin.errors import InputError, quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,8 @@ class Rows:
         object.__setattr__(self, "image_shape", shape)
         if self.ids is not None:
             ids = as_array("ids", self.ids)
+            if ids.dtype.kind == "O" and all(isinstance(text, str) for text in ids.tolist()):
+                ids = ids.astype(str)
             if ids.shape != (len(self),) or ids.dtype.kind not in "iuU":
                 raise InputError(
                     f"{self.name}: ids is {ids.dtype!s:.60} {ids.shape}; it must be one integer or "
@@ -118,11 +120,11 @@ def load_rows(
     Parameters
     ----------
     data : str or Path
-        A .npy file, which is mapped and not read whole; a .npz file with ``X``, or with
-        ``X_train``, ``X_val``, ``X_test``, and, where rows have names of their own, ``ids`` or
-        ``ids_train`` ...; or any data that `load_split` takes.
+        Whatever `load_split` takes, without labels. An array ``ids`` (``ids_test``, ...) or a
+        column ``id`` holds what the rows are known by. Files are mapped where they allow it.
     part : str, optional
-        ``train``, ``val`` or ``test`` of data that have parts; needed if they have several.
+        ``train``, ``val`` or ``test``; needed if there are several. Rows called ``X`` are
+        ``train``.
     split, data_dir : optional
         As in `load_split`.
 
@@ -135,17 +137,17 @@ def load_rows(
     InputError
         If the data are missing, damaged or of another kind, or `part` does not fit them.
     """
-    path = expand_home(files.as_path(data))
-    if data not in CATALOG and is_file_or_folder(path) and not path.is_dir():
-        with files.open_regular(path) as file:
-            start = file.read(len(_NPY))
-        if start == _NPY and part is not None:
-            raise InputError(f"{path} has no parts; leave out part {quoted(part)}")
-        if start == _NPY:
-            return Rows(str(path), _mapped(path))
-        if start.startswith(_ZIP):
-            return _of_arrays(str(path), files.read_npz(path), part)
-    return rows_of_part(load_split(data, split, data_dir), part)
+    path = files.expand_home(files.as_path(data))
+    is_named = data in CATALOG or split is not None or data_dir is not None
+    if is_named or (files.is_file_or_folder(path) and cifar.find(path) is not None):
+        return rows_of_part(load_split(data, split, data_dir), part)
+    name, found = str(data), read_rows(str(data))
+    chosen = _chosen(name, [each for each in PARTS if f"X_{each}" in found], part)
+    shape = found.get(IMAGE_SHAPE)
+    if shape is not None and (shape.shape != (3,) or shape.dtype.kind not in "iu"):
+        raise InputError(f"{name}: image_shape must be three whole numbers")
+    image_shape = None if shape is None else tuple(shape.tolist())
+    return Rows(name, found[f"X_{chosen}"], found.get(f"ids_{chosen}"), image_shape)
 
 
 def rows_of_part(split: Split, part: str | None) -> Rows:
@@ -169,39 +171,3 @@ def _chosen(name: str, there: Sequence[str], part: str | None) -> str:
     if part is not None and part not in there:
         raise InputError(f"{name} has no part {quoted(part)}; it has {listed or 'no parts'}")
     return there[0] if part is None else part
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    """Return the array of a .npy file, of which only what is looked at is read."""
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # noqa: BLE001  (whatever NumPy finds wrong in a header)
-        raise InputError(f"{path} is damaged: {one_line(str(error), 200)}") from None
-    return array
-
-
-def _of_arrays(path: str, arrays: dict[str, NDArray[Any]], part: str | None) -> Rows:
-    """Return the rows of a part among the arrays of a file, whether there are labels or not."""
-    named = {f"X{name[1:]}" if name[:2] in {"x", "x_"} else name: name for name in arrays}
-    there = [each for each in PARTS if f"X_{each}" in named]
-    if "X" in named and part is None:
-        rows, suffix = "X", ""
-    elif there:
-        suffix = f"_{_chosen(path, there, part)}"
-        rows = f"X{suffix}"
-    else:
-        _chosen(path, ["X"] if part is None else [], part)
-        tables = [name for name, array in arrays.items() if array.ndim > 1]
-        if len(tables) != 1:
-            raise InputError(
-                f"{path} has the arrays {quoted(list(arrays))}; rows to be predicted must be X, or "
-                "the only array of two dimensions"
-            )
-        rows, suffix = tables[0], ""
-    ids = next((arrays[name] for name in (f"ids{suffix}", f"id{suffix}") if name in arrays), None)
-    shape = arrays.get("image_shape")
-    if shape is not None and (shape.shape != (3,) or shape.dtype.kind not in "iu"):
-        raise InputError(f"{path}: image_shape must be three whole numbers")
-    return Rows(
-        path, arrays[named.get(rows, rows)], ids, None if shape is None else tuple(shape.tolist())
-    )

@@ -12,6 +12,7 @@ Update: a tile is V vectors of features by C classes, kept in registers while th
 pass by: V + C loads feed V * C multiply-adds, and weights are read and written once a pass. Where
 there are many tiles of classes, rows pass by as a panel: a copy of some columns, converted once.
 
+In the names of BLIS, R is MR, C is NR; a block of rows is MC, of classes NC, and of features KC.
 The shape is part of the types: Numba compiles the loops below for the shape that the machine and
 the number of classes call for. Every score is summed over features in one order, and every weight
 takes its rows in batch order, whatever the shape, the blocking or the thread: the bits depend on
@@ -142,9 +143,7 @@ def scratch_sums(count, tile, like):
 def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, tile, sums):
     """Add x[row, first:last] . W[k, first:last] to the sums of each row and class, lane by lane.
 
-    x is X - shift.
-
-    The rows that come next, from column first + jump, are asked for meanwhile.
+    x is X - shift. The rows that come next, from column first + jump, are asked for meanwhile.
     """
     step = simd.lanes(packed)
     line = simd.values_of_line(X, packed)
@@ -186,12 +185,16 @@ def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, sco
     class_block = _classes_per_block(tile)
     block_bytes = min(class_block, tile_count(K, tile) * C) * step * packed.itemsize
     feature_block = max(4, WEIGHT_BLOCK_BYTES // block_bytes) * step
+    # Block of rows: the sums of all its lanes have room in `sums`.
     for first in range(start, stop, ROW_BLOCK):
         count = min(ROW_BLOCK, stop - first)
+        # Block of classes: few enough for that room, many enough to use a row that was fetched.
         for k_first in range(0, K, class_block):
             k_last = min(k_first + class_block, K)
+            # Block of features: the weights of the block stay in the first-level cache.
             for j_first in range(0, d, feature_block):
                 j_last = min(j_first + feature_block, d)
+                # R rows, which stay in the first-level cache for the tiles of classes below.
                 for i in range(0, count, R):
                     rows = simd.take_indices(order, first + i, min(R, count - i), row_tile(tile))
                     if i + R < count:
@@ -201,6 +204,7 @@ def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, sco
                     next_rows = simd.take_indices(
                         order, first + following, min(R, count - following), row_tile(tile)
                     )
+                    # Tile of R rows and C classes: its sums stay in registers for the block.
                     for k in range(k_first, k_last, C):
                         place = (k - k_first) * stride + i * step
                         offset = (k * vectors + j_first // step * C) * step
@@ -213,6 +217,7 @@ def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, sco
                             totals,
                         )  # fmt: skip
                         simd.store_block(sums, place, stride, row_tile(tile), tile, totals)
+            # All features are in: add up the lanes of every sum.
             for k in range(k_first, k_last):
                 factor, bias = simd.splat(scale, packed), simd.splat(b[k], packed)
                 for i in range(0, count, step):
@@ -278,9 +283,7 @@ def _sum_of_panel(panel, first, count, factors, place, tile):
 def _sum_of_rows(X, shift, order, first, last, ahead, column, factors, place, tile, like):
     """Return the sum over the rows order[first:last] of factors times x[row, column:], by class.
 
-    x is X - shift.
-
-    The same columns of the rows that are `ahead` places further on are asked for, if it is not 0.
+    x is X - shift. The same columns of the rows `ahead` places further on are asked for, if not 0.
     """
     total = simd.zeros(column_tile(tile), tile, like)
     for i in range(last - first):
@@ -352,16 +355,20 @@ def batch_update(
     whole -= max(0, whole - first_vector) % V
     panel_vectors = _tiles_per_panel(tile, packed) * V
     rows = _rows_per_pass(X, tiles)
+    # Block of rows: weights are read and written once for all of them.
     for first in range(start, start + count, rows):
         last = min(first + rows, start + count)
         if tiles >= PANEL_TILES:
+            # Block of features: those columns of the rows are copied to the panel.
             for panel_vector in range(first_vector, whole, panel_vectors):
                 panel_end = min(panel_vector + panel_vectors, whole)
                 _pack_panel(
                     X, shift, order, first, last, panel_vector * step, panel_end * step, tile, panel
                 )
+                # C classes: all of them read the panel, which stays in the caches.
                 for t in range(tiles):
                     place_of_factors, in_panel = (t * count + first - start) * C, 0
+                    # Tile of V vectors and C classes: its sums stay in registers for all rows.
                     for vector in range(panel_vector, panel_end, V):
                         total = _sum_of_panel(
                             panel, in_panel, last - first, factors, place_of_factors, tile
@@ -370,7 +377,9 @@ def batch_update(
                         _add_to_weights(packed, place, total)
                         in_panel += (last - first) * V * step
         else:
+            # V vectors of features: rows are read where they lie.
             for vector in range(first_vector, whole, V):
+                # Tile of V vectors and C classes: its sums stay in registers for all rows.
                 for t in range(tiles):
                     place_of_factors = (t * count + first - start) * C
                     total = _sum_of_rows(
@@ -379,6 +388,7 @@ def batch_update(
                     )  # fmt: skip
                     place = (t * vectors + vector) * C * step
                     _add_to_weights(packed, place, total)
+        # The vectors that are left beside whole tiles, the last one perhaps a part.
         for vector in range(whole, last_vector):
             for t in range(tiles):
                 place_of_factors = (t * count + first - start) * C

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastlin import functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.engine import Array
+from fastlin.errors import InputError
 
 # A feature whose standard deviation is below this part of the median one, or of its own mean, is
 # taken as constant: divided by so little, one value in a new row would decide its class.
@@ -29,6 +32,8 @@ class Standardization:
     ----------
     X : Array
         (n, d) uint8, float32 or float64 rows.
+    dtype : DTypeLike, optional
+        Of the weights.
 
     Attributes
     ----------
@@ -39,14 +44,20 @@ class Standardization:
         them. None where no mean is large beside its std, and for pixels.
     notes : tuple[str, ...]
         What a user should know of the features, a sentence each.
+
+    Raises
+    ------
+    InputError
+        If a standard deviation is so small or large that its square is beyond `dtype`.
     """
 
-    def __init__(self, X: Array) -> None:
+    def __init__(self, X: Array, dtype: DTypeLike = np.float64) -> None:
         self.mean, std = functional.feature_moments(X)
         changing = std > _LEAST_STD_OF_MEAN * np.abs(self.mean)
         least = _LEAST_STD * float(np.median(std[changing])) if changing.any() else 0.0
         is_nearly_constant = changing & (std < least)
         self.std = np.where(changing & ~is_nearly_constant, std, 1.0)
+        _check_squares(self.std, np.dtype(dtype))
         self.offset: NDArray[np.float64] | None = None
         if X.dtype != np.uint8 and (np.abs(self.mean) > _LARGE_MEAN * self.std).any():
             self.offset = self.mean.astype(X.dtype).astype(np.float64)
@@ -55,7 +66,20 @@ class Standardization:
     @classmethod
     def of(cls, split: Split, config: TrainConfig) -> Standardization | None:
         """Return that of the training rows, or None if the settings ask for none."""
-        return cls(split.train.X) if config.standardize else None
+        return cls(split.train.X, config.dtype) if config.standardize else None
+
+
+def _check_squares(std: NDArray[np.float64], dtype: np.dtype[Any]) -> None:
+    """Refuse standard deviations whose squares kernels cannot divide by, with a margin of ten."""
+    limits = np.finfo(dtype)
+    least, most = 10 * math.sqrt(limits.tiny), math.sqrt(limits.max) / 10
+    wrong = np.flatnonzero((std < least) | (std > most)).tolist()
+    if wrong:
+        raise InputError(
+            f"feature {wrong[0]} has the standard deviation {std[wrong[0]]:.3g}; to standardize it "
+            f"in {dtype} it must be from {least:.1g} to {most:.1g}: multiply the feature by "
+            f"{1 / std[wrong[0]]:.0e}, or set standardize to False"
+        )
 
 
 def _notes_on_features(
