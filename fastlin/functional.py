@@ -53,6 +53,7 @@ def scores(
     offset: Vector | None = None,
     std: Vector | None = None,
     scale: float | None = None,
+    first_row: int = 0,
 ) -> Array:
     """Return the scores W x + b of the features x, (n, K) of W's dtype.
 
@@ -61,17 +62,20 @@ def scores(
     X : (n, d) rows as stored.
     W : (K, d) float32 or float64, K at least 2; b : (K,) of W's dtype.
     offset, std, scale : how rows become features; see the module.
+    first_row : the number of the first row, for messages: not 0 in a block of a larger array.
 
     Raises
     ------
     InputError
         If a shape, a dtype or a value does not fit, or a score is beyond W's dtype.
     """
-    X, W, b = _check_problem(X, W, b)
+    X, W, b = _check_problem(X, W, b, first_row)
     result = passes.unchecked_scores(X, W, b, _check_reading(X, scale, offset, std))
     if not _all_finite(result):
         row, k = next(iter(np.argwhere(~np.isfinite(result)).tolist()))
-        raise InputError(f"the score of row {row} for class {k} is not a finite {W.dtype} number")
+        raise InputError(
+            f"the score of row {first_row + row} for class {k} is not a finite {W.dtype} number"
+        )
     return result
 
 
@@ -373,7 +377,7 @@ def _check_scores(scores: Array) -> Array:
     return scores
 
 
-def _check_problem(X: Array, W: Array, b: Array) -> tuple[Array, Array, Array]:
+def _check_problem(X: Array, W: Array, b: Array, first_row: int = 0) -> tuple[Array, Array, Array]:
     X, W, b = as_rows(X), as_array("W", W), as_array("b", b)
     if W.ndim != 2 or W.shape[0] < 2 or W.shape[1] != X.shape[1]:
         raise InputError(
@@ -385,7 +389,7 @@ def _check_problem(X: Array, W: Array, b: Array) -> tuple[Array, Array, Array]:
         raise InputError(
             f"b is {b.dtype!s:.60} {b.shape}; with this W it must be {W.dtype} ({len(W)},)"
         )
-    check_values("X", X, W.dtype)
+    check_values("X", X, W.dtype, first_row)
     check_values("W", W)
     check_values("b", b)
     return np.ascontiguousarray(X), np.ascontiguousarray(W), np.ascontiguousarray(b)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin import files
 from fastlin.data.arrays import numeric
@@ -154,8 +154,17 @@ class LinearModel:
         """
         from fastlin import functional  # noqa: PLC0415  (loads Numba)
 
-        name = None if self.loss is None else self.loss.partition("(")[0]  # without parameters
-        if name != Softmax.name:
+        self.check_has_probabilities()
+        return functional.softmax(self._scores(X))
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the model is known to be trained with the softmax loss."""
+        return self.loss is not None and self.loss.partition("(")[0] == Softmax.name
+
+    def check_has_probabilities(self) -> None:
+        """Raise `InputError` if the loss of the model is not softmax, or is not known."""
+        if not self.has_probabilities:
             raise InputError(
                 "it is not known by which loss the model was trained; if it was softmax, say so: "
                 "dataclasses.replace(model, loss='softmax')"
@@ -163,7 +172,6 @@ class LinearModel:
                 else f"the model was trained with the loss {self.loss}, whose scores are no "
                 "probabilities; use scores, or train with the loss softmax"
             )
-        return functional.softmax(self._scores(X))
 
     def top_k(self, X: ArrayLike, k: int) -> NDArray[np.int64]:
         """Return the class numbers (n, k) of the k highest scores of each row, the best first.
@@ -175,11 +183,15 @@ class LinearModel:
         InputError
             If k is no whole number from 1 to the number of classes; and as in `scores`.
         """
-        k = whole_number("k", k, 1)
-        if k > len(self.b):
-            raise InputError(f"k is {k}; the model has {len(self.b)} classes")
-        order: NDArray[np.int64] = np.argsort(-self._scores(X), axis=1, kind="stable")[:, :k]
-        return order
+        k = self.check_class_count("k", k)
+        return best_classes(self._scores(X), k)
+
+    def check_class_count(self, name: str, count: int) -> int:
+        """Return a number of classes. Raises `InputError` if the model has not so many."""
+        count = whole_number(name, count, 1)
+        if count > len(self.b):
+            raise InputError(f"{name} is {count}; the model has {len(self.b)} classes")
+        return count
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Return the accuracy on labelled rows: a fraction in [0, 1].
@@ -232,6 +244,30 @@ class LinearModel:
             return cls.from_arrays(arrays)
         except InputError as error:
             raise InputError(f"{path} is damaged: {error}") from None
+
+    def to_sklearn(self) -> Any:
+        """Return the model as a fitted estimator; see `fastlin.export.to_sklearn`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        return export.to_sklearn(self)
+
+    def to_torch(self) -> Any:
+        """Return the model as a `torch.nn.Linear`; see `fastlin.export.to_torch`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        return export.to_torch(self)
+
+    def to_onnx(self, path: str | Path, input_dtype: DTypeLike | None = None) -> None:
+        """Write the model as an ONNX graph; see `fastlin.export.save_onnx`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        export.save_onnx(self, path, input_dtype)
+
+    def to_safetensors(self, path: str | Path) -> None:
+        """Write weight and bias for values as they are stored; see `fastlin.export.save`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        export.save(self, "safetensors", path)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that the model is as plain arrays, from which `from_arrays` makes it again."""
@@ -295,6 +331,15 @@ class LinearModel:
         scores = functional.scores(X, self.W, self.b, offset=self.feature_offset, scale=self.scale)
         matching.warn_of_scale(self, X, stacklevel=3)
         return scores
+
+
+def best_classes(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Return the class numbers (n, k) of the k highest scores of each row, as `top_k` does."""
+    if k == 1:
+        highest: NDArray[np.int64] = scores.argmax(axis=1)[:, None]
+        return highest
+    order: NDArray[np.int64] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return order
 
 
 def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:

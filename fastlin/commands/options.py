@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,6 +231,22 @@ def threads_option() -> Decorator:
     )
 
 
+def weights_option() -> Decorator:
+    """Add --weights."""
+    return click.option(
+        "--weights",
+        type=click.Choice(["last", "best"]),
+        default="last",
+        show_default=True,
+        help="Weights after the last epoch, or after the one with the best validation accuracy.",
+    )
+
+
+def force_option() -> Decorator:
+    """Add --force."""
+    return click.option("--force", is_flag=True, help="Replace the file if it is there already.")
+
+
 def eval_train_option() -> Decorator:
     """Add --eval-train."""
     return click.option(
@@ -312,11 +329,19 @@ def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) 
 def load_reference(reference: DataReference) -> Split:
     """Load the data that a reference names; print what was converted or left out as notes."""
     from fastlin.data import load_split
+
+    with data_notes():
+        return load_split(**reference.arguments())
+
+
+@contextmanager
+def data_notes() -> Iterator[None]:
+    """Print what the body converts or leaves out of data as notes."""
     from fastlin.errors import DataWarning
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
-        split = load_split(**reference.arguments())
+        yield
     for warning in caught:
         if issubclass(warning.category, DataWarning):
             console(stderr=True).print(f"Note: {warning.message}")
@@ -324,7 +349,6 @@ def load_reference(reference: DataReference) -> Split:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-    return split
 
 
 def console(*, stderr: bool = False) -> Console:

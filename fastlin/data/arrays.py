@@ -57,7 +57,7 @@ def split_of_arrays(
     rows, shapes = {}, {}
     for part in parts:
         try:
-            rows[part], shapes[part] = _rows(numeric("X", arrays[f"X_{part}"]))
+            rows[part], shapes[part] = rows_and_image_shape(numeric("X", arrays[f"X_{part}"]))
         except InputError as error:
             raise InputError(f"{part}: {error}") from None
     if image_shape is not None:
@@ -117,7 +117,9 @@ def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     return array.astype(np.float64)
 
 
-def _rows(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
+def rows_and_image_shape(
+    X: NDArray[Any],
+) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
     """Return images as rows in the order channels, height, width, and that shape."""
     if 0 in X.shape:
         raise InputError(f"X has shape {X.shape}; there must be at least one row and one feature")

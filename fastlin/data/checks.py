@@ -73,7 +73,9 @@ def is_half(row_dtype: np.dtype[Any]) -> bool:
     return row_dtype.name in {"float16", "bfloat16"}
 
 
-def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None) -> float:
+def check_values(
+    name: str, array: NDArray[Any], dtype: DTypeLike | None = None, first_row: int = 0
+) -> float:
     """Check that every value is finite and no larger than a dtype holds.
 
     Parameters
@@ -84,6 +86,8 @@ def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None)
         One or two dimensions of numbers, not empty. No copy of it is made.
     dtype : DTypeLike, optional
         Of the arithmetic that is to use the values; by default the array's own.
+    first_row : int, optional
+        The number of the first row, for the message: not 0 in a block of a larger array.
 
     Returns
     -------
@@ -107,7 +111,9 @@ def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None)
         low, high = float(block.min()), float(block.max())
         if not (-limit <= low and high <= limit):  # so written, NaN is found, too
             place = tuple(np.argwhere(~(np.abs(block) <= limit))[0].tolist())
-            _refuse_value(name, float(block[place]), (first + place[0], *place[1:]), dtype)
+            _refuse_value(
+                name, float(block[place]), (first_row + first + place[0], *place[1:]), dtype
+            )
         largest = max(largest, -low, high)
     return largest
 
