@@ -83,19 +83,18 @@ def read_npz(
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of a .npz file, as `numpy.savez` and `savez_compressed` write it.
 
-    Every member is read to its end, so that its checksum covers the header of the array too. Sizes
-    are checked against that of the file before memory is taken.
+    Every member is read to its end, where its checksum is compared. Sizes are checked against that
+    of the file before memory is taken.
 
     Parameters
     ----------
     path : str or Path
     is_wanted : Callable[[str], bool], optional
-        Whether an array is to be returned, by its name; by default all are. Others may be of any
-        kind, Python objects too: their checksums are compared, and that is all.
+        Whether an array is to be returned, by its name. Of others, which may be of any kind, only
+        the checksums are compared.
     is_mapped : bool
-        Whether large arrays that are not compressed are memory maps, read-only, of the file. That
-        is so where they lie in the file at a multiple of the size of their values; those that do
-        not are read, because kernels take aligned values only.
+        Whether large arrays are read-only memory maps: those that are not compressed, and lie in
+        the file at a multiple of the size of their values, as kernels need it. Others are read.
 
     Returns
     -------
@@ -107,8 +106,7 @@ def read_npz(
     OtherFormatError
         If it is a file of another kind.
     InputError
-        If it is missing, damaged, or does not fit into memory, or if a member is no array, or an
-        array of Python objects or of records.
+        If it is missing, damaged, too large, or a member is no array of plain values.
     """
     with open_regular(path) as file:
         start = file.read(4096)
