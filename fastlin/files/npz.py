@@ -115,15 +115,13 @@ def read_npz(
         file.seek(0)
         try:
             with zipfile.ZipFile(file) as archive:
-                members = _members(path, file, archive)
+                mapped_file = file if is_mapped else None
                 arrays = {}
-                for name, info in members.items():
+                for name, info in _members(path, file, archive).items():
                     if is_wanted is None or is_wanted(name):
-                        mapped_file = file if is_mapped else None
                         arrays[name] = _read_array(path, archive, info, name, mapped_file)
                     else:
-                        with archive.open(info) as member:
-                            _read_to_end(member)
+                        _read_to_end(archive, info)
                 return arrays
         except InputError:
             raise
@@ -211,7 +209,7 @@ def _read_array(
         if mapped_file is not None and info.compress_type == zipfile.ZIP_STORED:
             place = _place_of_content(mapped_file, info) + header_size
         if mapped_file is not None and place is not None and _is_mappable(dtype, size, place):
-            _read_to_end(member)
+            _read_to_end(archive, info)
             array = np.asarray(np.memmap(mapped_file, dtype, "r", place, (count,)))
         else:
             array = np.empty(count, dtype)
@@ -238,9 +236,10 @@ def _place_of_content(file: IO[bytes], info: zipfile.ZipInfo) -> int:
     return info.header_offset + 30 + int(name_size) + int(extra_size)
 
 
-def _read_to_end(member: IO[bytes]) -> None:
-    while member.read(_CHUNK):
-        pass
+def _read_to_end(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    with archive.open(info) as member:
+        while member.read(_CHUNK):
+            pass
 
 
 def _wrong_size(what: str, size: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
