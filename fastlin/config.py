@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from fastlin.class_weights import ClassWeight, ClassWeights
 from fastlin.errors import InputError, quoted
 from fastlin.losses import LOSSES, Loss, LossKind
 from fastlin.settings import (
@@ -99,6 +100,10 @@ class TrainConfig:
     average_epochs : int
         The model after an epoch is the mean of the weights after that epoch and the ones before
         it, this many in all, >= 1; training itself goes on from its own weights.
+    class_weight : None, str, or Mapping[str, float]
+        How much the rows of each class count, times their own weights: all alike; ``"balanced"``,
+        so that every class counts the same; or by the name of the class, 1 where none is given. It
+        is kept as pairs of name and weight.
     seed : int
         Of the initialisation and of the orders, 0 <= seed < 2**63.
     dtype : Precision
@@ -158,6 +163,13 @@ class TrainConfig:
         1,
         Whole(1),
         "Take as result the mean of the weights after so many last epochs.",
+        swept=False,
+    )
+    class_weight: ClassWeight = setting(
+        None,
+        ClassWeights(),
+        "How much the rows of each class count: balanced, so that every class counts the same, or "
+        "weights from a file (.csv of class,weight, or .json).",
         swept=False,
     )
     seed: int = setting(0, Whole(0), "Seed of first weights and orders.")
@@ -275,7 +287,9 @@ SHARED_SETTINGS = frozenset(SETTINGS) - frozenset(SWEPT_SETTINGS)
 
 
 def as_json(value: Any) -> Any:
-    """Return the value of a setting as a plain JSON value: enums and losses as their text."""
+    """Return the value of a setting as plain JSON: enums and losses as text, pairs as object."""
+    if isinstance(value, tuple):
+        return dict(value)
     return str(value) if isinstance(value, StrEnum | Loss) else value
 
 

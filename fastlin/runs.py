@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,13 +32,8 @@ if TYPE_CHECKING:
     from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
 
-CONFIG, HISTORY, MODEL, SUMMARY, FIGURES = (
-    "config.json",
-    "history.csv",
-    "model.npz",
-    "summary.json",
-    "figures",
-)
+CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.npz"
+SUMMARY, FIGURES = "summary.json", "figures"
 FORMAT = 1  # of config.json
 DataReference = source.DataReference  # of config.json, as in a split
 
@@ -218,8 +214,13 @@ def write_run(
     split: Split,
     status: str,
     threads: int | None,
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Write all files of a run into a folder that exists; return its evaluations.
+    *,
+    compile_seconds: float = 0.0,
+    started: float | None = None,
+) -> dict[str, Any]:
+    """Write all files of a run into a folder that exists; return the content of summary.json.
+
+    A run that was interrupted in its first epoch is not evaluated.
 
     Parameters
     ----------
@@ -233,16 +234,26 @@ def write_run(
         As in `summarize`.
     threads : int or None
         To evaluate on; None for all.
+    compile_seconds : float
+        What was compiled before the result began to count.
+    started : float or None
+        When the run began, as `time.perf_counter` tells it, for the total time; None if it is that
+        of its parts.
     """
     save_config(folder, reference, result.config)
     save_history(folder, result.history)
     save_models(folder, result.model, result.best_model)
-    evaluations, evaluating = evaluate_all(result, split, threads)
+    evaluations: dict[str, Any] = {"last": {}, "best": {}}
+    evaluating = 0.0
+    if status != "interrupted" or len(result.history) > 0:  # else it would compile for nothing
+        evaluations, evaluating = evaluate_all(result, split, threads)
     seconds = asdict(result.seconds) | {"draw": 0.0}
+    seconds["compile"] += compile_seconds
     seconds["evaluate"] += evaluating
-    seconds["total"] = sum(seconds.values())
-    save_summary(folder, summarize(status, result, split, evaluations, seconds, threads))
-    return evaluations
+    seconds["total"] = sum(seconds.values()) if started is None else time.perf_counter() - started
+    summary = summarize(status, result, split, evaluations, seconds, threads)
+    save_summary(folder, summary)
+    return summary
 
 
 def run_of_winner(result: GridResult) -> TrainResult:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastlin.data.dataset import Split
 
 if TYPE_CHECKING:
+    from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
 
 
 def evaluate_all(
     result: TrainResult, split: Split, threads: int | None
 ) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
-    """Return cost and accuracy of the last and the best model on every part, and the seconds."""
+    """Return what the last and the best model reach on every part, and the seconds.
+
+    That is cost and accuracy, and of validation and test rows every metric of `fastlin.metrics`.
+    """
     from fastlin.threads import use_threads  # noqa: PLC0415  (loads Numba)
     from fastlin.training.evaluation import evaluate_matched  # noqa: PLC0415
+    from fastlin.training.measuring import measure_matched  # noqa: PLC0415
 
     start = time.perf_counter()
     evaluations: dict[str, dict[str, dict[str, float]]] = {}
@@ -26,7 +33,9 @@ def evaluate_all(
             evaluations[which] = {}
             for part, data in split.parts().items():
                 found = evaluate_matched(model, data, result.config)
-                evaluations[which][part] = {"cost": found.cost, "accuracy": found.accuracy}
+                measures = {} if part == "train" else measure_matched(model, data).values()
+                cost_and_accuracy = {"cost": found.cost, "accuracy": found.accuracy}
+                evaluations[which][part] = measures | cost_and_accuracy
     return evaluations, time.perf_counter() - start
 
 
@@ -67,6 +76,55 @@ def summarize(
         "data": describe_data(split),
         "threads": threads,
         "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
+        "seconds": seconds,
+        "machine": machine.describe(),
+    }
+
+
+def summarize_grid(
+    result: GridResult,
+    split: Split,
+    test: Mapping[str, float] | None,
+    command: str,
+    seconds: Mapping[str, float],
+    threads: int,
+) -> dict[str, Any]:
+    """Return the content of a grid's summary.json.
+
+    Parameters
+    ----------
+    result : GridResult
+    split : Split
+        What was trained on.
+    test : Mapping[str, float] or None
+        Cost and accuracy of the winner on test rows, if there are any.
+    command : str
+        Which trains the winner alone.
+    seconds : Mapping[str, float]
+        Where the time went.
+    threads : int
+        On how many was trained.
+    """
+    from fastlin import machine  # noqa: PLC0415  (loads Numba)
+
+    best = result.best
+    return {
+        "entries": dict(Counter(entry.status for entry in result.entries)),
+        "swept": list(result.swept),
+        "rule": result.rule,
+        "winner": {
+            "entry": best.index,
+            "settings": best.config.to_dict(),
+            "epoch": best.epoch,
+            "score": best.score,
+            "test": test,
+            "command": command,
+        },
+        "halving": [asdict(rung) for rung in result.rungs],
+        "trained_on": list(result.trained_on),
+        "epochs_trained": sum(len(entry.history) for entry in result.entries),
+        "data": describe_data(split),
+        "threads": threads,
         "seconds": seconds,
         "machine": machine.describe(),
     }

@@ -5,7 +5,7 @@ import json
 import pickle
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,7 +15,6 @@ import numpy as np
 from cifar_files import archive
 
 from fastlin import runs
-from fastlin.commands import grid as grid_command
 from fastlin.config import TrainConfig
 from fastlin.data import Split, load_split
 from fastlin.data.formats import cifar
@@ -26,6 +25,7 @@ from fastlin.history import EpochRecord, History
 from fastlin.model import LinearModel
 from fastlin.report import folders, results
 from fastlin.report.page import Column, Page, Picture, Row, Section, Table
+from fastlin.search import request
 from fastlin.search.halving import Plan
 from fastlin.search.journal import Journal, Weights
 from fastlin.search.ranking import GridEntry, GridResult, Rule, save_table
@@ -345,7 +345,7 @@ def _grid_toml() -> Loader:
 
 
 def _load_asked(path: Path) -> Any:
-    asked = grid_command._saved(path.parent)
+    asked = request.load_request(path.parent)
     _check_grid(asked.grid)
     assert asked.search in ("grid", "random"), "an unknown kind of search"
     for number in (asked.search_seed, 1 if asked.trials is None else asked.trials):
@@ -357,13 +357,10 @@ def _load_asked(path: Path) -> Any:
 
 def _grid_json() -> Loader:
     spec = GridSpec({"lr": (0.01, 0.1), "l2": LogRange(1e-4, 1.0), "loss": ("softmax", "hinge")})
-    asked = grid_command.Asked(runs.DataReference("my.npz"), spec, "random", 5)
-    content = {**asdict(asked), "grid": spec.to_dict()}
-    if hasattr(grid_command, "FORMAT"):
-        content = {"format": grid_command.FORMAT, **content}
+    content = request.SearchRequest(runs.DataReference("my.npz"), spec, "random", 5).content()
     return Loader(
         "grid.json",
-        grid_command.ASKED,
+        request.REQUEST,
         (json.dumps(content).encode(),),
         mutations.mutate_json,
         _load_asked,

@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fastlin import files, runs
-from fastlin.commands import grid as grid_command
-from fastlin.search import journal
+from fastlin.search import journal, request
 
 ROOT = Path(__file__).parent.parent
 # The command line, with a journal that is written after every epoch, so that kills find it open.
@@ -112,20 +111,20 @@ def read_run(folder, epochs=30):
 
 def read_grid(folder):
     """Read every file that there is of a grid."""
-    if (folder / grid_command.ASKED).exists():
-        grid_command._saved(folder)
-    path = folder / grid_command.JOURNAL
+    if (folder / request.REQUEST).exists():
+        request.load_request(folder)
+    path = folder / request.JOURNAL
     if path.exists() and b"\n" in path.read_bytes():
         journal.read_journal(path)
     weights = path.with_name(f"{path.name}.weights.npz")
     if weights.exists():
         files.read_npz(weights)
-    if (folder / grid_command.TABLE).exists():
-        list(files.read_csv(folder / grid_command.TABLE))
+    if (folder / request.TABLE).exists():
+        list(files.read_csv(folder / request.TABLE))
     if (folder / runs.SUMMARY).exists():
         files.read_json(folder / runs.SUMMARY)
-    if (folder / grid_command.WINNER).exists():
-        read_run(folder / grid_command.WINNER)
+    if (folder / request.WINNER).exists():
+        read_run(folder / request.WINNER)
 
 
 def check_swept(folder, what):
@@ -177,7 +176,7 @@ class Grid:
         if self.folder is None:
             self.number += 1
             self.folder = self.place / f"grid-{self.number}"
-        is_begun = (self.folder / grid_command.ASKED).exists()
+        is_begun = (self.folder / request.REQUEST).exists()
         words = ["grid", "--no-figures", "--resume", self.folder.name]
         words = words if is_begun else [*GRID, "--out", self.folder.name]
         wanted = self.rng.choice((None, ".*", "journal.jsonl", "*.weights.npz", "winner/.*"))
@@ -192,7 +191,7 @@ class Grid:
         """Let the search end, and compare it with one that was never disturbed."""
         if self.folder is None:
             return
-        is_begun = (self.folder / grid_command.ASKED).exists()
+        is_begun = (self.folder / request.REQUEST).exists()
         words = ["grid", "--no-figures", "--resume", self.folder.name]
         finish(self.place, words if is_begun else [*GRID, "--out", self.folder.name])
         check_swept(self.folder, f"--resume {self.folder.name}")

@@ -16,9 +16,10 @@ import pytest
 from command_line import ROOT, same_run, small_images, summary
 from rich.console import Console
 
-from fastlin.commands import grid as grid_command
+from fastlin.commands.grid_output import progress_shown
 from fastlin.config import TrainConfig
 from fastlin.data import load_split
+from fastlin.report.grid_figures import draw_grid
 from fastlin.search import checkpoints
 from fastlin.search.progress import GridProgress
 from fastlin.search.search import grid_search
@@ -462,7 +463,7 @@ def test_on_a_terminal_a_table_lives_while_the_grid_runs():
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100, height=25)
     configs = (TrainConfig(lr=0.1), TrainConfig(lr=0.2))
-    with grid_command._progress(console, configs) as report:
+    with progress_shown(console, configs) as report:
         report(GridProgress(4, 10, 9, 0, 0, 0, 9, None, float("nan"), 12.0, 0.0))
         report(GridProgress(3, 10, 9, 6, 0, 2, 1, 1, 0.4321, 12.0, 34.0))
     shown = text.getvalue()
@@ -476,7 +477,7 @@ def test_on_a_terminal_a_table_lives_while_the_grid_runs():
 def test_heat_maps_are_of_lists_only(small, place):
     split = load_split(small)
     configs = [TrainConfig(lr=0.1 + i / 1000, l2=i / 1000, epochs=1) for i in range(35)]
-    drawn = grid_command.draw_grid(grid_search(split, configs), split, place)
+    drawn = draw_grid(grid_search(split, configs), split, place)
     assert [path.name for path in drawn] == ["curves.png"]
 
 

@@ -23,7 +23,7 @@ _KERNELS = (
 
 
 @click.command()
-@options.data_options(DEFAULT_DATA)
+@options.data_options(DEFAULT_DATA, without=["scale"])
 @click.option(
     "--coordinates",
     type=click.IntRange(min=1),

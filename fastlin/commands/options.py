@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastlin.class_weights import BALANCED, ClassWeights, read_class_weights
 from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import one_line
 from fastlin.losses import LOSSES, PARAMETERS, LossKind
@@ -56,6 +59,40 @@ class DataName(click.types.StringParamType):
         return _expanded(self, value, param, ctx)
 
 
+class ScaleType(click.types.StringParamType):
+    """A number, or a fraction such as 1/255."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Fails if it is none."""
+        numerator, _, denominator = str(value).partition("/")
+        try:
+            return float(numerator) / float(denominator or 1)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is no number, and no fraction such as 1/255", param, ctx)
+
+
+class ClassWeightType(click.types.StringParamType):
+    """``balanced``, a file of weights, or the weights as a JSON object."""
+
+    name = "balanced|FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the setting takes. Fails if a file is missing or holds something else."""
+        from fastlin import files
+        from fastlin.errors import InputError
+
+        if not isinstance(value, str) or value == BALANCED:
+            return value
+        try:
+            if value.startswith("{"):
+                return files.parse_json(value)
+            return read_class_weights(PLACE.convert(value, param, ctx))
+        except (InputError, ValueError) as error:
+            self.fail(str(error), param, ctx)
+
+
 def _expanded(
     kind: PlacePath | DataName, value: Any, param: click.Parameter | None, ctx: click.Context | None
 ) -> Any:
@@ -78,14 +115,8 @@ def data_options(default_text: str, *, without: Iterable[str] = ()) -> Decorator
     """Add the options that say which data to read.
 
     The command gets one argument for all of them, `data`: the arguments of `fastlin.load_split`
-    that were given, by name.
-
-    Parameters
-    ----------
-    default_text : str
-        What the help says of data that are not named.
-    without : Iterable[str]
-        Arguments for which there is no option.
+    that were given, by name. For those in `without` there is no option; `default_text` is what the
+    help says of data that are not named.
     """
     path = "FILE:NAME is an array or column of it"
     declared: dict[str, tuple[click.ParamType[Any] | None, str, str]] = {
@@ -112,6 +143,11 @@ def data_options(default_text: str, *, without: Iterable[str] = ()) -> Decorator
             None,
             "NAME",
             "Split of CIFAR-10: assignment (10,000 training images) or full (49,000).",
+        ),
+        "scale": (
+            ScaleType(),
+            "NUMBER",
+            "Factor of stored values, such as 1 or 1/255  [default: 1/255 for uint8, else 1]",
         ),
     }
     for name in without:
@@ -175,6 +211,8 @@ def _type_of(kind: Kind) -> Any:
         return click.IntRange(kind.least)
     if isinstance(kind, Choice):
         return click.Choice([choice.value for choice in kind.of])
+    if isinstance(kind, ClassWeights):
+        return ClassWeightType()
     return click.Choice(list(LOSSES)) if isinstance(kind, LossKind) else None
 
 
@@ -191,6 +229,22 @@ def threads_option() -> Decorator:
         type=click.IntRange(min=1),
         help="Threads to run on; the result does not depend on it  [default: all cores]",
     )
+
+
+def weights_option() -> Decorator:
+    """Add --weights."""
+    return click.option(
+        "--weights",
+        type=click.Choice(["last", "best"]),
+        default="last",
+        show_default=True,
+        help="Weights after the last epoch, or after the one with the best validation accuracy.",
+    )
+
+
+def force_option() -> Decorator:
+    """Add --force."""
+    return click.option("--force", is_flag=True, help="Replace the file if it is there already.")
 
 
 def eval_train_option() -> Decorator:
@@ -230,7 +284,7 @@ def data_words(reference: DataReference) -> list[str]:
     """Return the options that name the data of a reference."""
     words = []
     for name, value in reference.arguments().items():
-        words += [f"--{name.replace('_', '-')}", value]
+        words += [f"--{name.replace('_', '-')}", str(value)]
     return words
 
 
@@ -249,6 +303,8 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
             continue
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, dict):
+            words += [f"--{flag}", json.dumps(value, ensure_ascii=False)]
         else:
             words += [f"--{flag}", str(value)]
     return shlex.join(words)
@@ -273,11 +329,19 @@ def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) 
 def load_reference(reference: DataReference) -> Split:
     """Load the data that a reference names; print what was converted or left out as notes."""
     from fastlin.data import load_split
+
+    with data_notes():
+        return load_split(**reference.arguments())
+
+
+@contextmanager
+def data_notes() -> Iterator[None]:
+    """Print what the body converts or leaves out of data as notes."""
     from fastlin.errors import DataWarning
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
-        split = load_split(**reference.arguments())
+        yield
     for warning in caught:
         if issubclass(warning.category, DataWarning):
             console(stderr=True).print(f"Note: {warning.message}")
@@ -285,7 +349,6 @@ def load_reference(reference: DataReference) -> Split:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-    return split
 
 
 def console(*, stderr: bool = False) -> Console:

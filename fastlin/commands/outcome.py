@@ -102,6 +102,53 @@ def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) 
         raise InputError(f"{error} (--out FOLDER)") from None
 
 
+def check_new_file(out: Path, force: bool) -> None:
+    """Raise `InputError` if there is something at --out already, unless it is to be replaced."""
+    from fastlin import files
+
+    files.check_reachable(out)
+    if out.exists() and not force:
+        raise InputError(f"{out} is there already; name another --out, or replace it with --force")
+
+
+def save_times(
+    folder: Path, summary: dict[str, Any], drawn: tuple[float, float], started: float
+) -> None:
+    """Save a summary with the times of drawing and of the whole command, and print all times.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run or the grid.
+    summary : dict[str, Any]
+        What its summary.json holds so far.
+    drawn : tuple[float, float]
+        The seconds of compiling and of drawing, as `draw` returns them.
+    started : float
+        When the command began, as `time.perf_counter` tells it.
+    """
+    from fastlin import runs
+    from fastlin.commands import options, process
+
+    seconds = dict(summary["seconds"])
+    seconds["compile"] += drawn[0]
+    seconds["draw"] += drawn[1]
+    seconds["total"] = time.perf_counter() - started
+    with process.writing_results():
+        runs.save_summary(folder, summary | {"seconds": seconds})
+    spent = ", ".join(f"{_DOING.get(name, name)} {spent:.2f} s" for name, spent in seconds.items())
+    options.console().print(f"Time: {spent}")
+
+
+_DOING = {
+    "compile": "compiling",
+    "train": "training",
+    "search": "searching",
+    "evaluate": "evaluating",
+    "draw": "drawing",
+}
+
+
 def draw(
     result: TrainResult, split: Split, folder: Path, threads: int, notes: Console
 ) -> tuple[float, float]:

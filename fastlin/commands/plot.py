@@ -66,9 +66,9 @@ def draw_figures(
     Raises InputError if the folder cannot be made.
     """
     from fastlin import figures, functional, runs
-    from fastlin.metrics import confusions
     from fastlin.report.wording import footer
-    from fastlin.training.evaluation import evaluate_matched, gradient_matched
+    from fastlin.training.evaluation import gradient_matched
+    from fastlin.training.measuring import measure_matched
 
     parts = split.parts()
     judged = list(parts)[-1]  # test rows if there are any
@@ -76,9 +76,6 @@ def draw_figures(
 
     def below(figure: Figure, *shown: str) -> Figure:
         return figures.with_footer(figure, footer(split.name, shown, config.to_dict()))
-
-    def confusion() -> Figure:
-        return figures.confusions(confusions(rows.y, predictions, len(names)), names)
 
     curved = [part for part in ("train", "val") if part in parts]
     drawn: dict[str, Callable[[], Figure]] = {
@@ -93,7 +90,11 @@ def draw_figures(
         drawn["templates"] = lambda: below(
             figures.weight_templates(model.W, image_shape, names), "train"
         )
-    drawn["confusion"] = lambda: below(confusion(), judged)
     with functional.use_threads(threads):
-        predictions = evaluate_matched(model, rows, config).predictions
+        tally = measure_matched(model, rows)
+        found, calibration = tally.confusions(), tally.calibration
+        drawn["confusion"] = lambda: below(figures.confusions(found, names), judged)
+        drawn["classes"] = lambda: below(figures.class_accuracies(found, names), judged)
+        if calibration is not None:
+            drawn["calibration"] = lambda: below(figures.reliability_diagram(calibration), judged)
         return figures.save_figures(drawn, folder / runs.FIGURES, on_failure)

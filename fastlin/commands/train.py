@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def train(
     reference, config = _what_to_run(data, config_path, settings)
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
-    from fastlin import runs, summaries
+    from fastlin import runs
     from fastlin.training.trainer import Trainer
 
     preparing = time.perf_counter()
@@ -79,33 +79,18 @@ def train(
     status, stop = _train(trainer, notes)
     try:
         with process.writing_results():
-            result = trainer.result()
-            runs.save_history(folder, result.history)
-            runs.save_models(folder, result.model, result.best_model)
-            evaluations: dict[str, Any] = {"last": {}, "best": {}}
-            evaluating = 0.0
-            if stop is None or trainer.epochs_done > 0:  # else it would compile for nothing
-                evaluations, evaluating = summaries.evaluate_all(result, loaded, trainer.threads)
-            seconds = asdict(result.seconds) | {"draw": 0.0, "total": time.perf_counter() - started}
-            seconds["compile"] += compile_seconds
-            seconds["evaluate"] += evaluating
             hashing.join()
-            runs.save_config(folder, replace(reference, sha256=loaded.fingerprint()), config)
-            summary = summaries.summarize(
-                status, result, loaded, evaluations, seconds, trainer.threads
-            )
-            runs.save_summary(folder, summary)
-        console = options.console()
-        _print_table(console, result, evaluations, folder)
+            reference = replace(reference, sha256=loaded.fingerprint())
+            result = trainer.result()
+            summary = runs.write_run(
+                folder, reference, result, loaded, status, trainer.threads,
+                compile_seconds=compile_seconds, started=started,
+            )  # fmt: skip
+        _print_table(result, summary["results"], folder)
+        drawn = 0.0, 0.0
         if figures and stop is None:  # who stops a command does not want to wait for pictures
-            compiling, seconds["draw"] = outcome.draw(
-                result, loaded, folder, trainer.threads, notes
-            )
-            seconds["compile"] += compiling
-        seconds["total"] = time.perf_counter() - started
-        with process.writing_results():
-            runs.save_summary(folder, summary | {"seconds": seconds})
-        _print_seconds(console, seconds)
+            drawn = outcome.draw(result, loaded, folder, trainer.threads, notes)
+        outcome.save_times(folder, summary, drawn, started)
     except KeyboardInterrupt as error:
         stop = error
         notes.print(f"Interrupted; the results are in {folder}, figures may be missing")
@@ -199,7 +184,6 @@ def _describe(record: EpochRecord) -> str:
 
 
 def _print_table(
-    console: Console,
     result: TrainResult,
     evaluations: dict[str, dict[str, dict[str, float]]],
     folder: Path,
@@ -207,7 +191,7 @@ def _print_table(
     """Print what was found, and where it is."""
     from rich.table import Table
 
-    last, best = len(result.history), result.best_epoch
+    console, last, best = options.console(), len(result.history), result.best_epoch
     console.print(f"{result.config.loss} on {folder.name}")
     table = Table("")
     for heading in (f"last epoch ({last})", "", f"best epoch ({best})", ""):
@@ -220,17 +204,3 @@ def _print_table(
             table.add_row(title, *values)
     options.print_table(console, table)
     console.print(f"Run folder: {folder}")
-
-
-def _print_seconds(console: Console, seconds: dict[str, float]) -> None:
-    spent = ", ".join(
-        f"{name} {seconds[key]:.2f} s"
-        for name, key in (
-            ("compiling", "compile"),
-            ("training", "train"),
-            ("evaluating", "evaluate"),
-            ("drawing", "draw"),
-            ("total", "total"),
-        )
-    )
-    console.print(f"Time: {spent}")

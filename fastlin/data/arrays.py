@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlin.data.checks import ROW_DTYPES, as_array, check_class_names, check_image_shape
+from fastlin.data.checks import (
+    ROW_DTYPES,
+    as_array,
+    check_class_names,
+    check_image_shape,
+)
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.labels import class_numbers, classes_that_occur
 from fastlin.errors import InputError, quoted
@@ -52,7 +57,7 @@ def split_of_arrays(
     rows, shapes = {}, {}
     for part in parts:
         try:
-            rows[part], shapes[part] = _rows(numeric("X", arrays[f"X_{part}"]))
+            rows[part], shapes[part] = rows_and_image_shape(numeric("X", arrays[f"X_{part}"]))
         except InputError as error:
             raise InputError(f"{part}: {error}") from None
     if image_shape is not None:
@@ -98,8 +103,6 @@ def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     array = as_array(name, X)
     if array.dtype in ROW_DTYPES:
         return array
-    if array.dtype.name == "bfloat16":  # of ml_dtypes, which NumPy counts as no kind of number
-        return array.astype(np.float32)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         what = f"has dtype {array.dtype!s:.60}" if array.ndim else f"is {quoted(X)}"
         raise InputError(f"{name} {what}; features must be an array of real numbers")
@@ -114,7 +117,9 @@ def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     return array.astype(np.float64)
 
 
-def _rows(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
+def rows_and_image_shape(
+    X: NDArray[Any],
+) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
     """Return images as rows in the order channels, height, width, and that shape."""
     if 0 in X.shape:
         raise InputError(f"X has shape {X.shape}; there must be at least one row and one feature")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
@@ -101,6 +101,7 @@ def load_split(
     val_labels: str | Path | None = None,
     test_data: str | Path | None = None,
     test_labels: str | Path | None = None,
+    scale: float | None = None,
 ) -> Split:
     """Load a data set by name or path.
 
@@ -123,6 +124,9 @@ def load_split(
         ``:NAME`` for an array or column of the file of the rows.
     val_data, val_labels, test_data, test_labels : str or Path, optional
         Validation and test rows, where they are not in `data`, and their labels.
+    scale : float, optional
+        What a stored value is multiplied by to become a feature; by default 1/255 for uint8, as of
+        pixels, and 1 for others.
 
     Returns
     -------
@@ -138,16 +142,17 @@ def load_split(
         If a package that reads the format is not installed.
     """
     given = _given(
-        data, split, data_dir, labels=labels, val_data=val_data, val_labels=val_labels,
+        data, split, data_dir, scale, labels=labels, val_data=val_data, val_labels=val_labels,
         test_data=test_data, test_labels=test_labels,
     )  # fmt: skip
-    return replace(_load(given), source=_absolute(given))
+    return replace(_load(given).with_scale(given.scale), source=_absolute(given))
 
 
 def reference_of(
     data: str | Path,
     split: str | None = None,
     data_dir: str | Path | None = None,
+    scale: float | None = None,
     **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data in which paths are absolute, so that they are found again.
@@ -156,7 +161,7 @@ def reference_of(
 
     Parameters
     ----------
-    data, split, data_dir, **places
+    data, split, data_dir, scale, **places
         As `load_split` takes them.
 
     Raises
@@ -164,11 +169,15 @@ def reference_of(
     InputError
         If a path cannot be looked up.
     """
-    return _absolute(_given(data, split, data_dir, **places))
+    return _absolute(_given(data, split, data_dir, scale, **places))
 
 
 def _given(
-    data: str | Path, split: str | None, data_dir: str | Path | None, **places: str | Path | None
+    data: str | Path,
+    split: str | None,
+    data_dir: str | Path | None,
+    scale: float | None,
+    **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data as they were named."""
     if not isinstance(data, str):
@@ -178,14 +187,14 @@ def _given(
     texts = {name: None if at is None else str(files.as_path(at)) for name, at in places.items()}
     if data_dir is not None:
         data_dir = str(files.as_path(data_dir))
-    return DataReference(data, split, data_dir, **texts)
+    return DataReference(data, split, data_dir, scale=scale, **texts)
 
 
 def _absolute(given: DataReference) -> DataReference:
     if given.data_dir is not None:
         files.check_reachable(given.data_dir)
         given = replace(given, data_dir=str(Path(given.data_dir).resolve()))
-    places = {
+    places: dict[str, Any] = {
         name: Place.of(text).absolute(text) for name in PLACES
         if (text := getattr(given, name)) is not None and text not in CATALOG
     }  # fmt: skip

@@ -94,7 +94,7 @@ def read_split(given: DataReference) -> Split:
         for name in found:
             if name in arrays:
                 raise InputError(f"{name} is in {given.data} and in {data}; leave one of them out")
-        arrays |= found
+        arrays |= {name: array for name, array in found.items() if not name.startswith("ids_")}
     shown = Place.of(given.data).path
     try:
         class_names = arrays.pop(CLASS_NAMES[0], None)
@@ -108,7 +108,8 @@ def read_split(given: DataReference) -> Split:
 def read_rows(data: str) -> dict[str, NDArray[Any]]:
     """Return the rows of a file or folder by their meaning, X_train, X_val, X_test, as stored.
 
-    Rows without a part are X_train. Labels are not needed.
+    Rows without a part are X_train. Labels are not needed. Their ids (ids_train, ...) and the shape
+    of images (image_shape) are there if the file has them.
 
     Raises
     ------
@@ -116,7 +117,8 @@ def read_rows(data: str) -> dict[str, NDArray[Any]]:
         As `read_split` does.
     """
     found = _of_place(Place.of(data), None, PARTS[0], needs_labels=False)
-    return {name: array for name, array in found.items() if name.startswith("X_")}
+    wanted = ("X_", "ids_", IMAGE_SHAPE)
+    return {name: array for name, array in found.items() if name.startswith(wanted)}
 
 
 def _of_place(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from fastlin.data.checks import check_scale
 from fastlin.errors import InputError, quoted
 
 
@@ -26,6 +27,8 @@ class DataReference:
         Where the labels of the training rows are, if not with them.
     val_data, val_labels, test_data, test_labels : str or None
         Where validation and test rows are, if not in `data`, and their labels, if not with them.
+    scale : float or None
+        What stored values are multiplied by, where that was said.
     """
 
     data: str
@@ -37,10 +40,17 @@ class DataReference:
     val_labels: str | None = None
     test_data: str | None = None
     test_labels: str | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
+        if self.scale is not None:
+            object.__setattr__(self, "scale", check_scale(self.scale))
         for name, value in asdict(self).items():
-            if not isinstance(value, str) and (value is not None or name == "data"):
+            if (
+                name != "scale"
+                and not isinstance(value, str)
+                and (value is not None or name == "data")
+            ):
                 raise InputError(f"{name} is {quoted(value)}; it must be text")
 
     @classmethod

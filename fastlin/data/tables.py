@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.formats.names import is_label_column, is_row_number
+from fastlin.data.formats.names import is_id_column, is_label_column, is_row_number
 from fastlin.errors import DataWarning, InputError, quoted
 
 Columns = dict[str, NDArray[Any]]
@@ -22,7 +22,7 @@ _BLOCK_ROWS = 4096  # of a table, filled together: columns are written row by ro
 def rows_and_labels(
     path: Path, columns: Columns, rows_name: str | None, label_name: str | None
 ) -> dict[str, NDArray[Any]]:
-    """Return X_train (n, d) and, where a column has labels, y_train (n,) of a table.
+    """Return X_train (n, d) of a table and, where columns have them, y_train (n,), ids_train (n,).
 
     Parameters
     ----------
@@ -45,8 +45,11 @@ def rows_and_labels(
     label = label_name if label_name is not None else _label_column(path, columns)
     if label is not None and label not in columns:
         raise _no_such(path, label, list(columns))
-    features = {name: column for name, column in columns.items() if name != label}
+    ids = next((name for name in columns if name != label and is_id_column(name)), None)
+    features = {name: column for name, column in columns.items() if name not in {label, ids}}
     found = {"X_train": _rows(path, features, rows_name)}
+    if ids is not None:
+        found["ids_train"] = columns[ids]
     if label is not None:
         found["y_train"] = columns[label]
     return found

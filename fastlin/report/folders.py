@@ -18,9 +18,9 @@ from fastlin.report.mistakes import find_mistakes
 from fastlin.report.runs import GridOutcome, GridRow, RunOutcome
 from fastlin.runs import CONFIG, DataReference, Run, load_run
 from fastlin.search.ranking import STATUSES
+from fastlin.search.request import TABLE, WINNER
 from fastlin.training.evaluation import evaluate_matched
 
-GRID_TABLE, GRID_WINNER = "grid.csv", "winner"
 MAX_ENTRIES = 10_000  # of a grid
 
 
@@ -52,9 +52,9 @@ def describe_runs(
     grids: list[GridOutcome] = []
     runs: list[tuple[str, Run]] = []
     for name, place in zip(_names(places), places, strict=True):
-        if (place / GRID_TABLE).is_file():
-            grids.append(describe_grid(name, place / GRID_TABLE))
-            runs.append((grids[-1].winner, load_run(place / GRID_WINNER)))
+        if (place / TABLE).is_file():
+            grids.append(describe_grid(name, place / TABLE))
+            runs.append((grids[-1].winner, load_run(place / WINNER)))
         elif place.is_dir() and not (place / CONFIG).exists():
             raise InputError(f"{place} is neither a run nor a grid: it has no {CONFIG}")
         else:

@@ -251,3 +251,14 @@ def swept_settings(configs: Sequence[TrainConfig]) -> tuple[str, ...]:
     """Return the names of the settings that differ between configurations."""
     first, *others = (config.to_dict() for config in configs)
     return tuple(name for name in first if any(other[name] != first[name] for other in others))
+
+
+def values_text(config: TrainConfig, names: Sequence[str]) -> str:
+    """Return some settings as a text, such as "lr 0.1, l2 0"."""
+    settings = config.to_dict()
+    return ", ".join(f"{name} {value_text(settings[name])}" for name in names)
+
+
+def value_text(value: object) -> str:
+    """Return the value of a setting as a text of at most six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

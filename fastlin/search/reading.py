@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.files import read_bytes
-from fastlin.losses import PARAMETERS
+from fastlin.losses import PARAMETERS, Loss, with_parameters
 from fastlin.search.spec import MOST_COMBINATIONS, GridSpec, LogRange
 from fastlin.settings import Kind, Number, Whole, whole_number
 
@@ -176,6 +177,49 @@ def _value(name: str, item: str, kind: Kind | None) -> Any:
         raise InputError(
             f"{name} is {quoted(item)}; it must be {what}, a list (1,2), or a range (1:100:3)"
         ) from None
+
+
+def with_lists(spec: GridSpec, given: Mapping[str, Any]) -> GridSpec:
+    """Return a grid with values put over it, as a command line gives them.
+
+    Parameters
+    ----------
+    spec : GridSpec
+        The grid.
+    given : Mapping[str, Any]
+        By name of a setting or of a parameter of losses: a tuple of texts as in `parse_values`, or
+        one value.
+
+    Returns
+    -------
+    GridSpec
+        Its base has one value of each list, so that it is possible as a whole.
+
+    Raises
+    ------
+    InputError
+        If a text cannot be read, or a value is impossible.
+    """
+    lists: dict[str, Any] = {}
+    fixed: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, tuple):
+            lists[name] = parse_values(name, value)
+        else:
+            fixed[name] = value
+    parameters = {name: lists.pop(name) for name in PARAMETERS if name in lists}
+    swept: dict[str, Any] = {**spec.swept, **lists}
+    for name, values in parameters.items():
+        if isinstance(values, LogRange):
+            raise InputError(f"{name} takes no range to draw from; give a list of values")
+    if parameters:
+        losses = with_parameters(map(Loss.of, swept.get("loss", [spec.base.loss])), parameters)
+        if "loss" in swept or len(losses) > 1:
+            swept["loss"] = losses
+        else:
+            fixed["loss"] = losses[0]
+    first = {name: values[0] for name, values in swept.items() if isinstance(values, tuple)}
+    return GridSpec(swept, replace(spec.base, **first, **fixed))
 
 
 def read_grid_file(path: str | Path, base: TrainConfig | None = None) -> GridSpec:

@@ -20,6 +20,7 @@ from fastlin.passes import Measured
 from fastlin.settings import whole_number
 from fastlin.training.entries import Entries
 from fastlin.training.standardization import Standardization
+from fastlin.training.weighting import row_weights
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class GridTrainer:
             self.threads = count
             standardization = Standardization.of(split, configs[0])
             self._entries = Entries(split.train, self.configs, standardization)
+            if split.val is not None:
+                row_weights(split.val, configs[0])  # which refuses before anything is trained
         self.notes = () if standardization is None else standardization.notes
         # Of an entry, as many records count as it has finished epochs.
         self._records: list[list[EpochRecord]] = [[] for _ in self.configs]

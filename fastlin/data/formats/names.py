@@ -16,7 +16,7 @@ _LABELS = "y|labels?|targets?|class|species|category"
 _PART = {"train": "train(?:ing)?|tr", "val": "val(?:id(?:ation)?)?|dev", "test": "test(?:ing)?|te"}
 _OF_PART = "|".join(f"(?P<{part}{{0}}>{words})" for part, words in _PART.items())
 _NAME = re.compile(
-    rf"(?:(?:{_OF_PART.format(1)})[_./ -]?)?(?:(?P<X>{_ROWS})|(?P<y>{_LABELS}))"
+    rf"(?:(?:{_OF_PART.format(1)})[_./ -]?)?(?:(?P<X>{_ROWS})|(?P<y>{_LABELS})|(?P<ids>ids?))"
     rf"(?:[_./ -]?(?:{_OF_PART.format(2)}))?",
     re.IGNORECASE,
 )
@@ -27,7 +27,7 @@ _NUMBER_COLUMN = re.compile(
 
 
 def meaning_of(name: str) -> str | None:
-    """Return ``X_train``, ``y_val``, ... for the name of an array; None if it is no usual one.
+    """Return ``X_train``, ``y_val``, ``ids_test`` ... for the name of an array; None if unusual.
 
     Without a part it is the training part: X, features, labels. Letters may be small or capital.
     """
@@ -41,7 +41,8 @@ def meaning_of(name: str) -> str | None:
     parts = [part for part in PARTS for place in "12" if found[f"{part}{place}"]]
     if len(parts) > 1:
         return None
-    return f"{'X' if found['X'] else 'y'}_{parts[0] if parts else PARTS[0]}"
+    what = next(what for what in ("X", "y", "ids") if found[what])
+    return f"{what}_{parts[0] if parts else PARTS[0]}"
 
 
 def by_meaning(names: Iterable[str]) -> dict[str, str]:
@@ -67,6 +68,11 @@ def by_meaning(names: Iterable[str]) -> dict[str, str]:
 def is_label_column(name: str) -> bool:
     """Return whether a column of a table has a usual name of labels."""
     return _LABEL_COLUMN.fullmatch(name) is not None
+
+
+def is_id_column(name: str) -> bool:
+    """Return whether a column of a table has a usual name of what rows are known by."""
+    return name.lower() in {"id", "ids"}
 
 
 def is_row_number(name: str) -> bool:

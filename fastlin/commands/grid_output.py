@@ -1,0 +1,119 @@
+"""What `fastlin grid` prints: how far the search is, and the ranking at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fastlin.commands import options
+from fastlin.config import TrainConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fastlin.search.progress import GridProgress
+    from fastlin.search.ranking import GridResult
+
+SHOWN_ENTRIES = 10
+
+
+@contextmanager
+def progress_shown(
+    notes: Console, configs: tuple[TrainConfig, ...]
+) -> Iterator[Callable[[GridProgress], None]]:
+    """Yield what is called after every epoch: a table that lives, or lines where none can."""
+    from rich.live import Live
+
+    from fastlin.search.ranking import swept_settings, values_text
+
+    swept = swept_settings(configs)
+
+    def leader(progress: GridProgress) -> str:
+        if progress.best is None:
+            return "none"
+        return f"{progress.score:.4g} ({values_text(configs[progress.best], swept)})"
+
+    if notes.is_terminal:
+        with Live(console=notes, transient=True, refresh_per_second=8) as live:
+            live.update(_live_table(None, len(configs), "none yet"))
+            yield lambda progress: live.update(
+                _live_table(progress, len(configs), leader(progress))
+            )
+        return
+
+    def line(progress: GridProgress) -> None:
+        every = max(1, progress.epochs // 10)
+        if progress.epoch % every == 0 or progress.epoch == progress.epochs:
+            notes.print(
+                f"epoch {progress.epoch}/{progress.epochs}  {_counts(progress)}  "
+                f"best {leader(progress)}  {progress.seconds_left:.0f} s left"
+            )
+
+    yield line
+
+
+def _counts(progress: GridProgress) -> str:
+    done = progress.finished + progress.stopped + progress.diverged
+    text = f"{done} of {progress.entries} entries done"
+    parts = [
+        f"{count} {name}"
+        for name, count in (("stopped early", progress.stopped), ("diverged", progress.diverged))
+        if count
+    ]
+    return f"{text} ({', '.join(parts)})" if parts else text
+
+
+def _live_table(progress: GridProgress | None, count: int, best: str) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    if progress is None:
+        table.add_row("entries", f"{count}: loading kernels, first epoch")
+        return table
+    table.add_row("entries", _counts(progress))
+    bar = ProgressBar(progress.epochs, progress.epoch, width=24)
+    table.add_row("epoch", f"{progress.epoch} of {progress.epochs}", bar)
+    table.add_row("best so far", best)
+    table.add_row("time", f"{progress.seconds:.0f} s, {progress.seconds_left:.0f} s left")
+    return table
+
+
+def print_ranking(console: Console, result: GridResult, name: str) -> None:
+    """Print which entries of the grid of that name were stopped early, and the best ones."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from fastlin.search.ranking import value_text
+
+    for rung in result.rungs:
+        if rung.stopped:
+            total = len(rung.kept) + len(rung.stopped)
+            kept = ", ".join(map(str, rung.kept))
+            console.print(f"After epoch {rung.epoch}, {len(rung.kept)} of {total} went on: {kept}")
+    if result.trained_on:
+        indices = ", ".join(map(str, result.trained_on))
+        console.print(f"Stopped, then trained to the end as they might have won: {indices}")
+    shown = result.ranked()[:SHOWN_ENTRIES]
+    console.print(f"Best {len(shown)} of {len(result.entries)} by {result.rule}, {name}:")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("rank", "entry", *result.swept, "val. accuracy", "val. cost", "epoch"):
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    table.add_column("status")
+    for rank, entry in enumerate(shown, start=1):
+        settings, record = entry.config.to_dict(), entry.record
+        status: str = entry.status
+        if entry.diverged_epoch is not None:
+            status += f" in epoch {entry.diverged_epoch}"
+        table.add_row(
+            str(rank),
+            str(entry.index),
+            *(value_text(settings[name]) for name in result.swept),
+            f"{record.val_accuracy:.2%}" if record else "",
+            f"{record.val_cost:.4f}" if record else "",
+            str(entry.epoch),
+            status,
+        )
+    options.print_table(console, table)

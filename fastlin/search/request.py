@@ -1,0 +1,117 @@
+"""What a search was asked for, kept in its folder, so that it can be gone on with.
+
+grid.json        the request
+journal.jsonl    what came of it so far; see `fastlin.search.journal`
+grid.csv         the entries, best first
+winner/          the best entry as a run folder
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fastlin.config import TrainConfig
+from fastlin.data.source import DataReference
+from fastlin.errors import InputError, quoted
+from fastlin.files import MissingFileError, check_format, read_json
+from fastlin.search.configs import grid_configs
+from fastlin.search.halving import Plan
+from fastlin.search.spec import GridSpec
+from fastlin.settings import whole_number
+
+REQUEST, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
+FORMAT = 1  # of grid.json
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What is searched, where, and how: all that `--resume` needs.
+
+    Attributes
+    ----------
+    data : DataReference
+        The data to train on.
+    grid : GridSpec
+        Lists and ranges of values.
+    search, trials, search_seed : str, int or None, int
+        As in `fastlin.grid_search`.
+    halving : Plan or None
+        When entries are stopped early; None for never.
+
+    Raises
+    ------
+    InputError
+        If a value is impossible.
+    """
+
+    data: DataReference
+    grid: GridSpec
+    search: str = "grid"
+    trials: int | None = None
+    search_seed: int = 0
+    halving: Plan | None = None
+
+    def __post_init__(self) -> None:
+        if self.search not in ("grid", "random"):
+            raise InputError(f"search is {quoted(self.search)}; it must be grid or random")
+        if self.trials is not None:
+            whole_number("trials", self.trials, 1)
+        whole_number("search_seed", self.search_seed, 0)
+
+    def configs(self) -> tuple[TrainConfig, ...]:
+        """Return the configurations to train. Raises InputError as `grid_configs` does."""
+        return grid_configs(
+            self.grid, search=self.search, trials=self.trials, search_seed=self.search_seed
+        )
+
+    def content(self) -> dict[str, Any]:
+        """Return the content of grid.json."""
+        return {"format": FORMAT, **asdict(self), "grid": self.grid.to_dict()}
+
+
+def load_request(folder: Path) -> SearchRequest:
+    """Read what the search in a folder was asked for.
+
+    Raises
+    ------
+    InputError
+        If there is none, or its file is damaged.
+    """
+    path = folder / REQUEST
+    try:
+        content = read_json(path)
+    except MissingFileError:
+        raise InputError(
+            f"there is no search to resume in {folder}; it would hold {REQUEST}"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it must hold the parts of a search by name")
+    check_format(path, content, FORMAT)
+    known = [part.name for part in fields(SearchRequest)]
+    missing = [name for name in known if name not in content]
+    unknown = [name for name in content if name not in {"format", *known}]
+    if missing or unknown:
+        what = f"it lacks {missing[0]}" if missing else f"unknown key {quoted(unknown[0])}"
+        raise InputError(f"{path} is damaged: {what}")
+    try:
+        read = {
+            "data": DataReference.from_dict(content["data"]),
+            "grid": GridSpec.from_dict(content["grid"]),
+            "halving": _plan(content["halving"]),
+        }
+        return SearchRequest(**{name: content[name] for name in known} | read)
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _plan(content: Any) -> Plan | None:
+    """Return the plan of a grid.json; older ones say only whether there was one."""
+    if isinstance(content, bool):
+        return Plan() if content else None
+    if content is None:
+        return None
+    if not isinstance(content, dict) or set(content) != {"decisions"}:
+        raise InputError(f"halving is {quoted(content)}; it must hold the decisions of a plan")
+    return Plan(content["decisions"])
