@@ -19,7 +19,7 @@ from fastlin import files
 from fastlin.data import sample, toys
 from fastlin.data.dataset import Split
 from fastlin.data.formats import cifar, cifar100, kaggle
-from fastlin.data.reading import Place, read_split
+from fastlin.data.reading import Place, files_by_meaning, read_split
 from fastlin.data.source import PLACES, DataReference
 from fastlin.errors import InputError, quoted
 
@@ -225,7 +225,7 @@ def _load(given: DataReference) -> Split:
 
 def _load_cifar_at(path: Path, split: str | None) -> Split | None:
     """Return CIFAR as it lies at a path, None if it does not."""
-    if not files.is_file_or_folder(path):
+    if not is_cifar(path):
         return None
     if (found := cifar.find(path)) is not None:
         return cifar.load(found, split)
@@ -234,6 +234,13 @@ def _load_cifar_at(path: Path, split: str | None) -> Split | None:
     if split is None and (found := cifar100.find(path)) is not None:
         return cifar100.load(found)
     return None
+
+
+def is_cifar(path: Path) -> bool:
+    """Return whether CIFAR lies at a path, and no arrays do, so that `load_split` reads it."""
+    if not files.is_file_or_folder(path) or (path.is_dir() and files_by_meaning(path)):
+        return False
+    return any(found.find(path) is not None for found in (cifar, kaggle, cifar100))
 
 
 def _load_path(given: DataReference) -> Split:

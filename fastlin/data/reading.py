@@ -206,17 +206,27 @@ def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
     return found
 
 
-def _of_folder(path: Path) -> dict[str, Any]:
-    """Return the arrays of a folder: of files with usual names, or images in folders by class."""
+def files_by_meaning(path: Path) -> dict[str, Path]:
+    """Return the files of a folder by what their names mean; none unless there are rows."""
     suffixes = {suffix for known in FORMATS for suffix in known.suffixes}
     found: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
+    try:
+        there = sorted(path.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    for file in there:
         meaning = meaning_of(file.stem) if file.suffix.lower() in suffixes else None
         if meaning is not None and file.is_file():
             other = found.setdefault(meaning, file)
             if other != file:
                 raise InputError(f"{path} has both {other.name} and {file.name}; keep one of them")
-    if any(meaning.startswith("X_") for meaning in found):
+    return found if any(meaning.startswith("X_") for meaning in found) else {}
+
+
+def _of_folder(path: Path) -> dict[str, Any]:
+    """Return the arrays of a folder: of files with usual names, or images in folders by class."""
+    found = files_by_meaning(path)
+    if found:
         return {
             meaning: _single(file) if meaning.startswith("X_") else _read_labels(Place(file))
             for meaning, file in found.items()
