@@ -102,6 +102,7 @@ def load_split(
     test_data: str | Path | None = None,
     test_labels: str | Path | None = None,
     scale: float | None = None,
+    val_fraction: float | None = None,
 ) -> Split:
     """Load a data set by name or path.
 
@@ -125,8 +126,9 @@ def load_split(
     val_data, val_labels, test_data, test_labels : str or Path, optional
         Validation and test rows, where they are not in `data`, and their labels.
     scale : float, optional
-        What a stored value is multiplied by to become a feature; by default 1/255 for uint8, as of
-        pixels, and 1 for others.
+        What a stored value is multiplied by; by default 1/255 for uint8 (pixels), and 1 for others.
+    val_fraction : float, optional
+        Hold out this share of the training rows for validation; see `Split.hold_out`.
 
     Returns
     -------
@@ -142,10 +144,13 @@ def load_split(
         If a package that reads the format is not installed.
     """
     given = _given(
-        data, split, data_dir, scale, labels=labels, val_data=val_data, val_labels=val_labels,
-        test_data=test_data, test_labels=test_labels,
+        data, split, data_dir, scale, val_fraction, labels=labels, val_data=val_data,
+        val_labels=val_labels, test_data=test_data, test_labels=test_labels,
     )  # fmt: skip
-    return replace(_load(given).with_scale(given.scale), source=_absolute(given))
+    found = _load(given).with_scale(given.scale)
+    if given.val_fraction is not None:
+        found = found.hold_out(given.val_fraction)
+    return replace(found, source=_absolute(given))
 
 
 def reference_of(
@@ -153,6 +158,7 @@ def reference_of(
     split: str | None = None,
     data_dir: str | Path | None = None,
     scale: float | None = None,
+    val_fraction: float | None = None,
     **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data in which paths are absolute, so that they are found again.
@@ -161,7 +167,7 @@ def reference_of(
 
     Parameters
     ----------
-    data, split, data_dir, scale, **places
+    data, split, data_dir, scale, val_fraction, **places
         As `load_split` takes them.
 
     Raises
@@ -169,7 +175,7 @@ def reference_of(
     InputError
         If a path cannot be looked up.
     """
-    return _absolute(_given(data, split, data_dir, scale, **places))
+    return _absolute(_given(data, split, data_dir, scale, val_fraction, **places))
 
 
 def _given(
@@ -177,6 +183,7 @@ def _given(
     split: str | None,
     data_dir: str | Path | None,
     scale: float | None,
+    val_fraction: float | None,
     **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data as they were named."""
@@ -187,7 +194,7 @@ def _given(
     texts = {name: None if at is None else str(files.as_path(at)) for name, at in places.items()}
     if data_dir is not None:
         data_dir = str(files.as_path(data_dir))
-    return DataReference(data, split, data_dir, scale=scale, **texts)
+    return DataReference(data, split, data_dir, scale=scale, val_fraction=val_fraction, **texts)
 
 
 def _absolute(given: DataReference) -> DataReference:
