@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastlin.config import SETTINGS, TrainConfig, as_json
-from fastlin.errors import one_line
-from fastlin.losses import LOSSES, PARAMETERS, LossKind
+from fastlin.errors import InputError, one_line
+from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind
 from fastlin.settings import Choice, Kind, Number, Setting, Switch, Whole
 
 if TYPE_CHECKING:
@@ -51,6 +51,23 @@ class DataName(click.types.StringParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name or the path. Fails as `PlacePath` does."""
         return _expanded(self, value, param, ctx)
+
+
+class LossName(click.ParamType[Loss]):
+    """The text of a loss, with or without parameters."""
+
+    name = "loss"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what the help says of the values."""
+        return f"[{'|'.join(LOSSES)}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Loss:
+        """Return the loss. Fails if there is none of that text."""
+        try:
+            return Loss.of(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _expanded(
@@ -144,7 +161,7 @@ def _type_of(kind: Kind) -> Any:
         return click.IntRange(kind.least)
     if isinstance(kind, Choice):
         return click.Choice([choice.value for choice in kind.of])
-    return click.Choice(list(LOSSES)) if isinstance(kind, LossKind) else None
+    return LossName() if isinstance(kind, LossKind) else None
 
 
 def _default_of_parameter(name: str) -> str:
@@ -205,8 +222,8 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
     import shlex
 
     words = ["fastlin", "train"]
-    for name, value in [("data", reference.data), ("split", reference.split),
-                        ("data_dir", reference.data_dir)]:  # fmt: skip
+    for name in ("data", "split", "data_dir"):
+        value = getattr(reference, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", value]
     defaults = TrainConfig().to_dict()
@@ -226,8 +243,6 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
 
 def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) -> None:
     """Raise InputError if a setting was given that has an effect in none of the configurations."""
-    from fastlin.errors import InputError
-
     first, *others = [(config, config.without_effect()) for config in configs]
     for name in given:
         if all(name in unused for _, unused in (first, *others)):

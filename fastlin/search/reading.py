@@ -14,9 +14,9 @@ from typing import Any
 from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.files import read_bytes
-from fastlin.losses import PARAMETERS, Loss, with_parameters
+from fastlin.losses import PARAMETERS, Loss, check_given_once, with_parameters
 from fastlin.search.spec import MOST_COMBINATIONS, GridSpec, LogRange
-from fastlin.settings import Kind, Number, Whole, whole_number
+from fastlin.settings import Kind, Number, Switch, Whole, whole_number
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
 # without doubt, so that powers of ten come out as a person would type them.
@@ -167,7 +167,9 @@ def _number(name: str, text: str, item: str) -> Decimal:
 
 
 def _value(name: str, item: str, kind: Kind | None) -> Any:
-    """Return an item as a number if its setting is one; whether it is allowed, GridSpec decides."""
+    """Return an item as its setting has it; whether it is allowed, GridSpec decides."""
+    if isinstance(kind, Switch):
+        return {"true": True, "false": False}.get(item, item)
     if not isinstance(kind, Number | Whole):
         return item
     try:
@@ -213,6 +215,7 @@ def with_lists(spec: GridSpec, given: Mapping[str, Any]) -> GridSpec:
         if isinstance(values, LogRange):
             raise InputError(f"{name} takes no range to draw from; give a list of values")
     if parameters:
+        check_given_once(map(Loss.of, lists.get("loss", ())), parameters)
         losses = with_parameters(map(Loss.of, swept.get("loss", [spec.base.loss])), parameters)
         if "loss" in swept or len(losses) > 1:
             swept["loss"] = losses
