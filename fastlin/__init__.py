@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from fastlin import functional, reference
     from fastlin.config import Init, Precision, Schedule, TrainConfig
     from fastlin.data import Dataset, Split, load_split
+    from fastlin.data.rows import Rows, load_rows
     from fastlin.errors import DivergedError, GridDivergedError, InputError, MatchWarning
     from fastlin.history import EpochRecord, History
     from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
     from fastlin.model import LinearModel
+    from fastlin.predictions import save_predictions
     from fastlin.runs import Run, load_run, save_run
     from fastlin.search.ranking import GridEntry, GridResult
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
     from fastlin.training.evaluation import evaluate
+    from fastlin.training.measuring import measure
     from fastlin.training.trainer import Trainer, TrainResult, train
 
 __version__ = "0.1.0"
@@ -28,15 +31,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "fastlin.config": ("Init", "Precision", "Schedule", "TrainConfig"),
     "fastlin.data": ("Dataset", "Split", "load_split"),
+    "fastlin.data.rows": ("Rows", "load_rows"),
     "fastlin.errors": ("DivergedError", "GridDivergedError", "InputError", "MatchWarning"),
     "fastlin.history": ("EpochRecord", "History"),
     "fastlin.losses": ("Hinge", "Loss", "Softmax", "SquaredHinge"),
     "fastlin.model": ("LinearModel",),
+    "fastlin.predictions": ("save_predictions",),
     "fastlin.runs": ("Run", "load_run", "save_run"),
     "fastlin.search.ranking": ("GridEntry", "GridResult"),
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
     "fastlin.training.evaluation": ("evaluate",),
+    "fastlin.training.measuring": ("measure",),
     "fastlin.training.trainer": ("Trainer", "TrainResult", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -45,9 +51,9 @@ _MODULES = ("functional", "reference")
 __all__ = [
     "Dataset", "DivergedError", "EpochRecord", "GridDivergedError", "GridEntry", "GridResult",
     "GridSpec", "Hinge", "History", "Init", "InputError", "LinearModel", "LogRange", "Loss",
-    "MatchWarning", "Precision", "Run", "Schedule", "Softmax", "Split", "SquaredHinge",
-    "TrainConfig", "TrainResult", "Trainer", "evaluate", "functional", "grid_search", "load_run",
-    "load_split", "reference", "save_run", "train",
+    "MatchWarning", "Precision", "Rows", "Run", "Schedule", "Softmax", "Split", "SquaredHinge",
+    "TrainConfig", "TrainResult", "Trainer", "evaluate", "functional", "grid_search", "load_rows",
+    "load_run", "load_split", "measure", "reference", "save_predictions", "save_run", "train",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from fastlin.class_weights import ClassWeight, ClassWeights
 from fastlin.errors import InputError, quoted
 from fastlin.losses import LOSSES, Loss, LossKind
 from fastlin.settings import (
@@ -23,7 +24,7 @@ from fastlin.settings import (
 )
 
 __all__ = [
-    "SETTINGS", "SHARED_SETTINGS", "SWEPT_SETTINGS", "Init", "Loss", "Precision", "Schedule",
+    "SETTINGS", "Init", "Loss", "Precision", "Schedule",
     "TrainConfig", "as_json",
 ]  # fmt: skip
 
@@ -99,6 +100,10 @@ class TrainConfig:
     average_epochs : int
         The model after an epoch is the mean of the weights after that epoch and the ones before
         it, this many in all, >= 1; training itself goes on from its own weights.
+    class_weight : None, str, or Mapping[str, float]
+        How much the rows of each class count, times their own weights: all alike; ``"balanced"``,
+        so that every class counts the same; or by the name of the class, 1 where none is given. It
+        is kept as pairs of name and weight.
     seed : int
         Of the initialisation and of the orders, 0 <= seed < 2**63.
     dtype : Precision
@@ -151,6 +156,12 @@ class TrainConfig:
         1,
         Whole(1),
         "Take as result the mean of the weights after so many last epochs.",
+    )
+    class_weight: ClassWeight = setting(
+        None,
+        ClassWeights(),
+        "How much the rows of each class count: balanced, so that every class counts the same, or "
+        "weights from a file (.csv of class,weight, or .json).",
     )
     seed: int = setting(0, Whole(0), "Seed of first weights and orders.")
     dtype: Precision = setting(
@@ -260,14 +271,14 @@ class TrainConfig:
         return cls(**settings)
 
 
-# The declared settings by name, and which of them may differ between entries of one grid.
+# The declared settings by name; all of them may differ between entries of one grid.
 SETTINGS = settings_of(TrainConfig)
-SWEPT_SETTINGS = tuple(name for name, declared in SETTINGS.items() if declared.swept)
-SHARED_SETTINGS = frozenset(SETTINGS) - frozenset(SWEPT_SETTINGS)
 
 
 def as_json(value: Any) -> Any:
-    """Return the value of a setting as a plain JSON value: enums and losses as their text."""
+    """Return the value of a setting as plain JSON: enums and losses as text, pairs as object."""
+    if isinstance(value, tuple):
+        return dict(value)
     return str(value) if isinstance(value, StrEnum | Loss) else value
 
 

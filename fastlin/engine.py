@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import threads
-from fastlin.data.checks import feature_scale
-from fastlin.kernels import grid, losses, sgd
+from fastlin.data.checks import default_scale, number_dtype
+from fastlin.kernels import grid, losses, sgd, stored
 from fastlin.kernels.features import Scaled, Standardized, weights_of_rows
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
 from fastlin.kernels.tiles import class_tile, pack, unpack
@@ -31,7 +31,8 @@ LEAST_WORK_OF_A_PIECE = 250_000
 def unchecked_sgd_epoch(
     X: Array, y: Array, order: NDArray[np.int64], W: Array, b: Array, *, lr: float,
     batch_size: int, l2: float, loss: Loss, momentum: float = 0.0, nesterov: bool = False,
-    velocity: tuple[Array, Array] | None = None,
+    velocity: tuple[Array, Array] | None = None, scale: float | None = None,
+    weights: Array | None = None,
 ) -> float:  # fmt: skip
     """Do `sgd_epoch` without looking at the arrays, for a caller that has checked them once."""
     epoch = EntryEpoch(0, order, lr, l2, batch_size, momentum)
@@ -39,6 +40,7 @@ def unchecked_sgd_epoch(
         velocity = velocity[0][None], velocity[1][None]
     mean_losses = unchecked_sgd_epochs(
         X, y, W[None], b[None], [epoch], loss=loss, velocity=velocity, nesterov=nesterov,
+        features=kernel_features(X.dtype, W.dtype, scale), weights=weights,
         pieces=pieces_of_step(min(batch_size, len(order)), *W.shape),
     )  # fmt: skip
     return float(mean_losses[0])
@@ -66,12 +68,13 @@ def unchecked_sgd_epochs(
     X: Array, y: Array, W: Array, b: Array, epochs: Sequence[EntryEpoch], *, loss: Loss,
     features: Scaled | Standardized | None = None, scales: NDArray[np.float64] | None = None,
     velocity: tuple[Array, Array] | None = None, nesterov: bool = False, pieces: int = 1,
+    weights: Array | None = None,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Do `sgd_epoch` for some of many classifiers, for a caller that has checked the arrays.
 
     Parameters
     ----------
-    X, y : as in `sgd_epoch`.
+    X, y : as in `sgd_epoch`; weights : (n,) of the rows, of mean 1, or None.
     W : (M, K, d), b : (M, K); velocity : arrays like them, or None without momentum; those of the
         entries are updated in place.
     epochs : of different entries. Neighbours with one order and batch size share their batches,
@@ -91,37 +94,26 @@ def unchecked_sgd_epochs(
     features = features or kernel_features(X.dtype, W.dtype)
     chosen = [epoch.entry for epoch in epochs]
     tile, shape = class_tile(W.shape[1]), W.shape[1:]
-    weights, bias = pack(W[chosen], tile), b[chosen]
+    packed, bias = pack(W[chosen], tile), b[chosen]
     scale = np.ones(len(chosen)) if scales is None else scales[chosen]
-    row_weights = weights_of_rows(features, weights)
+    row_weights = weights_of_rows(features, packed)
     kind = (Nesterov if nesterov else Momentum) if velocity is not None else Plain
     of_entries = [rates(kind, e.lr, e.l2, e.momentum) for e in epochs]
     all_rates = Rates(*(np.array(values, np.float64) for values in zip(*of_entries, strict=True)))
     optimizer: Plain | Momentum | Nesterov = Plain()
     if velocity is not None:
-        # Kernels keep of the velocity what the penalty alone does not cause; see `optimizers`.
-        pulls = all_rates.pull * scale
-        own = velocity[0][chosen]
-        _add_scaled(own, W[chosen], -pulls)
-        momentum = np.array([epoch.momentum for epoch in epochs])
-        optimizer = (Nesterov if nesterov else Momentum)(
-            momentum, pack(own, tile), velocity[1][chosen]
-        )
+        own = velocity[0][chosen], velocity[1][chosen]
+        optimizer = _with_momentum(epochs, own, W[chosen], all_rates.pull * scale, tile, nesterov)
     group = _Group(
-        X, y, weights, row_weights, scale, bias, features, optimizer, all_rates, kernel_loss(loss),
-        tile,
+        kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype), packed, row_weights,
+        scale, bias, features, optimizer, all_rates, kernel_loss(loss), tile,
     )  # fmt: skip
-    if pieces > 1:
-        loss_sums = _shared_epochs(group, epochs, pieces)
-    elif len(epochs) == 1:
-        loss_sums = _single_epoch(group, epochs[0])
-    else:
-        loss_sums = _grid_epoch(group, epochs)
-    trained = unpack(weights, tile, shape)
+    loss_sums = _run(group, epochs, pieces)
+    trained = unpack(packed, tile, shape)
     if velocity is not None and not isinstance(optimizer, Plain):
-        own = unpack(optimizer.velocity_W, tile, shape)
-        _add_scaled(own, trained, all_rates.pull * scale)
-        velocity[0][chosen], velocity[1][chosen] = own, optimizer.velocity_b
+        velocity_W = unpack(optimizer.velocity_W, tile, shape)
+        _add_scaled(velocity_W, trained, all_rates.pull * scale)
+        velocity[0][chosen], velocity[1][chosen] = velocity_W, optimizer.velocity_b
     if scales is None:
         _scale_in_place(trained, scale)
     else:
@@ -129,6 +121,20 @@ def unchecked_sgd_epochs(
     W[chosen], b[chosen] = trained, bias
     mean_losses: NDArray[np.float64] = loss_sums / [len(epoch.order) for epoch in epochs]
     return mean_losses
+
+
+def _with_momentum(
+    epochs: Sequence[EntryEpoch], velocity: tuple[Array, Array], W: Array,
+    pulls: NDArray[np.float64], tile: tuple[int, ...], nesterov: bool,
+) -> Momentum | Nesterov:  # fmt: skip
+    """Return the optimizer of entries with momentum; their velocity is overwritten.
+
+    Kernels keep of the velocity what the penalty alone does not cause; see `optimizers`.
+    """
+    own, own_b = velocity
+    _add_scaled(own, W, -pulls)
+    momentum = np.array([epoch.momentum for epoch in epochs])
+    return (Nesterov if nesterov else Momentum)(momentum, pack(own, tile), own_b)
 
 
 def _add_scaled(target: Array, W: Array, factors: NDArray[np.float64]) -> None:
@@ -153,6 +159,7 @@ class _Group(NamedTuple):
 
     X: Array
     y: Array
+    sample_weights: losses.Unweighted | losses.Weighted
     weights: Array
     row_weights: Array
     scales: Array
@@ -164,9 +171,18 @@ class _Group(NamedTuple):
     tile: tuple[int, ...]
 
 
+def _run(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> NDArray[np.float64]:
+    """Train the entries in place, in the way that suits their number; return sums of losses."""
+    if pieces > 1:
+        return _shared_epochs(group, epochs, pieces)
+    return _single_epoch(group, epochs[0]) if len(epochs) == 1 else _grid_epoch(group, epochs)
+
+
 def _shared_epochs(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> NDArray[np.float64]:
     """Train entries one after another, every step shared by threads; return sums of losses."""
-    X, y, weights, row_weights, scales, bias, features, optimizer, rates, loss, tile = group
+    X, y, samples, weights, row_weights, scales, bias, features, optimizer, rates, loss, tile = (
+        group
+    )
     loss_sums = np.zeros(len(epochs))
     work = 2 * bias.shape[1] * X.shape[1]
     for e, epoch in enumerate(epochs):
@@ -177,28 +193,29 @@ def _shared_epochs(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> 
         )  # fmt: skip
         for first, last in threads.parts(len(epoch.order), work, epoch.batch_size):
             threads.run(
-                sgd.shared_epoch, pieces, pieces, X, y, epoch.order[first:last], model, features,
-                _of_entry(rates, e), epoch.batch_size, loss, _of_entry(optimizer, e), tile,
-                loss_sums[e : e + 1],
+                sgd.shared_epoch, pieces, pieces, X, y, samples, epoch.order[first:last], model,
+                features, _of_entry(rates, e), epoch.batch_size, loss, _of_entry(optimizer, e),
+                tile, loss_sums[e : e + 1],
             )  # fmt: skip
     return loss_sums
 
 
 def _single_epoch(group: _Group, epoch: EntryEpoch) -> NDArray[np.float64]:
     """Train one entry on one thread; return the sum of its losses, (1,)."""
-    X, y, *state, loss, tile = group
+    X, y, samples, *state, loss, tile = group
     loss_sums = np.zeros(1)
     work = 2 * group.bias.shape[1] * X.shape[1]
     for first, last in threads.parts(len(epoch.order), work, epoch.batch_size):
         grid.group_epoch(
-            X, y, epoch.order[first:last], 0, 1, *state, epoch.batch_size, loss, tile, loss_sums
-        )
+            X, y, samples, epoch.order[first:last], 0, 1, *state, epoch.batch_size, loss, tile,
+            loss_sums,
+        )  # fmt: skip
     return loss_sums
 
 
 def _grid_epoch(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float64]:
     """Train entries together, every thread its part of them; return sums of losses."""
-    X, y, *state, loss, tile = group
+    X, y, samples, *state, loss, tile = group
     distinct = {id(epoch.order): epoch.order for epoch in epochs}
     lengths = [0, *(len(order) for order in distinct.values())]
     firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
@@ -217,7 +234,7 @@ def _grid_epoch(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float
         begins = np.minimum(call * steps, order_lengths)
         ends = np.minimum((call + 1) * steps, order_lengths)
         threads.run(
-            grid.grid_epoch, parts, parts, X, y, orders, order_firsts + begins,
+            grid.grid_epoch, parts, parts, X, y, samples, orders, order_firsts + begins,
             order_firsts + ends, bounds, *state, batch_sizes, loss, tile, loss_sums,
         )  # fmt: skip
     return loss_sums
@@ -229,8 +246,30 @@ def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int
     return min(current_count(), max(1, work // LEAST_WORK_OF_A_PIECE))
 
 
+def kernel_rows(array: Array) -> Array:
+    """Return rows or labels as kernels take them: a view of the same memory, for reading alone.
+
+    Numba compiles a kernel for arrays that may be written, and one more for those that may not, as
+    a memory map: all are given as such. Of float16 and bfloat16 kernels take the bits.
+    """
+    array = np.asarray(array)
+    bits = stored.BITS.get(array.dtype.name)
+    view = array.view() if bits is None else array.view(bits)
+    view.flags.writeable = False
+    return view
+
+
+def kernel_weights(
+    weights: Array | None, dtype: np.dtype[Any]
+) -> losses.Unweighted | losses.Weighted:
+    """Return the named tuple by which kernels know weights (n,) of rows, of mean 1, or None."""
+    if weights is None:
+        return losses.Unweighted()
+    return losses.Weighted(kernel_rows(np.ascontiguousarray(weights, dtype)))
+
+
 def kernel_features(
-    row_dtype: np.dtype[Any], weight_dtype: np.dtype[Any],
+    row_dtype: np.dtype[Any], weight_dtype: np.dtype[Any], scale: float | None = None,
     moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     offset: NDArray[np.float64] | None = None,
 ) -> Scaled | Standardized:  # fmt: skip
@@ -239,17 +278,19 @@ def kernel_features(
     Parameters
     ----------
     row_dtype, weight_dtype : of the rows and of W.
+    scale : what a stored value is multiplied by; None for the default of the rows' dtype.
     moments : mean and standard deviation of features (d,) to standardise, or None.
-    offset : (d,) what is subtracted from rows as they are loaded, a number of the rows' dtype;
+    offset : (d,) what is subtracted from rows as they are loaded, in `number_dtype` of the rows;
         None for nothing. It has a meaning beside moments alone.
     """
-    scale = feature_scale(row_dtype)
+    scale = default_scale(row_dtype) if scale is None else scale
     if moments is None:
         return Scaled(weight_dtype.type(scale), ())
     mean, std = moments  # of features; kernels take those of the rows as stored
     shift: Array | tuple[()] = ()
     if offset is not None:
-        mean, shift = mean - offset, np.ascontiguousarray(offset, row_dtype)
+        shift = (offset / scale).astype(number_dtype(row_dtype))
+        mean = mean - scale * shift.astype(np.float64)
     return Standardized(
         np.ascontiguousarray(mean / scale, weight_dtype)[None],
         np.ascontiguousarray((scale / std) ** 2, weight_dtype),

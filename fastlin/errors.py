@@ -24,6 +24,10 @@ class MatchWarning(UserWarning):
     """Rows may not be what a classifier was trained on; the message, one line, says how."""
 
 
+class DataWarning(UserWarning):
+    """Data were converted, or not all of them were used; the message, one line, says which."""
+
+
 class DivergedError(ArithmeticError):
     """The cost of an epoch was not finite; the message says which epoch and what to try.
 

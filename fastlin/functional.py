@@ -1,8 +1,10 @@
 """The kernels as checked functions: arrays in, arrays out, bad input refused in one line.
 
-Features are the rows themselves for float32 and float64, and pixel / 255 for uint8, which is never
-converted in memory. All arithmetic is in the dtype of W (or of the scores). The NumPy twin of each
-function is in `fastlin.reference`.
+Rows X are uint8, float16, bfloat16 (of the package ml_dtypes), float32 or float64, and never
+converted in memory. A feature is `scale` times the stored value: where it is not given, 1/255 for
+uint8, as of pixels, and 1 for others. With `offset` and `std`, (d,) float64 of the features, W and
+b are those of (feature - offset) / std. All arithmetic is in the dtype of W (or of the scores). The
+NumPy twin of each function is in `fastlin.reference`.
 """
 
 from __future__ import annotations
@@ -19,13 +21,16 @@ from fastlin.data.checks import (
     as_rows,
     check_labels,
     check_values,
-    feature_scale,
+    check_weights,
+    of_mean_one,
+    scale_of,
 )
 from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
 from fastlin.metrics import confusion_counts
 from fastlin.model import Evaluation, weight_penalty
+from fastlin.passes import Reading
 from fastlin.threads import use_threads
 
 __all__ = [
@@ -37,26 +42,40 @@ __all__ = [
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def scores(X: Array, W: Array, b: Array, *, offset: NDArray[np.float64] | None = None) -> Array:
-    """Return the scores (X - offset) W^T + b, (n, K) of W's dtype.
+Vector = NDArray[np.float64]
+
+
+def scores(
+    X: Array,
+    W: Array,
+    b: Array,
+    *,
+    offset: Vector | None = None,
+    std: Vector | None = None,
+    scale: float | None = None,
+    first_row: int = 0,
+) -> Array:
+    """Return the scores W x + b of the features x, (n, K) of W's dtype.
 
     Parameters
     ----------
-    X : (n, d) uint8, float32 or float64.
-    W : (K, d) float32 or float64, K at least 2.
-    b : (K,) of W's dtype.
-    offset : (d,) float64, what is subtracted from rows before they lose digits; None for nothing.
+    X : (n, d) rows as stored.
+    W : (K, d) float32 or float64, K at least 2; b : (K,) of W's dtype.
+    offset, std, scale : how rows become features; see the module.
+    first_row : the number of the first row, for messages: not 0 in a block of a larger array.
 
     Raises
     ------
     InputError
         If a shape, a dtype or a value does not fit, or a score is beyond W's dtype.
     """
-    X, W, b = _check_problem(X, W, b)
-    result = passes.unchecked_scores(X, W, b, _check_offset(offset, X))
+    X, W, b = _check_problem(X, W, b, first_row)
+    result = passes.unchecked_scores(X, W, b, _check_reading(X, scale, offset, std))
     if not _all_finite(result):
         row, k = next(iter(np.argwhere(~np.isfinite(result)).tolist()))
-        raise InputError(f"the score of row {row} for class {k} is not a finite {W.dtype} number")
+        raise InputError(
+            f"the score of row {first_row + row} for class {k} is not a finite {W.dtype} number"
+        )
     return result
 
 
@@ -110,16 +129,7 @@ def multiclass_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Arra
 def squared_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Array, Array]:
     """Return squared multiclass hinge losses (n,) and their gradient dscores (n, K).
 
-    Parameters
-    ----------
-    scores : (n, K) float32 or float64, left as they are.
-    y : (n,) integer labels in [0, K).
-    margin : by which the true class must lead, finite and at least 0.
-
-    Raises
-    ------
-    InputError
-        If a shape, a dtype or a value does not fit.
+    Parameters and errors are those of `multiclass_hinge`.
     """
     return _row_losses(SquaredHinge(margin), scores, y)
 
@@ -132,20 +142,24 @@ def loss_and_gradient(
     *,
     loss: Loss | str = Loss.SOFTMAX,
     l2: float = 0.0,
-    offset: NDArray[np.float64] | None = None,
+    offset: Vector | None = None,
+    std: Vector | None = None,
+    scale: float | None = None,
+    weights: Vector | None = None,
 ) -> tuple[float, Array, Array]:
     """Return the cost over all rows and its gradients dW (K, d) and db (K,).
 
-    The cost is mean loss + l2 * sum(W**2).
+    The cost is mean loss + l2 * sum(W**2), the mean weighted if there are weights.
 
     Parameters
     ----------
-    X : (n, d) uint8, float32 or float64.
+    X : (n, d) rows as stored.
     y : (n,) integer labels in [0, K).
     W : (K, d) float32 or float64; b : (K,) of the same dtype.
     loss : a record of `fastlin.losses`, or its text, such as "hinge".
     l2 : factor of the penalty, finite and at least 0.
-    offset : (d,) float64, what is subtracted from rows before they lose digits; None for nothing.
+    offset, std, scale : how rows become features; see the module.
+    weights : (n,) how much each row counts, finite and at least 0; only their ratios matter.
 
     Raises
     ------
@@ -156,8 +170,9 @@ def loss_and_gradient(
     y = check_labels(y, len(X), len(W))
     l2, loss = _check_number("l2", l2, W.dtype), _check_loss(loss, W.dtype)
     return passes.unchecked_loss_and_gradient(
-        X, y, W, b, loss=loss, l2=l2, offset=_check_offset(offset, X)
-    )
+        X, y, W, b, loss=loss, l2=l2, reading=_check_reading(X, scale, offset, std),
+        weights=_check_weights(weights, len(X)),
+    )  # fmt: skip
 
 
 def sgd_epoch(
@@ -174,21 +189,19 @@ def sgd_epoch(
     momentum: float = 0.0,
     nesterov: bool = False,
     velocity: tuple[Array, Array] | None = None,
+    scale: float | None = None,
+    weights: Vector | None = None,
 ) -> float:
     """Take one SGD step per batch of rows, updating W and b in place.
 
     Parameters
     ----------
-    X : (n, d) uint8, float32 or float64.
-    y : (n,) integer labels in [0, K).
+    X, y, W, b, l2, loss, scale, weights : as in `loss_and_gradient`; W and b are C-contiguous and
+        writable.
     order : (m,) integers in [0, n), m at least 1: the rows, batch after batch.
-    W : (K, d) float32 or float64, C-contiguous and writable; b : (K,) likewise, same dtype.
-    lr : learning rate, finite and at least 0.
-    batch_size : rows per step, at least 1; the last batch may be short.
-    l2 : factor of the penalty l2 * sum(W**2), finite and at least 0.
-    loss : a record of `fastlin.losses`, or its text, such as "hinge".
+    lr : learning rate, finite and at least 0; batch_size : rows per step, at least 1.
     momentum : in [0, 1); see `fastlin.kernels.optimizers` for its two forms.
-    nesterov : whether momentum is Nesterov's.
+    nesterov : whether it is Nesterov's.
     velocity : with momentum, arrays like W and b, zero before the first epoch; updated in place.
 
     Returns
@@ -204,17 +217,31 @@ def sgd_epoch(
     _check_in_place("W", W)
     _check_in_place("b", b)
     X, W, b = _check_problem(X, W, b)
-    y = check_labels(y, len(X), len(W))
+    y, order = check_labels(y, len(X), len(W)), _check_order(order, len(X))
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    lr, l2 = _check_number("lr", lr, W.dtype), _check_number("l2", l2, W.dtype)
+    loss, scale = _check_loss(loss, W.dtype), scale_of(scale, X.dtype)
+    _check_momentum(momentum, velocity, W, b)
+    return engine.unchecked_sgd_epoch(
+        X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss, momentum=momentum,
+        nesterov=nesterov, velocity=velocity, scale=scale,
+        weights=_check_weights(weights, len(X)),
+    )  # fmt: skip
+
+
+def _check_order(order: Array, row_count: int) -> NDArray[np.int64]:
     order = np.asarray(order)
     if order.ndim != 1 or order.size == 0 or not np.issubdtype(order.dtype, np.integer):
         raise InputError("order must be a one-dimensional array of row numbers, not empty")
-    if order.min() < 0 or order.max() >= len(X):
-        raise InputError(f"order has a row number outside 0 to {len(X) - 1}")
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
-    order = np.ascontiguousarray(order, dtype=np.int64)
-    lr, l2 = _check_number("lr", lr, W.dtype), _check_number("l2", l2, W.dtype)
-    loss = _check_loss(loss, W.dtype)
+    if order.min() < 0 or order.max() >= row_count:
+        raise InputError(f"order has a row number outside 0 to {row_count - 1}")
+    return np.ascontiguousarray(order, dtype=np.int64)
+
+
+def _check_momentum(
+    momentum: float, velocity: tuple[Array, Array] | None, W: Array, b: Array
+) -> None:
     if not 0 <= momentum < 1:
         raise InputError(f"momentum is {momentum}; it must be 0 or above and below 1")
     if (velocity is None) == (momentum > 0):
@@ -226,10 +253,6 @@ def sgd_epoch(
         if array.shape != like.shape or array.dtype != like.dtype:
             raise InputError(f"{name} is {array.dtype} {array.shape}; it must be like that of W, b")
         check_values(name, array)
-    return engine.unchecked_sgd_epoch(
-        X, y, order, W, b, lr=lr, batch_size=batch_size, l2=l2, loss=loss, momentum=momentum,
-        nesterov=nesterov, velocity=velocity,
-    )  # fmt: skip
 
 
 def evaluate(
@@ -240,26 +263,31 @@ def evaluate(
     *,
     loss: Loss | str = Loss.SOFTMAX,
     l2: float = 0.0,
-    offset: NDArray[np.float64] | None = None,
+    offset: Vector | None = None,
+    std: Vector | None = None,
+    scale: float | None = None,
+    weights: Vector | None = None,
 ) -> Evaluation:
     """Return cost, accuracy, losses and predictions of W and b on labelled rows.
 
-    Parameters are those of `loss_and_gradient`, and so are the errors.
+    Parameters and errors are those of `loss_and_gradient`. Weights count in the cost alone.
     """
     X, W, b = _check_problem(X, W, b)
     y = check_labels(y, len(X), len(W))
     penalty, loss = weight_penalty(W, _check_number("l2", l2)), _check_loss(loss, W.dtype)
     return passes.unchecked_evaluate(
-        X, y, W, b, loss=loss, penalty=penalty, offset=_check_offset(offset, X)
-    )
+        X, y, W, b, loss=loss, penalty=penalty, reading=_check_reading(X, scale, offset, std),
+        weights=_check_weights(weights, len(X)),
+    )  # fmt: skip
 
 
-def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def feature_moments(X: Array, scale: float | None = None) -> tuple[Vector, Vector]:
     """Return the mean and the standard deviation of every feature, (d,) float64 each.
 
     Parameters
     ----------
-    X : (n, d) uint8, float32 or float64; a feature is pixel / 255 for uint8.
+    X : (n, d) rows as stored.
+    scale : what a value is multiplied by; see the module.
 
     Raises
     ------
@@ -267,13 +295,12 @@ def feature_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         If the shape, the dtype or a value does not fit.
     """
     X = check_rows(X)
-    mean = passes.mean_of_columns(X, np.zeros(X.shape[1]), 1)
-    variance = passes.mean_of_columns(X, mean, 2)
-    wrong = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(variance)))
+    scale = scale_of(scale, X.dtype)
+    mean, std = passes.unchecked_moments(X)
+    wrong = np.flatnonzero(~np.isfinite(mean))
     if len(wrong):
-        raise InputError(f"the mean or variance of feature {wrong[0]} is not a finite number")
-    scale = feature_scale(X.dtype)
-    return mean * scale, np.sqrt(variance) * scale
+        raise InputError(f"the sum of feature {wrong[0]} over the rows is beyond float64")
+    return mean * scale, std * scale
 
 
 def _all_finite(values: Array) -> bool:
@@ -297,13 +324,24 @@ def _check_loss(loss: Loss | str, dtype: DTypeLike) -> Loss:
     return checked
 
 
-def _check_offset(offset: NDArray[np.float64] | None, X: Array) -> NDArray[np.float64] | None:
-    if offset is None:
-        return None
-    offset = np.asarray(offset, np.float64)
-    if offset.shape != X.shape[1:] or not np.isfinite(offset).all():
-        raise InputError(f"offset has shape {offset.shape}; it must be {X.shape[1:]}, all finite")
-    return offset
+def _check_reading(
+    X: Array, scale: float | None, offset: Vector | None, std: Vector | None
+) -> Reading:
+    checked = {}
+    for name, values in (("offset", offset), ("std", std)):
+        if values is None:
+            continue
+        array = checked[name] = np.asarray(values, np.float64)
+        if array.shape != X.shape[1:] or not np.isfinite(array).all():
+            raise InputError(f"{name} has shape {array.shape}, not {X.shape[1:]}, all finite")
+    if std is not None and not (checked["std"] > 0).all():
+        raise InputError("std has a value that is not above 0")
+    return Reading(scale_of(scale, X.dtype), checked.get("offset"), checked.get("std"))
+
+
+def _check_weights(weights: Vector | None, row_count: int) -> Vector | None:
+    """Return weights of mean 1."""
+    return None if weights is None else of_mean_one(check_weights(weights, row_count))
 
 
 def _check_number(name: str, value: Any, dtype: DTypeLike = np.float64) -> float:
@@ -331,7 +369,7 @@ def _check_scores(scores: Array) -> Array:
     scores = as_array("scores", scores)
     if scores.ndim != 2 or scores.shape[0] < 1 or scores.shape[1] < 2:
         raise InputError(
-            f"scores have shape {scores.shape}; they must be (rows, at least 2 classes)"
+            f"scores have shape {scores.shape}; they must be (rows, 2 or more classes)"
         )
     if scores.dtype not in WEIGHT_DTYPES:
         raise InputError(f"scores have dtype {scores.dtype!s:.60}; it must be float32 or float64")
@@ -339,7 +377,7 @@ def _check_scores(scores: Array) -> Array:
     return scores
 
 
-def _check_problem(X: Array, W: Array, b: Array) -> tuple[Array, Array, Array]:
+def _check_problem(X: Array, W: Array, b: Array, first_row: int = 0) -> tuple[Array, Array, Array]:
     X, W, b = as_rows(X), as_array("W", W), as_array("b", b)
     if W.ndim != 2 or W.shape[0] < 2 or W.shape[1] != X.shape[1]:
         raise InputError(
@@ -351,7 +389,7 @@ def _check_problem(X: Array, W: Array, b: Array) -> tuple[Array, Array, Array]:
         raise InputError(
             f"b is {b.dtype!s:.60} {b.shape}; with this W it must be {W.dtype} ({len(W)},)"
         )
-    check_values("X", X, W.dtype)
+    check_values("X", X, W.dtype, first_row)
     check_values("W", W)
     check_values("b", b)
     return np.ascontiguousarray(X), np.ascontiguousarray(W), np.ascontiguousarray(b)

@@ -9,14 +9,15 @@ import reprlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.checks import feature_scale
+from fastlin.data.checks import default_scale
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.features import FeatureRange
+from fastlin.data.rows import Rows
 from fastlin.errors import InputError, MatchWarning
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 FAR = 10.0  # times the range of the training features
 ENOUGH_VALUES = 1000  # to tell from their range that all of them are small
+PIXEL_SCALE = 1 / 255
 PIXEL_MARGIN = 0.1  # by which floats may leave 0 to 1 and still be scaled pixels
 
 _SHOWN_NAMES = 5
+
+ImageShape: TypeAlias = tuple[int, int, int] | None
 
 
 def match(model: LinearModel, data: Dataset) -> tuple[Dataset, list[str]]:
@@ -76,10 +80,31 @@ def matched(model: LinearModel, data: Dataset) -> Dataset:
     return found
 
 
+def match_rows(model: LinearModel, rows: Rows) -> list[str]:
+    """Return a sentence for each thing that may be wrong with unlabelled rows.
+
+    Raises
+    ------
+    InputError
+        If the number of features or the image shape is not that of the model.
+    """
+    try:
+        check_feature_count(model, rows.feature_count)
+        _check_image_shape(model, rows.image_shape)
+    except InputError as error:
+        raise InputError(f"{rows.name}: {error}") from None
+    notes = [_layout_note(model, rows.image_shape)]
+    if model.feature_range is not None:
+        found = rows.feature_range(model.scale)
+        notes.append(scale_note(model.feature_range, found, rows.X.size))
+    return [note for note in notes if note is not None]
+
+
 def warn_of_scale(model: LinearModel, X: NDArray[Any], stacklevel: int) -> None:
     """Warn, so many callers up, if rows X (n, d) are on another scale than a model's."""
     if model.feature_range is not None:
-        found = FeatureRange.of(X, feature_scale(X.dtype))
+        scale = default_scale(X.dtype) if model.scale is None else model.scale
+        found = FeatureRange.of(X, scale)
         note = scale_note(model.feature_range, found, X.size)
         if note is not None:
             warnings.warn(note, MatchWarning, stacklevel=stacklevel + 1)
@@ -115,7 +140,7 @@ def scale_note(trained: FeatureRange, found: FeatureRange, value_count: int) -> 
     value_count : int
         How many values are judged: a few may all be small by chance.
     """
-    if trained.scale != found.scale:
+    if {trained.scale, found.scale} == {PIXEL_SCALE, 1.0}:
         floats = trained if found.scale != 1 else found
         if floats.lowest < -PIXEL_MARGIN or floats.highest > 1 + PIXEL_MARGIN:
             return _pixel_note(trained, found)
@@ -154,8 +179,11 @@ def _match_parts(model: LinearModel, parts: Sequence[Dataset]) -> tuple[list[Dat
     """Match data sets that have features, classes and image shape in common."""
     first = parts[0]
     check_feature_count(model, first.X.shape[1])
-    _check_image_shape(model, first)
-    notes = [_layout_note(model, first)]
+    _check_image_shape(model, first.image_shape)
+    notes = [_layout_note(model, first.image_shape)]
+    if first.scale is None and model.scale not in {None, first.feature_scale}:
+        parts = [data.changed(scale=model.scale) for data in parts]
+        notes.append(f"stored values are multiplied by {model.scale:.6g}, as in training")
     if first.class_names == model.class_names:
         found = list(parts)
     else:
@@ -170,17 +198,17 @@ def _match_parts(model: LinearModel, parts: Sequence[Dataset]) -> tuple[list[Dat
     return found, [note for note in notes if note is not None]
 
 
-def _check_image_shape(model: LinearModel, data: Dataset) -> None:
-    if None not in (model.image_shape, data.image_shape) and model.image_shape != data.image_shape:
+def _check_image_shape(model: LinearModel, shape: ImageShape) -> None:
+    if None not in (model.image_shape, shape) and model.image_shape != shape:
         raise InputError(
-            f"the rows are images of the shape {data.image_shape}, but the model was trained on "
+            f"the rows are images of the shape {shape}, but the model was trained on "
             f"images of the shape {model.image_shape} (channels, height, width)"
         )
 
 
-def _layout_note(model: LinearModel, data: Dataset) -> str | None:
+def _layout_note(model: LinearModel, theirs: ImageShape) -> str | None:
     """Say what must hold where only one side is known to be of images in color."""
-    ours, theirs = model.image_shape, data.image_shape
+    ours = model.image_shape
     shape = ours or theirs
     if shape is None or shape[0] == 1 or (ours is not None and theirs is not None):
         return None  # pixels of one channel have one order only

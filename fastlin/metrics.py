@@ -1,15 +1,23 @@
-"""How well predictions agree with labels."""
+"""How well predictions agree with labels.
+
+A `Tally` counts rows, block by block; `METRICS` are numbers that follow from it.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_MATRIX_CLASSES = 20  # of more classes nobody can read a table of all pairs
 MAX_PAIRS = 20
+TOP = 5  # of the top-5 accuracy
+CALIBRATION_BINS = 15
+_Z_OF_95_PERCENT = 1.959963984540054
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,21 +73,229 @@ def confusions(
     """
     predicted = predictions.astype(np.int64).ravel()
     true = np.broadcast_to(y, predictions.shape).astype(np.int64).ravel()
-    is_right = true == predicted
-    kinds, sizes = np.unique(true[~is_right] * class_count + predicted[~is_right],
-                             return_counts=True)  # fmt: skip
-    worst = np.argsort(-sizes, kind="stable")[:MAX_PAIRS]
-    counts = None
-    if class_count <= MAX_MATRIX_CLASSES:
-        counts = confusion_counts(true, predicted, class_count)
-    return Confusions(
-        np.bincount(true, minlength=class_count).tolist(),
-        np.bincount(true[is_right], minlength=class_count).tolist(),
-        [(*divmod(int(kinds[i]), class_count), int(sizes[i])) for i in worst],
-        counts,
-    )
+    tally = Tally(class_count)
+    tally.add_predictions(true, predicted)
+    return tally.confusions()
 
 
 def binomial_error(accuracy: float, rows: int) -> float:
     """Return the standard error of an accuracy that was measured on so many rows."""
     return math.sqrt(accuracy * (1 - accuracy) / rows)
+
+
+def wilson_interval(accuracy: float, rows: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of an accuracy that was measured on so many rows."""
+    z2 = _Z_OF_95_PERCENT**2
+    middle = (accuracy + z2 / (2 * rows)) / (1 + z2 / rows)
+    spread = math.sqrt(accuracy * (1 - accuracy) / rows + z2 / (4 * rows**2)) / (1 + z2 / rows)
+    reach = _Z_OF_95_PERCENT * spread
+    # At 0 and 1 rounding could leave the accuracy outside.
+    return max(0.0, min(accuracy, middle - reach)), min(1.0, max(accuracy, middle + reach))
+
+
+class Calibration(NamedTuple):
+    """Rows by the probability of their predicted class, in `CALIBRATION_BINS` equal bins of (0, 1].
+
+    Attributes
+    ----------
+    rows : NDArray[np.int64]
+        How many rows each bin has.
+    right : NDArray[np.int64]
+        How many of them are predicted right.
+    confidence : NDArray[np.float64]
+        The sum of their probabilities.
+    """
+
+    rows: NDArray[np.int64]
+    right: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean gap between confidence and accuracy."""
+        return float(np.abs(self.right - self.confidence).sum() / self.rows.sum())
+
+
+class Tally:
+    """What is counted of labelled rows and their predictions, however many rows there are.
+
+    Parameters
+    ----------
+    class_count : int
+        K.
+
+    Attributes
+    ----------
+    rows_of_class, predicted_of_class, right_of_class : NDArray[np.int64]
+        (K,), how many rows are of a class, are predicted as it, and both.
+    in_top : int or None
+        Rows whose class is among the `TOP` highest scores; None without scores.
+    loss_sum : float or None
+        Of the cross-entropy of every row; None without probabilities.
+    calibration : Calibration or None
+        None without probabilities.
+    """
+
+    def __init__(self, class_count: int) -> None:
+        self.rows_of_class = np.zeros(class_count, np.int64)
+        self.predicted_of_class = np.zeros(class_count, np.int64)
+        self.right_of_class = np.zeros(class_count, np.int64)
+        self.in_top: int | None = None
+        self.loss_sum: float | None = None
+        self.calibration: Calibration | None = None
+        # The numbers of the pairs that are confused (true * K + predicted), and their rows.
+        self._wrong = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    @property
+    def rows(self) -> int:
+        """How many rows were added."""
+        return int(self.rows_of_class.sum())
+
+    @property
+    def class_count(self) -> int:
+        """How many classes there are."""
+        return len(self.rows_of_class)
+
+    def add_scores(self, y: NDArray[np.int64], scores: NDArray[Any]) -> None:
+        """Add rows by labels (n,) and scores (n, K)."""
+        self.add_predictions(y, scores.argmax(axis=1))
+        own = np.take_along_axis(scores, y[:, None], axis=1)
+        # Of equal scores the class of the lower number comes first.
+        ahead = (scores > own) | ((scores == own) & (np.arange(self.class_count) < y[:, None]))
+        self.in_top = (self.in_top or 0) + int(np.count_nonzero(ahead.sum(axis=1) < TOP))
+
+    def add_predictions(self, y: NDArray[np.int64], predictions: NDArray[np.int64]) -> None:
+        """Add rows by labels (n,) and predicted classes (n,) alone."""
+        K, is_right = self.class_count, y == predictions
+        self.rows_of_class += np.bincount(y, minlength=K)
+        self.predicted_of_class += np.bincount(predictions, minlength=K)
+        self.right_of_class += np.bincount(y[is_right], minlength=K)
+        pairs, sizes = np.unique(y[~is_right] * K + predictions[~is_right], return_counts=True)
+        known, counts = self._wrong
+        merged, places = np.unique(np.concatenate([known, pairs]), return_inverse=True)
+        total = np.zeros(len(merged), np.int64)
+        np.add.at(total, places, np.concatenate([counts, sizes]))
+        self._wrong = merged, total
+
+    def add_probabilities(
+        self, y: NDArray[np.int64], probabilities: NDArray[Any], losses: NDArray[Any]
+    ) -> None:
+        """Add probabilities (n, K) and cross-entropies (n,) of rows that are added by scores."""
+        self.loss_sum = (self.loss_sum or 0.0) + float(losses.sum(dtype=np.float64))
+        if self.calibration is None:
+            self.calibration = Calibration(
+                np.zeros(CALIBRATION_BINS, np.int64), np.zeros(CALIBRATION_BINS, np.int64),
+                np.zeros(CALIBRATION_BINS),
+            )  # fmt: skip
+        predicted = probabilities.argmax(axis=1)
+        confidence = probabilities.max(axis=1).astype(np.float64)
+        bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, None)
+        bins = np.minimum(bins, CALIBRATION_BINS - 1)
+        rows, right, confidences = self.calibration
+        rows += np.bincount(bins, minlength=CALIBRATION_BINS)
+        right += np.bincount(bins[predicted == y], minlength=CALIBRATION_BINS)
+        confidences += np.bincount(bins, confidence, CALIBRATION_BINS)
+
+    def confusions(self) -> Confusions:
+        """Return which classes are taken for which."""
+        K, (pairs, sizes) = self.class_count, self._wrong
+        worst = np.argsort(-sizes, kind="stable")[:MAX_PAIRS]
+        counts = None
+        if K <= MAX_MATRIX_CLASSES:
+            counts = np.diag(self.right_of_class)
+            counts[pairs // K, pairs % K] = sizes
+        return Confusions(
+            self.rows_of_class.tolist(),
+            self.right_of_class.tolist(),
+            [(*divmod(int(pairs[i]), K), int(sizes[i])) for i in worst],
+            counts,
+        )
+
+    def recall(self) -> NDArray[np.float64]:
+        """Return the share of every class's rows that are right, (K,); NaN of one without rows."""
+        return _ratio(self.right_of_class, self.rows_of_class)
+
+    def precision(self) -> NDArray[np.float64]:
+        """Return the share that is right of what is predicted as a class, (K,); NaN of nothing."""
+        return _ratio(self.right_of_class, self.predicted_of_class)
+
+    def f1(self) -> NDArray[np.float64]:
+        """Return the harmonic mean of the two, (K,); NaN of a class that never occurs."""
+        return _ratio(2 * self.right_of_class, self.rows_of_class + self.predicted_of_class)
+
+    def values(self) -> dict[str, float]:
+        """Return all of `METRICS` that there are by name, and the interval of the accuracy."""
+        found = {metric.name: metric.of(self) for metric in METRICS}
+        low, high = wilson_interval(found["accuracy"] or 0.0, self.rows)
+        interval = {"accuracy_low": low, "accuracy_high": high}
+        return {name: value for name, value in found.items() if value is not None} | interval
+
+
+def _ratio(counts: NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.where(of > 0, counts / np.maximum(of, 1), np.nan)
+
+
+class Metric(NamedTuple):
+    """A number that says how good predictions are.
+
+    Attributes
+    ----------
+    name : str
+        In files.
+    title : str
+        In tables.
+    meaning : str
+        In words.
+    is_better_high : bool
+        Whether the larger number is the better one.
+    is_share : bool
+        Whether it is a share, which is printed in percent.
+    of : Callable[[Tally], float or None]
+        Returns the number; None where there is none.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    is_better_high: bool
+    is_share: bool
+    of: Callable[[Tally], float | None]
+
+    def text(self, value: float) -> str:
+        """Return a value as it is printed."""
+        return f"{value:.2%}" if self.is_share else f"{value:.4f}"
+
+
+METRICS = (
+    Metric(
+        "accuracy", "accuracy", "rows whose highest score is at their class", True, True,
+        lambda tally: float(tally.right_of_class.sum() / tally.rows),
+    ),
+    Metric(
+        "top_5_accuracy", "top-5", "rows whose class is among the five highest scores", True,
+        True,
+        lambda tally: (
+            None if tally.in_top is None or tally.class_count <= TOP else tally.in_top / tally.rows
+        ),
+    ),
+    Metric(
+        "balanced_accuracy", "balanced", "the mean accuracy of the classes that have rows", True,
+        True,
+        lambda tally: float(np.nanmean(tally.recall())),
+    ),
+    Metric(
+        "macro_f1", "macro F1", "the mean F1 of the classes that occur or are predicted", True,
+        False,
+        lambda tally: float(np.nanmean(tally.f1())),
+    ),
+    Metric(
+        "log_loss", "log loss", "the mean of -log of the probability of the class (softmax)", False,
+        False,
+        lambda tally: None if tally.loss_sum is None else tally.loss_sum / tally.rows,
+    ),
+    Metric(
+        "calibration_error", "calibration", "the mean gap between the probability of the predicted "
+        f"class and the accuracy, in {CALIBRATION_BINS} bins (softmax)", False, True,
+        lambda tally: None if tally.calibration is None else tally.calibration.error,
+    ),
+)  # fmt: skip

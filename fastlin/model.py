@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin import files
 from fastlin.data.arrays import numeric
-from fastlin.data.checks import as_array, check_image_shape, check_labels
+from fastlin.data.checks import as_array, check_image_shape, check_labels, check_scale
 from fastlin.data.features import FeatureRange
 from fastlin.data.labels import class_numbers
 from fastlin.errors import InputError, one_line, quoted
@@ -55,6 +55,9 @@ class LinearModel:
         Where the features of the training rows lay; None if it is not known.
     loss : str or None
         The name of the loss that it was trained with; None if it is not known.
+    scale : float or None
+        What a stored value is multiplied by to become a feature, if it was said in training; None
+        for the default of the rows' dtype, 1/255 for uint8 and 1 for others.
 
     Raises
     ------
@@ -70,6 +73,7 @@ class LinearModel:
     feature_offset: NDArray[np.float64] | None = None
     feature_range: FeatureRange | None = None
     loss: str | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -91,6 +95,8 @@ class LinearModel:
             raise InputError(f"feature_offset does not fit {W.shape[1]} features, all finite")
         if self.feature_range is not None:
             self.feature_range.check()
+        if self.scale is not None:
+            check_scale(self.scale)
         loss = self.loss
         if loss is not None and (not isinstance(loss, str) or one_line(loss, 60) != loss):
             raise InputError(f"loss is {quoted(loss)}; it must be the name of a loss, or None")
@@ -113,7 +119,7 @@ class LinearModel:
         Parameters
         ----------
         X : ArrayLike
-            (n, d) uint8 (pixels, whose features are pixel / 255) or other real numbers.
+            (n, d) real numbers, which `scale` makes features.
 
         Returns
         -------
@@ -148,8 +154,17 @@ class LinearModel:
         """
         from fastlin import functional  # noqa: PLC0415  (loads Numba)
 
-        name = None if self.loss is None else self.loss.partition("(")[0]  # without parameters
-        if name != Softmax.name:
+        self.check_has_probabilities()
+        return functional.softmax(self._scores(X))
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the model is known to be trained with the softmax loss."""
+        return self.loss is not None and self.loss.partition("(")[0] == Softmax.name
+
+    def check_has_probabilities(self) -> None:
+        """Raise `InputError` if the loss of the model is not softmax, or is not known."""
+        if not self.has_probabilities:
             raise InputError(
                 "it is not known by which loss the model was trained; if it was softmax, say so: "
                 "dataclasses.replace(model, loss='softmax')"
@@ -157,7 +172,6 @@ class LinearModel:
                 else f"the model was trained with the loss {self.loss}, whose scores are no "
                 "probabilities; use scores, or train with the loss softmax"
             )
-        return functional.softmax(self._scores(X))
 
     def top_k(self, X: ArrayLike, k: int) -> NDArray[np.int64]:
         """Return the class numbers (n, k) of the k highest scores of each row, the best first.
@@ -169,11 +183,15 @@ class LinearModel:
         InputError
             If k is no whole number from 1 to the number of classes; and as in `scores`.
         """
-        k = whole_number("k", k, 1)
-        if k > len(self.b):
-            raise InputError(f"k is {k}; the model has {len(self.b)} classes")
-        order: NDArray[np.int64] = np.argsort(-self._scores(X), axis=1, kind="stable")[:, :k]
-        return order
+        k = self.check_class_count("k", k)
+        return best_classes(self._scores(X), k)
+
+    def check_class_count(self, name: str, count: int) -> int:
+        """Return a number of classes. Raises `InputError` if the model has not so many."""
+        count = whole_number(name, count, 1)
+        if count > len(self.b):
+            raise InputError(f"{name} is {count}; the model has {len(self.b)} classes")
+        return count
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Return the accuracy on labelled rows: a fraction in [0, 1].
@@ -227,6 +245,30 @@ class LinearModel:
         except InputError as error:
             raise InputError(f"{path} is damaged: {error}") from None
 
+    def to_sklearn(self) -> Any:
+        """Return the model as a fitted estimator; see `fastlin.export.to_sklearn`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        return export.to_sklearn(self)
+
+    def to_torch(self) -> Any:
+        """Return the model as a `torch.nn.Linear`; see `fastlin.export.to_torch`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        return export.to_torch(self)
+
+    def to_onnx(self, path: str | Path, input_dtype: DTypeLike | None = None) -> None:
+        """Write the model as an ONNX graph; see `fastlin.export.save_onnx`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        export.save_onnx(self, path, input_dtype)
+
+    def to_safetensors(self, path: str | Path) -> None:
+        """Write weight and bias for values as they are stored; see `fastlin.export.save`."""
+        from fastlin import export  # noqa: PLC0415  (it exports models)
+
+        export.save(self, "safetensors", path)
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that the model is as plain arrays, from which `from_arrays` makes it again."""
         optional: dict[str, Any] = {
@@ -235,6 +277,7 @@ class LinearModel:
             "feature_offset": self.feature_offset,
             "feature_range": None if self.feature_range is None else np.array(self.feature_range),
             "loss": None if self.loss is None else np.array(self.loss),
+            "scale": None if self.scale is None else np.array(self.scale),
         }
         arrays = {"W": self.W, "b": self.b, "class_names": np.array(self.class_names)}
         return arrays | {name: array for name, array in optional.items() if array is not None}
@@ -275,6 +318,7 @@ class LinearModel:
             _of_features(arrays, "feature_offset"),
             _feature_range(arrays.get("feature_range")),
             loss,
+            _scale(arrays.get("scale")),
         )
 
     def _scores(self, X: ArrayLike) -> NDArray[Any]:
@@ -284,9 +328,18 @@ class LinearModel:
         X = numeric("X", X)
         if X.ndim == 2:
             matching.check_feature_count(self, X.shape[1])
-        scores = functional.scores(X, self.W, self.b, offset=self.feature_offset)
+        scores = functional.scores(X, self.W, self.b, offset=self.feature_offset, scale=self.scale)
         matching.warn_of_scale(self, X, stacklevel=3)
         return scores
+
+
+def best_classes(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Return the class numbers (n, k) of the k highest scores of each row, as `top_k` does."""
+    if k == 1:
+        highest: NDArray[np.int64] = scores.argmax(axis=1)[:, None]
+        return highest
+    order: NDArray[np.int64] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return order
 
 
 def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:
@@ -295,6 +348,12 @@ def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.fl
     if array is not None and array.dtype != np.float64:
         raise InputError(f"{name} has dtype {array.dtype}; it must be float64")
     return array
+
+
+def _scale(array: NDArray[Any] | None) -> float | None:
+    if array is not None and (array.shape != () or array.dtype != np.float64):
+        raise InputError(f"scale is {array.dtype} {array.shape}; it must be one float64")
+    return None if array is None else float(array)
 
 
 def _feature_range(array: NDArray[Any] | None) -> FeatureRange | None:

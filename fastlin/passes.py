@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import threads
-from fastlin.data.checks import feature_scale
-from fastlin.engine import Array, kernel_loss
+from fastlin.data.checks import default_scale, number_dtype
+from fastlin.engine import Array, kernel_loss, kernel_rows, kernel_weights
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, losses
-from fastlin.kernels.features import COLUMN_BLOCK, add_columns
+from fastlin.kernels.features import COLUMN_BLOCK, Scaled, add_columns
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
 from fastlin.losses import Loss
 from fastlin.model import Evaluation, weight_penalty
@@ -24,43 +25,66 @@ from fastlin.threads import current_count
 BYTES_OF_ROW_RESULTS = 16_000_000
 SUMMED_ROWS = 8192
 
+# Sums of squares below this one lose digits, as float64 holds no smaller squares in full.
+_LEAST_SQUARE = 1e-290
 
-def unchecked_scores(
-    X: Array, W: Array, b: Array, offset: NDArray[np.float64] | None = None
-) -> Array:
+
+class Reading(NamedTuple):
+    """How stored rows become features, of which W and b are the classifier.
+
+    Attributes
+    ----------
+    scale : float or None
+        What a stored value is multiplied by; None for the default of the rows' dtype.
+    offset : NDArray[np.float64] or None
+        (d,) what is subtracted from features, and from rows before they lose digits.
+    std : NDArray[np.float64] or None
+        (d,) by which features less the offset are divided.
+    """
+
+    scale: float | None = None
+    offset: NDArray[np.float64] | None = None
+    std: NDArray[np.float64] | None = None
+
+
+AS_THEY_ARE = Reading()
+
+
+def unchecked_scores(X: Array, W: Array, b: Array, reading: Reading = AS_THEY_ARE) -> Array:
     """Return the scores (n, K) without looking at the arrays; they may be infinite."""
-    shift, b, _ = _shift_and_bias(X, W, b, offset)
+    folded = _Folded.of(X, W[None], b[None], reading)
     width = losses.padded_length(len(X), W.dtype)
     by_class = np.full((len(W), width), np.nan, W.dtype)
-    tile = class_tile(len(W))
-    packed = pack(W, tile)
+    rows, tile = kernel_rows(X), class_tile(len(W))
     for first, last in threads.parts(len(X), W.size):
         threads.run_on_rows(
-            evaluate_kernels.score_rows, X, shift, first, last, packed, b, _scale(X, W), tile,
-            by_class,
+            evaluate_kernels.score_rows, rows, folded.features.shift, first, last, folded.packed[0],
+            folded.b[0], folded.features.scale, tile, by_class,
         )  # fmt: skip
     return by_class[:, : len(X)].T
 
 
 def unchecked_evaluate(
-    X: Array,
-    y: Array,
-    W: Array,
-    b: Array,
-    *,
-    loss: Loss,
-    penalty: float,
-    offset: NDArray[np.float64] | None = None,
-) -> Evaluation:
+    X: Array, y: Array, W: Array, b: Array, *, loss: Loss, penalty: float,
+    reading: Reading = AS_THEY_ARE, weights: Array | None = None,
+) -> Evaluation:  # fmt: skip
     """Do `evaluate` without looking at the arrays, for a caller that has checked them once.
 
-    The cost is mean loss + penalty.
+    The cost is mean loss + penalty; with weights (n,) of mean 1 the mean loss is that of weighted
+    losses. Losses, predictions and accuracy do not depend on weights.
     """
-    packed, shift, b = _packed_classifiers(X, W[None], b[None], offset)
-    losses, predictions = _evaluate_rows(X, y, packed, shift, b, loss)
+    losses, predictions = _evaluate_rows(X, y, _Folded.of(X, W[None], b[None], reading), loss)
     accuracy = float(np.count_nonzero(predictions[0] == y) / len(y))
-    cost = float(losses[0].mean(dtype=np.float64)) + penalty
+    cost = float(_weighted(losses, weights)[0].mean(dtype=np.float64)) + penalty
     return Evaluation(cost, accuracy, losses[0], predictions[0])
+
+
+def _weighted(losses: Array, weights: Array | None) -> Array:
+    """Return losses (M, rows) times the weights (rows,) of the rows, in the dtype of the losses."""
+    if weights is None:
+        return losses
+    weighted: Array = losses * weights.astype(losses.dtype)
+    return weighted
 
 
 class Measured(NamedTuple):
@@ -78,24 +102,25 @@ def unchecked_measure(
     *,
     loss: Loss,
     penalties: Sequence[float],
-    offset: NDArray[np.float64] | None = None,
+    reading: Reading = AS_THEY_ARE,
+    weights: Array | None = None,
 ) -> list[Measured]:
     """Return cost and accuracy of classifiers W (M, K, d), b (M, K), in one pass over the rows.
 
     They have the bits of `unchecked_evaluate`. What is kept of single rows has about
     `BYTES_OF_ROW_RESULTS`, however many rows there are.
     """
-    packed, shift, b = _packed_classifiers(X, W, b, offset)
+    folded = _Folded.of(X, W, b, reading)
     right = np.zeros(len(W), np.int64)
     bytes_of_row = len(W) * (W.dtype.itemsize + 8)
     rows_at_once = max(1, BYTES_OF_ROW_RESULTS // bytes_of_row // SUMMED_ROWS) * SUMMED_ROWS
 
     def losses_of(first: int, last: int) -> Array:
-        """Return losses (M, last - first), and count the rows that are right."""
+        """Return weighted losses (M, last - first), and count the rows that are right."""
         labels = y[first:last]
-        losses, predictions = _evaluate_rows(X[first:last], labels, packed, shift, b, loss)
+        losses, predictions = _evaluate_rows(X[first:last], labels, folded, loss)
         right[:] += np.count_nonzero(predictions == labels, axis=1)
-        return losses
+        return _weighted(losses, None if weights is None else weights[first:last])
 
     def sum_by_halves(first: int, last: int) -> NDArray[np.float64]:
         """Return the sums (M,) of float64 losses, divided as NumPy divides them."""
@@ -124,24 +149,54 @@ def _sums(losses: Array) -> NDArray[np.float64]:
     return np.array([of_entry.sum(dtype=np.float64) for of_entry in losses])
 
 
-def _packed_classifiers(
-    X: Array, W: Array, b: Array, offset: NDArray[np.float64] | None
-) -> tuple[Array, Array | tuple[()], Array]:
-    """Return W (M, K, d) packed, what kernels subtract from rows, and the b that goes with it."""
-    shift, b, _ = _shift_and_bias(X, W, b, offset)
-    return pack(W, class_tile(W.shape[1])), shift, b
+class _Folded(NamedTuple):
+    """Classifiers of features as classifiers of stored rows u: the scores are W (u - shift) + b.
+
+    packed (M, size), W over the scale in `features`, and b (M, K); factors, a number or (d,), times
+    u - shift, less rest (d,), or nothing for None, are the features.
+    """
+
+    features: Scaled
+    packed: Array
+    b: Array
+    factors: float | NDArray[np.float64]
+    rest: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, X: Array, W: Array, b: Array, reading: Reading) -> _Folded:
+        """Return those of W (M, K, d) and b (M, K), for rows X (n, d) as stored."""
+        scale = default_scale(X.dtype) if reading.scale is None else reading.scale
+        std, rest = reading.std, reading.offset
+        shift: Array | tuple[()] = ()
+        if rest is not None and X.dtype != np.uint8:
+            shift = (rest / scale).astype(number_dtype(X.dtype))
+            rest = rest - scale * shift.astype(np.float64)
+        if rest is not None and std is not None:
+            rest = rest / std
+        own_b = np.array(b)
+        if rest is not None:
+            own_b = (b - W.astype(np.float64) @ rest).astype(b.dtype)
+        tile = class_tile(W.shape[1])
+        if std is None:
+            return cls(Scaled(W.dtype.type(scale), shift), pack(W, tile), own_b, scale, rest)
+        factors = scale / std
+        own_W = (W * factors).astype(W.dtype)
+        return cls(Scaled(W.dtype.type(1), shift), pack(own_W, tile), own_b, factors, rest)
 
 
 def _evaluate_rows(
-    X: Array, y: Array, packed: Array, shift: Array | tuple[()], b: Array, loss: Loss
+    X: Array, y: Array, folded: _Folded, loss: Loss
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Return losses and predictions (M, rows) of what `_packed_classifiers` returned."""
+    """Return losses and predictions (M, rows) of classifiers."""
+    b, features = folded.b, folded.features
     losses = np.full((len(b), len(X)), np.nan, b.dtype)
     predictions = np.full((len(b), len(X)), -1, np.int64)
+    rows, labels = kernel_rows(X), kernel_rows(y)
     for first, last in threads.parts(len(X), b.size * X.shape[1]):
         threads.run_on_rows(
-            evaluate_kernels.evaluate_rows, X, shift, y, first, last, packed, b, _scale(X, b),
-            kernel_loss(loss), class_tile(b.shape[1]), losses, predictions,
+            evaluate_kernels.evaluate_rows, rows, features.shift, labels, first, last,
+            folded.packed, b, features.scale, kernel_loss(loss), class_tile(b.shape[1]), losses,
+            predictions,
         )  # fmt: skip
     if predictions.min() < 0:
         raise RuntimeError("rows were left out of an evaluation")
@@ -150,36 +205,63 @@ def _evaluate_rows(
 
 def unchecked_loss_and_gradient(
     X: Array, y: Array, W: Array, b: Array, *, loss: Loss, l2: float,
-    offset: NDArray[np.float64] | None = None,
+    reading: Reading = AS_THEY_ARE, weights: Array | None = None,
 ) -> tuple[float, Array, Array]:  # fmt: skip
-    """Do `fastlin.functional.loss_and_gradient` without looking at the arrays."""
-    shift, own_b, rest = _shift_and_bias(X, W, b, offset)
+    """Do `fastlin.functional.loss_and_gradient` without looking at the arrays.
+
+    W, b, the penalty and the gradients are of the features that `reading` makes of rows; weights
+    (n,) are of mean 1.
+    """
+    folded = _Folded.of(X, W[None], b[None], reading)
     tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
-    packed = pack(W, tile)
+    packed, own_b = folded.packed[0], folded.b[0]
     sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
     scratch, count = gradients.new_scratch(len(W), packed, tile), current_count()
+    rows, labels, of_rows = kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype)
     for first, last in threads.parts(len(X), 2 * W.size, gradients.CHUNK_ROWS):
         threads.run(
-            gradients.loss_and_gradient, count, count, X, shift, y, first, last, packed, own_b,
-            _scale(X, W), kernel_loss(loss), tile, scratch, row_losses, sums, db,
+            gradients.loss_and_gradient, count, count, rows, folded.features, labels, of_rows,
+            first, last, packed, own_b, kernel_loss(loss), tile, scratch, row_losses, sums, db,
         )  # fmt: skip
-    dW = unpack(sums, tile, W.shape, W.dtype) * (feature_scale(X.dtype) / len(X))
-    if rest is not None:
-        dW -= np.outer(db / len(X), rest)
+    dW = unpack(sums, tile, W.shape, W.dtype) * (folded.factors / len(X))
+    if folded.rest is not None:
+        dW -= np.outer(db / len(X), folded.rest)
     dW += 2 * l2 * W.astype(np.float64)
     cost = float(row_losses.mean(dtype=np.float64)) + weight_penalty(W, l2)
     return cost, dW.astype(W.dtype), (db / len(X)).astype(W.dtype)
 
 
-def mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
+def unchecked_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation (d,) of every column of rows as stored."""
+    mean = _mean_of_columns(X, np.zeros(X.shape[1]), 1)
+    variance = _mean_of_columns(X, mean, 2)
+    std = np.sqrt(variance)
+    if X.dtype == np.float64:  # float64 holds the squares of all other numbers
+        is_exact = (variance > _LEAST_SQUARE) & (variance < np.inf)
+        for j in np.flatnonzero(~is_exact & np.isfinite(mean)).tolist():
+            std[j] = _std_of_largest(X[:, j], float(mean[j]))
+    return mean, std
+
+
+def _mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
     """Return the mean of (X - centre)**power of every column, (d,)."""
     d = X.shape[1]
     sums, blocks = np.zeros(d), -(-d // COLUMN_BLOCK)
-    members = min(current_count(), blocks)
+    members, rows = min(current_count(), blocks), kernel_rows(X)
     # An element takes as long as some multiply-adds.
     for first, last in threads.parts(len(X), 8 * d):
-        threads.run(add_columns, members, blocks, X, first, last, centre, power, sums)
+        threads.run(add_columns, members, blocks, rows, first, last, centre, power, sums)
     return sums / len(X)
+
+
+def _std_of_largest(column: Array, mean: float) -> float:
+    """Return the standard deviation of numbers whose squares float64 cannot hold."""
+    largest = max(float(column.max()) - mean, mean - float(column.min()))
+    if largest == 0:
+        return 0.0
+    blocks = np.array_split(column, -(-len(column) // SUMMED_ROWS))
+    sums = [np.square((block.astype(np.float64) - mean) / largest).sum() for block in blocks]
+    return largest * math.sqrt(math.fsum(sums) / len(column))
 
 
 def row_losses_and_gradient(loss: Loss, scores: Array, y: Array) -> tuple[Array, Array]:
@@ -193,25 +275,3 @@ def row_losses_and_gradient(loss: Loss, scores: Array, y: Array) -> tuple[Array,
     row_losses = np.full((1, width), np.nan, scores.dtype)
     losses.batch_loss(kernel_loss(loss), by_class, labels, row_losses)
     return row_losses[0, :n], by_class[:, :n].T
-
-
-def _shift_and_bias(
-    X: Array, W: Array, b: Array, offset: NDArray[np.float64] | None
-) -> tuple[Array | tuple[()], Array, NDArray[np.float64] | None]:
-    """Return what kernels subtract from rows, the b that goes with it, and the rest of the offset.
-
-    The rest is what the rows' dtype cannot hold of the offset; it is in that b. W is (..., K, d), b
-    (..., K).
-    """
-    if offset is None:
-        return (), b, None
-    shift: Array | tuple[()] = ()
-    rest = offset
-    if X.dtype != np.uint8:
-        shift = offset.astype(X.dtype)
-        rest = offset - shift
-    return shift, (b - W.astype(np.float64) @ rest).astype(b.dtype), rest
-
-
-def _scale(X: Array, W: Array) -> Any:
-    return W.dtype.type(feature_scale(X.dtype))

@@ -5,7 +5,8 @@ They take scores as (n, K), one row a sample, and compute products in the dtype 
 float64. Weights that a penalty shrinks are kept in float64 between steps: a factor of 1 - 2e-8 is 1
 in float32.
 
-`scale` turns stored values into features: 1/255 for uint8 pixels, else 1.
+`scale` turns stored values into features. `weights` (n,), of mean 1, say how much each row counts;
+None for all alike.
 """
 
 from __future__ import annotations
@@ -96,9 +97,15 @@ LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
 }
 
 
-def row_losses(scores: Array, y: Array, loss: Loss) -> tuple[Array, Array]:
-    """Return losses (n,) and dscores (n, K) of scores (n, K) and labels y (n,)."""
-    return LOSSES[loss.name](scores, y, **loss.parameters())
+def row_losses(
+    scores: Array, y: Array, loss: Loss, weights: Array | None = None
+) -> tuple[Array, Array]:
+    """Return losses (n,) and dscores (n, K), weighted, of scores (n, K) and labels y (n,)."""
+    losses, dscores = LOSSES[loss.name](scores, y, **loss.parameters())
+    if weights is not None:
+        losses *= weights
+        dscores *= weights[:, None].astype(dscores.dtype)
+    return losses, dscores
 
 
 def penalty(W: Array, l2: float) -> float:
@@ -107,10 +114,17 @@ def penalty(W: Array, l2: float) -> float:
 
 
 def loss_and_gradient(
-    X: Array, y: Array, W: Array, b: Array, l2: float, loss: Loss, scale: float = 1.0
+    X: Array,
+    y: Array,
+    W: Array,
+    b: Array,
+    l2: float,
+    loss: Loss,
+    scale: float = 1.0,
+    weights: Array | None = None,
 ) -> tuple[float, Array, Array]:
     """Return the cost, mean loss + l2 * sum(W**2), and its gradients dW (K, d) and db (K,)."""
-    losses, dscores = row_losses(scores(X, W, b, scale), y, loss)
+    losses, dscores = row_losses(scores(X, W, b, scale), y, loss, weights)
     dW = dscores.T @ X.astype(W.dtype, copy=False)
     dW *= W.dtype.type(scale / len(y))
     dW += W.dtype.type(2 * l2) * W
@@ -128,6 +142,7 @@ def sgd_epoch(
     batch_size: int,
     loss: Loss,
     scale: float = 1.0,
+    weights: Array | None = None,
 ) -> float:
     """Take one SGD step per batch of `order`, updating W and b in place.
 
@@ -139,7 +154,8 @@ def sgd_epoch(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         X_batch = X[rows].astype(W.dtype, copy=False)
-        losses, dscores = row_losses(scores(X_batch, W, b, scale), y[rows], loss)
+        of_batch = None if weights is None else weights[rows]
+        losses, dscores = row_losses(scores(X_batch, W, b, scale), y[rows], loss, of_batch)
         total += float(losses.sum(dtype=np.float64))
         rate = lr / len(rows)
         dscores *= W.dtype.type(rate)
@@ -169,6 +185,7 @@ def momentum_epoch(
     *,
     nesterov: bool = False,
     scale: float = 1.0,
+    weights: Array | None = None,
 ) -> float:
     """Do `sgd_epoch` with momentum, updating the velocity, arrays like W and b, in place too.
 
@@ -179,13 +196,14 @@ def momentum_epoch(
     exact = [array.astype(np.float64) for array in (W, b, *velocity)]
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        mean_loss, dW, db = loss_and_gradient(X[rows], y[rows], W, b, 0.0, loss, scale)
+        of_batch = None if weights is None else weights[rows]
+        mean_loss, dW, db = loss_and_gradient(X[rows], y[rows], W, b, 0.0, loss, scale, of_batch)
         total += mean_loss * len(rows)
         gradients = dW + 2 * l2 * exact[0], db.astype(np.float64)
-        for weights, v, gradient in zip(exact[:2], exact[2:], gradients, strict=True):
+        for trained, v, gradient in zip(exact[:2], exact[2:], gradients, strict=True):
             v *= momentum
             v += gradient
-            weights -= lr * (gradient + momentum * v if nesterov else v)
+            trained -= lr * (gradient + momentum * v if nesterov else v)
         W[:], b[:] = exact[:2]
     velocity[0][:], velocity[1][:] = exact[2:]
     return total / len(order)

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 def evaluate_all(
     result: TrainResult, split: Split, threads: int | None
 ) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
-    """Return cost and accuracy of the last and the best model on every part, and the seconds."""
+    """Return what the last and the best model reach on every part, and the seconds.
+
+    That is cost and accuracy, and of validation and test rows every metric of `fastlin.metrics`.
+    """
     from fastlin.threads import use_threads  # noqa: PLC0415  (loads Numba)
     from fastlin.training.evaluation import evaluate_matched  # noqa: PLC0415
+    from fastlin.training.measuring import measure_matched  # noqa: PLC0415
 
     start = time.perf_counter()
     evaluations: dict[str, dict[str, dict[str, float]]] = {}
@@ -29,7 +33,9 @@ def evaluate_all(
             evaluations[which] = {}
             for part, data in split.parts().items():
                 found = evaluate_matched(model, data, result.config)
-                evaluations[which][part] = {"cost": found.cost, "accuracy": found.accuracy}
+                measures = {} if part == "train" else measure_matched(model, data).values()
+                cost_and_accuracy = {"cost": found.cost, "accuracy": found.accuracy}
+                evaluations[which][part] = measures | cost_and_accuracy
     return evaluations, time.perf_counter() - start
 
 

@@ -58,6 +58,7 @@ def test_training_leaves_a_whole_run_and_says_what_it_found(small):
     }  # fmt: skip
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "cost.png", "accuracy.png", "templates.png", "gradient.png", "confusion.png",
+        "classes.png", "calibration.png",
     }  # fmt: skip
     rows = history(folder)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -91,7 +92,8 @@ def test_data_without_images_validation_or_test_train_too(place):
     np.savez(place / "plain.npz", X_train=rng.random((20, 5)), y_train=np.arange(20) % 5)
     call("train", "--data", "plain.npz", "--epochs", 2, "--dtype", "float64")
     assert {path.name for path in Path("runs/plain-1/figures").iterdir()} == {
-        "cost.png", "accuracy.png", "gradient.png", "confusion.png",
+        "cost.png", "accuracy.png", "gradient.png", "confusion.png", "classes.png",
+        "calibration.png",
     }  # fmt: skip
     assert history("runs/plain-1")[0]["val_cost"] == ""
     call("evaluate", "runs/plain-1")
@@ -139,7 +141,7 @@ def test_evaluate_and_plot_read_a_run_back(small):
     best = call("evaluate", "runs/small-1", "--weights", "best", "--data", small).stdout
     assert f"{expected['best']['test']['cost']:.4f}" in best
     drawn = call("plot", "runs/small-1").stdout.split()
-    assert len(drawn) == 5
+    assert len(drawn) == 7
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 

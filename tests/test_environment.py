@@ -104,12 +104,13 @@ def test_one_figure_that_fails_is_one_line_and_the_others_are_drawn(small, monke
     result = train()
     assert "cost.png is not drawn: RuntimeError: no fonts in [/home]" in result.stderr.splitlines()
     assert {path.name for path in Path("run/figures").iterdir()} == {
-        "accuracy.png", "templates.png", "gradient.png", "confusion.png",
+        "accuracy.png", "templates.png", "gradient.png", "confusion.png", "classes.png",
+        "calibration.png",
     }  # fmt: skip
     assert summary("run")["status"] == "finished"
     again = call("plot", "run", code=1)
     assert "cost.png is not drawn" in again.stderr
-    assert len(again.stdout.split()) == 4
+    assert len(again.stdout.split()) == 6
 
 
 def test_without_matplotlib_the_results_are_there(small, monkeypatch):

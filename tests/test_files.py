@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as st_numpy
 from fastlin import files, runs
 from fastlin.commands import main
 from fastlin.data import load_split
-from fastlin.data.formats import npz as npz_data
+from fastlin.data.formats import registry
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.files import kinds
 from fastlin.model import LinearModel
@@ -357,7 +357,7 @@ def test_objects_and_records_are_refused_without_advice_to_load_pickles(tmp_path
     assert "y.astype(str)" in text
     assert "allow_pickle" not in text
     np.savez(path, t=np.zeros(3, [("x", "<f4"), ("y", "<i8")]))
-    assert "t holds records" in refusal(files.read_npz, path)
+    assert "'t' holds records" in refusal(files.read_npz, path)
 
 
 # --- files of other kinds --------------------------------------------------------------------
@@ -411,26 +411,32 @@ CALLED = {"UTF-16": "text", "Latin-1": "text table"}
 def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, name):
     path = tmp_path / "thing"
     path.write_bytes(KINDS[name])
-    for reader in (files.read_npz, load_split):
-        text = refusal(reader, path)
-        assert CALLED.get(name, name) in text
-        assert not re.search("damaged|allow_pickle|unsafely|pickled", text)
-    if "zip" not in name:
-        assert "X_train and y_train" in text
-    assert text.count("numpy.savez") == (name in {"CSV", "text table", "Latin-1", "Parquet", "HDF5",
-                                                  "one NumPy array"})  # fmt: skip
+    text = refusal(files.read_npz, path)
+    assert CALLED.get(name, name) in text
+    assert not re.search("damaged|allow_pickle|unsafely|pickled", text)
 
 
-def test_the_line_that_converts_a_table_works(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "it's a table.csv"
-    path.write_bytes(KINDS["CSV"] + b"0.3,0.4,0\n")
-    line = refusal(load_split, path).partition("y_train: ")[2]
-    exec(line, {"numpy": np})  # noqa: S102  (the advice of a message, on a file of this test)
-    split = load_split("data.npz")
-    assert split.train.X.tolist() == [[0.1, 0.2], [0.3, 0.4]]
-    assert split.train.y.tolist() == [1, 0]
-    assert set(npz_data.CONVERSIONS) <= {kind for *_, kind in kinds.MAGIC} | {kinds.TABLE}
+READ = ("CSV", "text table", "Latin-1", "Parquet", "one NumPy array", "HDF5", "PyTorch",
+        "safetensors")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in READ and "zip" not in name])
+def test_what_is_no_data_is_called_what_it_is(tmp_path, name):
+    path = tmp_path / "thing"
+    path.write_bytes(KINDS[name])
+    text = refusal(load_split, path)
+    assert CALLED.get(name, name) in text
+    assert "fastlin reads NumPy array, NumPy archive, Parquet, Arrow, CSV" in text
+    assert not re.search("damaged|allow_pickle|unsafely|pickled", text)
+    assert text.count("data.csv") + text.count("data.npz") == (name in {"JSON", "office document"})
+
+
+def test_every_kind_that_is_read_or_converted_is_one_that_is_told():
+    known = {kind for *_, kind in kinds.MAGIC} | {
+        kinds.TABLE, kinds.TEXT, kinds.JSON, kinds.OFFICE, kinds.PYTORCH, kinds.SAFETENSORS,
+    }  # fmt: skip
+    assert set(registry.CONVERSIONS) <= known
+    assert {kind for found in registry.FORMATS for kind in found.kinds} <= known
 
 
 @linux_or_mac
@@ -554,7 +560,7 @@ def test_any_message_becomes_one_printable_line(text):
 def test_an_error_with_line_breaks_is_one_line_on_the_command_line(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
-    def bad(*_):
+    def bad(*_, **__):
         raise InputError("a \r\n\tb\x1b[31m\ud800")
 
     monkeypatch.setattr("fastlin.data.load_split", bad)

@@ -210,7 +210,7 @@ BAD_PROBLEMS = {
     "X without rows": ("X", lambda X: X[:0], "X has shape"),
     "X without features": ("X", lambda X: X[:, :0], "X has shape"),
     "X of integers": ("X", lambda X: X.astype(np.int64), "X has dtype int64"),
-    "X of float16": ("X", lambda X: X.astype(np.float16), "X has dtype float16"),
+    "X of int16": ("X", lambda X: X.astype(np.int16), "X has dtype int16"),
     "X of the other byte order": ("X", lambda X: X.astype(X.dtype.newbyteorder()), "X has dtype"),
     "X with NaN": (
         "X",

@@ -27,7 +27,7 @@ def test_every_kernel_passes_on_any_seed(images):
         assert all(result.passed for result in results)
         assert {result.loss for result in results} == set(losses_to_check())
         assert {result.precision for result in results} == set(Precision)
-        assert {result.problem for result in results} == {"random", "images"}
+        assert {result.problem for result in results} == {"random", "weighted", "images"}
         assert {result.kernel for result in results} == {"gradient", "step"}
         kinds = {(r.loss, r.precision, r.row_dtype, r.l2, r.problem, r.kernel) for r in results}
         assert len(kinds) == len(results)

@@ -3,6 +3,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -136,6 +137,18 @@ def test_epochs_and_switches_take_lists(small):
     fastlin(*command[1:], "--no-figures", "--out", "alone")
     same_run("g/winner", "alone")
     fastlin("report", "g", "--out", "page")
+
+
+def test_class_weights_are_searched(small):
+    Path("w.csv").write_text("1,3\n")
+    call("--data", small, "--class-weight", "none", "--class-weight", "balanced", "--class-weight",
+         "w.csv", "--lr", "0.1,0.2", "--epochs", 2, "--out", "g")  # fmt: skip
+    assert {row["class_weight"] for row in table("g")} == {"", "balanced", "{'1': 3.0}"}
+    command = summary("g")["winner"]["command"]
+    fastlin(*shlex.split(command)[1:], "--no-figures", "--out", "alone")
+    same_run("g/winner", "alone")
+    fastlin("report", "g", "--out", "page")
+    call("--resume", "g")
 
 
 def test_a_grid_of_different_epochs_goes_on_after_an_interrupt(small, monkeypatch):

@@ -390,7 +390,7 @@ OTHER_CPU = """
 import numpy as np
 from fastlin import functional, reference
 from fastlin.config import Loss
-from fastlin.kernels import simd
+from fastlin.kernels import registers
 
 rng = np.random.default_rng(0)
 X, y = rng.integers(0, 256, (53, 45), dtype=np.uint8), rng.integers(0, 7, 53)
@@ -404,7 +404,7 @@ np.testing.assert_allclose(loss, expected, rtol=1e-5)
 np.testing.assert_allclose(W, expected_W, atol=1e-5)
 scores = functional.scores(X, W, b)
 np.testing.assert_allclose(scores, reference.scores(X / 255, W.astype(float), b), atol=1e-4)
-print(simd.VECTOR_BYTES, simd.VECTOR_REGISTERS)
+print(registers.VECTOR_BYTES, registers.VECTOR_REGISTERS)
 """
 
 

@@ -114,6 +114,7 @@ PAIRS = {
     "epochs": [1, 2, 3], "standardize": [False, True], "average_epochs": [1, 2],
     "sigma": [0.0, 0.5], "shuffle": [True, False], "dtype": ["float32", "float64"],
     "nesterov": [True, False], "flip": [False, True],
+    "class_weight": [None, "balanced", {"class 1": 3}],
 }  # fmt: skip
 
 

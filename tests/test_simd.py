@@ -7,13 +7,14 @@ import pytest
 from llvmlite import ir
 from numpy.testing import assert_array_equal
 
-from fastlin.kernels import jit, simd, team
+from fastlin.kernels import jit, registers, simd, stored, team
 from fastlin.kernels import tiles as tiles_kernels
 
 pytestmark = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="without the compiler a meaning is all there is"
 )
 U8, F32, F64 = np.uint8, np.float32, np.float64
+U16, I16 = np.uint16, np.int16  # the bits of float16 and bfloat16
 LOWEST = {F32: -87.0, F64: -708.0}  # of exp; what is below gives 0
 
 
@@ -151,10 +152,20 @@ def tiles(X, shift, flat, order, start, count, end, sums, indices, out):
     simd.store_run(out, 1 + lanes, simd.splat_run(flat, start, (0, 0)))
 
 
+def stored_as(dtype, values):
+    """Return whole numbers as rows of a dtype hold them."""
+    if dtype == U16:
+        return values.astype(np.float16).view(U16)
+    if dtype == I16:
+        return (values.astype(F32).view(np.uint32) >> 16).astype(U16).view(I16)
+    return values.astype(dtype)
+
+
 @pytest.mark.parametrize(
     ("row_dtype", "weight_dtype", "is_shifted"),
     [(U8, F32, False), (F64, F32, False), (F32, F64, False), (F64, F64, False),
-     (F64, F32, True), (F32, F64, True), (F32, F32, True)],
+     (F64, F32, True), (F32, F64, True), (F32, F32, True),
+     (U16, F32, False), (U16, F64, True), (I16, F32, True)],
 )  # fmt: skip
 def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype, is_shifted):
     # Small whole numbers: sums are exact, so fused and separate roundings agree to the bit.
@@ -165,9 +176,13 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype, is_shif
         for count in (1, 2, 3):
             for end in {1, 2, lanes // 2, lanes - 1}:
                 # As wide as what may be read, and not one value wider.
-                X = rng.integers(0, 20, (7, lanes + end)).astype(row_dtype)
+                X = stored_as(row_dtype, rng.integers(0, 20, (7, lanes + end)))
                 flat = rng.integers(-9, 9, start + 4 * lanes).astype(weight_dtype)
-                shift = rng.integers(-9, 9, lanes + end).astype(row_dtype) if is_shifted else ()
+                shift = (
+                    rng.integers(-9, 9, lanes + end).astype(stored.as_numbers(X).dtype)
+                    if is_shifted
+                    else ()
+                )
                 results = []
                 for function in (compiled, in_numpy(tiles)):
                     sums, out = (
@@ -184,7 +199,8 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype, is_shif
                 assert_array_equal(rows[:count], order[start : start + count])
                 assert indices[3] == order[start]
                 weights = flat[start:].reshape(2, 2, lanes).transpose(1, 0, 2).reshape(2, -1)
-                features = (X - shift if is_shifted else X).astype(weight_dtype)
+                features = stored.as_numbers(X) - (shift if is_shifted else 0)
+                features = features.astype(weight_dtype)
                 products = features[rows] @ weights[:, : lanes + end].T
                 by_class = sums.reshape(4, 5, lanes)[1:3, start : start + 3].sum(axis=2)
                 assert_array_equal(by_class.T, 2 * products)
@@ -230,6 +246,48 @@ def test_conversions_round_like_numpy():
     assert_array_equal(out[:lanes], pixels[0])
 
 
+ALL_BITS = np.arange(2**16, dtype=U16)
+
+
+@pytest.mark.parametrize("in_hardware", [True, False])
+def test_every_float16_is_widened_exactly(in_hardware, monkeypatch):
+    """As by NumPy, whether the machine has an instruction for it or not: zeros, subnormals, NaN."""
+    if in_hardware and not registers.HAS_HALF_INSTRUCTIONS:
+        pytest.skip("this machine has no instruction that widens float16")
+    monkeypatch.setattr(stored, "HAS_HALF_INSTRUCTIONS", in_hardware)
+    expected = ALL_BITS.view(np.float16).astype(F32)
+    rows = np.zeros(ALL_BITS.size, F32)
+    compiled_for_python(numbers)(ALL_BITS, rows)
+    lanes = simd.VECTOR_BYTES // 4
+    in_vectors, out = compiled_for_python(converted), np.zeros((ALL_BITS.size // lanes, lanes), F32)
+    for block, values in zip(ALL_BITS.reshape(-1, 1, lanes), out, strict=True):
+        in_vectors(block, values, values)
+    for found in (rows, out.ravel()):
+        assert_array_equal(found, expected)
+        numbers_alone = ~np.isnan(expected)
+        assert_array_equal(found.view(np.uint32)[numbers_alone],
+                           expected.view(np.uint32)[numbers_alone])  # fmt: skip
+
+
+def test_every_bfloat16_is_the_upper_half_of_its_float32():
+    expected = (ALL_BITS.astype(np.uint32) << 16).view(F32)
+    found = np.zeros(ALL_BITS.size, F32)
+    compiled_for_python(numbers)(ALL_BITS.view(I16), found)
+    assert_array_equal(found, expected)
+    assert_array_equal(stored.as_numbers(ALL_BITS.view(I16)), expected)
+
+
+@pytest.mark.skipif(not registers.HAS_HALF_INSTRUCTIONS, reason="no instruction for it")
+@pytest.mark.skipif(not registers.IS_X86, reason="an instruction of x86")
+def test_float16_is_widened_by_one_instruction():
+    function = compiled_for_python(converted)
+    flat = np.zeros(64, F32)
+    function(np.zeros((1, 64), U16), flat, flat)
+    (code,) = function.inspect_asm().values()
+    assert "vcvtph2ps" in code
+    assert "extendhf" not in code
+
+
 def test_every_operation_has_a_meaning_and_a_name():
     for name, (operation, meaning) in simd.MEANINGS.items():
         homes = [module for module in (team, tiles_kernels, simd) if hasattr(module, name)]
@@ -245,12 +303,18 @@ def counters_and_lines(counters, X, like):
     counters[1] = team.add(counters, 0, 2) + team.read(counters, 0)
     counters[2] = team.replace(counters, 0, 7, 9) and not team.replace(counters, 0, 7, 8)
     counters[3] = simd.values_of_line(X, like)
+    counters[4] = simd.widening(X)
+
+
+def numbers(stored, out):
+    for i in range(stored.size):
+        out[i] = simd.as_number(stored[i])
 
 
 ALL_OPERATIONS = (
     exp_of.py_func if hasattr(exp_of, "py_func") else exp_of,
     log_of.py_func if hasattr(log_of, "py_func") else log_of,
-    arithmetic, tiles, sums_of_lanes, converted, counters_and_lines,
+    arithmetic, tiles, sums_of_lanes, converted, counters_and_lines, numbers,
 )  # fmt: skip
 
 
@@ -317,6 +381,9 @@ def test_no_emitter_needs_pointers_that_have_a_type(no_typed_pointers):
         (arithmetic, (x, x + 1, np.zeros((6, x.size), F32))),
         (sums_of_lanes, (A, A.reshape(-1), np.zeros((2, lanes), F32))),
         (converted, (X, flat, np.zeros(lanes, F32))),
+        (converted, (X.astype(U16), flat, np.zeros(lanes, F32))),
+        (numbers, (X.astype(U16)[0], np.zeros(lanes + 2, F32))),
+        (numbers, (X.astype(I16)[0], np.zeros(lanes + 2, F32))),
         (
             tiles,
             (X, (), flat, order, 1, 3, 2, np.zeros(20 * lanes, F32), indices,
@@ -328,6 +395,8 @@ def test_no_emitter_needs_pointers_that_have_a_type(no_typed_pointers):
         in_numpy(function)(*meant)
         for ours, theirs in zip(arguments, meant, strict=True):
             assert_array_equal(ours, theirs)
-    counters = np.zeros(4, np.int64)
+    counters = np.zeros(5, np.int64)
     compiled_for_python(counters_and_lines)(counters, X, flat)
-    assert_array_equal(counters, [9, 14, 1, max(64, lanes)])
+    assert_array_equal(counters, [9, 14, 1, max(64, lanes), 1])
+    compiled_for_python(counters_and_lines)(counters, X.astype(U16), flat)
+    assert_array_equal(counters[3:], [max(32, lanes), 2])

@@ -17,7 +17,7 @@ try:
 except KeyboardInterrupt:  # Ctrl-C before there is a command: this module is all that has begun
     raise SystemExit(130) from None
 
-COMMANDS = ("train", "grid", "evaluate", "plot", "report", "gradcheck", "data")
+COMMANDS = ("train", "grid", "evaluate", "predict", "export", "plot", "report", "gradcheck", "data")
 
 
 class OneLineError(click.ClickException):

@@ -25,6 +25,7 @@ def data() -> None:
 def list_data(data_dir: Path | None) -> None:
     """List the data sets that have a name, and where they are."""
     from fastlin.data import catalog
+    from fastlin.data.formats import registry
 
     for known in catalog.CATALOG.values():
         click.echo(f"{known.name}: {known.description}")
@@ -33,21 +34,23 @@ def list_data(data_dir: Path | None) -> None:
             found = catalog.locate_cifar10(data_dir)
             place = catalog.data_place(data_dir)[0]
             click.echo(f"    {f'found: {found}' if found else f'not there yet: {place}'}")
-    click.echo("Or give --data the path of a .npz file with the arrays X_train and y_train.")
+    click.echo("Or give --data a file or folder of rows and labels:")
+    for kind in registry.FORMATS:
+        click.echo(f"    {kind.name}: {', '.join(kind.suffixes)}")
+    click.echo("    a folder of such files (X_train.npy, y_train.npy), or of images by class")
 
 
 @data.command()
 @click.argument("name", metavar="NAME|PATH", type=options.DATA)
-@_data_dir
-@click.option("--split", metavar="NAME", help="Split of CIFAR-10: assignment or full.")
-def info(name: str, data_dir: Path | None, split: str | None) -> None:
+@options.data_options("NAME|PATH", without=["data"])
+def info(name: str, data: options.Data) -> None:
     """Describe the data set NAME|PATH: rows, classes, values, checksum, source."""
     import numpy as np
     from rich.table import Table
 
     from fastlin.data import catalog
 
-    loaded = options.load_reference(options.reference_of(name, split, data_dir))
+    loaded = options.load_reference(options.reference_of({"data": name} | data))
     console = options.console()
     train = loaded.train
     shape = (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from fastlin.commands import options
+from fastlin.commands.train import DEFAULT_DATA
 from fastlin.config import Precision
 from fastlin.errors import InputError
 
@@ -23,7 +23,7 @@ _KERNELS = (
 
 
 @click.command()
-@options.data_options("cifar10-mini", "cifar10-mini")
+@options.data_options(DEFAULT_DATA, without=["scale"])
 @click.option(
     "--coordinates",
     type=click.IntRange(min=1),
@@ -36,9 +36,7 @@ _KERNELS = (
 @click.pass_context
 def gradcheck(
     ctx: click.Context,
-    data: str,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     coordinates: int,
     seed: int,
     quick: bool,
@@ -52,9 +50,12 @@ def gradcheck(
 
     from fastlin.training import gradcheck as checks
 
-    images = options.load_reference(options.reference_of(data, split, data_dir)).train
+    reference = options.reference_of({"data": DEFAULT_DATA} | data)
+    images = options.load_reference(reference).train
     if images.X.dtype != "uint8":
-        raise InputError(f"{data} has {images.X.dtype} rows; gradcheck needs images in uint8")
+        raise InputError(
+            f"{reference.data} has {images.X.dtype} rows; gradcheck needs images in uint8"
+        )
     results = list(
         track(
             checks.check_gradients(images, coordinates=coordinates, quick=quick, seed=seed),

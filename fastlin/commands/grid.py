@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from fastlin.commands import options, outcome, process
 from fastlin.commands.grid_output import print_ranking, progress_shown
 from fastlin.commands.train import DEFAULT_DATA, train
-from fastlin.config import SETTINGS, SHARED_SETTINGS, TrainConfig
+from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError
 from fastlin.losses import PARAMETERS
 from fastlin.search.spec import GridSpec
@@ -39,8 +39,9 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
     for option in train.params:
         if not isinstance(option, click.Option) or option.name not in names:
             continue
-        if option.name in SHARED_SETTINGS:
-            settings.append(option)
+        if isinstance(option.type, options.ClassWeightType):  # names of files may have commas
+            kind = click.Option(option.opts, multiple=True, type=option.type, help=option.help)
+            settings.append(kind)
         elif option.secondary_opts:  # a switch is given alone, or with a list
             settings.append(
                 click.Option(
@@ -57,14 +58,14 @@ def _with_settings_of_train(command: click.Command) -> click.Command:
         else:
             kind = click.Option(option.opts, multiple=True, metavar="LIST", help=option.help)
             settings.append(kind)
-    after_data = 3
+    after_data = next(i for i, option in enumerate(command.params) if option.name == "grid_path")
     command.params[after_data:after_data] = settings
     return command
 
 
 @_with_settings_of_train
 @click.command()
-@options.data_options(None, DEFAULT_DATA)
+@options.data_options(DEFAULT_DATA)
 @click.option(
     "--grid",
     "grid_path",
@@ -313,9 +314,7 @@ def _resumed(
     folder: Path,
     again: SearchRequest,
     /,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     **searched: Any,
 ) -> SearchRequest:
     """Return what a folder was begun with; `again` is what the options ask for, if they do."""
@@ -329,14 +328,12 @@ def _resumed(
             f"cannot resume {folder}: the grid is not what it was begun with; leave its options "
             "out, or start anew in another folder"
         )
-    return replace(request, data=options.override(request.data, data, split, data_dir))
+    return replace(request, data=options.override(request.data, data))
 
 
 def _request(
     *,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     grid_path: Path | None,
     config_path: Path | None,
     search: str,
@@ -356,10 +353,10 @@ def _request(
     if halving_plan is not None:
         plan = Plan.parse(halving_plan)
     if config_path is None:
-        base, reference = None, options.reference_of(data or DEFAULT_DATA, split, data_dir)
+        base, reference = None, options.reference_of({"data": DEFAULT_DATA} | data)
     else:
         saved, base = runs.load_config(config_path)
-        reference = options.override(saved, data, split, data_dir)
+        reference = options.override(saved, data)
     spec = GridSpec({}, base or TrainConfig())
     if grid_path is not None:
         spec = read_grid_file(grid_path, base)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastlin.class_weights import BALANCED, NONE, ClassWeights, read_class_weights
 from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import InputError, one_line
 from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from fastlin.data.source import DataReference
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Data = dict[str, Any]  # the arguments of `fastlin.load_split` that were given, by name
 
 NAME_LETTERS = 40  # of a name in a table
 
@@ -70,6 +76,39 @@ class LossName(click.ParamType[Loss]):
             self.fail(str(error), param, ctx)
 
 
+class ScaleType(click.types.StringParamType):
+    """A number, or a fraction such as 1/255."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Fails if it is none."""
+        numerator, _, denominator = str(value).partition("/")
+        try:
+            return float(numerator) / float(denominator or 1)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is no number, and no fraction such as 1/255", param, ctx)
+
+
+class ClassWeightType(click.types.StringParamType):
+    """``balanced``, ``none``, a file of weights, or the weights as a JSON object."""
+
+    name = "balanced|none|FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the setting takes. Fails if a file is missing or holds something else."""
+        from fastlin import files
+
+        if not isinstance(value, str) or value in {BALANCED, NONE}:
+            return value
+        try:
+            if value.startswith("{"):
+                return files.parse_json(value)
+            return read_class_weights(PLACE.convert(value, param, ctx))
+        except (InputError, ValueError) as error:
+            self.fail(str(error), param, ctx)
+
+
 def _expanded(
     kind: PlacePath | DataName, value: Any, param: click.Parameter | None, ctx: click.Context | None
 ) -> Any:
@@ -88,33 +127,60 @@ def _expanded(
 PLACE, DATA = PlacePath(), DataName()
 
 
-def data_options(default: str | None, default_text: str) -> Decorator:
-    """Add --data, --data-dir and --split, the arguments of `load_reference`."""
+def data_options(default_text: str, *, without: Iterable[str] = ()) -> Decorator:
+    """Add the options that say which data to read.
+
+    The command gets one argument for all of them, `data`: the arguments of `fastlin.load_split`
+    that were given, by name. For those in `without` there is no option; `default_text` is what the
+    help says of data that are not named.
+    """
+    path = "FILE:NAME is an array or column of it"
+    declared: dict[str, tuple[click.ParamType[Any] | None, str, str]] = {
+        "data": (
+            DATA,
+            "NAME|PATH",
+            f"Data set by name, file or folder; {path}  [default: {default_text}]",
+        ),
+        "labels": (
+            DATA,
+            "PATH",
+            f"File of the labels, if not with the rows; {path}, :NAME one of the file of the rows.",
+        ),
+        "val_data": (DATA, "PATH", "Validation rows, if not in --data."),
+        "val_labels": (DATA, "PATH", "Their labels, if not with them."),
+        "test_data": (DATA, "PATH", "Test rows, if not in --data."),
+        "test_labels": (DATA, "PATH", "Their labels, if not with them."),
+        "data_dir": (
+            PLACE,
+            "PATH",
+            "Folder that holds the data set  [default: $FASTLIN_DATA, else the user's cache]",
+        ),
+        "split": (
+            None,
+            "NAME",
+            "Split of CIFAR-10: assignment (10,000 training images) or full (49,000).",
+        ),
+        "scale": (
+            ScaleType(),
+            "NUMBER",
+            "Factor of stored values, such as 1 or 1/255  [default: 1/255 for uint8, else 1]",
+        ),
+    }
+    for name in without:
+        del declared[name]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in (
-            click.option(
-                "--split",
-                metavar="NAME",
-                help="Split of CIFAR-10: assignment (10,000 training images) or full (49,000).",
-            ),
-            click.option(
-                "--data-dir",
-                type=PLACE,
-                help="Folder that holds the data set  "
-                "[default: $FASTLIN_DATA, else the user's cache]",
-            ),
-            click.option(
-                "--data",
-                type=DATA,
-                default=default,
-                metavar="NAME|PATH",
-                help="Data set by name, or a .npz file or CIFAR-10 folder or archive  "
-                f"[default: {default_text}]",
-            ),
-        ):
-            command = option(command)
-        return command
+        @functools.wraps(command)
+        def with_data(*arguments: Any, **given: Any) -> Any:
+            data = {name: given.pop(name) for name in declared}
+            named = {name: value for name, value in data.items() if value is not None}
+            return command(*arguments, data=named, **given)
+
+        found: Callable[..., Any] = with_data
+        for name, (kind, metavar, text) in reversed(declared.items()):
+            flag = f"--{name.replace('_', '-')}"
+            found = click.option(flag, name, type=kind, metavar=metavar, help=text)(found)
+        return found
 
     return decorate
 
@@ -161,6 +227,8 @@ def _type_of(kind: Kind) -> Any:
         return click.IntRange(kind.least)
     if isinstance(kind, Choice):
         return click.Choice([choice.value for choice in kind.of])
+    if isinstance(kind, ClassWeights):
+        return ClassWeightType()
     return LossName() if isinstance(kind, LossKind) else None
 
 
@@ -179,6 +247,22 @@ def threads_option() -> Decorator:
     )
 
 
+def weights_option() -> Decorator:
+    """Add --weights."""
+    return click.option(
+        "--weights",
+        type=click.Choice(["last", "best"]),
+        default="last",
+        show_default=True,
+        help="Weights after the last epoch, or after the one with the best validation accuracy.",
+    )
+
+
+def force_option() -> Decorator:
+    """Add --force."""
+    return click.option("--force", is_flag=True, help="Replace the file if it is there already.")
+
+
 def eval_train_option() -> Decorator:
     """Add --eval-train."""
     return click.option(
@@ -193,39 +277,38 @@ def eval_train_option() -> Decorator:
     )
 
 
-def reference_of(data: str, split: str | None, data_dir: Path | None) -> DataReference:
-    """Return the data reference of the options; see `catalog.reference_of`."""
+def reference_of(data: Data) -> DataReference:
+    """Return the data reference of options, which must name data; see `catalog.reference_of`."""
     from fastlin.data import catalog
 
-    return catalog.reference_of(data, split, data_dir)
+    return catalog.reference_of(**data)
 
 
-def override(
-    reference: DataReference, data: str | None, split: str | None, data_dir: Path | None
-) -> DataReference:
+def override(reference: DataReference, data: Data) -> DataReference:
     """Return the data of a saved run, or what the options put in its place.
 
-    The fingerprint goes along where the data are to be those of the run.
+    Other data replace all that the reference says; without them single options replace theirs. The
+    fingerprint goes along where the data are to be those of the run.
     """
-    if data is None:
-        saved_dir = Path(reference.data_dir) if reference.data_dir else None
-        asked = reference_of(reference.data, split or reference.split, data_dir or saved_dir)
-    else:
-        asked = reference_of(data, split, data_dir)
-    if (asked.data, asked.split) == (reference.data, reference.split):
+    asked = reference_of(data if "data" in data else reference.arguments() | data)
+    if replace(asked, data_dir=None) == replace(reference, data_dir=None, sha256=None):
         return replace(asked, sha256=reference.sha256)
     return asked
+
+
+def data_words(reference: DataReference) -> list[str]:
+    """Return the options that name the data of a reference."""
+    words = []
+    for name, value in reference.arguments().items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
 
 
 def train_command(reference: DataReference, config: TrainConfig) -> str:
     """Return the `fastlin train` command of settings, to the last digit; defaults are left out."""
     import shlex
 
-    words = ["fastlin", "train"]
-    for name in ("data", "split", "data_dir"):
-        value = getattr(reference, name)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", value]
+    words = ["fastlin", "train", *data_words(reference)]
     defaults = TrainConfig().to_dict()
     parameters = type(config.loss)().parameters().items()
     changed = {p: v for p, v in config.loss.parameters().items() if (p, v) not in parameters}
@@ -236,6 +319,8 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
             continue
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, dict):
+            words += [f"--{flag}", json.dumps(value, ensure_ascii=False)]
         else:
             words += [f"--{flag}", str(value)]
     return shlex.join(words)
@@ -256,11 +341,28 @@ def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) 
 
 
 def load_reference(reference: DataReference) -> Split:
-    """Load the data that a reference names."""
+    """Load the data that a reference names; print what was converted or left out as notes."""
     from fastlin.data import load_split
 
-    data_dir = None if reference.data_dir is None else Path(reference.data_dir)
-    return load_split(reference.data, reference.split, data_dir)
+    with data_notes():
+        return load_split(**reference.arguments())
+
+
+@contextmanager
+def data_notes() -> Iterator[None]:
+    """Print what the body converts or leaves out of data as notes."""
+    from fastlin.errors import DataWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, DataWarning):
+            console(stderr=True).print(f"Note: {warning.message}")
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def console(*, stderr: bool = False) -> Console:

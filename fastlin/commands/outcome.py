@@ -102,6 +102,15 @@ def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) 
         raise InputError(f"{error} (--out FOLDER)") from None
 
 
+def check_new_file(out: Path, force: bool) -> None:
+    """Raise `InputError` if there is something at --out already, unless it is to be replaced."""
+    from fastlin import files
+
+    files.check_reachable(out)
+    if out.exists() and not force:
+        raise InputError(f"{out} is there already; name another --out, or replace it with --force")
+
+
 def save_times(
     folder: Path, summary: dict[str, Any], drawn: tuple[float, float], started: float
 ) -> None:

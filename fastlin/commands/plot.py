@@ -22,23 +22,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=options.PLACE)
-@options.data_options(None, "the run's own data")
+@options.data_options("the run's own data")
 @options.threads_option()
 @click.pass_context
 def plot(
     ctx: click.Context,
     /,
     run: Path,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     threads: int | None,
 ) -> None:
     """Draw the figures of the run folder RUN into its figures/ folder; exit 1 if one cannot be."""
     from fastlin import runs
 
     saved = runs.load_run(run)
-    reference = options.override(saved.data, data, split, data_dir)
+    reference = options.override(saved.data, data)
     loaded = options.load_reference(reference)
     matched = outcome.match(saved.model, reference, loaded, options.console(stderr=True))
     failures: list[str] = []
@@ -68,9 +66,9 @@ def draw_figures(
     Raises InputError if the folder cannot be made.
     """
     from fastlin import figures, functional, runs
-    from fastlin.metrics import confusions
     from fastlin.report.wording import footer
-    from fastlin.training.evaluation import evaluate_matched, gradient_matched
+    from fastlin.training.evaluation import gradient_matched
+    from fastlin.training.measuring import measure_matched
 
     parts = split.parts()
     judged = list(parts)[-1]  # test rows if there are any
@@ -78,9 +76,6 @@ def draw_figures(
 
     def below(figure: Figure, *shown: str) -> Figure:
         return figures.with_footer(figure, footer(split.name, shown, config.to_dict()))
-
-    def confusion() -> Figure:
-        return figures.confusions(confusions(rows.y, predictions, len(names)), names)
 
     curved = [part for part in ("train", "val") if part in parts]
     drawn: dict[str, Callable[[], Figure]] = {
@@ -95,7 +90,11 @@ def draw_figures(
         drawn["templates"] = lambda: below(
             figures.weight_templates(model.W, image_shape, names), "train"
         )
-    drawn["confusion"] = lambda: below(confusion(), judged)
     with functional.use_threads(threads):
-        predictions = evaluate_matched(model, rows, config).predictions
+        tally = measure_matched(model, rows)
+        found, calibration = tally.confusions(), tally.calibration
+        drawn["confusion"] = lambda: below(figures.confusions(found, names), judged)
+        drawn["classes"] = lambda: below(figures.class_accuracies(found, names), judged)
+        if calibration is not None:
+            drawn["calibration"] = lambda: below(figures.reliability_diagram(calibration), judged)
         return figures.save_figures(drawn, folder / runs.FIGURES, on_failure)

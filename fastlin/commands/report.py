@@ -42,18 +42,7 @@ class _Report:
 
 @click.command()
 @click.argument("runs", nargs=-1, type=options.PLACE, metavar="[RUN]...")
-@click.option(
-    "--data",
-    type=options.DATA,
-    metavar="NAME|PATH",
-    help="Data of the study: cifar10 (what it is for), or others  "
-    f"[default: {DEFAULT_DATA}; of runs: their own]",
-)
-@click.option(
-    "--data-dir",
-    type=options.PLACE,
-    help="Folder that holds the data set  [default: $FASTLIN_DATA, else the user's cache]",
-)
+@options.data_options(f"{DEFAULT_DATA}; of runs: their own", without=["split"])
 @click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
@@ -80,8 +69,7 @@ def report(
     ctx: click.Context,
     /,
     runs: tuple[Path, ...],
-    data: str | None,
-    data_dir: Path | None,
+    data: options.Data,
     seeds: int | None,
     epochs: int | None,
     threads: int | None,
@@ -109,11 +97,11 @@ def report(
         check_reachable(run)
     notes = options.console(stderr=True)
     if any((run / RESULTS).is_file() for run in runs):
-        made = _of_report(runs, out, data)
+        made = _of_report(runs, out, data.get("data"))
     elif runs:
-        made = _of_runs(runs, data, data_dir, threads, out)
+        made = _of_runs(runs, data, threads, out)
     else:
-        reference = options.reference_of(data or DEFAULT_DATA, None, data_dir)
+        reference = options.reference_of({"data": DEFAULT_DATA} | data)
         try:
             made = _of_study(reference, seeds or _SEEDS, epochs or _EPOCHS, threads, out, notes)
         except KeyboardInterrupt as stop:
@@ -146,9 +134,7 @@ def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
     full = replace(reference, split="full")
     has_full = reference.data == "cifar10" or cifar.find(Path(reference.data)) is not None
     full_rows = len(options.load_reference(full).train) if has_full else 0
-    words = ["fastlin", "report", "--data", reference.data]
-    if reference.data_dir is not None:
-        words += ["--data-dir", reference.data_dir]
+    words = ["fastlin", "report", *options.data_words(reference)]
     words += [] if epochs == _EPOCHS else ["--epochs", str(epochs)]
     words += ["--seeds", str(seeds)]
 
@@ -172,9 +158,8 @@ def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
 
 
 def _of_runs(
-    runs: Sequence[Path], data: str | None, data_dir: Path | None, threads: int | None,
-    out: Path | None,
-) -> _Report:  # fmt: skip
+    runs: Sequence[Path], data: options.Data, threads: int | None, out: Path | None
+) -> _Report:
     """Describe runs and grids."""
     from fastlin.functional import use_threads
     from fastlin.report import folders
@@ -185,7 +170,7 @@ def _of_runs(
     with use_threads(threads) as count:
         found, grids = folders.describe_runs(
             runs,
-            lambda reference: options.override(reference, data, None, data_dir),
+            lambda reference: options.override(reference, data),
             options.load_reference,
             options.train_command,
         )

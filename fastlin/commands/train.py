@@ -25,7 +25,7 @@ DEFAULT_DATA = "cifar10-mini"
 
 
 @click.command()
-@options.data_options(None, DEFAULT_DATA)
+@options.data_options(DEFAULT_DATA)
 @options.settings_options()
 @options.threads_option()
 @options.eval_train_option()
@@ -43,9 +43,7 @@ DEFAULT_DATA = "cifar10-mini"
 def train(
     ctx: click.Context,
     /,
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     threads: int | None,
     eval_train_every: int,
     config_path: Path | None,
@@ -59,7 +57,7 @@ def train(
     Results go to a run folder: config.json, history.csv, model.npz, summary.json, figures/.
     """
     started = time.perf_counter()
-    reference, config = _what_to_run(data, data_dir, split, config_path, settings)
+    reference, config = _what_to_run(data, config_path, settings)
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
     from fastlin import runs
@@ -102,9 +100,7 @@ def train(
 
 
 def _what_to_run(
-    data: str | None,
-    data_dir: Path | None,
-    split: str | None,
+    data: options.Data,
     config_path: Path | None,
     settings: dict[str, Any],
 ) -> tuple[DataReference, TrainConfig]:
@@ -116,12 +112,12 @@ def _what_to_run(
     if "loss" in given:
         check_given_once([given["loss"]], parameters)
     if config_path is None:
-        reference = options.reference_of(data or DEFAULT_DATA, split, data_dir)
+        reference = options.reference_of({"data": DEFAULT_DATA} | data)
         config = TrainConfig(**given)
     else:
         reference, config = runs.load_config(config_path)
         config = replace(config, **given)
-        reference = options.override(reference, data, split, data_dir)
+        reference = options.override(reference, data)
     config = replace(config, loss=with_parameters([config.loss], parameters)[0])
     options.refuse_without_effect(given, [config])
     return reference, config

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlin.data.checks import ROW_DTYPES, as_array, check_class_names, check_image_shape
+from fastlin.data.checks import (
+    ROW_DTYPES,
+    as_array,
+    check_class_names,
+    check_image_shape,
+)
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.labels import class_numbers, classes_that_occur
 from fastlin.errors import InputError, quoted
@@ -32,8 +37,8 @@ def split_of_arrays(
         Of the data set.
     arrays : Mapping[str, ArrayLike]
         X_train, y_train and, where they are there, X_val, y_val, X_test, y_test. Rows are (n, d),
-        or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels; uint8, float32 or
-        float64. Labels are integers, booleans or text.
+        or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels, of numbers as
+        `numeric` takes them. Labels are as `fastlin.data.labels.distinct` takes them.
     class_names : Iterable[str], optional
         Of integer labels the names in order; by default the classes are the labels that occur.
     image_shape : Iterable[int], optional
@@ -52,7 +57,7 @@ def split_of_arrays(
     rows, shapes = {}, {}
     for part in parts:
         try:
-            rows[part], shapes[part] = _rows(as_array("X", arrays[f"X_{part}"]))
+            rows[part], shapes[part] = rows_and_image_shape(numeric("X", arrays[f"X_{part}"]))
         except InputError as error:
             raise InputError(f"{part}: {error}") from None
     if image_shape is not None:
@@ -79,15 +84,16 @@ def split_of_arrays(
 def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     """Return features as an array of one of `ROW_DTYPES`, if they are numbers.
 
-    Booleans, float16 and integers become float32, larger integers float64; what is uint8, float32
-    or float64 stays so. A value that float64 cannot hold exactly is refused.
+    What has one of these dtypes stays as it is. In the byte order of another machine it is turned;
+    other floats become float32, as do booleans and integers, larger integers float64. A value that
+    float64 cannot hold exactly is refused.
 
     Parameters
     ----------
     name : str
         Of the array, for messages.
     X : ArrayLike
-        An array, a DataFrame, a list: anything that NumPy takes.
+        An array, a DataFrame, a tensor in memory, a list: anything that NumPy takes.
 
     Raises
     ------
@@ -100,8 +106,9 @@ def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         what = f"has dtype {array.dtype!s:.60}" if array.ndim else f"is {quoted(X)}"
         raise InputError(f"{name} {what}; features must be an array of real numbers")
-    if array.dtype.kind == "f":  # float16, or the byte order of another machine
-        return array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
+    if array.dtype.kind == "f":
+        turned = array.dtype.newbyteorder("=")
+        return array.astype(turned if turned in ROW_DTYPES else np.float32)
     largest = max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
     if largest <= _EXACT_IN_FLOAT32:
         return array.astype(np.float32)
@@ -110,10 +117,10 @@ def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     return array.astype(np.float64)
 
 
-def _rows(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
+def rows_and_image_shape(
+    X: NDArray[Any],
+) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
     """Return images as rows in the order channels, height, width, and that shape."""
-    if X.dtype not in ROW_DTYPES:
-        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be uint8, float32 or float64")
     if 0 in X.shape:
         raise InputError(f"X has shape {X.shape}; there must be at least one row and one feature")
     if X.ndim == 2:

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 
 from fastlin import files
-from fastlin.data import sample
+from fastlin.data import sample, toys
 from fastlin.data.dataset import Split
-from fastlin.data.formats import cifar, npz
-from fastlin.data.source import DataReference
-from fastlin.errors import InputError, one_line, quoted
+from fastlin.data.formats import cifar
+from fastlin.data.reading import Place, read_split
+from fastlin.data.source import PLACES, DataReference
+from fastlin.errors import InputError, quoted
 
 if TYPE_CHECKING:
     import requests
@@ -72,125 +73,163 @@ CATALOG = {
             _CITATION,
             cifar.SPLITS,
         ),
+        *(
+            Known(
+                name, f"{toy.description} (comes with scikit-learn)",
+                f"sklearn.datasets.load_{name}", toy.citation,
+            )
+            for name, toy in toys.TOYS.items()
+        ),
     )
-}
+}  # fmt: skip
 
 
 def load_split(
-    data: str | Path = sample.NAME, split: str | None = None, data_dir: str | Path | None = None
+    data: str | Path = sample.NAME,
+    split: str | None = None,
+    data_dir: str | Path | None = None,
+    *,
+    labels: str | Path | None = None,
+    val_data: str | Path | None = None,
+    val_labels: str | Path | None = None,
+    test_data: str | Path | None = None,
+    test_labels: str | Path | None = None,
+    scale: float | None = None,
 ) -> Split:
     """Load a data set by name or path.
 
     Parameters
     ----------
     data : str or Path
-        ``cifar10-mini``, ``cifar10``, or a path: a .npz file (see `.formats.npz`), or
-        CIFAR-10 as a folder or .tar.gz archive, in its binary or Python distribution. A name means
-        the data set, even if there is a folder of that name: that one is ``./cifar10``. ~ is the
-        home folder.
+        The name of a data set (``fastlin data list``), or a path: a file of any format in
+        `.formats.registry`, a folder of such files called X_train, y_train, ..., a folder of
+        images by class, or CIFAR as a folder or archive. A name means the data set, even if there
+        is a folder of that name: that one is ``./cifar10``. ~ is the home folder. ``PATH:NAME`` is
+        the array or column NAME of a file.
     split : str, optional
         Of CIFAR-10: ``assignment`` (the default) or ``full``.
     data_dir : str or Path, optional
-        Where to look for ``cifar10``; None for the folder in the environment variable
-        FASTLIN_DATA, or else the user's cache folder, into which it is downloaded if need be.
+        Where to look for ``cifar10`` and ``cifar100``; None for the folder in the environment
+        variable FASTLIN_DATA, or else the user's cache folder, into which CIFAR-10 is downloaded if
+        need be.
+    labels : str or Path, optional
+        The labels of the training rows, where they are not with them: a file, ``PATH:NAME``, or
+        ``:NAME`` for an array or column of the file of the rows.
+    val_data, val_labels, test_data, test_labels : str or Path, optional
+        Validation and test rows, where they are not in `data`, and their labels.
+    scale : float, optional
+        What a stored value is multiplied by to become a feature; by default 1/255 for uint8, as of
+        pixels, and 1 for others.
 
     Returns
     -------
     Split
-        Its `source` says where the data were found.
+        Its `source` says where the data were found. What was converted or left out is a
+        `fastlin.errors.DataWarning`.
 
     Raises
     ------
     InputError
         If the data are unknown, not found or damaged, or an argument does not apply to them.
+    PackageError
+        If a package that reads the format is not installed.
     """
-    data = data if data in CATALOG else files.as_path(data)
-    data_dir = None if data_dir is None else files.as_path(data_dir)
-    return replace(_load(data, split, data_dir), source=reference_of(data, split, data_dir))
+    given = _given(
+        data, split, data_dir, scale, labels=labels, val_data=val_data, val_labels=val_labels,
+        test_data=test_data, test_labels=test_labels,
+    )  # fmt: skip
+    return replace(_load(given).with_scale(given.scale), source=_absolute(given))
 
 
 def reference_of(
-    data: str | Path, split: str | None = None, data_dir: Path | None = None
+    data: str | Path,
+    split: str | None = None,
+    data_dir: str | Path | None = None,
+    scale: float | None = None,
+    **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data in which paths are absolute, so that they are found again.
 
     The name of a data set means that, whatever lies in the working directory.
+
+    Parameters
+    ----------
+    data, split, data_dir, scale, **places
+        As `load_split` takes them.
 
     Raises
     ------
     InputError
         If a path cannot be looked up.
     """
+    return _absolute(_given(data, split, data_dir, scale, **places))
+
+
+def _given(
+    data: str | Path,
+    split: str | None,
+    data_dir: str | Path | None,
+    scale: float | None,
+    **places: str | Path | None,
+) -> DataReference:
+    """Return a reference to data as they were named."""
+    if not isinstance(data, str):
+        data = str(files.as_path(data))
+        if data in CATALOG:  # a path is a path
+            data = str(Path() / data) if Path(data).is_absolute() else f"./{data}"
+    texts = {name: None if at is None else str(files.as_path(at)) for name, at in places.items()}
     if data_dir is not None:
-        files.check_reachable(data_dir)
-    is_path = data not in CATALOG and is_file_or_folder(Path(data))
-    return DataReference(
-        str(Path(data).resolve()) if is_path else str(data),
-        split,
-        None if data_dir is None else str(data_dir.resolve()),
-    )
+        data_dir = str(files.as_path(data_dir))
+    return DataReference(data, split, data_dir, scale=scale, **texts)
 
 
-def _load(data: str | Path, split: str | None, data_dir: Path | None) -> Split:
+def _absolute(given: DataReference) -> DataReference:
+    if given.data_dir is not None:
+        files.check_reachable(given.data_dir)
+        given = replace(given, data_dir=str(Path(given.data_dir).resolve()))
+    places: dict[str, Any] = {
+        name: Place.of(text).absolute(text) for name in PLACES
+        if (text := getattr(given, name)) is not None and text not in CATALOG
+    }  # fmt: skip
+    return replace(given, **places)
+
+
+def _load(given: DataReference) -> Split:
+    data, split = given.data, given.split
+    known = CATALOG.get(data)
+    own = [name for name in PLACES[1:] if getattr(given, name) is not None]
+    if known is not None and own:
+        raise InputError(f"{data} has labels and parts of its own; leave out {own[0]}")
     if data == "cifar10":
-        return cifar.load(_find_cifar10(data_dir), split)
-    if data_dir is not None:
+        return cifar.load(_find_cifar10(given.data_dir), split)
+    if given.data_dir is not None:
         raise InputError(f"data_dir is where to look for cifar10; it has no meaning for {data}")
-    path = expand_home(data)
-    is_there = data != sample.NAME and is_file_or_folder(path)
-    found = cifar.find(path) if is_there else None
+    path = files.expand_home(data)
+    found = None
+    if known is None and not own and files.is_file_or_folder(path):
+        found = cifar.find(path)
     if found is not None:
         return cifar.load(found, split)
     if split is not None:
         raise InputError(f"{data} has one split only; leave out split {quoted(split)}")
     if data == sample.NAME:
         return sample.load()
-    if path.exists() and not path.is_dir():
-        return npz.load(path)
-    if path.is_dir():
-        raise InputError(f"the folder {path} holds no CIFAR-10; name a .npz file or such a folder")
+    if known is not None:
+        return toys.load(data)
+    path = Place.of(data).path
     if path.exists():
-        raise InputError(f"{path} is a pipe or a device; write the data to a file and name that")
+        return read_split(given)
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no file {path}")
-    raise InputError(f"unknown data {str(data)!r}: neither a file nor one of {', '.join(CATALOG)}")
-
-
-def expand_home(path: str | Path) -> Path:
-    """Return a path in which ~ is the home folder.
-
-    Raises
-    ------
-    InputError
-        If it begins with ~ and there is no such home folder.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise InputError(f"{str(path)!r} begins with ~, but there is no such home folder") from None
-
-
-def is_file_or_folder(path: Path) -> bool:
-    """Return whether a path is a file or a folder: no pipe, no device.
-
-    Raises
-    ------
-    InputError
-        If that cannot be known: no permission, or a name that is too long.
-    """
-    try:
-        return path.is_file() or path.is_dir()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {one_line(str(path), 200)}: {reason}") from None
+    raise InputError(f"unknown data {data!r}: neither a file nor one of {', '.join(CATALOG)}")
 
 
 def data_place(data_dir: str | Path | None) -> tuple[Path, str]:
     """Return the one folder in which named data are looked for, and who named it."""
     if data_dir is not None:
-        return expand_home(data_dir), "data_dir"
+        return files.expand_home(data_dir), "data_dir"
     if os.environ.get("FASTLIN_DATA"):
-        return expand_home(os.environ["FASTLIN_DATA"]), "FASTLIN_DATA"
+        return files.expand_home(os.environ["FASTLIN_DATA"]), "FASTLIN_DATA"
     try:
         return user_cache_path("fastlin") / "data", "cache"
     except RuntimeError:
@@ -204,7 +243,7 @@ def locate_cifar10(data_dir: str | Path | None = None) -> Path | None:
 
 def _find_cifar10(data_dir: str | Path | None) -> Path:
     place, named_by = data_place(data_dir)
-    found = cifar.find(place) if is_file_or_folder(place) else None
+    found = cifar.find(place) if files.is_file_or_folder(place) else None
     if found is not None:
         return found
     if named_by == "cache":

@@ -12,12 +12,22 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin.errors import InputError, one_line, quoted
+from fastlin.settings import as_float
 
-ROW_DTYPES: tuple[np.dtype[Any], ...] = (
-    np.dtype(np.uint8),
-    np.dtype(np.float32),
-    np.dtype(np.float64),
-)
+
+class _RowDtypes(tuple[np.dtype[Any], ...]):
+    """The dtypes of rows; bfloat16 of the package ml_dtypes, not loaded here, is one of them."""
+
+    __slots__ = ()
+
+    def __contains__(self, dtype: object) -> bool:
+        return super().__contains__(dtype) or getattr(dtype, "name", None) == "bfloat16"
+
+
+ROW_DTYPES = _RowDtypes(map(np.dtype, (np.uint8, np.float16, np.float32, np.float64)))
+ROW_DTYPE_NAMES = "uint8, float16, bfloat16, float32 or float64"
+
+SCALES = 1e-15, 1e15  # what is smaller or larger has no square in float32
 
 _BLOCK_VALUES = 2**16  # checked at a time: 512 KB of float64 stay in the cache for both extremes
 
@@ -26,12 +36,46 @@ _BLOCK_VALUES = 2**16  # checked at a time: 512 KB of float64 stay in the cache 
 _LINE_BREAKING = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
-def feature_scale(row_dtype: np.dtype[Any]) -> float:
-    """Return what a stored value is multiplied by to become a feature: 1/255 for uint8, else 1."""
+def default_scale(row_dtype: np.dtype[Any]) -> float:
+    """Return what a stored value is multiplied by where nobody says: 1/255 for uint8, else 1."""
     return 1 / 255 if row_dtype == np.uint8 else 1.0
 
 
-def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None) -> float:
+def scale_of(scale: Any, row_dtype: np.dtype[Any]) -> float:
+    """Return what stored values are multiplied by, for None the default; see `check_scale`."""
+    return default_scale(row_dtype) if scale is None else check_scale(scale)
+
+
+def check_scale(scale: Any) -> float:
+    """Return what stored values are to be multiplied by.
+
+    Raises
+    ------
+    InputError
+        If it is no finite number above 0, or so far from 1 that its square is none.
+    """
+    number = as_float(scale)
+    if not SCALES[0] <= number <= SCALES[1]:
+        raise InputError(
+            f"scale is {quoted(scale)}; it must be a number from {SCALES[0]:g} to {SCALES[1]:g}, "
+            "by which stored values are multiplied"
+        )
+    return number
+
+
+def number_dtype(row_dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that stored values are computed with: float32 for float16 and bfloat16."""
+    return np.dtype(np.float32) if is_half(row_dtype) else row_dtype
+
+
+def is_half(row_dtype: np.dtype[Any]) -> bool:
+    """Return whether rows are float16 or bfloat16."""
+    return row_dtype.name in {"float16", "bfloat16"}
+
+
+def check_values(
+    name: str, array: NDArray[Any], dtype: DTypeLike | None = None, first_row: int = 0
+) -> float:
     """Check that every value is finite and no larger than a dtype holds.
 
     Parameters
@@ -42,6 +86,8 @@ def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None)
         One or two dimensions of numbers, not empty. No copy of it is made.
     dtype : DTypeLike, optional
         Of the arithmetic that is to use the values; by default the array's own.
+    first_row : int, optional
+        The number of the first row, for the message: not 0 in a block of a larger array.
 
     Returns
     -------
@@ -55,6 +101,8 @@ def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None)
     """
     if array.dtype == np.uint8:
         return float(array.max())
+    if is_half(array.dtype):
+        return _check_halves(name, array)
     limit = float(np.finfo(array.dtype if dtype is None else dtype).max)
     largest = 0.0
     length = max(1, _BLOCK_VALUES // (array.size // len(array)))
@@ -63,9 +111,60 @@ def check_values(name: str, array: NDArray[Any], dtype: DTypeLike | None = None)
         low, high = float(block.min()), float(block.max())
         if not (-limit <= low and high <= limit):  # so written, NaN is found, too
             place = tuple(np.argwhere(~(np.abs(block) <= limit))[0].tolist())
-            _refuse_value(name, float(block[place]), (first + place[0], *place[1:]), dtype)
+            _refuse_value(
+                name, float(block[place]), (first_row + first + place[0], *place[1:]), dtype
+            )
         largest = max(largest, -low, high)
     return largest
+
+
+def _check_halves(name: str, array: NDArray[Any]) -> float:
+    """Do `check_values` for float16 or bfloat16, whose bits are in the order of their size."""
+    infinite = int(np.array(np.inf, array.dtype).view(np.uint16))
+    largest = 0
+    length = max(1, _BLOCK_VALUES // (array.size // len(array)))
+    for first in range(0, len(array), length):
+        magnitudes = np.ascontiguousarray(array[first : first + length]).view(np.uint16) & 0x7FFF
+        largest = max(largest, int(magnitudes.max()))
+        if largest >= infinite:
+            place = tuple(np.argwhere(magnitudes >= infinite)[0].tolist())
+            place = (first + place[0], *place[1:])
+            _refuse_value(name, float(array[place]), place, None)
+    return float(np.array(largest, np.uint16).view(array.dtype))
+
+
+def check_weights(weights: ArrayLike, row_count: int) -> NDArray[np.float64]:
+    """Return the weights of rows as a C-contiguous (row_count,) float64 array.
+
+    Raises
+    ------
+    InputError
+        If their number is wrong, one is no finite number, 0 or above, or all are 0.
+    """
+    array = as_array("weights", weights)
+    if array.shape != (row_count,):
+        raise InputError(
+            f"weights has shape {array.shape}; with {row_count} rows it must be ({row_count},)"
+        )
+    if array.dtype.kind not in "biuf" and not is_half(array.dtype):
+        raise InputError(f"weights has dtype {array.dtype!s:.60}; weights must be real numbers")
+    found = np.ascontiguousarray(array, np.float64)
+    wrong = ~((found >= 0) & (found <= np.finfo(np.float64).max))  # so written, NaN is wrong
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"the weight of row {row} is {float(found[row])!r}; weights must be finite, 0 or above"
+        )
+    if not found.any():
+        raise InputError("all weights are 0; at least one row must count")
+    return found
+
+
+def of_mean_one(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return checked weights over their mean."""
+    relative = weights / weights.max()  # their sum is finite
+    result: NDArray[np.float64] = relative / relative.mean()
+    return result
 
 
 def _refuse_value(name: str, value: float, place: tuple[int, ...], dtype: DTypeLike | None) -> None:
@@ -188,8 +287,12 @@ def check_image_shape(shape: Iterable[int], feature_count: int) -> tuple[int, in
 def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
     """Return values as an array. Raises InputError if they are none; the message calls it name."""
     try:
+        if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
+            values = np.from_dlpack(values)  # type: ignore[arg-type]
+        elif str(getattr(values, "dtype", "")) == "torch.bfloat16":  # which NumPy lacks
+            values = values.float()  # type: ignore[union-attr]
         array = np.asarray(values)
-    except (ValueError, TypeError):  # lists of different lengths, an integer beyond any dtype
+    except (ValueError, TypeError, BufferError):  # lists of different lengths, huge integers
         raise InputError(f"{name} is no array of numbers: {quoted(values)}") from None
     except RuntimeError as error:  # a tensor that cannot be read as it is
         raise InputError(
@@ -212,5 +315,5 @@ def as_rows(X: ArrayLike) -> NDArray[Any]:
     if X.ndim != 2 or 0 in X.shape:
         raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
     if X.dtype not in ROW_DTYPES:
-        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be uint8, float32 or float64")
+        raise InputError(f"X has dtype {X.dtype!s:.60}; it must be {ROW_DTYPE_NAMES}")
     return X

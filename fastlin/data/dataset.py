@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,8 +18,10 @@ from fastlin.data.checks import (
     check_class_names,
     check_image_shape,
     check_labels,
+    check_scale,
     check_values,
-    feature_scale,
+    check_weights,
+    scale_of,
 )
 from fastlin.data.features import FeatureRange
 from fastlin.data.source import DataReference
@@ -32,8 +35,8 @@ class Dataset:
     Attributes
     ----------
     X : NDArray
-        (n, d) uint8, float32 or float64, C-contiguous. uint8 rows are pixels and stay so in
-        memory; kernels see the feature pixel / 255.
+        (n, d) uint8, float16, bfloat16, float32 or float64, C-contiguous. Rows stay so in memory,
+        and may be a memory map; kernels see the feature `scale` times the value.
     y : NDArray[np.int64]
         (n,), each in [0, len(class_names)).
     class_names : tuple[str, ...]
@@ -41,6 +44,12 @@ class Dataset:
     image_shape : tuple[int, int, int] | None
         (channels, height, width) where a row is an image in that order, with channels 1 or 3;
         otherwise None.
+    scale : float | None
+        What a stored value is multiplied by to become a feature; None for 1/255 of uint8, as of
+        pixels, and 1 of others. `feature_scale` is the number.
+    weights : NDArray[np.float64] | None
+        (n,), how much each row counts, finite, >= 0, not all 0; None for all alike. Only their
+        ratios matter: a row of weight 2 counts as if it were there twice.
 
     Raises
     ------
@@ -52,6 +61,8 @@ class Dataset:
     y: NDArray[np.int64]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
+    scale: float | None = None
+    weights: NDArray[np.float64] | None = None
     _largest: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +74,33 @@ class Dataset:
         object.__setattr__(self, "y", check_labels(self.y, len(X), len(self.class_names)))
         object.__setattr__(self, "_largest", check_values("X", X))
         object.__setattr__(self, "X", np.ascontiguousarray(X))
+        if self.scale is not None:
+            object.__setattr__(self, "scale", check_scale(self.scale))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", check_weights(self.weights, len(X)))
+
+    def changed(self, *, scale: float | None = None, weights: ArrayLike | None = None) -> Dataset:
+        """Return the same rows, which are not checked again, with another scale or weights.
+
+        Parameters
+        ----------
+        scale : float, optional
+            None leaves it.
+        weights : ArrayLike, optional
+            (n,); None leaves them.
+
+        Raises
+        ------
+        InputError
+            If what is given does not fit.
+        """
+        found = copy.copy(self)
+        found.__dict__.pop("feature_range", None)
+        if scale is not None:
+            object.__setattr__(found, "scale", check_scale(scale))
+        if weights is not None:
+            object.__setattr__(found, "weights", check_weights(weights, len(self)))
+        return found
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -72,8 +110,8 @@ class Dataset:
 
     @property
     def feature_scale(self) -> float:
-        """What a stored value is multiplied by to become a feature: 1/255 for pixels, else 1."""
-        return feature_scale(self.X.dtype)
+        """What a stored value is multiplied by to become a feature; see `scale`."""
+        return scale_of(self.scale, self.X.dtype)
 
     @cached_property
     def feature_range(self) -> FeatureRange:
@@ -101,14 +139,15 @@ class Split:
     name : str
         For people and file names: ``cifar10``, ``cifar10-mini`` or the file's stem.
     train, val, test : Dataset | None
-        Data sets with equal features, dtype, classes and image shape; `train` is always there.
+        Data sets with equal features, dtype, scale, classes and image shape; `train` is always
+        there.
     source : DataReference | None
         Where `load_split` found them; None for arrays.
 
     Raises
     ------
     InputError
-        If the parts disagree on features, dtype, classes or image shape.
+        If the parts disagree on features, dtype, scale, classes or image shape.
     """
 
     name: str
@@ -124,6 +163,7 @@ class Split:
             for what, ours, theirs in (
                 ("features", self.train.X.shape[1], data.X.shape[1]),
                 ("dtype", self.train.X.dtype, data.X.dtype),
+                ("scale", self.train.feature_scale, data.feature_scale),
                 ("classes", self.train.class_names, data.class_names),
                 ("image shape", self.train.image_shape, data.image_shape),
             ):
@@ -143,6 +183,8 @@ class Split:
         y_test: ArrayLike | None = None,
         class_names: Iterable[str] | None = None,
         image_shape: Iterable[int] | None = None,
+        scale: float | None = None,
+        weights: ArrayLike | None = None,
         name: str = "arrays",
     ) -> Split:
         """Make a split of arrays, DataFrames or lists.
@@ -151,9 +193,8 @@ class Split:
         ----------
         X : ArrayLike
             Training rows (n, d), or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3
-            channels. uint8 values are pixels, whose features are pixel / 255; float32 and float64
-            are used as they are; other real numbers become float32, or float64 where that is
-            needed to hold them.
+            channels. uint8, float16, bfloat16, float32 and float64 are kept as they are; other
+            real numbers become float32, or float64 where that is needed to hold them.
         y : ArrayLike
             Their labels (n,): text, booleans, or integers, which need not be consecutive.
         X_val, y_val, X_test, y_test : ArrayLike, optional
@@ -163,6 +204,11 @@ class Split:
             classes are the labels that occur, in ascending order, each named by its text.
         image_shape : Iterable[int], optional
             (channels, height, width) of rows (n, d) that are images in that order.
+        scale : float, optional
+            What a value is multiplied by to become a feature; by default 1/255 for uint8, as of
+            pixels, and 1 for others.
+        weights : ArrayLike, optional
+            (n,), how much each training row counts, finite, >= 0, not all 0.
         name : str, optional
             Of the split, for people and file names.
 
@@ -180,7 +226,23 @@ class Split:
             if values is not None
         }  # fmt: skip
         given |= {array: values for array, values in labels.items() if values is not None}
-        return arrays.split_of_arrays(name, given, class_names, image_shape)
+        split = arrays.split_of_arrays(name, given, class_names, image_shape).with_scale(scale)
+        if weights is None:
+            return split
+        return replace(split, train=split.train.changed(weights=weights))
+
+    def with_scale(self, scale: float | None) -> Split:
+        """Return the same rows with another scale, of `Dataset`; None leaves it.
+
+        Raises
+        ------
+        InputError
+            If it is no scale.
+        """
+        if scale is None:
+            return self
+        parts = {part: data.changed(scale=scale) for part, data in self.parts().items()}
+        return replace(self, train=parts["train"], val=parts.get("val"), test=parts.get("test"))
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{part} {len(data):,}" for part, data in self.parts().items())
@@ -194,8 +256,8 @@ class Split:
     def fingerprint(self) -> str:
         """Return a SHA-256 over all that decides what is learned from the split, as hex digits.
 
-        That is, of every part: shape, dtype, feature scale, image shape, class names, rows and
-        labels. It is computed once: the arrays of a split are not to change.
+        That is, of every part: shape, dtype, scale, image shape, class names, rows, labels, and
+        weights where there are any. It is computed once: the arrays of a split are not to change.
         """
         return self._fingerprint
 
@@ -209,8 +271,10 @@ class Split:
                 "class_names": data.class_names,
             }  # fmt: skip
             digest.update(json.dumps(described).encode())
-            digest.update(data.X.data)
+            digest.update(data.X.view(np.uint8).data)  # bfloat16 has no buffer of its own
             digest.update(data.y.data)
+            if data.weights is not None:
+                digest.update(data.weights.data)
         return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin.data.checks import number_dtype
 from fastlin.errors import InputError
 
 SAMPLED_VALUES, LEAST_ROWS = 2**18, 16
@@ -23,7 +24,7 @@ class FeatureRange(NamedTuple):
     lowest, low, high, highest : float
         The least, the 1st and the 99th percentile, and the largest of the features.
     scale : float
-        What a stored value was multiplied by to become a feature: 1/255 for uint8 rows, else 1.
+        What a stored value was multiplied by to become a feature.
     """
 
     lowest: float
@@ -40,7 +41,7 @@ class FeatureRange(NamedTuple):
         """
         row_count = min(len(X), max(LEAST_ROWS, SAMPLED_VALUES // X.shape[1]))
         rows = np.linspace(0, len(X) - 1, row_count).astype(np.int64)
-        values = X[rows].ravel()
+        values = X[rows].astype(number_dtype(X.dtype), copy=False).ravel()
         last, percent = values.size - 1, values.size // 100
         ranks = (0, percent, last - percent, last)
         values.partition(ranks)

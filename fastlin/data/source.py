@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from fastlin.data.checks import check_scale
 from fastlin.errors import InputError, quoted
 
 
@@ -22,16 +23,34 @@ class DataReference:
         The folder to look in; None for the usual places.
     sha256 : str or None
         The fingerprint of the data that were found; None if it is not known.
+    labels : str or None
+        Where the labels of the training rows are, if not with them.
+    val_data, val_labels, test_data, test_labels : str or None
+        Where validation and test rows are, if not in `data`, and their labels, if not with them.
+    scale : float or None
+        What stored values are multiplied by, where that was said.
     """
 
     data: str
     split: str | None = None
     data_dir: str | None = None
     sha256: str | None = None
+    labels: str | None = None
+    val_data: str | None = None
+    val_labels: str | None = None
+    test_data: str | None = None
+    test_labels: str | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
+        if self.scale is not None:
+            object.__setattr__(self, "scale", check_scale(self.scale))
         for name, value in asdict(self).items():
-            if not isinstance(value, str) and (value is not None or name == "data"):
+            if (
+                name != "scale"
+                and not isinstance(value, str)
+                and (value is not None or name == "data")
+            ):
                 raise InputError(f"{name} is {quoted(value)}; it must be text")
 
     @classmethod
@@ -41,7 +60,7 @@ class DataReference:
         Raises
         ------
         InputError
-            If it is no dictionary with ``data`` and, if at all, ``split`` and ``data_dir``.
+            If it is no dictionary with ``data`` and, if at all, other fields of a reference.
         """
         known = [field.name for field in fields(cls)]
         if not isinstance(content, dict) or "data" not in content:
@@ -52,3 +71,19 @@ class DataReference:
                     f"unknown key {quoted(name)} in 'data'; the keys are {', '.join(known)}"
                 )
         return cls(**content)
+
+    def of_part(self, part: str) -> tuple[str | None, str | None]:
+        """Return where the rows of a part (train, val, test) are, and their labels."""
+        if part == "train":
+            return self.data, self.labels
+        return getattr(self, f"{part}_data"), getattr(self, f"{part}_labels")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `fastlin.load_split` that are not its defaults."""
+        values = {name: getattr(self, name) for name in ARGUMENTS}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+# Of `fastlin.load_split`; the commands have an option for each.
+ARGUMENTS = tuple(field.name for field in fields(DataReference) if field.name != "sha256")
+PLACES = ("data", "labels", "val_data", "val_labels", "test_data", "test_labels")  # files, folders

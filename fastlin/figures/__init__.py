@@ -1,7 +1,7 @@
 """Every picture of fastlin, in one style; the only package that loads matplotlib.
 
 style   the settings, and how figures become files
-runs    curves over epochs, gradients, the confusion matrix
+runs    curves over epochs, gradients, confusions, accuracy by class, calibration
 images  the weights of every class, and rows of the data
 grids   curves of all entries, heat maps, parallel coordinates
 
@@ -29,6 +29,7 @@ from fastlin.figures.grids import (
 from fastlin.figures.images import MAX_TILES, TILE_PIXELS, image_grid, weight_templates
 from fastlin.figures.runs import (
     accuracy_curves,
+    class_accuracies,
     confused_pairs,
     confusion_matrix,
     confusions,
@@ -36,6 +37,7 @@ from fastlin.figures.runs import (
     cost_curves,
     gradient_histogram,
     gradient_histograms,
+    reliability_diagram,
 )
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "STYLE",
     "TILE_PIXELS",
     "accuracy_curves",
+    "class_accuracies",
     "confused_pairs",
     "confusion_matrix",
     "confusions",
@@ -60,6 +63,7 @@ __all__ = [
     "image_grid",
     "parallel_coordinates",
     "png",
+    "reliability_diagram",
     "save_figure",
     "save_figures",
     "weight_templates",

@@ -25,10 +25,11 @@ from fastlin.figures.style import (
     write_cells,
 )
 from fastlin.history import History
-from fastlin.metrics import MAX_MATRIX_CLASSES, Confusions
+from fastlin.metrics import CALIBRATION_BINS, MAX_MATRIX_CLASSES, Calibration, Confusions
 
 COST = "cost (mean loss + penalty)"
 GRADIENT_BINS = 121
+MOST_BARS = 60  # of classes in one figure
 
 
 @styled()
@@ -216,4 +217,75 @@ def confused_pairs(found: Confusions, class_names: Sequence[str]) -> Figure:
     axes.set_xlabel("rows, and their share of the true class")
     title = f"accuracy {100 * right / max(total, 1):.1f} % of {total:,} rows; true → predicted"
     axes.set_title(title, loc="right")
+    return figure
+
+
+@styled()
+def reliability_diagram(found: Calibration) -> Figure:
+    """Draw the accuracy of rows by the probability of their predicted class, and how many they are.
+
+    Parameters
+    ----------
+    found : Calibration
+        See `fastlin.metrics.Tally`.
+    """
+    total = int(found.rows.sum())
+    check(total > 0, "there are no rows to draw")
+    figure = Figure((4.2, 4.2))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    figure.subplots_adjust(0.16, 0.13, 0.97, 0.92, hspace=0.08)
+    used = found.rows > 0
+    middles = 100 * (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
+    width = 100 / CALIBRATION_BINS
+    accuracy = 100 * found.right[used] / found.rows[used]
+    above.bar(middles[used], accuracy, width, color=BLUE, edgecolor="white", linewidth=0.8)
+    above.plot((0, 100), (0, 100), color=INK, linewidth=0.8, linestyle=":", label="calibrated")
+    confidence = 100 * found.confidence[used] / found.rows[used]
+    above.plot(confidence, accuracy, "D", color=ORANGE, markersize=4, label="mean of the bin")
+    above.set_xlim(0, 100)
+    above.set_ylim(0, 100)
+    above.set_ylabel("accuracy (%)")
+    above.legend(loc="upper left")
+    above.set_title(f"expected calibration error {100 * found.error:.1f} % of {total:,} rows")
+    below.bar(middles, found.rows, width, color=BLUE, edgecolor="white", linewidth=0.8)
+    below.set_ylabel("rows")
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    below.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    below.set_xlabel("probability of the predicted class (%)")
+    return figure
+
+
+@styled()
+def class_accuracies(found: Confusions, class_names: Sequence[str]) -> Figure:
+    """Draw the accuracy of every class, the worst first; of many classes the worst `MOST_BARS`.
+
+    Parameters
+    ----------
+    found : Confusions
+        See `fastlin.metrics.confusions`.
+    class_names : Sequence[str]
+        K names.
+    """
+    check(len(found.rows_of_class) == len(class_names) > 0, "the counts do not fit the class names")
+    having = [k for k, rows in enumerate(found.rows_of_class) if rows > 0]
+    check(len(having) > 0, "there are no rows to draw")
+    worst = sorted(having, key=lambda k: found.per_class[k])[:MOST_BARS]
+    shares = [100 * found.per_class[k] for k in worst]
+    labels = [
+        f"{one_line(class_names[k], NAME_LETTERS)} ({found.rows_of_class[k]:,})" for k in worst
+    ]
+    left = 0.35 + 0.078 * max(map(len, labels))
+    width, height = left + 3.2, 0.9 + 0.2 * len(worst)
+    figure = Figure((width, height))
+    axes = figure.add_axes((left / width, 0.45 / height, 2.9 / width, 1 - 0.9 / height))
+    axes.barh(range(len(worst)), shares, color=BLUE)
+    balanced = float(np.mean([100 * found.per_class[k] for k in having]))
+    axes.axvline(balanced, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(worst)), labels)
+    axes.set_ylim(len(worst) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("accuracy of the class (%), and in brackets its rows")
+    of = "" if len(worst) == len(having) else f"the worst {len(worst)} of {len(having):,} classes; "
+    axes.set_title(f"{of}mean of all {balanced:.1f} %", loc="right")
     return figure

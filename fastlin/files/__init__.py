@@ -5,11 +5,13 @@ with one line that names the file, and nothing read is executed.
 """
 
 from fastlin.files.locks import holder_of, locked, try_lock
-from fastlin.files.npz import OtherFormatError, read_npz, save_npz
+from fastlin.files.npz import OtherFormatError, map_npy, read_npz, save_npz
 from fastlin.files.opening import (
     MissingFileError,
     as_path,
     check_reachable,
+    expand_home,
+    is_file_or_folder,
     open_regular,
     read_bytes,
 )
@@ -25,7 +27,7 @@ from fastlin.files.writing import (
 
 __all__ = [
     "MissingFileError", "OtherFormatError", "as_path", "atomic_write", "check_format",
-    "check_reachable", "flush_folder", "holder_of", "locked", "make_directory", "open_regular",
-    "parse_json", "parse_number", "read_bytes", "read_csv", "read_json", "read_npz", "save_json",
-    "save_npz", "sweep", "to_disk", "try_lock",
+    "check_reachable", "expand_home", "flush_folder", "holder_of", "is_file_or_folder", "locked",
+    "make_directory", "map_npy", "open_regular", "parse_json", "parse_number", "read_bytes",
+    "read_csv", "read_json", "read_npz", "save_json", "save_npz", "sweep", "to_disk", "try_lock",
 ]  # fmt: skip

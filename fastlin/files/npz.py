@@ -1,14 +1,18 @@
-"""The arrays of .npz files: written by NumPy, and read without it, for it evaluates headers."""
+"""The arrays of .npz and .npy files: written by NumPy, headers read without it.
+
+NumPy evaluates headers as Python; here they are matched.
+"""
 
 from __future__ import annotations
 
 import errno
 import math
+import os
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -26,6 +30,8 @@ _LONGEST_HEADER = 10_000  # bytes of the header of an array; NumPy's own limit
 _MOST_DEFLATED = 1032  # bytes that one byte of deflate can stand for
 _DESCRIPTORS = (12, 16, 20, 24)  # sizes of what may follow a zip member that was written to a pipe
 _CHUNK = 1 << 20
+_LEAST_MAPPED = 1 << 20  # bytes; smaller arrays are read, so that their file is not held
+_NPY_MAGIC = b"\x93NUMPY"
 
 
 class OtherFormatError(InputError):
@@ -37,8 +43,8 @@ class OtherFormatError(InputError):
         What it is, with an article: one of `KINDS`.
     """
 
-    def __init__(self, path: str | Path, kind: str) -> None:
-        super().__init__(f"{path} is {kind}, not a .npz file")
+    def __init__(self, path: str | Path, kind: str, suffix: str = ".npz") -> None:
+        super().__init__(f"{path} is {kind}, not a {suffix} file")
         self.kind = kind
 
 
@@ -69,7 +75,12 @@ def save_npz(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         writer.submit(write).result()
 
 
-def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
+def read_npz(
+    path: str | Path,
+    is_wanted: Callable[[str], bool] | None = None,
+    *,
+    is_mapped: bool = False,
+) -> dict[str, NDArray[Any]]:
     """Return the arrays of a .npz file, as `numpy.savez` and `savez_compressed` write it.
 
     Every member is read to its end, so that its checksum covers the header of the array too. Sizes
@@ -78,6 +89,13 @@ def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     path : str or Path
+    is_wanted : Callable[[str], bool], optional
+        Whether an array is to be returned, by its name; by default all are. Others may be of any
+        kind, Python objects too: their checksums are compared, and that is all.
+    is_mapped : bool
+        Whether large arrays that are not compressed are memory maps, read-only, of the file. That
+        is so where they lie in the file at a multiple of the size of their values; those that do
+        not are read, because kernels take aligned values only.
 
     Returns
     -------
@@ -100,9 +118,15 @@ def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = _members(path, file, archive)
-                return {
-                    name: _read_array(path, archive, info, name) for name, info in members.items()
-                }
+                arrays = {}
+                for name, info in members.items():
+                    if is_wanted is None or is_wanted(name):
+                        mapped_file = file if is_mapped else None
+                        arrays[name] = _read_array(path, archive, info, name, mapped_file)
+                    else:
+                        with archive.open(info) as member:
+                            _read_to_end(member)
+                return arrays
         except InputError:
             raise
         except MemoryError:
@@ -169,39 +193,99 @@ def _check_gap(size: int, allowed: list[int]) -> None:
 
 
 def _read_array(
-    path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str
+    path: str | Path,
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    name: str,
+    mapped_file: IO[bytes] | None,
 ) -> NDArray[Any]:
     """Read a member to its end, where zipfile compares the checksum."""
     import numpy as np  # noqa: PLC0415  (takes 0.1 s; folders and text are read without it)
 
     with archive.open(info) as member:
         descr, is_fortran, shape, header_size = _read_header(member, quoted(name))
-        if descr.startswith("["):
-            raise InputError(f"{path}: {name} holds records; save every column as an array")
-        if descr.endswith("O"):
-            raise InputError(
-                f"{path}: {quoted(name)} holds Python objects, which are never loaded; save plain "
-                f"numbers, or text: {name}.astype(str)"
-            )
-        dtype = _dtype(np, descr)
+        dtype = _plain_dtype(np, f"{path}: {quoted(name)}", descr)
         count = math.prod(shape)
         size = info.file_size - header_size
         if count * dtype.itemsize != size:
-            raise ValueError(
-                f"{quoted(name)} has {size:,} bytes, but {count * dtype.itemsize:,} are needed for "
-                f"{dtype} {quoted(shape)}"
-            )
-        array = np.empty(count, dtype)
-        left = array.view(np.uint8).data
-        while left:
-            content = member.read(min(len(left), _CHUNK))
-            if not content:
-                raise ValueError(f"{quoted(name)} ends too early")
-            left[: len(content)] = content
-            left = left[len(content) :]
-        if member.read(1):
-            raise ValueError(f"{quoted(name)} goes on after its values")
+            raise ValueError(_wrong_size(quoted(name), size, dtype, shape))
+        place = None
+        if mapped_file is not None and info.compress_type == zipfile.ZIP_STORED:
+            place = _place_of_content(mapped_file, info) + header_size
+        if mapped_file is not None and place is not None and _is_mappable(dtype, size, place):
+            _read_to_end(member)
+            array = np.asarray(np.memmap(mapped_file, dtype, "r", place, (count,)))
+        else:
+            array = np.empty(count, dtype)
+            left = array.view(np.uint8).data
+            while left:
+                content = member.read(min(len(left), _CHUNK))
+                if not content:
+                    raise ValueError(f"{quoted(name)} ends too early")
+                left[: len(content)] = content
+                left = left[len(content) :]
+            if member.read(1):
+                raise ValueError(f"{quoted(name)} goes on after its values")
     return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
+
+
+def _is_mappable(dtype: np.dtype[Any], size: int, place: int) -> bool:
+    return size >= _LEAST_MAPPED and dtype.kind in "biufc" and place % dtype.alignment == 0
+
+
+def _place_of_content(file: IO[bytes], info: zipfile.ZipInfo) -> int:
+    """Return where in the file the content of a member begins."""
+    file.seek(info.header_offset)
+    name_size, extra_size = struct.unpack("<26x2H", file.read(30))
+    return info.header_offset + 30 + int(name_size) + int(extra_size)
+
+
+def _read_to_end(member: IO[bytes]) -> None:
+    while member.read(_CHUNK):
+        pass
+
+
+def _wrong_size(what: str, size: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    needed = math.prod(shape) * dtype.itemsize
+    return f"{what} has {size:,} bytes, but {needed:,} are needed for {dtype} {quoted(shape)}"
+
+
+def map_npy(path: str | Path) -> NDArray[Any]:
+    """Return the array of a .npy file, as `numpy.save` writes it, as a read-only memory map.
+
+    A small one, and one whose values lie at odd places, is read.
+
+    Raises
+    ------
+    OtherFormatError
+        If it is a file of another kind.
+    InputError
+        If it is missing, damaged, or an array of Python objects or of records.
+    """
+    import numpy as np  # noqa: PLC0415  (takes 0.1 s; folders and text are read without it)
+
+    with open_regular(path) as file:
+        start = file.read(4096)
+        if not start.startswith(_NPY_MAGIC):
+            raise OtherFormatError(path, kind_of(start), ".npy")
+        file.seek(0)
+        try:
+            descr, is_fortran, shape, place = _read_header(file, "it")
+            dtype = _plain_dtype(np, f"{path}: the array", descr)
+            count, size = math.prod(shape), os.fstat(file.fileno()).st_size - place
+            if count * dtype.itemsize != size:
+                raise ValueError(_wrong_size("it", size, dtype, shape))
+            if _is_mappable(dtype, size, place):
+                array = np.asarray(np.memmap(file, dtype, "r", place, (count,)))
+            else:
+                array = np.frombuffer(file.read(), dtype, count)
+            return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
+        except InputError:
+            raise
+        except MemoryError:
+            raise InputError(f"{path} does not fit into memory") from None
+        except (ValueError, OverflowError, TypeError) as error:
+            raise InputError(f"{path} is damaged: {reason_in_short(error)}") from None
 
 
 _ITEM = re.compile(
@@ -219,7 +303,7 @@ def _read_header(member: IO[bytes], name: str) -> tuple[str, bool, tuple[int, ..
     It is a Python dictionary of three items, which is matched here and not evaluated.
     """
     start = member.read(8)
-    if not start.startswith(b"\x93NUMPY") or start[6:] not in {b"\1\0", b"\2\0", b"\3\0"}:
+    if not start.startswith(_NPY_MAGIC) or start[6:] not in {b"\1\0", b"\2\0", b"\3\0"}:
         raise ValueError(f"{name} is no array")
     version, width = start[6], 2 if start[6] == 1 else 4
     length = int.from_bytes(member.read(width), "little")
@@ -245,8 +329,15 @@ def _read_header(member: IO[bytes], name: str) -> tuple[str, bool, tuple[int, ..
     return descr.strip("'\""), order == "True", sizes, 8 + width + length
 
 
-def _dtype(numpy: Any, descr: str) -> np.dtype[Any]:
-    """Return the dtype of a header, of at least one byte."""
+def _plain_dtype(numpy: Any, shown: str, descr: str) -> np.dtype[Any]:
+    """Return the dtype of a header, of at least one byte; `shown` is the array in messages."""
+    if descr.startswith("["):
+        raise InputError(f"{shown} holds records; save every column as an array")
+    if descr.endswith("O"):
+        raise InputError(
+            f"{shown} holds Python objects, which are never loaded; save plain numbers, or text: "
+            "y.astype(str)"
+        )
     if not _DTYPE.fullmatch(descr):
         raise ValueError(f"there is no dtype {quoted(descr)}")
     dtype: np.dtype[Any] = numpy.dtype(descr)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, one_line, quoted
 
 
 class MissingFileError(InputError):
@@ -23,6 +23,35 @@ def as_path(path: str | os.PathLike[str]) -> Path:
         return Path(path)
     except TypeError:
         raise InputError(f"a path is {quoted(path)}; it must be text or a Path") from None
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return a path in which ~ is the home folder.
+
+    Raises
+    ------
+    InputError
+        If it begins with ~ and there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{str(path)!r} begins with ~, but there is no such home folder") from None
+
+
+def is_file_or_folder(path: Path) -> bool:
+    """Return whether a path is a file or a folder: no pipe, no device.
+
+    Raises
+    ------
+    InputError
+        If that cannot be known: no permission, or a name that is too long.
+    """
+    try:
+        return path.is_file() or path.is_dir()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {one_line(str(path), 200)}: {reason}") from None
 
 
 def check_reachable(path: str | Path) -> None:

@@ -11,7 +11,7 @@ Standardized   x = (u - mean) / std, per feature. With V the weights of x, W is 
 
 Where a mean is far larger than its std, U u and U mean cancel, and float32 has no digits left.
 Then u stands for the stored row less a shift, which is subtracted as rows are loaded, in the dtype
-they are stored in; mean is what is left of the mean, next to nothing.
+they are stored in (float16 and bfloat16 in float32); mean is what is left of it, next to nothing.
 
 The kind is a named tuple, and its type selects the code (`by_type`). W and U are packed, as
 `fastlin.kernels.tiles` has them; a piece of them is the vectors first to last of every class.
@@ -32,17 +32,17 @@ COLUMN_BLOCK = 256
 
 
 class Scaled(NamedTuple):
-    """x = scale * u; scale of W's dtype; shift is () for none, as rows need none."""
+    """x = scale * u; scale of W's dtype; shift as in `Standardized`."""
 
     scale: float
-    shift: tuple[()]
+    shift: np.ndarray | tuple[()]
 
 
 class Standardized(NamedTuple):
     """x = (u - mean) / std.
 
-    mean (1, d) and inverse_variance (d,), 1 / std**2, of W's dtype; shift (d,) of the rows' dtype,
-    or () for none; first_row: the number of the one row of mean, (1,) int64.
+    mean (1, d) and inverse_variance (d,), 1 / std**2, of W's dtype; shift (d,) of the rows'
+    numbers, or () for none; first_row: the number of the one row of mean, (1,) int64.
     """
 
     mean: np.ndarray
@@ -138,10 +138,10 @@ def add_columns(member, team, pieces, X, first_row, last_row, mean, power, sums)
             row = X[i, first:last]
             if power == 1:
                 for j in range(row.size):
-                    totals[j] += row[j] - means[j]
+                    totals[j] += simd.as_number(row[j]) - means[j]
             else:
                 for j in range(row.size):
-                    totals[j] += (row[j] - means[j]) ** 2
+                    totals[j] += (simd.as_number(row[j]) - means[j]) ** 2
         finish_piece(team, phase, pieces)
         piece = next_piece(team, phase, member, pieces)
     wait_for(team, phase + 1)

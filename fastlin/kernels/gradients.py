@@ -12,8 +12,15 @@ import numpy as np
 
 from fastlin.kernels import simd
 from fastlin.kernels.evaluate import BLOCK_ROWS, blocks_of_piece, number_rows
-from fastlin.kernels.jit import inline_kernel, kernel
-from fastlin.kernels.losses import loss_gradient, padded, padded_length, sum_of_row
+from fastlin.kernels.features import row_scale
+from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel
+from fastlin.kernels.losses import (
+    loss_gradient,
+    padded,
+    padded_length,
+    sum_of_row,
+    weigh_rows,
+)
 from fastlin.kernels.team import finish_piece, is_last, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import (
     aligned_zeros,
@@ -68,28 +75,53 @@ def add_chunk(chunk, total, tile, vectors, first, last):
             chunk[place] = 0
 
 
+@pasted_kernel
+def block_losses(
+    X, features, y, sample_weights, chunk, start, stop, count, weights, b, loss, tile, sums,
+    scratch, losses,
+):  # fmt: skip
+    """Write losses and dscores of the rows start to stop of the chunk of count rows at `chunk`."""
+    K, end = b.size, start + padded(stop - start, b)
+    number_rows(scratch.numbers[start:], chunk + start, chunk + stop)
+    scores, labels = scratch.dscores[:, start:end], scratch.labels[:, start:end]
+    row_losses, scale = scratch.losses[:, start:end], b.dtype.type(row_scale(features))
+    batch_scores(
+        X, features.shift, scratch.numbers, start, stop, weights, b, scale, tile, sums, scores
+    )
+    for i in range(stop - start):
+        labels[0, i] = y[chunk + start + i]
+    loss_gradient(loss, scores, labels, row_losses)
+    weigh_rows(sample_weights, scratch.numbers, start, stop - start, scores, labels, row_losses)
+    for i in range(stop - start):
+        losses[chunk + start + i] = row_losses[0, i]
+    for k in range(K):
+        for i in range(stop - start, end - start):
+            scores[k, i] = 0
+    pack_factors(scores, start, stop, b.dtype.type(1), count, tile, scratch.factors)
+
+
 @kernel
 def loss_and_gradient(
-    member, team, pieces, X, shift, y, first_row, last_row, weights, b, scale, loss, tile, scratch,
-    losses, gradient, db,
+    member, team, pieces, X, features, y, sample_weights, first_row, last_row, weights, b, loss,
+    tile, scratch, losses, gradient, db,
 ):  # fmt: skip
     """Write rows' losses, and add up the gradients by scores and by features over the rows.
 
     As a member of a team, of the rows first_row to last_row: X (n, d) rows as stored; y (n,) int64;
-    weights, packed; b (K,); shift, scale, loss and tile as in `evaluate_rows`; scratch of
-    `new_scratch`; losses (n,) of the dtype of b, overwritten; gradient, packed like weights,
-    float64, and db (K,) float64, to which sums are added:
+    features a named tuple of `fastlin.kernels.features`; weights, packed, and b (K,): the scores of
+    a row u are scale * W (u - shift) + b, with the scale and shift of features; sample_weights and
+    loss named tuples of `fastlin.kernels.losses`; tile a `class_tile`; scratch of `new_scratch`;
+    losses (n,) of the dtype of b, overwritten; gradient, packed like weights, float64, and db (K,)
+    float64, to which sums are added:
 
-    gradient += dscores^T (X - shift),  db += sum dscores.
+    gradient += dscores^T (u - shift),  db += sum dscores.
 
     Members divide rows while scoring and features while summing, so every sum has one order.
     """
-    K, zero = b.size, np.int64(0)
     vectors = vector_count(X.shape[1], b)
     feature_blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
-    one = b.dtype.type(1)
     sums, panel = scratch_sums(1, tile, b)[0], scratch_panels(1, tile, b)[0]
-    phase = np.int64(0)
+    phase, zero = np.int64(0), np.int64(0)
     for chunk in range(first_row, last_row, CHUNK_ROWS):
         count = min(CHUNK_ROWS, last_row - chunk)
         # The scores of the chunk's rows, their losses, and the gradient by them.
@@ -100,24 +132,12 @@ def loss_and_gradient(
             for block in range(first_block, last_block):
                 start = block * BLOCK_ROWS
                 stop = min(start + BLOCK_ROWS, count)
-                end = start + padded(stop - start, b)
-                number_rows(scratch.numbers[start:], chunk + start, chunk + stop)
-                scores = scratch.dscores[:, start:end]
-                batch_scores(
-                    X, shift, scratch.numbers, start, stop, weights, b, scale, tile, sums, scores
-                )
-                for i in range(start, stop):
-                    scratch.labels[0, i] = y[chunk + i]
-                row_losses = scratch.losses[:, start:end]
-                loss_gradient(loss, scores, scratch.labels[:, start:end], row_losses)
-                for i in range(stop - start):
-                    losses[chunk + start + i] = row_losses[0, i]
-                for k in range(K):
-                    for i in range(stop - start, end - start):
-                        scores[k, i] = 0
-                pack_factors(scores, start, stop, one, count, tile, scratch.factors)
+                block_losses(
+                    X, features, y, sample_weights, chunk, start, stop, count, weights, b, loss,
+                    tile, sums, scratch, losses,
+                )  # fmt: skip
             if is_last(team, phase, pieces):
-                for k in range(K):
+                for k in range(b.size):
                     db[k] += sum_of_row(scratch.dscores, k, count)
                 open_phase(team, phase + 1)
             piece = next_piece(team, phase, member, pieces)
@@ -130,8 +150,8 @@ def loss_and_gradient(
             last = min(feature_blocks * (piece + 1) // pieces * BLOCK_VECTORS, vectors)
             if first < last:
                 batch_update(
-                    X, shift, scratch.numbers, zero, count, zero, scratch.factors, tile, panel,
-                    scratch.gradient, first, last,
+                    X, features.shift, scratch.numbers, zero, count, zero, scratch.factors, tile,
+                    panel, scratch.gradient, first, last,
                 )  # fmt: skip
                 add_chunk(scratch.gradient, gradient, tile, vectors, first, last)
             finish_piece(team, phase, pieces)

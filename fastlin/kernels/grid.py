@@ -37,8 +37,8 @@ CACHED_ROWS_BYTES = 256 * 1024  # they stay in the second-level cache, beside we
 
 
 def _train_group(
-    X, y, order, first_entry, last_entry, weights, row_weights, scales, b, features, optimizer,
-    rates, batch_size, loss, tile, loss_sums,
+    X, y, sample_weights, order, first_entry, last_entry, weights, row_weights, scales, b, features,
+    optimizer, rates, batch_size, loss, tile, loss_sums,
 ):  # fmt: skip
     """Take an epoch of the entries first_entry to last_entry, all with the same batches.
 
@@ -73,8 +73,8 @@ def _train_group(
                 forward_scores(X, order, start, first, last, models[m], features, tile, sums)
         for m in range(entries.size):
             forward_loss(
-                y, order, start, zero, count, count, models[m], features, loss, optimizers[m],
-                own_rates[m], tile,
+                y, sample_weights, order, start, zero, count, count, models[m], features, loss,
+                optimizers[m], own_rates[m], tile,
             )  # fmt: skip
             sum_dscores(models[m], count)
             backward_prepare(models[m], optimizers[m], own_rates[m], tile, d, zero, vectors)
@@ -98,17 +98,17 @@ group_epoch = kernel(_train_group)  # for one group, without the loop over threa
 
 @kernel
 def grid_epoch(
-    member, team, pieces, X, y, orders, order_firsts, order_lasts, bounds, weights, row_weights,
-    scales, b, features, optimizer, rates, batch_sizes, loss, tile, loss_sums,
+    member, team, pieces, X, y, sample_weights, orders, order_firsts, order_lasts, bounds, weights,
+    row_weights, scales, b, features, optimizer, rates, batch_sizes, loss, tile, loss_sums,
 ):  # fmt: skip
     """Take an epoch of many entries, as a member of a team; weights and all else change in place.
 
-    X (n, d), y (n,), features, loss and tile as in `shared_epoch`. Arrays over all M entries:
-    weights and row_weights (M, packed size), scales (M,) float64, b (M, K); optimizer and rates,
-    whose arrays have one axis more; batch_sizes (M,) int64; order_firsts, order_lasts (M,) int64:
-    entry e takes the rows orders[order_firsts[e] : order_lasts[e]]; orders int64; loss_sums (M,)
-    float64, to which the losses of the rows are added as the epoch meets them. Piece p is the
-    entries bounds[p] to bounds[p + 1]; neighbours with equal batches share them.
+    X (n, d), y (n,), sample_weights, features, loss and tile as in `shared_epoch`. Arrays over
+    all M entries: weights and row_weights (M, packed size), scales (M,) float64, b (M, K);
+    optimizer and rates, whose arrays have one axis more; batch_sizes, order_firsts, order_lasts
+    (M,) int64: entry e takes the rows orders[order_firsts[e] : order_lasts[e]]; orders int64;
+    loss_sums (M,) float64, to which losses of rows are added as the epoch meets them. Piece p is
+    the entries bounds[p] to bounds[p + 1]; neighbours with equal batches share them.
     """
     phase = np.int64(0)
     piece = next_piece(team, phase, member, pieces)
@@ -123,8 +123,8 @@ def grid_epoch(
                 last += 1
             order = orders[order_firsts[first] : order_lasts[first]]
             train_group(
-                X, y, order, first, last, weights, row_weights, scales, b, features, optimizer,
-                rates, batch_sizes[first], loss, tile, loss_sums,
+                X, y, sample_weights, order, first, last, weights, row_weights, scales, b, features,
+                optimizer, rates, batch_sizes[first], loss, tile, loss_sums,
             )  # fmt: skip
             first = last
         finish_piece(team, phase, pieces)

@@ -45,6 +45,16 @@ class SquaredHinge(NamedTuple):
     margin: float = 1.0
 
 
+class Unweighted(NamedTuple):
+    """Every row counts the same."""
+
+
+class Weighted(NamedTuple):
+    """Row i counts values[i] times; values (n,) of the dtype of the scores, of mean 1."""
+
+    values: np.ndarray
+
+
 def padded_length(count: int, dtype: np.dtype) -> int:
     """Return count rounded up to whole vectors of a dtype, for arrays allocated in Python."""
     lanes = simd.VECTOR_BYTES // dtype.itemsize
@@ -229,6 +239,28 @@ def predict_classes(scores, predictions):
         simd.store(predictions, 0, i, best)
 
 
+@inline_kernel
+def _leave_rows(sample_weights, order, first, count, scores, scratch, losses):
+    """Leave losses and dscores as they are."""
+
+
+@inline_kernel
+def _weigh_rows(sample_weights, order, first, count, scores, scratch, losses):
+    """Multiply losses and dscores of the rows order[first : first + count] by their weights.
+
+    scores (K, B) and losses (1, B), overwritten; scratch (1, B) of the same dtype, overwritten.
+    """
+    K, B = scores.shape
+    for i in range(count):
+        scratch[0, i] = sample_weights.values[order[first + i]]
+    for i in range(0, B, simd.lanes(scores)):
+        weight = simd.load(scratch, 0, i)
+        simd.store(losses, 0, i, simd.load(losses, 0, i) * weight)
+        for k in range(K):
+            simd.store(scores, k, i, simd.load(scores, k, i) * weight)
+
+
+weigh_rows = by_type({Unweighted: _leave_rows, Weighted: _weigh_rows})
 loss_gradient = by_type({
     Softmax: softmax_gradient,
     SmoothedSoftmax: smoothed_softmax_gradient,

@@ -21,7 +21,7 @@ from fastlin.kernels.features import (
     subtract_mean,
 )
 from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel
-from fastlin.kernels.losses import loss_gradient, padded, sum_of_row
+from fastlin.kernels.losses import loss_gradient, padded, sum_of_row, weigh_rows
 from fastlin.kernels.optimizers import (
     accumulator,
     finish,
@@ -113,8 +113,9 @@ def forward_scores(X, order, start, first, last, model, features, tile, sums):
 
 @inline_kernel
 def forward_loss(
-    y, order, start, first, last, count, model, features, loss, optimizer, rates, tile
-):
+    y, sample_weights, order, start, first, last, count, model, features, loss, optimizer, rates,
+    tile,
+):  # fmt: skip
     """Turn scores of rows first to last of a batch of `count` into losses, dscores, factors."""
     width = padded(last - first, model.weights)
     scores = model.scores[:, first : first + width]
@@ -122,6 +123,7 @@ def forward_loss(
     for i in range(last - first):
         labels[0, i] = y[order[start + first + i]]
     loss_gradient(loss, scores, labels, losses)
+    weigh_rows(sample_weights, order, start + first, last - first, scores, labels, losses)
     for k in range(scores.shape[0]):
         for i in range(last - first, width):
             scores[k, i] = 0
@@ -217,16 +219,16 @@ def new_classifier(weights, row_weights, scale, b, features, d, batch_size, tile
 
 @kernel
 def shared_epoch(
-    member, team, pieces, X, y, order, model, features, rates, batch_size, loss, optimizer, tile,
-    totals,
+    member, team, pieces, X, y, sample_weights, order, model, features, rates, batch_size, loss,
+    optimizer, tile, totals,
 ):  # fmt: skip
     """Take one SGD step per batch of `order`, as a member of a team that shares every step.
 
-    X (n, d) uint8, float32 or float64, C-contiguous; y (n,) int64 labels in [0, K); order (m,)
-    int64 row numbers, taken batch_size at a time, the last batch perhaps short; model of
-    `new_classifier`, updated in place; features a named tuple of `fastlin.kernels.features`, which
-    says what its weights are; rates of `fastlin.kernels.optimizers`; loss and optimizer named
-    tuples of `fastlin.kernels.losses` and `.optimizers`; tile a `class_tile`; totals (1,) float64,
+    X (n, d) rows as stored (see `stored`), C-contiguous; y (n,) int64 labels in [0, K);
+    sample_weights and loss named tuples of `fastlin.kernels.losses`; order (m,) int64 row numbers,
+    taken batch_size at a time, the last batch perhaps short; model of `new_classifier`, updated in
+    place; features a named tuple of `fastlin.kernels.features`, which says what its weights are;
+    rates and optimizer of `fastlin.kernels.optimizers`; tile a `class_tile`; totals (1,) float64,
     to which the losses (without penalty) of the rows are added as the epoch meets them.
     """
     vectors, step = vector_count(X.shape[1], model.weights), simd.lanes(model.weights)
@@ -243,8 +245,8 @@ def shared_epoch(
             if first < last:
                 forward_scores(X, order, start, first, last, model, features, tile, sums)
                 forward_loss(
-                    y, order, start, first, last, count, model, features, loss, optimizer, rates,
-                    tile,
+                    y, sample_weights, order, start, first, last, count, model, features, loss,
+                    optimizer, rates, tile,
                 )  # fmt: skip
             if is_last(team, phase, pieces):
                 sum_dscores(model, count)

@@ -21,52 +21,23 @@ import operator
 from collections.abc import Callable
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
+from fastlin.kernels.registers import VECTOR_BYTES
+from fastlin.kernels.stored import (
+    IR_TYPES,
+    SUFFIXES,
+    as_numbers,
+    emit_converted,
+    emit_widened,
+    is_half,
+)
+
 _I1, _I8, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 _POINTER = ir.PointerType()
-_IR_TYPES = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.uint8: _I8}
-_SUFFIXES = {types.float32: "f32", types.float64: "f64", types.uint8: "i8"}
-
-# Families that Numba may be told to compile for by name (NUMBA_CPU_NAME) and that have AVX-512.
-_AVX512_NAMES = (
-    "avx512",
-    "cascadelake",
-    "cooperlake",
-    "icelake",
-    "tigerlake",
-    "rocketlake",
-    "sapphirerapids",
-    "emeraldrapids",
-    "graniterapids",
-    "znver4",
-    "znver5",
-    "knl",
-)
-_NO_AVX_NAMES = ("generic", "x86-64", "core2", "penryn", "nehalem", "westmere", "k8", "amdfam10")
-
-
-IS_X86 = binding.get_process_triple().startswith(("x86_64", "i386", "i686"))
-
-
-def _register_file() -> tuple[int, int]:
-    """Return (bytes of a vector register, number of them) of the machine compiled for."""
-    if not IS_X86:
-        return 16, 32  # NEON
-    if config.CPU_NAME and config.CPU_NAME != "host":
-        if any(part in config.CPU_NAME for part in _AVX512_NAMES):
-            return 64, 32
-        return (16, 16) if config.CPU_NAME in _NO_AVX_NAMES else (32, 16)
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64, 32
-    return (32, 16) if features.get("avx") else (16, 16)
-
-
-VECTOR_BYTES, VECTOR_REGISTERS = _register_file()
 CACHE_LINE = 64  # bytes
 
 
@@ -86,7 +57,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def _vector_ir(dtype: types.Type, lanes: int) -> ir.VectorType:
-    return ir.VectorType(_IR_TYPES[dtype], lanes)
+    return ir.VectorType(IR_TYPES[dtype], lanes)
 
 
 def vector_op(meaning: Callable) -> Callable:
@@ -130,7 +101,7 @@ def call(builder, name, result, arguments):
 
 
 def _fma(builder, dtype, a, b, c):
-    return call(builder, f"llvm.fmuladd.v{a.type.count}{_SUFFIXES[dtype]}", a.type, [a, b, c])
+    return call(builder, f"llvm.fmuladd.v{a.type.count}{SUFFIXES[dtype]}", a.type, [a, b, c])
 
 
 def _step(builder, pointer, count, element):
@@ -169,7 +140,7 @@ def _load(builder, dtype, lanes, pointer, count=None):
         return builder.load(pointer, align=itemsize, typ=vector)
     mask = _first_lanes(builder, count, lanes)
     arguments = [pointer, _I32(itemsize), mask, ir.Constant(vector, None)]
-    return call(builder, f"llvm.masked.load.v{lanes}{_SUFFIXES[dtype]}.p0", vector, arguments)
+    return call(builder, f"llvm.masked.load.v{lanes}{SUFFIXES[dtype]}.p0", vector, arguments)
 
 
 def _store(builder, dtype, vector, pointer, count=None):
@@ -178,16 +149,7 @@ def _store(builder, dtype, vector, pointer, count=None):
         builder.store(vector, pointer, align=itemsize)
         return
     arguments = [vector, pointer, _I32(itemsize), _first_lanes(builder, count, lanes)]
-    call(builder, f"llvm.masked.store.v{lanes}{_SUFFIXES[dtype]}.p0", ir.VoidType(), arguments)
-
-
-def _convert(builder, vector, source, target):
-    result = _vector_ir(target, vector.type.count)
-    if source == target:
-        return vector
-    if source == types.uint8:
-        return builder.uitofp(vector, result)
-    return (builder.fpext if source.bitwidth < target.bitwidth else builder.fptrunc)(vector, result)
+    call(builder, f"llvm.masked.store.v{lanes}{SUFFIXES[dtype]}.p0", ir.VoidType(), arguments)
 
 
 def _clamped(builder, offset, count):
@@ -263,7 +225,7 @@ def index_at(typingctx, order, i):
 def _row_vector(A, shift, row, column, like, count):
     lanes = VECTOR_BYTES // like.itemsize
     vector = np.zeros(lanes, like.dtype)
-    values = A[row, column : column + lanes][:count]
+    values = as_numbers(A[row, column : column + lanes][:count])
     if len(shift) > 0:
         values = values - shift[column : column + lanes][:count]
     vector[:count] = values
@@ -279,10 +241,11 @@ def _emit_shift(context, builder, shift_type, shift, column, lanes, count=None):
 
 
 def _shifted(builder, vector, shift, source, target):
-    """Subtract a shift in the dtype that the rows are stored in, then convert."""
+    """Subtract a shift in the dtype of the rows, of halves widened to float32; then convert."""
+    vector = emit_widened(builder, vector, source)
     if shift is not None:
         vector = builder.fsub(vector, shift)
-    return _convert(builder, vector, source, target)
+    return emit_converted(builder, vector, source, target)
 
 
 def _emit_load_rows(context, builder, signature, arguments):
@@ -306,7 +269,7 @@ def _emit_load_rows(context, builder, signature, arguments):
 def load_rows(typingctx, A, shift, rows, column, like):
     """Return one vector of (A - shift)[row, column:] for each row, converted to `like`'s dtype.
 
-    shift (d,) of A's dtype, in which it is subtracted, or () for none.
+    shift (d,) of the dtype in which it is subtracted, A's or float32 for halves, or () for none.
     """
     result = types.UniTuple(Vector(like.dtype), len(rows))
     return result(A, shift, rows, types.int64, like), _emit_load_rows
@@ -341,7 +304,7 @@ def load_run(typingctx, flat, offset, shape):
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
         lanes = result.dtype.lanes
-        element = _IR_TYPES[flat.dtype]
+        element = IR_TYPES[flat.dtype]
         pointers = (_step(builder, start, _I64(i * lanes), element) for i in range(len(shape)))
         return cgutils.pack_array(
             builder, [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
@@ -395,7 +358,7 @@ def _block_pointers(context, builder, signature, arguments, lanes):
     start = flat_pointer(context, builder, array_type, flat, offset)
     of_columns = [builder.mul(_I64(c), stride) for c in range(len(columns))]
     return [
-        _step(builder, start, builder.add(column, _I64(r * lanes)), _IR_TYPES[array_type.dtype])
+        _step(builder, start, builder.add(column, _I64(r * lanes)), IR_TYPES[array_type.dtype])
         for r in range(len(rows))
         for column in of_columns
     ]
@@ -445,7 +408,7 @@ def splat_run(typingctx, flat, offset, shape):
 
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
-        element = _IR_TYPES[flat.dtype]
+        element = IR_TYPES[flat.dtype]
         pointers = (_step(builder, start, _I64(i), element) for i in range(len(shape)))
         values = (builder.load(pointer, typ=element) for pointer in pointers)
         return cgutils.pack_array(
@@ -607,7 +570,7 @@ def sum_run(typingctx, flat, offset):
 
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments)
-        element = _IR_TYPES[flat.dtype]
+        element = IR_TYPES[flat.dtype]
         pointers = (_step(builder, start, _I64(i * lanes), element) for i in range(lanes))
         vectors = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         while len(vectors) > 1:
@@ -647,6 +610,23 @@ def values_of_line(typingctx, X, like):
     """
     count = max(CACHE_LINE * 8 // X.dtype.bitwidth, Vector(like.dtype).lanes)
     return types.int64(X, like), lambda context, builder, signature, arguments: _I64(count)
+
+
+@vector_op(lambda X: 2 if X.dtype in (np.uint16, np.int16) else 1)
+def widening(typingctx, X):
+    """Return how many times larger than a stored value the number is that it stands for."""
+    factor = 2 if is_half(X.dtype) else 1
+    return types.int64(X), lambda context, builder, signature, arguments: _I64(factor)
+
+
+@vector_op(as_numbers)
+def as_number(typingctx, stored):
+    """Return the number that a stored value stands for."""
+
+    def emit(context, builder, signature, arguments):
+        return emit_widened(builder, arguments[0], stored)
+
+    return (types.float32 if is_half(stored) else stored)(stored), emit
 
 
 @vector_op(lambda A, row, column: _row_vector(A, (), row, column, A, None))
@@ -759,7 +739,7 @@ def log(typingctx, x):
 
     def emit(context, builder, signature, arguments):
         vector = arguments[0].type
-        name = f"llvm.log.v{vector.count}{_SUFFIXES[x.dtype]}"
+        name = f"llvm.log.v{vector.count}{SUFFIXES[x.dtype]}"
         return call(builder, name, vector, arguments)
 
     return x(x), emit

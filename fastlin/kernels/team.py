@@ -23,6 +23,7 @@ from numba import types
 
 from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, pasted_kernel
+from fastlin.kernels.registers import IS_X86
 
 # A team is an array of counters, each in a cache line of its own: the phase that is open, how many
 # pieces were finished in all phases, whether the team is stopped, and for each piece the phase that
@@ -122,7 +123,7 @@ def pause(typingctx):
     """Wait a moment, as a loop that looks at a counter should."""
 
     def emit(context, builder, signature, arguments):
-        if simd.IS_X86:
+        if IS_X86:
             simd.call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         elif binding.get_process_triple().startswith(("aarch64", "arm64")):
             simd.call(builder, "llvm.aarch64.hint", ir.VoidType(), [_INT32(1)])

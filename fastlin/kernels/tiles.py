@@ -12,6 +12,7 @@ Update: a tile is V vectors of features by C classes, kept in registers while th
 pass by: V + C loads feed V * C multiply-adds, and weights are read and written once a pass. Where
 there are many tiles of classes, rows pass by as a panel: a copy of some columns, converted once.
 
+In the names of BLIS, R is MR, C is NR; a block of rows is MC, of classes NC, and of features KC.
 The shape is part of the types: Numba compiles the loops below for the shape that the machine and
 the number of classes call for. Every score is summed over features in one order, and every weight
 takes its rows in batch order, whatever the shape, the blocking or the thread: the bits depend on
@@ -27,13 +28,14 @@ from numba import types
 
 from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, pasted_kernel
+from fastlin.kernels.registers import VECTOR_REGISTERS
 
 # By the number of vector registers, for the classes of a tile: the rows of a score tile (R * C
 # sums, C weights and a row stay in registers), and the vectors of an update tile.
 _ROWS_FOR_CLASSES = {32: {5: 4, 4: 5, 3: 7, 2: 8}, 16: {5: 2, 4: 2, 3: 4, 2: 5}}
 _VECTORS_FOR_CLASSES = {32: {5: 4, 4: 4, 3: 4, 2: 8}, 16: {5: 2, 4: 2, 3: 4, 2: 4}}
-_ROWS = _ROWS_FOR_CLASSES[simd.VECTOR_REGISTERS]
-_VECTORS = _VECTORS_FOR_CLASSES[simd.VECTOR_REGISTERS]
+_ROWS = _ROWS_FOR_CLASSES[VECTOR_REGISTERS]
+_VECTORS = _VECTORS_FOR_CLASSES[VECTOR_REGISTERS]
 
 # Weights of this many bytes share a first-level cache with the rows that pass by.
 WEIGHT_BLOCK_BYTES = 20 * 1024
@@ -109,10 +111,7 @@ def pack(W: np.ndarray, tile: tuple[int, ...]) -> np.ndarray:
 
 
 def unpack(
-    packed: np.ndarray,
-    tile: tuple[int, ...],
-    shape: tuple[int, ...],
-    dtype: np.dtype | None = None,
+    packed: np.ndarray, tile: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype | None = None
 ) -> np.ndarray:
     """Return packed weights (..., size) as an array (..., K, d), of which shape is (K, d).
 
@@ -142,9 +141,7 @@ def scratch_sums(count, tile, like):
 def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, tile, sums):
     """Add x[row, first:last] . W[k, first:last] to the sums of each row and class, lane by lane.
 
-    x is X - shift.
-
-    The rows that come next, from column first + jump, are asked for meanwhile.
+    x is X - shift. The rows that come next, from column first + jump, are asked for meanwhile.
     """
     step = simd.lanes(packed)
     line = simd.values_of_line(X, packed)
@@ -173,7 +170,7 @@ def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, t
 def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, scores):
     """Write scores[k, i] = scale * x[start + i] . W[k] + b[k] for start + i < stop.
 
-    x[i] = X[order[i]] - shift; X (n, d) rows as stored; shift (d,) of X's dtype, or () for none;
+    x[i] = X[order[i]] - shift; X (n, d) rows as stored; shift (d,) of X's numbers, or () for none;
     order (n,) int64; W (K, d) packed; b (K,); scale 1/255 for pixels, else 1; sums of
     `scratch_sums`; scores (K, at least stop - start in whole vectors), of W's dtype, overwritten.
     """
@@ -186,12 +183,16 @@ def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, sco
     class_block = _classes_per_block(tile)
     block_bytes = min(class_block, tile_count(K, tile) * C) * step * packed.itemsize
     feature_block = max(4, WEIGHT_BLOCK_BYTES // block_bytes) * step
+    # Block of rows: the sums of all its lanes have room in `sums`.
     for first in range(start, stop, ROW_BLOCK):
         count = min(ROW_BLOCK, stop - first)
+        # Block of classes: few enough for that room, many enough to use a row that was fetched.
         for k_first in range(0, K, class_block):
             k_last = min(k_first + class_block, K)
+            # Block of features: the weights of the block stay in the first-level cache.
             for j_first in range(0, d, feature_block):
                 j_last = min(j_first + feature_block, d)
+                # R rows, which stay in the first-level cache for the tiles of classes below.
                 for i in range(0, count, R):
                     rows = simd.take_indices(order, first + i, min(R, count - i), row_tile(tile))
                     if i + R < count:
@@ -201,6 +202,7 @@ def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, sco
                     next_rows = simd.take_indices(
                         order, first + following, min(R, count - following), row_tile(tile)
                     )
+                    # Tile of R rows and C classes: its sums stay in registers for the block.
                     for k in range(k_first, k_last, C):
                         place = (k - k_first) * stride + i * step
                         offset = (k * vectors + j_first // step * C) * step
@@ -213,6 +215,7 @@ def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, sco
                             totals,
                         )  # fmt: skip
                         simd.store_block(sums, place, stride, row_tile(tile), tile, totals)
+            # All features are in: add up the lanes of every sum.
             for k in range(k_first, k_last):
                 factor, bias = simd.splat(scale, packed), simd.splat(b[k], packed)
                 for i in range(0, count, step):
@@ -278,9 +281,7 @@ def _sum_of_panel(panel, first, count, factors, place, tile):
 def _sum_of_rows(X, shift, order, first, last, ahead, column, factors, place, tile, like):
     """Return the sum over the rows order[first:last] of factors times x[row, column:], by class.
 
-    x is X - shift.
-
-    The same columns of the rows that are `ahead` places further on are asked for, if it is not 0.
+    x is X - shift. The same columns of the rows `ahead` places further on are asked for, if not 0.
     """
     total = simd.zeros(column_tile(tile), tile, like)
     for i in range(last - first):
@@ -305,8 +306,9 @@ def _sum_of_row_ends(X, shift, order, first, last, column, factors, place, tile,
 
 
 @pasted_kernel
-def _add_to_weights(packed, place, total):
-    """Add sums to the weights at a place."""
+def _add_to_weights(packed, piece, tile, total):
+    """Add sums to the weights of a piece: vectors of all classes of a tile, counted over all."""
+    place = piece * len(tile) * simd.lanes(packed)
     simd.store_run(packed, place, simd.add_vectors(simd.load_run(packed, place, total), total))
 
 
@@ -316,10 +318,11 @@ def _rows_per_pass(X, tiles):
 
     Rows in a panel may be many. Of rows where they lie, the pieces must stay in the first-level
     cache; those that begin at the same place of a page compete for the same eight lines of it.
+    Halves are counted as the float32 numbers that they stand for, with which they share all bits.
     """
     if tiles >= PANEL_TILES:
         return PANEL_ROWS
-    row_bytes = X.shape[1] * X.itemsize
+    row_bytes = X.shape[1] * X.itemsize * simd.widening(X)
     rows = 8 if row_bytes % 4096 == 0 else 16
     while rows < 64 and 2 * rows * row_bytes <= 16 * 1024:
         rows *= 2
@@ -332,7 +335,7 @@ def batch_update(
 ):
     """W += sum over rows i of a batch of factors[i] (X[order[start + i]] - shift), in part of W.
 
-    X (n, d) rows as stored; shift (d,) of X's dtype, or () for none; order (n,) int64; the batch
+    X (n, d) rows as stored; shift (d,) of X's numbers, or () for none; order (n,) int64; the batch
     has count rows and begins at start; factors of `pack_factors`; panel of `scratch_panels`;
     W (K, d) packed, of which the vectors first_vector to last_vector of every class are
     overwritten: threads may divide W between them so, at multiples of an update tile.
@@ -343,48 +346,47 @@ def batch_update(
     """
     X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
     factors, panel, packed = simd.borrow(factors), simd.borrow(panel), simd.borrow(packed)
-    C, step = len(tile), simd.lanes(packed)
-    V = len(column_tile(tile))
-    d = X.shape[1]
+    C, V, step, d = len(tile), len(column_tile(tile)), simd.lanes(packed), X.shape[1]
     vectors = vector_count(d, packed)
     tiles = packed.size // (vectors * C * step)
     whole = min(last_vector, d // step)
     whole -= max(0, whole - first_vector) % V
     panel_vectors = _tiles_per_panel(tile, packed) * V
     rows = _rows_per_pass(X, tiles)
+    # Block of rows: weights are read and written once for all of them.
     for first in range(start, start + count, rows):
         last = min(first + rows, start + count)
         if tiles >= PANEL_TILES:
+            # Block of features: those columns of the rows are copied to the panel.
             for panel_vector in range(first_vector, whole, panel_vectors):
                 panel_end = min(panel_vector + panel_vectors, whole)
                 _pack_panel(
                     X, shift, order, first, last, panel_vector * step, panel_end * step, tile, panel
                 )
+                # C classes: all of them read the panel, which stays in the caches.
                 for t in range(tiles):
-                    place_of_factors, in_panel = (t * count + first - start) * C, 0
+                    of_tile, in_panel = (t * count + first - start) * C, 0
+                    # Tile of V vectors and C classes: its sums stay in registers for all rows.
                     for vector in range(panel_vector, panel_end, V):
-                        total = _sum_of_panel(
-                            panel, in_panel, last - first, factors, place_of_factors, tile
-                        )
-                        place = (t * vectors + vector) * C * step
-                        _add_to_weights(packed, place, total)
+                        total = _sum_of_panel(panel, in_panel, last - first, factors, of_tile, tile)
+                        _add_to_weights(packed, t * vectors + vector, tile, total)
                         in_panel += (last - first) * V * step
         else:
+            # V vectors of features: rows are read where they lie.
             for vector in range(first_vector, whole, V):
+                # Tile of V vectors and C classes: its sums stay in registers for all rows.
                 for t in range(tiles):
-                    place_of_factors = (t * count + first - start) * C
+                    of_tile = (t * count + first - start) * C
                     total = _sum_of_rows(
                         X, shift, order, first, last, ahead if t == 0 else 0, vector * step,
-                        factors, place_of_factors, tile, packed,
+                        factors, of_tile, tile, packed,
                     )  # fmt: skip
-                    place = (t * vectors + vector) * C * step
-                    _add_to_weights(packed, place, total)
+                    _add_to_weights(packed, t * vectors + vector, tile, total)
+        # The vectors that are left beside whole tiles, the last one perhaps a part.
         for vector in range(whole, last_vector):
             for t in range(tiles):
-                place_of_factors = (t * count + first - start) * C
+                of_tile = (t * count + first - start) * C
                 total = _sum_of_row_ends(
-                    X, shift, order, first, last, vector * step, factors, place_of_factors, tile,
-                    packed,
-                )  # fmt: skip
-                place = (t * vectors + vector) * C * step
-                _add_to_weights(packed, place, total)
+                    X, shift, order, first, last, vector * step, factors, of_tile, tile, packed
+                )
+                _add_to_weights(packed, t * vectors + vector, tile, total)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastlin import matching
+from fastlin.class_weights import NONE, ClassWeights
 from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError, quoted
@@ -172,6 +173,8 @@ def _measure(text: str) -> float:
 def _value(name: str, text: str) -> Any:
     """Return the value of a setting that a cell of a table holds."""
     kind = SETTINGS[name].kind
+    if isinstance(kind, ClassWeights):
+        return text or NONE
     value: Any = text
     if isinstance(kind, Switch):
         value = {"True": True, "False": False}.get(text, text)

@@ -116,7 +116,9 @@ def most_wrong(model: LinearModel, data: Dataset, config: TrainConfig, most: int
     That is the probability of the predicted class for softmax; for a loss that has none, the lead
     of its score over that of the true class.
     """
-    found = functional.scores(data.X, model.W, model.b, offset=model.feature_offset)
+    found = functional.scores(
+        data.X, model.W, model.b, offset=model.feature_offset, scale=data.scale
+    )
     scores = np.array(found, np.float64, order="C")
     predicted = scores.argmax(axis=1)
     lead = scores.max(axis=1) - scores[np.arange(len(data)), data.y]

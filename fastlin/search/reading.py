@@ -11,6 +11,7 @@ from decimal import Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from fastlin.class_weights import ClassWeights
 from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.files import read_bytes
@@ -43,7 +44,7 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     texts : Iterable[str]
         Each a list of values and of ranges with a count, `low:high:count`: that many values,
         evenly spaced in log space (of seeds: evenly), both ends included. Or only one range
-        without a count, `low:high`, to draw from.
+        without a count, `low:high`, to draw from. Of class weights, each is one value.
 
     Returns
     -------
@@ -56,6 +57,8 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     """
     declared = SETTINGS.get(name) or PARAMETERS.get(name)
     kind = None if declared is None else declared.kind
+    if isinstance(kind, ClassWeights):
+        return tuple(texts)
     items = [item.strip() for text in texts for item in text.split(",")]
     if len(items) == 1 and items[0].count(":") == 1:
         low, high = (_number(name, end, items[0]) for end in items[0].split(":"))

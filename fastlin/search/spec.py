@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from fastlin.config import SETTINGS, SHARED_SETTINGS, SWEPT_SETTINGS, TrainConfig, as_json
+from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import InputError, quoted
 from fastlin.settings import as_float
-
-__all__ = ["MOST_COMBINATIONS", "SHARED_SETTINGS", "SWEPT_SETTINGS", "GridSpec", "LogRange"]
 
 # Entries of a grid, and values in a list, at most: a slip of the keys asks for more.
 MOST_COMBINATIONS = 100_000
@@ -95,10 +93,9 @@ class GridSpec:
         object.__setattr__(self, "swept", checked)
 
     def _check(self, name: str, values: Any) -> tuple[Any, ...] | LogRange:
-        if name not in SWEPT_SETTINGS:
-            what = "is the same for all entries of a grid" if name in SHARED_SETTINGS else "unknown"
+        if name not in SETTINGS:
             raise InputError(
-                f"setting {quoted(name)} {what}; one can search {', '.join(SWEPT_SETTINGS)}"
+                f"setting {quoted(name)} unknown; one can search {', '.join(SETTINGS)}"
             )
         if isinstance(values, LogRange):
             if type(getattr(self.base, name)) not in (int, float):

@@ -13,14 +13,15 @@ from fastlin import engine, passes
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
 from fastlin.engine import Array, EntryEpoch
-from fastlin.passes import Measured
+from fastlin.passes import Measured, Reading
 from fastlin.threads import current_count
 from fastlin.training.order import epoch_parts
 from fastlin.training.standardization import Standardization
 from fastlin.training.state import RunState
+from fastlin.training.weighting import row_weights
 
-# Settings that entries must have in common to be parts of one array, and to read rows alike.
-SHARED = ("dtype", "standardize")
+# Settings that entries must have in common: to be parts of one array, and to read rows alike.
+SHARED = ("class_weight", "dtype", "standardize")
 
 # So many classifiers at most are evaluated in one pass over the rows. More of them would gain
 # nothing, and need memory for their losses.
@@ -61,6 +62,7 @@ class Entries:
     ) -> None:
         self._data = data
         self._standardization = standardization
+        self._weights = row_weights(data, configs[0])
         self.states = [RunState(data, config, standardization) for config in configs]
         self._W = np.stack([state.W for state in self.states])
         self._b = np.stack([state.b for state in self.states])
@@ -80,14 +82,14 @@ class Entries:
         one_of_each = {_kind(config): config for config in configs}
         data = self._data
         spare = Entries(data, list(one_of_each.values()), self._standardization)
-        one_row = Dataset(data.X[:1], data.y[:1], data.class_names)
+        one_row = Dataset(data.X[:1], data.y[:1], data.class_names, scale=data.scale)
         for e, (kind, config) in enumerate(one_of_each.items()):
             epoch = _entry_epoch(e, config, np.zeros(1, np.int64), 0.0)
             if counts[kind] > 1:
                 spare._run([epoch, epoch], mirrored=False)
             if counts[kind] == 1 or counts[kind] % current_count():
                 spare._run([epoch], mirrored=False, pieces=spare._pieces(e))
-            spare.measure({e: spare.states[e].weights()}, one_row)
+            spare._measure({e: spare.states[e].weights()}, one_row, None)
 
     def train(self, epochs: Mapping[int, int]) -> dict[int, float]:
         """Train an epoch of some entries.
@@ -162,6 +164,7 @@ class Entries:
             velocity=self._velocity if config.momentum > 0 else None,
             nesterov=config.nesterov,
             pieces=pieces,
+            weights=self._weights,
         )  # fmt: skip
         for state in states if mirrored else ():
             state.mirror()
@@ -177,8 +180,17 @@ class Entries:
         weights : Mapping[int, tuple[Array, Array]]
             For every entry what its state returned as weights.
         data : Dataset
-            The rows.
+            The rows, of which the cost is weighted as `weighting.row_weights` says.
         """
+        return self._measure(weights, data, row_weights(data, self.states[0].config))
+
+    def _measure(
+        self,
+        weights: Mapping[int, tuple[Array, Array]],
+        data: Dataset,
+        weights_of_rows: NDArray[np.float64] | None,
+    ) -> dict[int, Measured]:
+        """Do `measure` with given weights (n,) of the rows."""
         by_loss: dict[Any, list[int]] = {}
         for e in weights:
             by_loss.setdefault(self.states[e].config.loss, []).append(e)
@@ -192,7 +204,8 @@ class Entries:
                     np.stack([weights[e][1] for e in together]),
                     loss=loss,
                     penalties=[self.states[e].penalty(weights[e][0]) for e in together],
-                    offset=self.states[together[0]].offset,
+                    reading=Reading(data.scale, self.states[together[0]].offset),
+                    weights=weights_of_rows,
                 )  # fmt: skip
                 measured |= zip(together, results, strict=True)
         return measured

@@ -9,6 +9,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
 from fastlin.engine import Array
 from fastlin.model import Evaluation, LinearModel
+from fastlin.training.weighting import row_weights
 
 
 def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:
@@ -25,7 +26,8 @@ def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluati
     data : Dataset
         The labelled rows.
     config : TrainConfig
-        The cost is that of its loss and its penalty.
+        The cost is that of its loss and its penalty, of rows weighted by their own weights and by
+        its class weights. The accuracy counts every row once.
 
     Returns
     -------
@@ -42,8 +44,9 @@ def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluati
 def evaluate_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluation:
     """Return what `evaluate` does, of rows that `fastlin.matching.match` returned."""
     found = functional.evaluate(
-        data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset
-    )
+        data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset,
+        scale=data.scale, weights=row_weights(data, config),
+    )  # fmt: skip
     return replace(found, cost=found.cost + model.penalty(config.l2))
 
 
@@ -63,8 +66,9 @@ def gradient(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
 def gradient_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
     """Return what `gradient` does, of rows that `fastlin.matching.match` returned."""
     _, dW, _ = functional.loss_and_gradient(
-        data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset
-    )
+        data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset,
+        scale=data.scale, weights=row_weights(data, config),
+    )  # fmt: skip
     std = 1.0 if model.feature_std is None else model.feature_std
     result: Array = (dW + 2 * config.l2 * model.W * std**2).astype(model.W.dtype)
     return result

@@ -9,7 +9,7 @@ denominator: a derivative that nearly cancels has no relative accuracy to speak 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fastlin import functional, reference
 from fastlin.config import Precision
-from fastlin.data.checks import ROW_DTYPES, feature_scale
+from fastlin.data.checks import ROW_DTYPES, default_scale
 from fastlin.data.dataset import Dataset
 from fastlin.engine import Array
 from fastlin.losses import Loss, losses_to_check
@@ -32,7 +32,10 @@ STEP = 1e-5
 # A wrong formula errs by 1e-2 or more.
 THRESHOLDS = {Precision.FLOAT64: 1e-6, Precision.FLOAT32: 1e-3}
 _PAIRS = tuple(product(Precision, ROW_DTYPES))
-_QUICK_PAIRS = (_PAIRS[0], _PAIRS[1], _PAIRS[5])  # pixels, and rows in the dtype of W
+_OWN_PAIRS = tuple((precision, np.dtype(precision)) for precision in Precision)
+_QUICK_PAIRS = ((Precision.FLOAT32, np.dtype(np.uint8)), *_OWN_PAIRS)
+# Weights multiply what any loss gives, in code that no loss is a part of: one is enough.
+_WEIGHTED = Precision.FLOAT64, Loss.SOFTMAX
 _L2 = 0.05
 _LEAST_SHARE_CHECKED = 0.5
 
@@ -52,7 +55,7 @@ class GradientCheck:
     l2 : float
         Factor of the penalty.
     problem : str
-        ``random`` or ``images``.
+        ``random``, ``weighted`` (the same with weights of rows) or ``images``.
     kernel : str
         ``gradient`` (loss and gradient over all rows), or ``step`` (what an SGD step did to W,
         over -lr).
@@ -89,6 +92,7 @@ class _Problem:
     y: NDArray[np.int64]
     W: Array
     b: Array
+    weights: NDArray[np.float64] | None = None
 
 
 def check_gradients(
@@ -103,7 +107,7 @@ def check_gradients(
     coordinates : int
         How many coordinates of W are compared, drawn at random; b is compared whole.
     quick : bool
-        Look at three of the six pairs of dtypes only.
+        Look at three of the pairs of dtypes only.
     seed : int
         Of the random problem and of the choice of coordinates.
 
@@ -114,16 +118,20 @@ def check_gradients(
     for precision, row_dtype in _QUICK_PAIRS if quick else _PAIRS:
         for loss, l2 in product(losses_to_check(), (0.0, _L2)):
             rng = np.random.default_rng(seed)
-            for problem in (
+            problems = [
                 _random_problem(rng, row_dtype, precision),
                 _image_problem(rng, images, row_dtype, precision),
-            ):
+            ]
+            if (precision, loss) == _WEIGHTED and (precision, row_dtype) in _OWN_PAIRS:
+                problems.append(_weighted_problem(problems[0]))
+            for problem in problems:
                 yield from _check_problem(rng, problem, loss, precision, l2, coordinates)
 
 
 def check_count(*, quick: bool = False) -> int:
     """Return how many results `check_gradients` gives."""
-    return len(_QUICK_PAIRS if quick else _PAIRS) * len(losses_to_check()) * 2 * 2 * 2
+    problems = 2 * len(_QUICK_PAIRS if quick else _PAIRS) * len(losses_to_check()) + 1
+    return problems * 2 * 2  # with and without penalty, of two kernels
 
 
 def _check_problem(
@@ -134,13 +142,16 @@ def _check_problem(
     l2: float,
     coordinates: int,
 ) -> Iterator[GradientCheck]:
-    X, y, W, b = problem.X, problem.y, problem.W, problem.b
+    X, y, W, b, weights = problem.X, problem.y, problem.W, problem.b, problem.weights
     chosen = np.sort(rng.choice(W.size, min(coordinates, W.size), replace=False))
     rounding = 1000 * float(np.finfo(W.dtype).eps)
     numerical, near_kink = _numerical_gradient(problem, chosen, loss, l2, rounding)
     for kernel, (dW, db) in (
-        ("gradient", functional.loss_and_gradient(X, y, W, b, loss=loss, l2=l2)[1:]),
-        ("step", _implied_gradient(X, y, W, b, loss, l2)),
+        (
+            "gradient",
+            functional.loss_and_gradient(X, y, W, b, loss=loss, l2=l2, weights=weights)[1:],
+        ),
+        ("step", _implied_gradient(problem, loss, l2)),
     ):
         analytic = np.concatenate([dW.ravel()[chosen], db]).astype(np.float64)
         errors = relative_errors(analytic, numerical)[~near_kink]
@@ -160,17 +171,16 @@ def relative_errors(analytic: Array, numerical: Array) -> Array:
     return np.where(np.isfinite(analytic), errors, np.inf)
 
 
-def _implied_gradient(
-    X: Array, y: NDArray[np.int64], W: Array, b: Array, loss: Loss, l2: float
-) -> tuple[Array, Array]:
+def _implied_gradient(problem: _Problem, loss: Loss, l2: float) -> tuple[Array, Array]:
     """Return (W before - W after) / lr, and the same of b, for one step over all rows."""
     lr = 1.0
-    stepped_W, stepped_b = W.copy(), b.copy()
-    order = np.arange(len(X))
+    stepped_W, stepped_b = problem.W.copy(), problem.b.copy()
+    count = len(problem.X)
     functional.sgd_epoch(
-        X, y, order, stepped_W, stepped_b, lr=lr, batch_size=len(X), l2=l2, loss=loss
-    )
-    return (W - stepped_W) / lr, (b - stepped_b) / lr
+        problem.X, problem.y, np.arange(count), stepped_W, stepped_b, lr=lr, batch_size=count,
+        l2=l2, loss=loss, weights=problem.weights,
+    )  # fmt: skip
+    return (problem.W - stepped_W) / lr, (problem.b - stepped_b) / lr
 
 
 def _numerical_gradient(
@@ -181,7 +191,7 @@ def _numerical_gradient(
     A hinge term within reach of zero has no derivative there, or, squared, no second one: within
     what the coordinate moves it, or within `rounding`, where a kernel may see the other side.
     """
-    X = problem.X.astype(np.float64) * feature_scale(problem.X.dtype)
+    X = problem.X.astype(np.float64) * default_scale(problem.X.dtype)
     W, b = problem.W.astype(np.float64), problem.b.astype(np.float64)
     y = problem.y
     scores = reference.scores(X, W, b)
@@ -189,8 +199,10 @@ def _numerical_gradient(
     terms = np.abs(scores - scores[np.arange(len(y)), y][:, None] + margin)
     terms[np.arange(len(y)), y] = np.inf
 
+    weights = None if problem.weights is None else problem.weights / problem.weights.mean()
+
     def cost() -> float:
-        return reference.loss_and_gradient(X, y, W, b, l2, loss)[0]
+        return reference.loss_and_gradient(X, y, W, b, l2, loss, weights=weights)[0]
 
     derivatives, near_kink = [], []
     for parameters, index in [(W.reshape(-1), c) for c in chosen] + [(b, k) for k in range(len(b))]:
@@ -220,6 +232,11 @@ def _random_problem(
     y = rng.integers(0, K, n)
     W, b = rng.standard_normal((K, d)) * 0.3, rng.standard_normal(K) * 0.3
     return _Problem("random", X, y, W.astype(precision), b.astype(precision))
+
+
+def _weighted_problem(problem: _Problem) -> _Problem:
+    """Return a problem in which rows count differently, the first not at all."""
+    return replace(problem, name="weighted", weights=np.arange(len(problem.y)) / 7)
 
 
 def _image_problem(

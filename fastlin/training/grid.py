@@ -21,6 +21,7 @@ from fastlin.passes import Measured
 from fastlin.settings import whole_number
 from fastlin.training.entries import SHARED, Entries
 from fastlin.training.standardization import Standardization
+from fastlin.training.weighting import row_weights
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ class GridTrainer:
             asking = next((config for config in configs if config.standardize), configs[0])
             standardization = Standardization.of(split, asking)
             self._groups = _groups(split, self.configs, standardization)
+            if split.val is not None:
+                for config in {config.class_weight: config for config in configs}.values():
+                    row_weights(split.val, config)  # which refuses before anything is trained
         self.notes = () if standardization is None else standardization.notes
         states = {
             e: state

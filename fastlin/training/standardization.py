@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastlin import functional
 from fastlin.config import TrainConfig
+from fastlin.data.checks import number_dtype, scale_of
 from fastlin.data.dataset import Split
 from fastlin.engine import Array
+from fastlin.errors import InputError
 
 # A feature whose standard deviation is below this part of the median one, or of its own mean, is
 # taken as constant: divided by so little, one value in a new row would decide its class.
@@ -28,38 +32,67 @@ class Standardization:
     Parameters
     ----------
     X : Array
-        (n, d) uint8, float32 or float64 rows.
+        (n, d) rows as stored.
+    dtype : DTypeLike, optional
+        Of the weights.
+    scale : float, optional
+        What a stored value is multiplied by; None for the default of the rows' dtype.
 
     Attributes
     ----------
     mean, std : NDArray[np.float64]
         (d,), of the features.
     offset : NDArray[np.float64] or None
-        (d,), what kernels subtract as they read rows: the means, as far as the rows' dtype can hold
-        them. None where no mean is large beside its std, and for pixels.
+        (d,), what kernels subtract as they read rows: the means, as far as the rows' numbers can
+        hold them. None where no mean is large beside its std, and for uint8.
     notes : tuple[str, ...]
         What a user should know of the features, a sentence each.
+
+    Raises
+    ------
+    InputError
+        If a standard deviation is so small or large that its square is beyond `dtype`.
     """
 
-    def __init__(self, X: Array) -> None:
-        self.mean, std = functional.feature_moments(X)
+    def __init__(self, X: Array, dtype: DTypeLike = np.float64, scale: float | None = None) -> None:
+        scale = scale_of(scale, X.dtype)
+        self.mean, std = functional.feature_moments(X, scale)
         changing = std > _LEAST_STD_OF_MEAN * np.abs(self.mean)
         least = _LEAST_STD * float(np.median(std[changing])) if changing.any() else 0.0
         is_nearly_constant = changing & (std < least)
         self.std = np.where(changing & ~is_nearly_constant, std, 1.0)
+        _check_squares(self.std / scale, np.dtype(dtype))
         self.offset: NDArray[np.float64] | None = None
         if X.dtype != np.uint8 and (np.abs(self.mean) > _LARGE_MEAN * self.std).any():
-            self.offset = self.mean.astype(X.dtype).astype(np.float64)
-        self.notes = tuple(_notes_on_features(X, self.mean, np.where(changing, std, 0.0), least))
+            stored = (self.mean / scale).astype(number_dtype(X.dtype))
+            self.offset = scale * stored.astype(np.float64)
+        stds = np.where(changing, std, 0.0)
+        self.notes = tuple(_notes_on_features(X.dtype, scale, self.mean, stds, least))
 
     @classmethod
     def of(cls, split: Split, config: TrainConfig) -> Standardization | None:
         """Return that of the training rows, or None if the settings ask for none."""
-        return cls(split.train.X) if config.standardize else None
+        if not config.standardize:
+            return None
+        return cls(split.train.X, config.dtype, split.train.scale)
+
+
+def _check_squares(std: NDArray[np.float64], dtype: np.dtype[Any]) -> None:
+    """Refuse standard deviations whose squares kernels cannot divide by, with a margin of ten."""
+    limits = np.finfo(dtype)
+    least, most = 10 * math.sqrt(limits.tiny), math.sqrt(limits.max) / 10
+    wrong = np.flatnonzero((std < least) | (std > most)).tolist()
+    if wrong:
+        raise InputError(
+            f"feature {wrong[0]} has the standard deviation {std[wrong[0]]:.3g}; to standardize it "
+            f"in {dtype} it must be from {least:.1g} to {most:.1g}: multiply the feature by "
+            f"{1 / std[wrong[0]]:.0e}, or set standardize to False"
+        )
 
 
 def _notes_on_features(
-    X: Array,
+    dtype: np.dtype[Any],
+    scale: float,
     mean: NDArray[np.float64],
     std: NDArray[np.float64],
     least: float,
@@ -77,13 +110,13 @@ def _notes_on_features(
     more = int(is_nearly_constant.sum()) - _SHOWN_FEATURES
     if more > 0:
         yield f"{more} more features are taken as constant for the same reason"
-    if X.dtype == np.uint8:
+    if dtype == np.uint8:
         return
-    steps = np.spacing(np.abs(mean).astype(X.dtype)).astype(np.float64)
+    steps = scale * np.spacing(np.abs(mean / scale).astype(dtype)).astype(np.float64)
     coarse = np.flatnonzero((std > 0) & (steps > _COARSEST_STEP * std) & ~is_nearly_constant)
     for j in coarse[:_SHOWN_FEATURES].tolist():
         yield (
-            f"feature {j} has few digits: around its mean, {mean[j]:.6g}, {X.dtype} numbers are "
+            f"feature {j} has few digits: around its mean, {mean[j]:.6g}, {dtype} numbers are "
             f"{steps[j]:.3g} apart, and its standard deviation is {std[j]:.3g}; subtract the mean "
             "before the values are saved"
         )

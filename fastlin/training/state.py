@@ -150,7 +150,8 @@ class RunState:
             if mirrored:
                 moments = self._mirrored(moments[0]), self._mirrored(moments[1])
                 offset = None if offset is None else self._mirrored(offset)
-        return engine.kernel_features(self._data.X.dtype, self.W.dtype, moments, offset)
+        data = self._data
+        return engine.kernel_features(data.X.dtype, self.W.dtype, data.scale, moments, offset)
 
     def begin(self, finished: Finished) -> None:
         """Make ready for the epoch after `finished`; what an interrupted one left is undone."""
@@ -252,7 +253,7 @@ class RunState:
         data = self._data
         return LinearModel(
             W, b, data.class_names, data.image_shape, self.feature_std, self.offset,
-            data.feature_range, str(self.config.loss),
+            data.feature_range, str(self.config.loss), data.scale,
         )  # fmt: skip
 
 

@@ -1,0 +1,170 @@
+"""The one table of the formats that data are read in, and the choice among them."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fastlin import files
+from fastlin.errors import DataWarning, InputError, PackageError
+from fastlin.files import OtherFormatError, kinds
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way in which arrays are kept in a file.
+
+    Attributes
+    ----------
+    name : str
+        What people call it.
+    module : str
+        In this package, with a function ``read(path, is_wanted)`` that returns the wanted arrays
+        (or columns) by name. A single array without a name is called "".
+    suffixes : tuple[str, ...]
+        Of its files.
+    kinds : tuple[str, ...]
+        What `fastlin.files.kinds.kind_of` calls the content of its files.
+    packages : tuple[str, ...]
+        What must be installed to read it.
+    is_table : bool
+        Whether the arrays are the columns of a table.
+    """
+
+    name: str
+    module: str
+    suffixes: tuple[str, ...]
+    kinds: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    is_table: bool = False
+
+
+FORMATS = (
+    Format("NumPy array", "npy", (".npy",), (kinds.ONE_ARRAY,)),
+    Format("NumPy archive", "npz", (".npz",), (kinds.ZIP,)),
+    Format(
+        "Parquet", "arrow", (".parquet", ".pq"), (kinds.PARQUET,), ("pyarrow",), is_table=True
+    ),
+    Format(
+        "Arrow", "arrow", (".arrow", ".feather", ".ipc"), (kinds.ARROW, kinds.FEATHER),
+        ("pyarrow",), is_table=True,
+    ),
+    Format(
+        "CSV", "csv_text", (".csv", ".tsv", ".txt", ".tab"), (kinds.TABLE, kinds.TEXT),
+        ("pyarrow",), is_table=True,
+    ),
+    Format("safetensors", "safetensor", (".safetensors",), (kinds.SAFETENSORS,), ("safetensors",)),
+    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (kinds.HDF5,), ("h5py",)),
+    Format("PyTorch", "pytorch", (".pt", ".pth"), (kinds.PYTORCH, kinds.PICKLE), ("torch",)),
+)  # fmt: skip
+
+# Of packages that the extra `formats` does not install.
+_OWN_INSTALLATION = {"torch": "pip install torch"}
+
+# The line that makes of another kind of file one that is read.
+CONVERSIONS = {
+    kinds.MATLAB: "m = scipy.io.loadmat({path!r}); numpy.savez('data.npz', X=m['X'], y=m['y'])",
+    kinds.OFFICE: "pandas.read_excel({path!r}).to_csv('data.csv', index=False)",
+    kinds.JSON: "pandas.read_json({path!r}).to_csv('data.csv', index=False)",
+    kinds.SQLITE: "pandas.read_sql('select * from NAME', sqlite3.connect({path!r}))"
+    ".to_csv('data.csv', index=False)",
+}
+
+
+@dataclass
+class Wanted:
+    """Which arrays of a file are wanted; remembers the names of all that it was asked about.
+
+    Attributes
+    ----------
+    test : Callable[[str], bool]
+        Whether an array is wanted, by its name.
+    names, left_out : list[str]
+        Of those that were wanted, and of the others.
+    """
+
+    test: Callable[[str], bool]
+    names: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def __call__(self, name: str) -> bool:
+        """Return whether the array of a name is wanted."""
+        is_wanted = self.test(name)
+        (self.names if is_wanted else self.left_out).append(name)
+        return is_wanted
+
+
+def read_arrays(path: Path, wanted: Wanted) -> tuple[Format, dict[str, NDArray[Any]]]:
+    """Return the wanted arrays of a file of any format, and which format it is.
+
+    Parameters
+    ----------
+    path : Path
+        Of a file.
+    wanted : Wanted
+        Is asked about every array, save one without a name, which is always returned.
+
+    Raises
+    ------
+    OtherFormatError
+        If no format is known by the content of the file.
+    InputError
+        If the file is missing, damaged, or holds what is no plain array.
+    PackageError
+        If a package is missing that reads it.
+    """
+    format_of_file = _format_of(path)
+    try:
+        return format_of_file, _read(format_of_file, path, wanted)
+    except OtherFormatError as error:  # of an archive, whose kind its members tell
+        other = _by_kind(error.kind)
+        if other is None or other == format_of_file:
+            raise unknown(path, error.kind) from None
+        return other, _read(other, path, wanted)
+
+
+def _read(chosen: Format, path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
+    for package in chosen.packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            how = _OWN_INSTALLATION.get(package, "pip install 'fastlin[formats]'")
+            reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
+            raise PackageError(
+                f"{path}: reading {chosen.name} needs {package}{reason}: {how}"
+            ) from None
+    module = importlib.import_module(f"fastlin.data.formats.{chosen.module}")
+    arrays: dict[str, NDArray[Any]] = module.read(path, wanted)
+    return arrays
+
+
+def _format_of(path: Path) -> Format:
+    """Return the format of a file by its content; by its suffix where that is text of any kind."""
+    with files.open_regular(path) as file:
+        kind = kinds.kind_of(file.read(4096))
+    suffix = path.suffix.lower()
+    by_suffix = next((known for known in FORMATS if suffix in known.suffixes), None)
+    by_content = _by_kind(kind)
+    if by_content is None or (kind in {kinds.TEXT, kinds.PICKLE} and by_suffix != by_content):
+        raise unknown(path, kind)
+    if by_suffix not in (None, by_content) and kind != kinds.ZIP:
+        warnings.warn(f"{path} is {kind}, and is read as such", DataWarning, stacklevel=2)
+    return by_content
+
+
+def _by_kind(kind: str) -> Format | None:
+    return next((known for known in FORMATS if kind in known.kinds), None)
+
+
+def unknown(path: Path, kind: str) -> InputError:
+    """Return the error for a file that no format reads; it says how to convert the file."""
+    convert = CONVERSIONS.get(kind)
+    how = f": {convert.format(path=str(path))}" if convert else ""
+    names = ", ".join(known.name for known in FORMATS)
+    return InputError(f"{path} is {kind}; fastlin reads {names}{how}")

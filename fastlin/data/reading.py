@@ -1,0 +1,298 @@
+"""Files and folders as the parts of a split: which of their arrays are rows, which labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import files
+from fastlin.data import tables
+from fastlin.data.arrays import PARTS, numeric, split_of_arrays
+from fastlin.data.dataset import Split
+from fastlin.data.formats import image_folder
+from fastlin.data.formats.names import CLASS_NAMES, IMAGE_SHAPE, by_meaning, meaning_of
+from fastlin.data.formats.registry import FORMATS, Wanted, read_arrays
+from fastlin.data.source import DataReference
+from fastlin.errors import DataWarning, InputError, quoted
+
+_SHOWN_NAMES = 5
+
+
+class Place(NamedTuple):
+    """A file or folder, and the name of an array or a column in it, if one is named.
+
+    Attributes
+    ----------
+    path : Path
+    name : str or None
+    """
+
+    path: Path
+    name: str | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """Return the place that ``PATH`` or ``PATH:NAME`` means: PATH where it is there."""
+        whole = files.expand_home(text)
+        head, colon, name = text.rpartition(":")
+        if not colon or not name or files.is_file_or_folder(whole):
+            return cls(whole)
+        path = files.expand_home(head)
+        return cls(path, name) if head == "" or files.is_file_or_folder(path) else cls(whole)
+
+    def absolute(self, text: str) -> str:
+        """Return the text of the place, with an absolute path if there is a file or folder.
+
+        Parameters
+        ----------
+        text : str
+            What the place was made of; it is returned where nothing is there.
+        """
+        if text.startswith(":") or not files.is_file_or_folder(self.path):
+            return text
+        path = str(self.path.resolve())
+        return path if self.name is None else f"{path}:{self.name}"
+
+
+def read_split(given: DataReference) -> Split:
+    """Read a split from the files or folders that a reference names.
+
+    Parameters
+    ----------
+    given : DataReference
+        `data` holds the training rows, and perhaps validation and test rows and labels.
+
+    Returns
+    -------
+    Split
+        Rows of `fastlin.data.checks.ROW_DTYPES`, memory-mapped where the files allow it. What was
+        converted or left out is a `DataWarning`.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged, of an unknown kind, or lacks rows or labels; one line that
+        names file, array, row and column.
+    """
+    arrays: dict[str, Any] = {}
+    for part in PARTS:
+        data, labels = given.of_part(part)
+        if data is None:
+            continue
+        found = _of_place(Place.of(data), labels, part)
+        for name in found:
+            if name in arrays:
+                raise InputError(f"{name} is in {given.data} and in {data}; leave one of them out")
+        arrays |= {name: array for name, array in found.items() if not name.startswith("ids_")}
+    shown = Place.of(given.data).path
+    try:
+        class_names = arrays.pop(CLASS_NAMES[0], None)
+        image_shape = arrays.pop(IMAGE_SHAPE, None)
+        _convert_rows(shown, arrays)
+        return split_of_arrays(shown.stem, arrays, class_names, image_shape)
+    except InputError as error:
+        raise InputError(f"{shown}: {error}") from None
+
+
+def read_rows(data: str) -> dict[str, NDArray[Any]]:
+    """Return the rows of a file or folder by their meaning, X_train, X_val, X_test, as stored.
+
+    Rows without a part are X_train. Labels are not needed. Their ids (ids_train, ...) and the shape
+    of images (image_shape) are there if the file has them.
+
+    Raises
+    ------
+    InputError
+        As `read_split` does.
+    """
+    found = _of_place(Place.of(data), None, PARTS[0], needs_labels=False)
+    wanted = ("X_", "ids_", IMAGE_SHAPE)
+    return {name: array for name, array in found.items() if name.startswith(wanted)}
+
+
+def _of_place(
+    place: Place, labels: str | None, part: str, *, needs_labels: bool = True
+) -> dict[str, Any]:
+    """Return rows and labels of a file or folder by their meaning."""
+    if not place.path.exists():
+        raise InputError(f"there is no file {place.path}")
+    if place.path.is_dir():
+        arrays = _of_folder(place.path)
+    else:
+        arrays = _of_file(place, _same_file(labels, place))
+    arrays = _as_part(place.path, arrays, part)
+    if labels is not None:
+        if _same_file(labels, place) is None or f"y_{part}" not in arrays:
+            if f"y_{part}" in arrays:
+                _note(f"{place.path} has labels of its own; those of {labels} are taken")
+            arrays[f"y_{part}"] = _read_labels(_label_place(labels, place), part)
+    elif needs_labels and f"y_{part}" not in arrays:
+        raise InputError(
+            f"{place.path} holds rows without labels; say where they are: {_labels_setting(part)} "
+            "is a file of labels, such as y.npy or table.csv:COLUMN"
+        )
+    return arrays
+
+
+def _labels_setting(part: str) -> str:
+    return "labels" if part == PARTS[0] else f"{part}_labels"
+
+
+def _label_place(labels: str, place: Place) -> Place:
+    """Return where labels are; ``:NAME`` is an array or a column of the file of the rows."""
+    found = Place.of(labels)
+    return Place(place.path, found.name) if labels.startswith(":") else found
+
+
+def _same_file(labels: str | None, place: Place) -> str | None:
+    """Return the name of the labels if they are in the file of the rows."""
+    if labels is None:
+        return None
+    found = _label_place(labels, place)
+    return found.name if found.path == place.path else None
+
+
+def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
+    """Return the arrays of a file by their meaning."""
+    path = place.path
+
+    def is_wanted(name: str) -> bool:
+        if name in {place.name, label_name}:
+            return True
+        meaning = meaning_of(name)
+        return meaning is not None and not (place.name and meaning.startswith("X_"))
+
+    wanted = Wanted(is_wanted)
+    format_of_file, arrays = read_arrays(path, wanted)
+    if format_of_file.is_table:
+        return tables.rows_and_labels(path, arrays, place.name, label_name)
+    if "" in arrays:
+        return {"X_train": arrays[""]}
+    names = [name for name in wanted.names if name not in {place.name, label_name}]
+    try:
+        found = {meaning: arrays[name] for meaning, name in by_meaning(names).items()}
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    for name, meaning in ((place.name, "X_train"), (label_name, "y_train")):
+        if name is not None:
+            if name not in arrays:
+                raise _no_such(path, name, [*wanted.names, *wanted.left_out])
+            found[meaning] = arrays[name]
+    if not any(meaning.startswith("X_") for meaning in found):
+        if not found and len(wanted.left_out) == 1:
+            return _of_file(Place(path, wanted.left_out[0]), label_name)
+        every = [*wanted.names, *wanted.left_out]
+        raise InputError(
+            f"{path}: the array X_train is missing, or has no usual name (X, features, ...); the "
+            f"arrays are {_listed(every)}; name the rows as PATH:ARRAY"
+        )
+    if wanted.left_out:
+        _note(f"{path}: left out {_listed(wanted.left_out)}, which have no usual name of rows or "
+              "labels")  # fmt: skip
+    return found
+
+
+def _of_folder(path: Path) -> dict[str, Any]:
+    """Return the arrays of a folder: of files with usual names, or images in folders by class."""
+    suffixes = {suffix for known in FORMATS for suffix in known.suffixes}
+    found: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        meaning = meaning_of(file.stem) if file.suffix.lower() in suffixes else None
+        if meaning is not None and file.is_file():
+            other = found.setdefault(meaning, file)
+            if other != file:
+                raise InputError(f"{path} has both {other.name} and {file.name}; keep one of them")
+    if any(meaning.startswith("X_") for meaning in found):
+        return {
+            meaning: _single(file) if meaning.startswith("X_") else _read_labels(Place(file))
+            for meaning, file in found.items()
+        }
+    return image_folder.read(path)
+
+
+def _single(path: Path) -> NDArray[Any]:
+    """Return the one array of a file whose name says that it holds rows."""
+    found = _of_file(Place(path), None)
+    rows: list[NDArray[Any]] = [found[name] for name in found if name.startswith("X_")]
+    if len(rows) != 1:
+        raise InputError(f"{path} holds several arrays of rows; there must be one")
+    return rows[0]
+
+
+def _as_part(path: Path, arrays: dict[str, Any], part: str) -> dict[str, Any]:
+    """Return the arrays that a file has for a part: those of that name, or else its rows."""
+    if part == PARTS[0]:
+        return arrays
+    of_part = {name: array for name, array in arrays.items() if name in {f"X_{part}", f"y_{part}"}}
+    if of_part:
+        return of_part
+    others = [name for name in arrays if name.startswith("X_") and name != "X_train"]
+    if others:
+        raise InputError(f"{path} has {_listed(others)}; for {part} rows it must have X_{part}")
+    return {f"{name[0]}_{part}": arrays[name] for name in ("X_train", "y_train") if name in arrays}
+
+
+def _read_labels(place: Place, part: str = PARTS[0]) -> NDArray[Any]:
+    """Return the labels of a file: the array or column that is named, is called so, or is alone."""
+    path, name = place
+    wanted = Wanted(lambda found: name is None or found == name)
+    if not path.is_file():
+        raise InputError(f"there is no file {path} of labels")
+    format_of_file, arrays = read_arrays(path, wanted)
+    if format_of_file.is_table:
+        return tables.labels(path, arrays, name, wanted.left_out)
+    if name is not None and "" not in arrays:
+        if name not in arrays:
+            raise _no_such(path, name, wanted.left_out)
+        return arrays[name]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    named = by_meaning(arrays)
+    for meaning in (f"y_{part}", f"y_{PARTS[0]}"):
+        if meaning in named:
+            found: NDArray[Any] = arrays[named[meaning]]
+            return found
+    raise InputError(
+        f"{path}: no array has a usual name of labels (y, labels, target); the arrays are "
+        f"{_listed(list(arrays))}; name one as PATH:ARRAY"
+    )
+
+
+def _no_such(path: Path, name: str, names: list[str]) -> InputError:
+    return InputError(f"{path} has no {quoted(name)}; there are {_listed(names)}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed = list(names)
+    shown = ", ".join(quoted(name) for name in listed[:_SHOWN_NAMES])
+    more = len(listed) - _SHOWN_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _convert_rows(path: Path, arrays: dict[str, Any]) -> None:
+    """Convert rows, in place of the dictionary, to what kernels take, and say so."""
+    converted: dict[str, NDArray[Any]] = {}
+    for name in [name for name in arrays if name.startswith("X_")]:
+        stored = arrays[name]
+        rows = numeric(name, stored)
+        if rows.dtype != stored.dtype:
+            converted[name] = rows
+        if rows.ndim == 2 and not rows.flags.c_contiguous:
+            rows = np.ascontiguousarray(rows)
+            _note(f"{path}: {name} is stored column by column (Fortran order); it was copied")
+        arrays[name] = rows
+    # Of integers one part may need float64 and another not: all get what the widest needs.
+    widest = np.result_type(*converted.values()) if converted else None
+    for name, rows in converted.items():
+        _note(f"{path}: {name} is not stored as numbers that kernels read; it was converted once, "
+              f"to {widest}")  # fmt: skip
+        arrays[name] = rows.astype(widest, copy=False)
+
+
+def _note(text: str) -> None:
+    warnings.warn(text, DataWarning, stacklevel=2)

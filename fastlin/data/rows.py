@@ -1,0 +1,175 @@
+"""Rows without labels: what a classifier predicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlin import files
+from fastlin.data.arrays import PARTS, numeric, rows_and_image_shape
+from fastlin.data.catalog import CATALOG, load_split
+from fastlin.data.checks import as_array, check_image_shape, scale_of
+from fastlin.data.dataset import Dataset, Split
+from fastlin.data.features import LEAST_ROWS, SAMPLED_VALUES, FeatureRange
+from fastlin.data.formats import cifar
+from fastlin.data.formats.names import IMAGE_SHAPE
+from fastlin.data.reading import read_rows
+from fastlin.errors import InputError, quoted
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows without labels, as they are stored: in memory, or mapped from a file.
+
+    Their values are checked when a block of them is read.
+
+    Attributes
+    ----------
+    name : str
+        Of the file or the data set, for messages.
+    X : NDArray
+        (n, d), or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels; real numbers
+        of any dtype.
+    ids : NDArray or None
+        (n,) integers or text, by which their owner knows them; None for the numbers of the rows.
+    image_shape : tuple[int, int, int] or None
+        (channels, height, width) where a row is an image in that order, else None.
+    scale : float or None
+        What stored values are multiplied by; None for what the model says.
+
+    Raises
+    ------
+    InputError
+        If shapes or dtypes do not fit.
+    """
+
+    name: str
+    X: NDArray[Any]
+    ids: NDArray[Any] | None = None
+    image_shape: tuple[int, int, int] | None = None
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.X.ndim < 2 or 0 in self.X.shape:
+            raise InputError(
+                f"{self.name}: X has shape {self.X.shape}; it must be (rows, features) or images, "
+                "with at least one row and one feature"
+            )
+        _, shape = self._converted(self.X[:1])
+        if shape is None and self.image_shape is not None:
+            shape = check_image_shape(self.image_shape, self.feature_count)
+        object.__setattr__(self, "image_shape", shape)
+        if self.ids is not None:
+            ids = as_array("ids", self.ids)
+            if ids.dtype.kind == "O" and all(isinstance(text, str) for text in ids.tolist()):
+                ids = ids.astype(str)
+            if ids.shape != (len(self),) or ids.dtype.kind not in "iuU":
+                raise InputError(
+                    f"{self.name}: ids is {ids.dtype!s:.60} {ids.shape}; it must be one integer or "
+                    f"one text for each of {len(self):,} rows"
+                )
+            object.__setattr__(self, "ids", ids)
+
+    @classmethod
+    def of(cls, data: Rows | Dataset | ArrayLike) -> Rows:
+        """Return rows given as an array, as a DataFrame, or as a data set."""
+        if isinstance(data, Rows):
+            return data
+        if isinstance(data, Dataset):
+            return cls("data", data.X, None, data.image_shape, data.scale)
+        return cls("data", as_array("X", data))
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    @property
+    def feature_count(self) -> int:
+        """How many features a row has."""
+        return math.prod(self.X.shape[1:])
+
+    def feature_range(self, scale: float | None = None) -> FeatureRange:
+        """Return where the features lie, of evenly spaced rows; scale where the rows have none."""
+        count = min(len(self), max(LEAST_ROWS, SAMPLED_VALUES // self.feature_count))
+        chosen = np.linspace(0, len(self) - 1, count).astype(np.int64)
+        X, _ = self._converted(self.X[chosen])
+        return FeatureRange.of(X, scale_of(scale if self.scale is None else self.scale, X.dtype))
+
+    def block(self, first: int, last: int) -> NDArray[Any]:
+        """Return the rows from first to last (rows, d), of a dtype that kernels take."""
+        return self._converted(self.X[first:last])[0]
+
+    def _converted(self, X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
+        try:
+            return rows_and_image_shape(numeric("X", X))
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
+
+
+def load_rows(
+    data: str | Path,
+    part: str | None = None,
+    split: str | None = None,
+    data_dir: str | Path | None = None,
+) -> Rows:
+    """Read rows that need no labels.
+
+    Parameters
+    ----------
+    data : str or Path
+        Whatever `load_split` takes, without labels. An array ``ids`` (``ids_test``, ...) or a
+        column ``id`` holds what the rows are known by. Files are mapped where they allow it.
+    part : str, optional
+        ``train``, ``val`` or ``test``; needed if there are several. Rows called ``X`` are
+        ``train``.
+    split, data_dir : optional
+        As in `load_split`.
+
+    Returns
+    -------
+    Rows
+
+    Raises
+    ------
+    InputError
+        If the data are missing, damaged or of another kind, or `part` does not fit them.
+    """
+    path = files.expand_home(files.as_path(data))
+    is_named = data in CATALOG or split is not None or data_dir is not None
+    if is_named or (files.is_file_or_folder(path) and cifar.find(path) is not None):
+        return rows_of_part(load_split(data, split, data_dir), part)
+    name, found = str(data), read_rows(str(data))
+    chosen = _chosen(name, [each for each in PARTS if f"X_{each}" in found], part)
+    shape = found.get(IMAGE_SHAPE)
+    if shape is not None and (shape.shape != (3,) or shape.dtype.kind not in "iu"):
+        raise InputError(f"{name}: image_shape must be three whole numbers")
+    image_shape = None if shape is None else tuple(shape.tolist())
+    return Rows(name, found[f"X_{chosen}"], found.get(f"ids_{chosen}"), image_shape)
+
+
+def rows_of_part(split: Split, part: str | None) -> Rows:
+    """Return the rows of one part of a split; None for the only one.
+
+    Raises
+    ------
+    InputError
+        If there is no such part, or there are several and none is named.
+    """
+    parts = split.parts()
+    chosen = parts[_chosen(split.name, list(parts), part)]
+    return Rows(split.name, chosen.X, None, chosen.image_shape, chosen.scale)
+
+
+def _chosen(name: str, there: Sequence[str], part: str | None) -> str:
+    """Return the name of the part that is meant."""
+    listed = ", ".join(there)
+    if part is None and len(there) > 1:
+        raise InputError(f"{name} has several parts; say which rows: part must be one of {listed}")
+    if part is not None and part not in there:
+        raise InputError(f"{name} has no part {quoted(part)}; it has {listed or 'no parts'}")
+    return there[0] if part is None else part

@@ -1,0 +1,152 @@
+"""Tables as rows and labels: which columns are features, and which one holds the labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.data.formats.names import is_id_column, is_label_column, is_row_number
+from fastlin.errors import DataWarning, InputError, quoted
+
+Columns = dict[str, NDArray[Any]]
+
+_SHOWN_COLUMNS = 8
+_BLOCK_ROWS = 4096  # of a table, filled together: columns are written row by row
+
+
+def rows_and_labels(
+    path: Path, columns: Columns, rows_name: str | None, label_name: str | None
+) -> dict[str, NDArray[Any]]:
+    """Return X_train (n, d) of a table and, where columns have them, y_train (n,), ids_train (n,).
+
+    Parameters
+    ----------
+    path : Path
+        Of the table, for messages.
+    columns : dict[str, NDArray]
+        By name: (n,), or (n, d) where every row of a column is a list of d numbers.
+    rows_name : str or None
+        Of the column of lists that holds the rows; None for the only one, or else all columns of
+        numbers.
+    label_name : str or None
+        Of the column of the labels; None for one with a usual name.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, no number, has no value in a row, or it is not clear which ones are
+        meant; the message names columns.
+    """
+    label = label_name if label_name is not None else _label_column(path, columns)
+    if label is not None and label not in columns:
+        raise _no_such(path, label, list(columns))
+    ids = next((name for name in columns if name != label and is_id_column(name)), None)
+    features = {name: column for name, column in columns.items() if name not in {label, ids}}
+    found = {"X_train": _rows(path, features, rows_name)}
+    if ids is not None:
+        found["ids_train"] = columns[ids]
+    if label is not None:
+        found["y_train"] = columns[label]
+    return found
+
+
+def labels(path: Path, columns: Columns, name: str | None, left_out: Sequence[str]) -> NDArray[Any]:
+    """Return the column of labels: that of a name, the only one, or one with a usual name.
+
+    Raises
+    ------
+    InputError
+        If there is none, or more than one.
+    """
+    if name is not None:
+        if name not in columns:
+            raise _no_such(path, name, left_out)
+        return columns[name]
+    if len(columns) == 1:
+        return next(iter(columns.values()))
+    found = _label_column(path, columns)
+    if found is None:
+        raise InputError(
+            f"{path}: no column has a usual name of labels (label, y, target, class); the columns "
+            f"are {_listed(list(columns))}; name one as PATH:COLUMN"
+        )
+    return columns[found]
+
+
+def _label_column(path: Path, columns: Columns) -> str | None:
+    found = [name for name in columns if is_label_column(name) and columns[name].ndim == 1]
+    if len(found) > 1:
+        raise InputError(
+            f"{path}: the columns {_listed(found)} are all called like labels; name the one that "
+            "is meant as PATH:COLUMN in labels"
+        )
+    return found[0] if found else None
+
+
+def _rows(path: Path, columns: Columns, name: str | None) -> NDArray[Any]:
+    lists = [column for column in columns if columns[column].ndim == 2]
+    if name is not None:
+        if name not in columns:
+            raise _no_such(path, name, list(columns))
+        chosen = [name]
+    elif len(lists) > 1:
+        raise InputError(
+            f"{path}: the columns {_listed(lists)} all hold lists; name the one that holds the "
+            "rows as PATH:COLUMN"
+        )
+    else:
+        chosen = lists or [column for column in columns if not is_row_number(column)]
+    left_out = [column for column in columns if column not in chosen]
+    if left_out:
+        warnings.warn(
+            f"{path}: left out the columns {_listed(left_out)}", DataWarning, stacklevel=2
+        )
+    for column in chosen:
+        _check_numbers(path, column, columns[column])
+    if not chosen:
+        raise InputError(f"{path} has no column of features")
+    if columns[chosen[0]].ndim == 2:
+        return columns[chosen[0]]
+    return _side_by_side([columns[column] for column in chosen])
+
+
+def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return columns (n,) as one array (n, d) of a dtype that holds them all."""
+    X = np.empty((len(columns[0]), len(columns)), np.result_type(*columns))
+    for first in range(0, len(X), _BLOCK_ROWS):
+        block = slice(first, first + _BLOCK_ROWS)
+        for place, column in enumerate(columns):
+            X[block, place] = column[block]
+    return X
+
+
+def _check_numbers(path: Path, name: str, column: NDArray[Any]) -> None:
+    """Refuse a column that is no number, or lacks a value; NaN stands for that."""
+    if column.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path}: the column {quoted(name)} holds {quoted(column.ravel()[:1].tolist())}, no "
+            "numbers; features must be numbers, and the labels are named as PATH:COLUMN in labels"
+        )
+    if column.ndim == 1 and column.dtype.kind == "f":
+        missing = np.isnan(column)
+        if missing.any():
+            row = int(np.flatnonzero(missing)[0])
+            raise InputError(
+                f"{path}: the column {quoted(name)} has no number in row {row}; every row needs "
+                "all features"
+            )
+
+
+def _no_such(path: Path, name: str, names: Sequence[str]) -> InputError:
+    return InputError(f"{path} has no column {quoted(name)}; the columns are {_listed(names)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(quoted(name) for name in names[:_SHOWN_COLUMNS])
+    more = len(names) - _SHOWN_COLUMNS
+    return f"{shown} and {more} more" if more > 0 else shown
