@@ -212,7 +212,8 @@ def save_onnx(model: LinearModel, path: str | Path, input_dtype: DTypeLike | Non
 def _input_dtype(model: LinearModel, given: DTypeLike | None) -> np.dtype[Any]:
     """Return the dtype of rows that an ONNX graph takes."""
     if given is None:
-        return model.W.dtype if _stored_scale(model) == 1 else np.dtype(np.uint8)
+        of_pixels = model.scale is None and _stored_scale(model) != 1
+        return np.dtype(np.uint8) if of_pixels else model.W.dtype
     try:
         name = np.dtype(given).name
     except TypeError:

@@ -40,8 +40,6 @@ __all__ = [
 ]  # fmt: skip
 
 WEIGHT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-
-
 Vector = NDArray[np.float64]
 
 

@@ -4,8 +4,10 @@ import io
 import json
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,7 +21,7 @@ from fastlin.config import TrainConfig
 from fastlin.data import Split, load_split
 from fastlin.data.formats import cifar
 from fastlin.data.formats.safe_pickle import load_dict
-from fastlin.errors import InputError
+from fastlin.errors import DataWarning, InputError
 from fastlin.files import read_json
 from fastlin.history import EpochRecord, History
 from fastlin.model import LinearModel
@@ -94,8 +96,10 @@ def _npz(**arrays: Any) -> bytes:
 # --- data -----------------------------------------------------------------------------------
 
 
-def _load_split(path: Path) -> Split:
-    split = load_split(path)
+def _load_split(path: Path, **named: Any) -> Split:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        split = load_split(path, **named)
     for part in split.parts().values():
         _check_rows(part.X, part.y, len(part.class_names))
         assert all(type(name) is str for name in part.class_names), "a class name that is no text"
@@ -131,6 +135,183 @@ def _data_npz() -> Loader:
         _load_split,
         compare=_is_a_sample,
     )  # fmt: skip
+
+
+_X = np.random.default_rng(0).random((6, 12), np.float32)
+_Y = np.array([0, 1, 2, 0, 1, 2])
+
+
+def _data_npy() -> Loader:
+    samples = []
+    for array in (_X, _X.astype("<f2"), np.asfortranarray(_X), (_X * 100).astype(">i2")):
+        np.save(buffer := io.BytesIO(), array)
+        samples.append(buffer.getvalue())
+    np.save(labels := io.BytesIO(), _Y)
+    return Loader(
+        "data.npy",
+        "X.npy",
+        tuple(samples),
+        mutations.mutate_bytes,
+        lambda path: _load_split(path, labels=path.with_name("y.npy")),
+        {"y.npy": labels.getvalue()},
+    )
+
+
+def _labels_npy() -> Loader:
+    samples = []
+    for array in (_Y, np.array(["owl", "cat", "däg"])[_Y], np.eye(3)[_Y], _Y.astype("S1")):
+        np.save(buffer := io.BytesIO(), array)
+        samples.append(buffer.getvalue())
+    np.save(rows := io.BytesIO(), _X)
+    return Loader(
+        "labels.npy",
+        "y.npy",
+        tuple(samples),
+        mutations.mutate_bytes,
+        lambda path: _load_split(path.with_name("X.npy"), labels=path),
+        {"X.npy": rows.getvalue()},
+    )
+
+
+def _tables() -> list[Any]:
+    import pyarrow as pa
+
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(_X.ravel()), 12)
+    texts = pa.array(["owl", "cat", "däg"]).take(pa.array(_Y))
+    columns = {f"f{place}": _X[:, place] for place in range(4)}
+    return [
+        pa.table({"embedding": lists, "label": texts, "url": ["u"] * 6}),
+        pa.table({**columns, "id": np.arange(6), "label": texts.dictionary_encode()}),
+        pa.table({"x": pa.array(_X.tolist()), "flag": [True, False] * 3, "y": _Y}),
+    ]
+
+
+def _parquet() -> Loader:
+    from pyarrow import parquet
+
+    def write(folder: Path) -> None:
+        for number, table in enumerate(_tables()):
+            parquet.write_table(table, folder / f"{number}")
+            parquet.write_table(table, folder / f"{number}-plain", compression="none")
+
+    return Loader(
+        "data.parquet",
+        "a.parquet",
+        tuple(_written(write).values()),
+        mutations.mutate_bytes,
+        _load_split,
+    )
+
+
+def _feather() -> Loader:
+    import pyarrow as pa
+    from pyarrow import feather
+
+    def write(folder: Path) -> None:
+        for number, table in enumerate(_tables()):
+            feather.write_feather(table, str(folder / f"{number}"), "lz4")
+            feather.write_feather(table, str(folder / f"{number}-plain"), "uncompressed")
+            stream = folder / f"{number}-stream"
+            with stream.open("wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+                writer.write_table(table)
+
+    return Loader(
+        "data.feather",
+        "a.feather",
+        tuple(_written(write).values()),
+        mutations.mutate_bytes,
+        _load_split,
+    )
+
+
+def _csv_samples() -> tuple[bytes, ...]:
+    rows = [
+        ",".join(map(repr, row[:4].tolist())) + f",{'abc'[y]}"
+        for row, y in zip(_X, _Y, strict=True)
+    ]
+    plain = "\n".join(rows) + "\n"
+    return (
+        ("f0,f1,f2,f3,label\n" + plain).encode(),
+        (
+            "\ufeff" + "id;a;b;y\r\n" + "".join(f"{i};{i}.5;1e3;{y}\r\n" for i, y in enumerate(_Y))
+        ).encode(),
+        b"a\tlabel\n1\ttrue\n2\tfalse\n3\t\n",
+    )
+
+
+def _csv_of_data() -> Loader:
+    return Loader(
+        "data.csv",
+        "a.csv",
+        _csv_samples()[:2],
+        mutations.mutate_csv,
+        _load_split,
+    )
+
+
+def _csv_without_pyarrow() -> Loader:
+    def load(path: Path) -> Split:
+        with mock.patch.dict("sys.modules", {"pyarrow": None}):
+            return _load_split(path)
+
+    return Loader("plain data.csv", "a.csv", _csv_samples()[:2], mutations.mutate_csv, load)
+
+
+def _safetensors() -> Loader:
+    from safetensors.numpy import save
+
+    return Loader(
+        "data.safetensors",
+        "a.safetensors",
+        (save({"X": _X, "y": _Y}), save({"X_train": _X.astype("f2"), "y_train": _Y, "z": _X})),
+        mutations.mutate_bytes,
+        _load_split,
+    )
+
+
+def _hdf5() -> Loader:
+    import h5py
+
+    def write(folder: Path) -> None:
+        for number, more in enumerate(({}, {"compression": "gzip", "chunks": (2, 12)})):
+            with h5py.File(folder / f"{number}", "w") as file:
+                file.create_dataset("train/X", data=_X, **more)
+                file["train/y"] = np.array(["owl", "cat", "däg"], object)[_Y]
+
+    return Loader(
+        "data.h5", "a.h5", tuple(_written(write).values()), mutations.mutate_bytes, _load_split
+    )
+
+
+def _pytorch() -> Loader:
+    import torch
+
+    def write(folder: Path) -> None:
+        tensors = {"X": torch.from_numpy(_X), "y": torch.from_numpy(_Y)}
+        torch.save(tensors, folder / "0")
+        torch.save(tuple(tensors.values()), folder / "1", _use_new_zipfile_serialization=False)
+
+    return Loader(
+        "data.pt", "a.pt", tuple(_written(write).values()), mutations.mutate_bytes, _load_split
+    )
+
+
+def _images() -> Loader:
+    from PIL import Image
+
+    samples = []
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"):
+        pixels = (_X[:4].reshape(4, 4, 3) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(buffer := io.BytesIO(), kind)
+        samples.append(buffer.getvalue())
+    return Loader(
+        "images",
+        "img/cat/1.png",
+        tuple(samples),
+        mutations.mutate_bytes,
+        lambda path: _load_split(path.parents[1]),
+        {"img/dog/1.png": samples[0]},
+    )
 
 
 # --- CIFAR-10, with batches of three images -------------------------------------------------
@@ -539,8 +720,26 @@ def _page() -> Loader:
     )
 
 
+# Of formats that a package reads, which may be missing.
+_OF_PACKAGES = {
+    "pyarrow": {"data.parquet": _parquet, "data.feather": _feather, "data.csv": _csv_of_data},
+    "safetensors": {"data.safetensors": _safetensors},
+    "h5py": {"data.h5": _hdf5},
+    "torch": {"data.pt": _pytorch},
+}
+
 LOADERS: dict[str, Callable[[], Loader]] = {
     "data.npz": _data_npz,
+    "data.npy": _data_npy,
+    "labels.npy": _labels_npy,
+    "plain data.csv": _csv_without_pyarrow,
+    "images": _images,
+    **{
+        name: loader
+        for package, loaders in _OF_PACKAGES.items()
+        if find_spec(package) is not None
+        for name, loader in loaders.items()
+    },
     "cifar.bin": _cifar_binary,
     "cifar.pickle": _cifar_python,
     "pickle": _any_pickle,

@@ -18,7 +18,7 @@ from cifar_files import (
 )
 
 from fastlin.data import load_split
-from fastlin.data.formats import cifar
+from fastlin.data.formats import cifar, cifar100, kaggle, tar_archive
 from fastlin.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("small_cifar")
@@ -235,7 +235,7 @@ def test_a_sparse_member_whose_map_has_no_end_takes_no_time(tmp_path):
 
 
 def test_an_archive_is_not_unpacked_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "_LARGEST_ARCHIVE", 20_000_000)
+    monkeypatch.setattr(tar_archive, "_LARGEST_ARCHIVE", 20_000_000)
     bomb = bytes(30_000_000)
     refused(make_archive(tmp_path, member("bomb", bomb)), "more than 20,000,000 bytes when it is")
     wanted = [member(f"{n}.bin", batch()) for n in ("data_batch_1", "data_batch_2", "test_batch")]
@@ -297,3 +297,95 @@ def test_a_pickle_too_large_to_be_a_batch_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar, "_LARGEST_PICKLE", 1000)
     refused(folder, "more than 1,000 bytes")
     refused(archive(folder, tmp_path / "a.tgz"), "more than 1,000 bytes")
+
+
+# --- where others leave it --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "cifar-10-batches-py-target/cifar-10-batches-py",  # Keras
+        "data/cifar-10-batches-py",  # torchvision, from a level above
+        "my copy",
+    ],
+)
+def test_it_is_found_where_others_unpack_it(tmp_path, where):
+    split = load_split(write_python(tmp_path / "place" / where))
+    assert same_split(load_split(tmp_path / "place"), split)
+
+
+def test_an_archive_that_is_not_compressed_is_read(tmp_path):
+    folder = write_binary(tmp_path / "b" / cifar.BINARY_FOLDER)
+    with tarfile.open(tmp_path / "cifar-10-binary.tar", "w") as file:
+        file.add(folder, folder.name)
+    split = load_split(folder)
+    assert same_split(load_split(tmp_path / "cifar-10-binary.tar"), split)
+
+
+def hundred(monkeypatch, folder):
+    """Write CIFAR-100 in small, in both distributions; return images and fine labels by file."""
+    monkeypatch.setattr(cifar100, "ROWS", {"train": 400, "test": 100})
+    monkeypatch.setattr(cifar100, "_VALIDATION_ROWS", 100)
+    rng = np.random.default_rng(0)
+    written = {}
+    for place in ("cifar-100-binary", "cifar-100-python"):
+        (folder / place).mkdir(parents=True)
+    for name, count in cifar100.ROWS.items():
+        X = rng.integers(0, 256, (count, 3072), np.uint8)
+        y = rng.permutation(np.arange(count) % 100)
+        written[name] = X, y
+        records = np.hstack([(y[:, None] // 5).astype(np.uint8), y[:, None].astype(np.uint8), X])
+        (folder / "cifar-100-binary" / f"{name}.bin").write_bytes(records.tobytes())
+        content = {b"data": X, b"fine_labels": y.tolist(), b"coarse_labels": (y // 5).tolist()}
+        (folder / "cifar-100-python" / name).write_bytes(pickle.dumps(content, protocol=2))
+    (folder / "cifar-100-python" / "meta").write_bytes(pickle.dumps({}, protocol=2))
+    return written
+
+
+def test_the_hundred_fine_classes_are_read_in_both_distributions(tmp_path, monkeypatch):
+    written = hundred(monkeypatch, tmp_path)
+    splits = [load_split(tmp_path / f"cifar-100-{kind}") for kind in ("binary", "python")]
+    splits.append(load_split("cifar100", data_dir=tmp_path))
+    folder = tmp_path / "cifar-100-python"
+    splits.append(load_split(archive(folder, tmp_path / "cifar-100-python.tar.gz")))
+    for split in splits:
+        assert same_split(split, splits[0])
+    split = splits[0]
+    assert (len(split.train), len(split.val), len(split.test)) == (300, 100, 100)
+    assert np.array_equal(np.bincount(split.val.y), np.ones(100))
+    assert np.array_equal(split.test.X, written["test"][0])
+    assert np.array_equal(split.test.y, written["test"][1])
+    names = split.train.class_names
+    assert (len(set(names)), names[0], names[41], names[99]) == (100, "apple", "lawn_mower", "worm")
+    assert list(names) == sorted(names)
+    damage(
+        tmp_path / "cifar-100-binary" / "test.bin",
+        lambda content: content[:1] + b"\xff" + content[2:],
+    )
+    refused(tmp_path / "cifar-100-binary", "image 0 has label 255; labels are 0 to 99")
+    with pytest.raises(InputError, match=r"no CIFAR-100 in .*\(data_dir\); download http"):
+        load_split("cifar100", data_dir=tmp_path / "cifar-10")
+
+
+def test_images_and_labels_as_kaggle_gives_them_are_read(tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(kaggle, "_VALIDATION_ROWS", 10)
+    (tmp_path / "train").mkdir()
+    X = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    lines = ["id,label"]
+    for row, pixels in enumerate(X):
+        Image.fromarray(pixels).save(tmp_path / "train" / f"{row + 1}.png")
+        lines.append(f"{row + 1},{cifar.CLASS_NAMES[row % 10]}")
+    (tmp_path / "trainLabels.csv").write_text("\n".join(lines) + "\n")
+    split = load_split(tmp_path)
+    assert (len(split.train), len(split.val), split.test) == (30, 10, None)
+    expected = {row.tobytes(): number % 10 for number, row in
+                enumerate(X.transpose(0, 3, 1, 2).reshape(40, -1))}  # fmt: skip
+    for part in split.parts().values():
+        assert [expected[row.tobytes()] for row in part.X] == part.y.tolist()
+    with pytest.raises(InputError, match="it has no split 'assignment'"):
+        load_split(tmp_path, "assignment")
+    damage(tmp_path / "trainLabels.csv", lambda content: content.replace(b"frog", b"toad"))
+    refused(tmp_path, "image '7' has label 'toad'")

@@ -293,7 +293,7 @@ def test_images_become_rows_channel_by_channel(tmp_path, shape, axes):
         ({"X_train": X.astype(complex), "y_train": Y}, "X_train has dtype complex128; features"),
         ({"X_train": np.zeros((6, 2, 2, 2, 2)), "y_train": Y}, "images"),
         ({"X_train": X, "y_train": Y, "X_val": X[:, :5], "y_val": Y}, "have features 5"),
-        ({"X_train": X, "y_train": Y, "X_val": X.astype(float), "y_val": Y}, "have dtype float64"),
+        ({"X_train": X, "y_train": Y, "X_val": X.astype(np.uint8), "y_val": Y}, "have dtype uint8"),
         (
             {"X_train": X, "y_train": Y, "image_shape": np.array([3, 3, 3])},
             r"image shape \(3, 3, 3\) does not fit rows of 12",

@@ -160,6 +160,11 @@ def data_options(default_text: str, *, without: Iterable[str] = ()) -> Decorator
             "NAME",
             "Split of CIFAR-10: assignment (10,000 training images) or full (49,000).",
         ),
+        "val_fraction": (
+            click.FloatRange(0, 1, min_open=True, max_open=True),
+            "SHARE",
+            "Hold out this share of the training rows for validation.",
+        ),
         "scale": (
             ScaleType(),
             "NUMBER",

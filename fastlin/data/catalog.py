@@ -18,8 +18,8 @@ from platformdirs import user_cache_path
 from fastlin import files
 from fastlin.data import sample, toys
 from fastlin.data.dataset import Split
-from fastlin.data.formats import cifar
-from fastlin.data.reading import Place, read_split
+from fastlin.data.formats import cifar, cifar100, kaggle
+from fastlin.data.reading import Place, files_by_meaning, read_split
 from fastlin.data.source import PLACES, DataReference
 from fastlin.errors import InputError, quoted
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import requests
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR100_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 
 
@@ -73,6 +74,12 @@ CATALOG = {
             _CITATION,
             cifar.SPLITS,
         ),
+        Known(
+            "cifar100",
+            "60,000 images of 32 x 32 RGB in 100 fine classes (161 MB, to be downloaded by hand)",
+            CIFAR100_URL,
+            _CITATION,
+        ),
         *(
             Known(
                 name, f"{toy.description} (comes with scikit-learn)",
@@ -95,6 +102,7 @@ def load_split(
     test_data: str | Path | None = None,
     test_labels: str | Path | None = None,
     scale: float | None = None,
+    val_fraction: float | None = None,
 ) -> Split:
     """Load a data set by name or path.
 
@@ -118,8 +126,9 @@ def load_split(
     val_data, val_labels, test_data, test_labels : str or Path, optional
         Validation and test rows, where they are not in `data`, and their labels.
     scale : float, optional
-        What a stored value is multiplied by to become a feature; by default 1/255 for uint8, as of
-        pixels, and 1 for others.
+        What a stored value is multiplied by; by default 1/255 for uint8 (pixels), and 1 for others.
+    val_fraction : float, optional
+        Hold out this share of the training rows for validation; see `Split.hold_out`.
 
     Returns
     -------
@@ -135,10 +144,13 @@ def load_split(
         If a package that reads the format is not installed.
     """
     given = _given(
-        data, split, data_dir, scale, labels=labels, val_data=val_data, val_labels=val_labels,
-        test_data=test_data, test_labels=test_labels,
+        data, split, data_dir, scale, val_fraction, labels=labels, val_data=val_data,
+        val_labels=val_labels, test_data=test_data, test_labels=test_labels,
     )  # fmt: skip
-    return replace(_load(given).with_scale(given.scale), source=_absolute(given))
+    found = _load(given).with_scale(given.scale)
+    if given.val_fraction is not None:
+        found = found.hold_out(given.val_fraction)
+    return replace(found, source=_absolute(given))
 
 
 def reference_of(
@@ -146,6 +158,7 @@ def reference_of(
     split: str | None = None,
     data_dir: str | Path | None = None,
     scale: float | None = None,
+    val_fraction: float | None = None,
     **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data in which paths are absolute, so that they are found again.
@@ -154,7 +167,7 @@ def reference_of(
 
     Parameters
     ----------
-    data, split, data_dir, scale, **places
+    data, split, data_dir, scale, val_fraction, **places
         As `load_split` takes them.
 
     Raises
@@ -162,7 +175,7 @@ def reference_of(
     InputError
         If a path cannot be looked up.
     """
-    return _absolute(_given(data, split, data_dir, scale, **places))
+    return _absolute(_given(data, split, data_dir, scale, val_fraction, **places))
 
 
 def _given(
@@ -170,6 +183,7 @@ def _given(
     split: str | None,
     data_dir: str | Path | None,
     scale: float | None,
+    val_fraction: float | None,
     **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data as they were named."""
@@ -180,7 +194,7 @@ def _given(
     texts = {name: None if at is None else str(files.as_path(at)) for name, at in places.items()}
     if data_dir is not None:
         data_dir = str(files.as_path(data_dir))
-    return DataReference(data, split, data_dir, scale=scale, **texts)
+    return DataReference(data, split, data_dir, scale=scale, val_fraction=val_fraction, **texts)
 
 
 def _absolute(given: DataReference) -> DataReference:
@@ -196,32 +210,53 @@ def _absolute(given: DataReference) -> DataReference:
 
 def _load(given: DataReference) -> Split:
     data, split = given.data, given.split
-    known = CATALOG.get(data)
     own = [name for name in PLACES[1:] if getattr(given, name) is not None]
-    if known is not None and own:
+    if data in CATALOG and own:
         raise InputError(f"{data} has labels and parts of its own; leave out {own[0]}")
     if data == "cifar10":
         return cifar.load(_find_cifar10(given.data_dir), split)
+    if data == "cifar100" and split is None:
+        return cifar100.load(_find_cifar100(given.data_dir))
     if given.data_dir is not None:
         raise InputError(f"data_dir is where to look for cifar10; it has no meaning for {data}")
-    path = files.expand_home(data)
-    found = None
-    if known is None and not own and files.is_file_or_folder(path):
-        found = cifar.find(path)
-    if found is not None:
-        return cifar.load(found, split)
+    if data not in CATALOG and not own:
+        found = _load_cifar_at(files.expand_home(data), split)
+        if found is not None:
+            return found
     if split is not None:
         raise InputError(f"{data} has one split only; leave out split {quoted(split)}")
     if data == sample.NAME:
         return sample.load()
-    if known is not None:
-        return toys.load(data)
-    path = Place.of(data).path
+    return toys.load(data) if data in CATALOG else _load_path(given)
+
+
+def _load_cifar_at(path: Path, split: str | None) -> Split | None:
+    """Return CIFAR as it lies at a path, None if it does not."""
+    if not is_cifar(path):
+        return None
+    if (found := cifar.find(path)) is not None:
+        return cifar.load(found, split)
+    if (found := kaggle.find(path)) is not None:
+        return kaggle.load(found, split)
+    if split is None and (found := cifar100.find(path)) is not None:
+        return cifar100.load(found)
+    return None
+
+
+def is_cifar(path: Path) -> bool:
+    """Return whether CIFAR lies at a path, and no arrays do, so that `load_split` reads it."""
+    if not files.is_file_or_folder(path) or (path.is_dir() and files_by_meaning(path)):
+        return False
+    return any(found.find(path) is not None for found in (cifar, kaggle, cifar100))
+
+
+def _load_path(given: DataReference) -> Split:
+    path = Place.of(given.data).path
     if path.exists():
         return read_split(given)
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no file {path}")
-    raise InputError(f"unknown data {data!r}: neither a file nor one of {', '.join(CATALOG)}")
+    raise InputError(f"unknown data {given.data!r}: neither a file nor one of {', '.join(CATALOG)}")
 
 
 def data_place(data_dir: str | Path | None) -> tuple[Path, str]:
@@ -252,6 +287,16 @@ def _find_cifar10(data_dir: str | Path | None) -> Path:
         f"no CIFAR-10 in {place} ({named_by}); "
         f"`fastlin data fetch cifar10 --data-dir {place}` downloads it there"
     )
+
+
+def _find_cifar100(data_dir: str | Path | None) -> Path:
+    place, named_by = data_place(data_dir)
+    found = cifar100.find(place) if files.is_file_or_folder(place) else None
+    if found is None:
+        raise InputError(
+            f"no CIFAR-100 in {place} ({named_by}); download {CIFAR100_URL} and put it there"
+        )
+    return found
 
 
 def fetch_cifar10(place: str | Path, url: str | None = None) -> Path:

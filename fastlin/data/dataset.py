@@ -25,7 +25,9 @@ from fastlin.data.checks import (
 )
 from fastlin.data.features import FeatureRange
 from fastlin.data.source import DataReference
+from fastlin.data.splits import DEFAULT_FRACTION, check_fraction, stratified_share
 from fastlin.errors import InputError, quoted
+from fastlin.settings import whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,13 @@ class Dataset:
         if weights is not None:
             object.__setattr__(found, "weights", check_weights(weights, len(self)))
         return found
+
+    def chosen(self, rows: NDArray[np.int64]) -> Dataset:
+        """Return some of the rows, by number, as a data set of its own."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Dataset(
+            self.X[rows], self.y[rows], self.class_names, self.image_shape, self.scale, weights
+        )
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -243,6 +252,33 @@ class Split:
             return self
         parts = {part: data.changed(scale=scale) for part, data in self.parts().items()}
         return replace(self, train=parts["train"], val=parts.get("val"), test=parts.get("test"))
+
+    def hold_out(self, fraction: float = DEFAULT_FRACTION, seed: int = 0) -> Split:
+        """Return the split with a share of its training rows as validation rows.
+
+        Every class gives the same share, as far as that goes, and keeps at least one row. Rows stay
+        in their order. Test rows are what they were.
+
+        Parameters
+        ----------
+        fraction : float
+            The share, between 0 and 1.
+        seed : int
+            Of the draw.
+
+        Raises
+        ------
+        InputError
+            If there are validation rows already, or the share holds out no row.
+        """
+        if self.val is not None:
+            raise InputError(
+                f"{self.name} has {len(self.val):,} validation rows; no share of the training rows "
+                "can be held out beside them: leave out val_fraction"
+            )
+        share = check_fraction(fraction)
+        kept, held = stratified_share(self.train.y, share, whole_number("seed", seed, 0))
+        return replace(self, train=self.train.chosen(kept), val=self.train.chosen(held))
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{part} {len(data):,}" for part, data in self.parts().items())

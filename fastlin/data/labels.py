@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -230,10 +231,11 @@ def _of_floats(name: str, y: NDArray[Any]) -> Labels:
 def _of_fixed_text(name: str, y: NDArray[Any]) -> Labels:
     """Return labels of dtype U or S; bytes are read as UTF-8, which sorts as its text does."""
     unique, places = np.unique(y, return_inverse=True)
-    try:
-        values = unique.tolist()
-    except (ValueError, SystemError):  # numbers above the last character of Unicode
-        raise InputError(f"{name} has a label that is no text") from None
+    if y.dtype.kind == "U" and y.dtype.itemsize:
+        characters = unique.view(unique.dtype.byteorder.replace("|", "=") + "u4")
+        if (characters > sys.maxunicode).any():  # of which Python makes text that is none
+            raise InputError(f"{name} has a label that is no text")
+    values = unique.tolist()
     for place, value in enumerate(values):
         if isinstance(value, bytes):
             row = int(np.flatnonzero(places == place)[0]) if not _is_utf_8(value) else 0

@@ -15,7 +15,13 @@ from fastlin.data import tables
 from fastlin.data.arrays import PARTS, numeric, split_of_arrays
 from fastlin.data.dataset import Split
 from fastlin.data.formats import image_folder
-from fastlin.data.formats.names import CLASS_NAMES, IMAGE_SHAPE, by_meaning, meaning_of
+from fastlin.data.formats.names import (
+    CLASS_NAMES,
+    IMAGE_SHAPE,
+    by_meaning,
+    is_label_column,
+    meaning_of,
+)
 from fastlin.data.formats.registry import FORMATS, Wanted, read_arrays
 from fastlin.data.source import DataReference
 from fastlin.errors import DataWarning, InputError, quoted
@@ -167,7 +173,10 @@ def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
         meaning = meaning_of(name)
         return meaning is not None and not (place.name and meaning.startswith("X_"))
 
-    wanted = Wanted(is_wanted)
+    def is_wanted_column(name: str) -> bool:
+        return place.name is None or name in {place.name, label_name} or is_label_column(name)
+
+    wanted = Wanted(is_wanted, is_wanted_column)
     format_of_file, arrays = read_arrays(path, wanted)
     if format_of_file.is_table:
         return tables.rows_and_labels(path, arrays, place.name, label_name)
@@ -197,17 +206,27 @@ def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
     return found
 
 
-def _of_folder(path: Path) -> dict[str, Any]:
-    """Return the arrays of a folder: of files with usual names, or images in folders by class."""
+def files_by_meaning(path: Path) -> dict[str, Path]:
+    """Return the files of a folder by what their names mean; none unless there are rows."""
     suffixes = {suffix for known in FORMATS for suffix in known.suffixes}
     found: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
+    try:
+        there = sorted(path.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    for file in there:
         meaning = meaning_of(file.stem) if file.suffix.lower() in suffixes else None
         if meaning is not None and file.is_file():
             other = found.setdefault(meaning, file)
             if other != file:
                 raise InputError(f"{path} has both {other.name} and {file.name}; keep one of them")
-    if any(meaning.startswith("X_") for meaning in found):
+    return found if any(meaning.startswith("X_") for meaning in found) else {}
+
+
+def _of_folder(path: Path) -> dict[str, Any]:
+    """Return the arrays of a folder: of files with usual names, or images in folders by class."""
+    found = files_by_meaning(path)
+    if found:
         return {
             meaning: _single(file) if meaning.startswith("X_") else _read_labels(Place(file))
             for meaning, file in found.items()
@@ -240,7 +259,11 @@ def _as_part(path: Path, arrays: dict[str, Any], part: str) -> dict[str, Any]:
 def _read_labels(place: Place, part: str = PARTS[0]) -> NDArray[Any]:
     """Return the labels of a file: the array or column that is named, is called so, or is alone."""
     path, name = place
-    wanted = Wanted(lambda found: name is None or found == name)
+
+    def is_wanted(found: str) -> bool:
+        return name is None or found == name
+
+    wanted = Wanted(is_wanted, is_wanted)
     if not path.is_file():
         raise InputError(f"there is no file {path} of labels")
     format_of_file, arrays = read_arrays(path, wanted)
@@ -292,6 +315,15 @@ def _convert_rows(path: Path, arrays: dict[str, Any]) -> None:
         _note(f"{path}: {name} is not stored as numbers that kernels read; it was converted once, "
               f"to {widest}")  # fmt: skip
         arrays[name] = rows.astype(widest, copy=False)
+    trained = arrays.get("X_train")
+    for name in ("X_val", "X_test"):
+        if trained is None or name not in arrays or arrays[name].dtype == trained.dtype:
+            continue
+        if arrays[name].dtype.kind == trained.dtype.kind == "f":
+            _note(f"{path}: {name} is {arrays[name].dtype}; it was converted to {trained.dtype}, "
+                  "as X_train is")  # fmt: skip
+            with np.errstate(over="ignore"):  # what becomes infinite is refused as any is
+                arrays[name] = arrays[name].astype(trained.dtype)
 
 
 def _note(text: str) -> None:

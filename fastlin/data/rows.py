@@ -13,11 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlin import files
 from fastlin.data.arrays import PARTS, numeric, rows_and_image_shape
-from fastlin.data.catalog import CATALOG, load_split
+from fastlin.data.catalog import CATALOG, is_cifar, load_split
 from fastlin.data.checks import as_array, check_image_shape, scale_of
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.features import LEAST_ROWS, SAMPLED_VALUES, FeatureRange
-from fastlin.data.formats import cifar
 from fastlin.data.formats.names import IMAGE_SHAPE
 from fastlin.data.reading import read_rows
 from fastlin.errors import InputError, quoted
@@ -141,7 +140,7 @@ def load_rows(
     """
     path = files.expand_home(files.as_path(data))
     is_named = data in CATALOG or split is not None or data_dir is not None
-    if is_named or (files.is_file_or_folder(path) and cifar.find(path) is not None):
+    if is_named or is_cifar(path):
         return rows_of_part(load_split(data, split, data_dir), part)
     name, found = str(data), read_rows(str(data))
     chosen = _chosen(name, [each for each in PARTS if f"X_{each}" in found], part)

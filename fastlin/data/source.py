@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from fastlin.data.checks import check_scale
+from fastlin.data.splits import check_fraction
 from fastlin.errors import InputError, quoted
 
 
@@ -29,6 +30,8 @@ class DataReference:
         Where validation and test rows are, if not in `data`, and their labels, if not with them.
     scale : float or None
         What stored values are multiplied by, where that was said.
+    val_fraction : float or None
+        The share of the training rows that is held out for validation, where none are given.
     """
 
     data: str
@@ -41,13 +44,16 @@ class DataReference:
     test_data: str | None = None
     test_labels: str | None = None
     scale: float | None = None
+    val_fraction: float | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", check_scale(self.scale))
+        if self.val_fraction is not None:
+            object.__setattr__(self, "val_fraction", check_fraction(self.val_fraction))
         for name, value in asdict(self).items():
             if (
-                name != "scale"
+                name not in {"scale", "val_fraction"}
                 and not isinstance(value, str)
                 and (value is not None or name == "data")
             ):

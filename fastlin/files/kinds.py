@@ -24,6 +24,7 @@ MAGIC = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (257, b"ustar", "a tar archive"),
     (0, b"ARROW1", ARROW),
+    (0, b"\xff\xff\xff\xff", ARROW),  # a stream
     (0, b"FEA1", FEATHER),
     (0, b"SQLite format 3\x00", SQLITE),
     (0, b"MATLAB 5.0", MATLAB),

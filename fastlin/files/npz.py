@@ -83,19 +83,18 @@ def read_npz(
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of a .npz file, as `numpy.savez` and `savez_compressed` write it.
 
-    Every member is read to its end, so that its checksum covers the header of the array too. Sizes
-    are checked against that of the file before memory is taken.
+    Every member is read to its end, where its checksum is compared. Sizes are checked against that
+    of the file before memory is taken.
 
     Parameters
     ----------
     path : str or Path
     is_wanted : Callable[[str], bool], optional
-        Whether an array is to be returned, by its name; by default all are. Others may be of any
-        kind, Python objects too: their checksums are compared, and that is all.
+        Whether an array is to be returned, by its name. Of others, which may be of any kind, only
+        the checksums are compared.
     is_mapped : bool
-        Whether large arrays that are not compressed are memory maps, read-only, of the file. That
-        is so where they lie in the file at a multiple of the size of their values; those that do
-        not are read, because kernels take aligned values only.
+        Whether large arrays are read-only memory maps: those that are not compressed, and lie in
+        the file at a multiple of the size of their values, as kernels need it. Others are read.
 
     Returns
     -------
@@ -107,8 +106,7 @@ def read_npz(
     OtherFormatError
         If it is a file of another kind.
     InputError
-        If it is missing, damaged, or does not fit into memory, or if a member is no array, or an
-        array of Python objects or of records.
+        If it is missing, damaged, too large, or a member is no array of plain values.
     """
     with open_regular(path) as file:
         start = file.read(4096)
@@ -117,15 +115,13 @@ def read_npz(
         file.seek(0)
         try:
             with zipfile.ZipFile(file) as archive:
-                members = _members(path, file, archive)
+                mapped_file = file if is_mapped else None
                 arrays = {}
-                for name, info in members.items():
+                for name, info in _members(path, file, archive).items():
                     if is_wanted is None or is_wanted(name):
-                        mapped_file = file if is_mapped else None
                         arrays[name] = _read_array(path, archive, info, name, mapped_file)
                     else:
-                        with archive.open(info) as member:
-                            _read_to_end(member)
+                        _read_to_end(archive, info)
                 return arrays
         except InputError:
             raise
@@ -213,7 +209,7 @@ def _read_array(
         if mapped_file is not None and info.compress_type == zipfile.ZIP_STORED:
             place = _place_of_content(mapped_file, info) + header_size
         if mapped_file is not None and place is not None and _is_mappable(dtype, size, place):
-            _read_to_end(member)
+            _read_to_end(archive, info)
             array = np.asarray(np.memmap(mapped_file, dtype, "r", place, (count,)))
         else:
             array = np.empty(count, dtype)
@@ -240,9 +236,10 @@ def _place_of_content(file: IO[bytes], info: zipfile.ZipInfo) -> int:
     return info.header_offset + 30 + int(name_size) + int(extra_size)
 
 
-def _read_to_end(member: IO[bytes]) -> None:
-    while member.read(_CHUNK):
-        pass
+def _read_to_end(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    with archive.open(info) as member:
+        while member.read(_CHUNK):
+            pass
 
 
 def _wrong_size(what: str, size: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:

@@ -33,7 +33,7 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
     except InputError:
         raise
     except MemoryError:
-        raise InputError(f"{path} does not fit into memory") from None
+        raise InputError(f"{path} is damaged, or too large") from None
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read as a table: {one_line(str(error), 200)}") from None
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import files
 from fastlin.data.formats.arrow import arrays_of_table
 from fastlin.data.formats.names import is_label_column
-from fastlin.errors import InputError, one_line, quoted
+from fastlin.errors import InputError, PackageError, one_line, quoted
 
 _START = 1 << 16  # bytes in which the kind of the table is looked for
 _LARGEST_BLOCK = 1 << 30  # bytes that pyarrow parses at once, to find the types of columns
+_LARGEST_WITHOUT_PYARROW = 1 << 27  # bytes
 _DELIMITERS = "\t,; "
 _MISSING = ["", "NaN", "nan", "NA", "N/A", "null", "NULL", "None"]
 
@@ -25,47 +29,124 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
     """Return the wanted columns of a table as arrays; without names they are called 0, 1, 2, ...
 
     The first line holds names if none of its cells is a number. One column without a usual name,
-    whose first cell comes again below, has none.
+    whose first cell comes again below, has none. A column is of integers, floats, booleans or text;
+    an empty cell, NA and the like are no value: NaN among numbers, None among others.
+
+    Without pyarrow small tables are read all the same, slowly.
 
     Raises
     ------
     InputError
         If it is no UTF-8 text or no table; the message names the line.
+    PackageError
+        If it is large and pyarrow is not installed.
     """
-    import pyarrow as pa  # noqa: PLC0415  (an extra)
-    from pyarrow import csv as arrow_csv  # noqa: PLC0415
-
     with files.open_regular(path) as file:
         start = file.read(_START)
         size = file.seek(0, 2)
-    delimiter, names, has_header = _layout(path, start)
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    table = _layout(path, start)
+    if len(set(table.names)) < len(table.names):
+        twice = next(name for name in table.names if table.names.count(name) > 1)
         raise InputError(f"{path} has the column {quoted(twice)} twice; every column needs a name")
-    wanted = [name for name in names if is_wanted(name)]
+    wanted = [name for name in table.names if is_wanted(name)]
     if not wanted:
         return {}
     try:
-        table = arrow_csv.read_csv(
-            path,
-            arrow_csv.ReadOptions(
-                use_threads=False, block_size=min(size + 1, _LARGEST_BLOCK), column_names=names,
-                skip_rows=int(has_header),
-            ),
-            arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            arrow_csv.ConvertOptions(
-                include_columns=wanted, strings_can_be_null=True, null_values=_MISSING
-            ),
-        )  # fmt: skip
-        return arrays_of_table(path, table)
+        import pyarrow as pa  # noqa: PLC0415  (an extra)
+    except ImportError:
+        if size > _LARGEST_WITHOUT_PYARROW:
+            raise PackageError(
+                f"{path} has {size:,} bytes; reading so large a table needs pyarrow: pip install "
+                "'fastlin[formats]'"
+            ) from None
+        return plain_columns(path, table, wanted)
+    try:
+        return _arrow_columns(path, table, wanted, size)
     except MemoryError:
-        raise InputError(f"{path} does not fit into memory") from None
+        raise InputError(f"{path} is damaged, or too large") from None
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path} cannot be read as a table: {one_line(str(error), 200)}") from None
 
 
-def _layout(path: Path, start: bytes) -> tuple[str, list[str], bool]:
-    """Return delimiter, names of columns, and whether the first line has them."""
+def _arrow_columns(
+    path: Path, table: Layout, wanted: list[str], size: int
+) -> dict[str, NDArray[Any]]:
+    from pyarrow import csv as arrow_csv  # noqa: PLC0415
+
+    content = arrow_csv.read_csv(
+        path,
+        arrow_csv.ReadOptions(
+            use_threads=False, block_size=min(size + 1, _LARGEST_BLOCK), column_names=table.names,
+            skip_rows=int(table.has_header),
+        ),
+        arrow_csv.ParseOptions(delimiter=table.delimiter, newlines_in_values=True),
+        arrow_csv.ConvertOptions(
+            include_columns=wanted, strings_can_be_null=True, null_values=_MISSING
+        ),
+    )  # fmt: skip
+    return arrays_of_table(path, content)
+
+
+def plain_columns(path: Path, table: Layout, wanted: list[str]) -> dict[str, NDArray[Any]]:
+    """Return columns as pyarrow does, read by Python's own reader."""
+    cells: dict[str, list[str | None]] = {name: [] for name in wanted}
+    with files.open_regular(path) as binary:
+        text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+        lines = csv.reader(text, delimiter=table.delimiter, strict=True)
+        try:
+            for number, line in enumerate(line for line in lines if line):
+                if number == 0 and table.has_header:
+                    continue
+                if len(line) != len(table.names):
+                    raise InputError(
+                        f"{path}: line {lines.line_num} has {len(line)} cells, the first has "
+                        f"{len(table.names)}"
+                    )
+                for name, cell in zip(table.names, line, strict=True):
+                    if name in cells:
+                        cells[name].append(None if cell in _MISSING else cell)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: line {lines.line_num}: {one_line(str(error))}") from None
+    return {name: _typed(column) for name, column in cells.items()}
+
+
+def _typed(column: list[str | None]) -> NDArray[Any]:
+    """Return cells as the narrowest of int64, float64, booleans and text that holds them."""
+    present = {cell for cell in column if cell is not None}
+    if present and present <= {"true", "True", "TRUE", "false", "False", "FALSE"}:
+        truths = [None if cell is None else cell.lower() == "true" for cell in column]
+        return np.array(truths, object if None in truths else bool)
+    try:
+        if None not in column:
+            return np.array([int(cell) for cell in column if cell is not None], np.int64)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return np.array([math.nan if cell is None else float(cell) for cell in column])
+    except ValueError:
+        return np.array(column, object)
+
+
+class Layout(NamedTuple):
+    """How a table is written.
+
+    Attributes
+    ----------
+    delimiter : str
+        Between cells.
+    names : list[str]
+        Of the columns.
+    has_header : bool
+        Whether the first line has them.
+    """
+
+    delimiter: str
+    names: list[str]
+    has_header: bool
+
+
+def _layout(path: Path, start: bytes) -> Layout:
+    """Return how a table is written that begins with these bytes."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{path} is text in UTF-16; save it as UTF-8")
     lines = start.decode("utf-8-sig", "replace").splitlines()
@@ -90,7 +171,8 @@ def _layout(path: Path, start: bytes) -> tuple[str, list[str], bool]:
         has_header = is_label_column(cells[0]) or lines[0].strip() not in rest
     else:
         has_header = True
-    return delimiter, cells if has_header else [*map(str, range(len(cells)))], has_header
+    names = cells if has_header else [str(place) for place in range(len(cells))]
+    return Layout(delimiter, names, has_header)
 
 
 def _is_number(cell: str) -> bool:

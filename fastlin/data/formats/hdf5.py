@@ -38,7 +38,7 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
     except InputError:
         raise
     except MemoryError:
-        raise InputError(f"{path} does not fit into memory") from None
+        raise InputError(f"{path} is damaged, or too large") from None
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise InputError(f"{path} cannot be read as HDF5: {one_line(str(error), 200)}") from None
     return found

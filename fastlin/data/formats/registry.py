@@ -57,7 +57,7 @@ FORMATS = (
     ),
     Format(
         "CSV", "csv_text", (".csv", ".tsv", ".txt", ".tab"), (kinds.TABLE, kinds.TEXT),
-        ("pyarrow",), is_table=True,
+        is_table=True,
     ),
     Format("safetensors", "safetensor", (".safetensors",), (kinds.SAFETENSORS,), ("safetensors",)),
     Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (kinds.HDF5,), ("h5py",)),
@@ -83,19 +83,23 @@ class Wanted:
 
     Attributes
     ----------
-    test : Callable[[str], bool]
-        Whether an array is wanted, by its name.
+    of_arrays, of_columns : Callable[[str], bool]
+        Whether an array of a file, or a column of a table, is wanted, by its name.
+    is_table : bool
+        Whether what is asked about are columns; known when the format is.
     names, left_out : list[str]
         Of those that were wanted, and of the others.
     """
 
-    test: Callable[[str], bool]
+    of_arrays: Callable[[str], bool]
+    of_columns: Callable[[str], bool]
+    is_table: bool = False
     names: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     def __call__(self, name: str) -> bool:
         """Return whether the array of a name is wanted."""
-        is_wanted = self.test(name)
+        is_wanted = (self.of_columns if self.is_table else self.of_arrays)(name)
         (self.names if is_wanted else self.left_out).append(name)
         return is_wanted
 
@@ -140,6 +144,7 @@ def _read(chosen: Format, path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]
                 f"{path}: reading {chosen.name} needs {package}{reason}: {how}"
             ) from None
     module = importlib.import_module(f"fastlin.data.formats.{chosen.module}")
+    wanted.is_table = chosen.is_table
     arrays: dict[str, NDArray[Any]] = module.read(path, wanted)
     return arrays
 

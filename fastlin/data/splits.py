@@ -1,0 +1,78 @@
+"""Rows that are held out of training, to choose settings by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.errors import InputError, quoted
+from fastlin.settings import as_float
+
+DEFAULT_FRACTION = 0.1
+
+
+def check_fraction(fraction: Any) -> float:
+    """Return the share of rows to hold out.
+
+    Raises
+    ------
+    InputError
+        If it is no number between 0 and 1.
+    """
+    number = as_float(fraction)
+    if not 0 < number < 1:
+        raise InputError(
+            f"val_fraction is {quoted(fraction)}; it must be a number between 0 and 1: the share "
+            "of the training rows that is held out for validation"
+        )
+    return number
+
+
+def stratified_share(
+    y: NDArray[np.int64], fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide rows in two, with every class in both in the same proportion, as far as it goes.
+
+    The share of a class is rounded so that all add up: those with the largest remainders get one
+    row more. A class keeps at least one row; which rows of it are held out is drawn.
+
+    Parameters
+    ----------
+    y : NDArray[np.int64]
+        (n,) class numbers.
+    fraction : float
+        The share to hold out, between 0 and 1.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    tuple[NDArray[np.int64], NDArray[np.int64]]
+        The numbers of the rows that stay, and of those held out, each ascending.
+
+    Raises
+    ------
+    InputError
+        If that would hold out no row.
+    """
+    counts = np.bincount(y)
+    exact = counts * fraction
+    held = np.minimum(np.floor(exact).astype(np.int64), np.maximum(counts - 1, 0))
+    missing = round(len(y) * fraction) - int(held.sum())
+    by_remainder = np.argsort(held - exact, kind="stable")
+    has_more = by_remainder[counts[by_remainder] - held[by_remainder] > 1]
+    held[has_more[: max(missing, 0)]] += 1
+    if not held.any():
+        raise InputError(
+            f"a share of {fraction:g} of {len(y)} rows holds out no row of any class; give more "
+            "rows, a larger val_fraction, or validation rows"
+        )
+    is_held = np.zeros(len(y), bool)
+    order = np.random.default_rng(seed).permutation(len(y))
+    of_class = order[np.argsort(y[order], kind="stable")]  # class by class, each shuffled
+    firsts = np.cumsum(counts) - counts
+    for first, count in zip(firsts.tolist(), held.tolist(), strict=True):
+        is_held[of_class[first : first + count]] = True
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
