@@ -13,7 +13,7 @@ from typing import Any
 from fastlin import settings
 from fastlin.errors import InputError, quoted
 
-BALANCED = "balanced"
+BALANCED, NONE = "balanced", "none"
 
 # As a configuration keeps them, so that it can be compared and hashed: pairs of class and weight.
 Pairs = tuple[tuple[str, float], ...]
@@ -24,15 +24,15 @@ class ClassWeights:
     """The kind of the setting `class_weight`."""
 
     def checked(self, name: str, value: object) -> str | Pairs | None:
-        """Return None, ``"balanced"``, or pairs in the order of the names.
+        """Return None (also of the text ``"none"``), ``"balanced"``, or pairs by name.
 
         Raises
         ------
         InputError
             If it is none of them: a weight that is no finite number, 0 or above; all of them 0.
         """
-        if value is None or (isinstance(value, str) and value == BALANCED):
-            return value
+        if value is None or (isinstance(value, str) and value in {BALANCED, NONE}):
+            return BALANCED if value == BALANCED else None
         pairs: Any = value.items() if isinstance(value, Mapping) else value
         try:
             given = None if isinstance(pairs, str) else [(key, weight) for key, weight in pairs]

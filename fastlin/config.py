@@ -24,7 +24,7 @@ from fastlin.settings import (
 )
 
 __all__ = [
-    "SETTINGS", "SHARED_SETTINGS", "SWEPT_SETTINGS", "Init", "Loss", "Precision", "Schedule",
+    "SETTINGS", "Init", "Loss", "Precision", "Schedule",
     "TrainConfig", "as_json",
 ]  # fmt: skip
 
@@ -135,46 +135,37 @@ class TrainConfig:
     step_epochs: int = setting(10, Whole(1), "Epochs per step of the step schedule.")
     warmup_epochs: int = setting(0, Whole(0), "Epochs at first in which the learning rate rises.")
     momentum: float = setting(0.0, Number(0.0, 1.0, below_high=True), "Momentum; 0 for none.")
-    nesterov: bool = setting(
-        False, Switch(), "Nesterov's form of momentum, or the classical one.", swept=False
-    )
+    nesterov: bool = setting(False, Switch(), "Nesterov's form of momentum, or the classical one.")
     l2: float = setting(0.01, Number(), "Factor of the penalty on the sum of squared weights.")
     batch_size: int = setting(64, Whole(1), "Rows per step.")
-    epochs: int = setting(40, Whole(1), "Passes over the training rows.", swept=False)
+    epochs: int = setting(40, Whole(1), "Passes over the training rows.")
     init: Init = setting(
         Init.GAUSSIAN, Choice(Init), "First weights: normal with `sigma`, or with 1/sqrt(d)."
     )
-    sigma: float = setting(
-        0.01, Number(), "Standard deviation of the gaussian first weights.", swept=False
-    )
+    sigma: float = setting(0.01, Number(), "Standard deviation of the gaussian first weights.")
     shuffle: bool = setting(
-        True, Switch(), "Draw a new order before every epoch, or keep file order.", swept=False
+        True, Switch(), "Draw a new order before every epoch, or keep file order."
     )
     standardize: bool = setting(
         False,
         Switch(),
         "Train on features less their mean, over their standard deviation, or as they are.",
-        swept=False,
     )
-    flip: bool = setting(
-        False, Switch(), "Augment images with their mirror images, or not.", swept=False
-    )
+    flip: bool = setting(False, Switch(), "Augment images with their mirror images, or not.")
     average_epochs: int = setting(
         1,
         Whole(1),
         "Take as result the mean of the weights after so many last epochs.",
-        swept=False,
     )
     class_weight: ClassWeight = setting(
         None,
         ClassWeights(),
         "How much the rows of each class count: balanced, so that every class counts the same, or "
         "weights from a file (.csv of class,weight, or .json).",
-        swept=False,
     )
     seed: int = setting(0, Whole(0), "Seed of first weights and orders.")
     dtype: Precision = setting(
-        Precision.FLOAT32, Choice(Precision), "Precision of weights and arithmetic.", swept=False
+        Precision.FLOAT32, Choice(Precision), "Precision of weights and arithmetic."
     )
 
     def __post_init__(self) -> None:
@@ -280,10 +271,8 @@ class TrainConfig:
         return cls(**settings)
 
 
-# The declared settings by name, and which of them may differ between entries of one grid.
+# The declared settings by name; all of them may differ between entries of one grid.
 SETTINGS = settings_of(TrainConfig)
-SWEPT_SETTINGS = tuple(name for name, declared in SETTINGS.items() if declared.swept)
-SHARED_SETTINGS = frozenset(SETTINGS) - frozenset(SWEPT_SETTINGS)
 
 
 def as_json(value: Any) -> Any:

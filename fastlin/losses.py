@@ -191,6 +191,14 @@ def with_parameters(
     return tuple(found)
 
 
+def check_given_once(losses: Iterable[Loss], names: Iterable[str]) -> None:
+    """Raise InputError if a parameter stands in a loss, and is given by its own name, too."""
+    for loss, name in product(losses, names):
+        default = type(loss)().parameters()
+        if loss.parameters().get(name) != default.get(name):
+            raise InputError(f"{name} is given twice: in loss {loss}, and by itself")
+
+
 def _with_text(default: Loss, text: str, whole: str) -> Loss:
     """Return a loss with parameters from a text such as ``margin=0.5``."""
     given: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """Declared settings: what a value may be, stands once, beside the field that holds it.
 
-From a declaration come the check of a value, the option on the command line and its help, and
-whether a grid may have several values. It imports neither NumPy nor Numba.
+From a declaration come the check of a value, the option on the command line and its help. This
+module imports neither NumPy nor Numba.
 """
 
 from __future__ import annotations
@@ -108,18 +108,15 @@ class Setting:
         What its values may be.
     help : str
         One sentence for who chooses a value. Other settings are in backticks.
-    swept : bool
-        Whether entries of one grid may have different values.
     """
 
     kind: Kind
     help: str
-    swept: bool = True
 
 
-def setting(default: Any, kind: Kind, text: str, *, swept: bool = True) -> Any:
+def setting(default: Any, kind: Kind, text: str) -> Any:
     """Return a field of a dataclass that holds a setting; arguments as in `Setting`."""
-    return field(default=default, metadata={"setting": Setting(kind, text, swept)})
+    return field(default=default, metadata={"setting": Setting(kind, text)})
 
 
 def settings_of(record: type) -> dict[str, Setting]:

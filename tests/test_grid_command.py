@@ -3,6 +3,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -81,6 +82,8 @@ def test_a_grid_leaves_its_table_its_figures_and_its_winner(small):
     assert found["winner"]["test"] == test
     for text in (
         "Best 10 of 12 by validation accuracy at the last epoch",
+        "Within noise: less than",
+        "one standard error of its accuracy on 40 validation rows",
         f"Test accuracy of the winner, after epoch 4: {test['accuracy']:.2%}",
         f"Train it alone: {found['winner']['command']}",
         "Grid folder: runs/small-grid-1",
@@ -107,11 +110,63 @@ def test_the_winner_is_an_ordinary_run_and_its_command_repeats_it(small):
 def test_margins_and_smoothings_are_swept_by_the_losses_that_have_them(small):
     call("--data", small, "--loss", "softmax,hinge", "--margin", "0.5,1", "--smoothing", "0.1",
          "--lr", 0.001, "--epochs", 2, "--no-figures", "--out", "g")  # fmt: skip
+    fastlin("report", "g", "--out", "page")
     losses = [row["loss"] for row in table("g")]
     assert losses == ["softmax(smoothing=0.1)", "hinge(margin=0.5)", "hinge"]
     command = summary("g")["winner"]["command"].split()
     fastlin(*command[1:], "--no-figures", "--out", "alone")
     same_run("g/winner", "alone")
+
+
+SWITCHES = ("--epochs", "2,3", "--standardize", "true,false", "--momentum", "0.5", "--nesterov",
+            "--no-shuffle", "--no-figures")  # fmt: skip
+
+
+def test_epochs_and_switches_take_lists(small):
+    call("--data", small, *SWITCHES, "--out", "g")
+    rows = table("g")
+    assert {
+        (row["epochs"], row["standardize"], row["nesterov"], row["shuffle"]) for row in rows
+    } == {
+        (epochs, standardize, "True", "False")
+        for epochs in ("2", "3")
+        for standardize in ("True", "False")
+    }
+    assert all(row["epochs_finished"] == row["epochs"] for row in rows)
+    command = summary("g")["winner"]["command"].split()
+    fastlin(*command[1:], "--no-figures", "--out", "alone")
+    same_run("g/winner", "alone")
+    fastlin("report", "g", "--out", "page")
+
+
+def test_class_weights_are_searched(small):
+    Path("w.csv").write_text("1,3\n")
+    call("--data", small, "--class-weight", "none", "--class-weight", "balanced", "--class-weight",
+         "w.csv", "--lr", "0.1,0.2", "--epochs", 2, "--out", "g")  # fmt: skip
+    assert {row["class_weight"] for row in table("g")} == {"", "balanced", "{'1': 3.0}"}
+    command = summary("g")["winner"]["command"]
+    fastlin(*shlex.split(command)[1:], "--no-figures", "--out", "alone")
+    same_run("g/winner", "alone")
+    fastlin("report", "g", "--out", "page")
+    call("--resume", "g")
+
+
+def test_a_grid_of_different_epochs_goes_on_after_an_interrupt(small, monkeypatch):
+    interrupted(monkeypatch, small, "--epochs", 3)
+    call("--resume", "g", "--no-figures")
+    call("--data", small, *LISTS, "--epochs", 3, "--no-figures", "--out", "whole")
+    assert {row["epochs"] for row in table("g")} == {"3", "4"}
+    assert Path("g/grid.csv").read_bytes() == Path("whole/grid.csv").read_bytes()
+
+
+def test_a_loss_with_a_parameter_is_trained_by_its_text(small):
+    for out, loss in (("a", ("hinge(margin=0.5)",)), ("b", ("hinge", "--margin", 0.5))):
+        fastlin("train", "--data", small, "--loss", *loss, "--epochs", 1, "--no-figures", "--out",
+                out)  # fmt: skip
+    same_run("a", "b")
+    result = command_line.call("train", "--data", small, "--loss", "hinge(margin=0.5)", "--margin",
+                               2, code=2)  # fmt: skip
+    assert "margin is given twice: in loss hinge(margin=0.5), and by itself" in result.stderr
 
 
 def test_every_row_of_the_table_is_a_single_run(small):
@@ -421,7 +476,11 @@ BAD = {
     "unknown search": ("--lr", "0.1,1", "--search", "genetic"),
     "costs of two losses": ("--loss", "softmax,hinge", "--select", "cost"),
     "too many threads": ("--lr", "0.1,1", "--threads", 10_000),
-    "list of epochs": ("--lr", "0.1,1", "--epochs", "1,2"),
+    "halving of different epochs": ("--epochs", "12,24", "--halving"),
+    "a switch that is neither": ("--standardize", "true,perhaps"),
+    "a switch twice": ("--lr", "0.1,1", "--flip", "--flip", "true"),
+    "nesterov without momentum": ("--nesterov", "true,false", "--momentum", "0,0.5"),
+    "a margin given twice": ("--loss", "hinge(margin=0.5)", "--margin", "1,2"),
     "sigma of xavier": ("--lr", "0.1,1", "--init", "xavier", "--sigma", 1),
     "decay of constants": ("--lr-decay", "0.9,0.8", "--schedule", "constant,cosine"),
     "missing file": ("--grid", "none.toml"),

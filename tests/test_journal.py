@@ -306,7 +306,7 @@ def test_events_come_back_from_a_journal_as_they_were(event, tmp_path):
     with closing(Journal.begin(tmp_path / "journal.jsonl", HEADER)) as book:
         book.append([events.to_json(event)])
     (content,) = resume(tmp_path / "journal.jsonl").events
-    assert repr(events.of_json(content, 4, 5)) == repr(event)
+    assert repr(events.of_json(content, 4 * [5])) == repr(event)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_events_come_back_from_a_journal_as_they_were(event, tmp_path):
 )
 def test_what_is_no_event_of_a_search_is_found_out(content):
     with pytest.raises((KeyError, TypeError, ValueError, OverflowError)):
-        events.of_json(content, 4, 5)
+        events.of_json(content, 4 * [5])
 
 
 def test_epochs_are_the_same_as_far_as_both_were_evaluated():

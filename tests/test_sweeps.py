@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from messages import value_or_message
 
-from fastlin.config import Init, Loss, TrainConfig
+from fastlin.config import SETTINGS, Init, Loss, TrainConfig
 from fastlin.errors import InputError
 from fastlin.search.reading import log_space, parse_values, read_grid_file
-from fastlin.search.spec import SWEPT_SETTINGS, GridSpec, LogRange
+from fastlin.search.spec import GridSpec, LogRange
 
 positive = st.floats(1e-12, 1e12)
 
@@ -117,7 +117,7 @@ def test_long_ranges_are_as_exact_as_short_ones():
     assert parse_values("lr", ["9:1:2"]) == (9.0, 1.0)  # from high to low, too
 
 
-@given(st.text(max_size=30), st.sampled_from(SWEPT_SETTINGS))
+@given(st.text(max_size=30), st.sampled_from(list(SETTINGS)))
 def test_any_unicode_text_is_values_or_one_line(text, name):
     values, said = value_or_message(parse_values, name, [text])
     if not said:
@@ -164,7 +164,11 @@ def test_a_grid_is_every_combination_the_last_setting_fastest():
         ([0.1], "it must be names of settings with lists"),
         (None, "it must be names of settings with lists"),
         ({"loss": "hinge"}, "it must be a list"),
-        ({"epochs": [1, 2]}, "is the same for all entries"),
+        ({"epochs": [1, 0]}, "epochs is 0"),
+        ({"standardize": ["yes"]}, "standardize is 'yes'; it must be true or false"),
+        ({"flip": LogRange(1, 2)}, "flip is not a number"),
+        ({"nesterov": [False, True]}, "nesterov is a form of momentum"),
+        ({"lr": [0.1, 1e-80], "dtype": ["float32"]}, "lr is 1e-80, which is 0 in float32"),
         ({"speed": [1, 2]}, "setting 'speed' unknown"),
         ({"loss": LogRange(1, 2)}, "loss is not a number"),
         ({"lr_decay": LogRange(0.5, 2)}, "lr_decay is 2"),
@@ -225,7 +229,7 @@ json_values = st.recursive(
     | st.fixed_dictionaries(
         {
             "swept": st.dictionaries(
-                st.sampled_from(SWEPT_SETTINGS) | st.text(max_size=5), json_values, max_size=3
+                st.sampled_from(list(SETTINGS)) | st.text(max_size=5), json_values, max_size=3
             ),
             "base": st.just({}),
         }

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from fastlin.commands import options, outcome, process
 from fastlin.commands.grid_output import print_ranking, progress_shown
 from fastlin.commands.train import DEFAULT_DATA, train
-from fastlin.config import SETTINGS, SHARED_SETTINGS, TrainConfig
+from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError
 from fastlin.losses import PARAMETERS
 from fastlin.search.spec import GridSpec
@@ -28,21 +28,36 @@ if TYPE_CHECKING:
     from fastlin.search.request import SearchRequest
 
 _DECISIVE = ("init", "schedule")  # settings whose values make others meaningless
+_OFF = "no_"  # before the name of a switch: its option that says false
 _OWN_FOLDER = "-"  # --resume without a folder: that of --out
 
 
 def _with_settings_of_train(command: click.Command) -> click.Command:
-    """Add the settings of `fastlin train`; those that can be searched take lists."""
+    """Add the settings of `fastlin train`, which take lists where they can be searched."""
     names = {*SETTINGS, *PARAMETERS}
     settings: list[click.Parameter] = []
     for option in train.params:
         if not isinstance(option, click.Option) or option.name not in names:
             continue
-        if option.name not in SHARED_SETTINGS:
+        if isinstance(option.type, options.ClassWeightType):  # names of files may have commas
+            kind = click.Option(option.opts, multiple=True, type=option.type, help=option.help)
+            settings.append(kind)
+        elif option.secondary_opts:  # a switch is given alone, or with a list
+            settings.append(
+                click.Option(
+                    option.opts,
+                    multiple=True,
+                    is_flag=False,
+                    flag_value="true",
+                    metavar="[true,false]",
+                    help=option.help,
+                )
+            )
+            off = [*option.secondary_opts, _OFF + option.name]
+            settings.append(click.Option(off, is_flag=True, hidden=True))
+        else:
             kind = click.Option(option.opts, multiple=True, metavar="LIST", help=option.help)
             settings.append(kind)
-        else:
-            settings.append(option)
     after_data = next(i for i, option in enumerate(command.params) if option.name == "grid_path")
     command.params[after_data:after_data] = settings
     return command
@@ -142,6 +157,7 @@ def grid(
       --lr 0.01,0.02,0.03     these (or --lr 0.01 --lr 0.02 ...)
       --l2 0,0.0001:0.1:4     0, and 4 values evenly spaced in log space
       --lr 1e-4:1             any value, for --search random
+      --flip true,false       both; --flip alone is true, --no-flip false
     The winner becomes a run folder of its own; only it sees the test rows.
     """  # noqa: D301  (\b keeps click from filling the list)
     started = time.perf_counter()
@@ -159,7 +175,7 @@ def grid(
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
     loaded = options.load_reference(request.data)
     rule = Rule(select=f"val_{select}", at=at)  # type: ignore[arg-type]
-    check_comparable(loaded, configs, rule)
+    check_comparable(loaded, configs, rule, request.halving)
     with use_threads(threads) as thread_count:  # an error comes before anything is written
         pass
     notes = options.console(stderr=True)
@@ -223,7 +239,8 @@ class _Search:
                 failure = f"{error} (--lr {error.smaller_lr:g})"
         with process.writing_results():
             save_table(self.folder / TABLE, result)
-        print_ranking(options.console(), result, self.folder.name)
+        val_rows = 0 if self.split.val is None else len(self.split.val)
+        print_ranking(options.console(), result, self.folder.name, val_rows)
         if failure is not None:
             notes.print(failure)
         return result, compilation.seconds
@@ -343,6 +360,9 @@ def _request(
     spec = GridSpec({}, base or TrainConfig())
     if grid_path is not None:
         spec = read_grid_file(grid_path, base)
+    for name in [name for name in settings if name.startswith(_OFF)]:
+        if settings.pop(name):
+            settings[name.removeprefix(_OFF)] += ("false",)
     given = {name: value for name, value in settings.items() if value not in (None, ())}
     spec = with_lists(spec, given)
     decisive = [tuple(spec.swept.get(name, (getattr(spec.base, name),))) for name in _DECISIVE]

@@ -81,12 +81,14 @@ def _live_table(progress: GridProgress | None, count: int, best: str) -> Table:
     return table
 
 
-def print_ranking(console: Console, result: GridResult, name: str) -> None:
+def print_ranking(console: Console, result: GridResult, name: str, val_rows: int) -> None:
     """Print which entries of the grid of that name were stopped early, and the best ones."""
+    import numpy as np
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from fastlin.search.ranking import value_text
+    from fastlin.report.wording import noise_note
+    from fastlin.search.ranking import value_text, within_noise
 
     for rung in result.rungs:
         if rung.stopped:
@@ -102,8 +104,12 @@ def print_ranking(console: Console, result: GridResult, name: str) -> None:
     for heading in ("rank", "entry", *result.swept, "val. accuracy", "val. cost", "epoch"):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     table.add_column("status")
-    for rank, entry in enumerate(shown, start=1):
-        settings, record = entry.config.to_dict(), entry.record
+    table.add_column("against\nthe winner")
+    records = [entry.record for entry in shown]
+    accuracies = np.array([record.val_accuracy if record else np.nan for record in records])
+    is_close = within_noise(accuracies, accuracies[0], val_rows)
+    for rank, (entry, record) in enumerate(zip(shown, records, strict=True), start=1):
+        settings = entry.config.to_dict()
         status: str = entry.status
         if entry.diverged_epoch is not None:
             status += f" in epoch {entry.diverged_epoch}"
@@ -115,5 +121,8 @@ def print_ranking(console: Console, result: GridResult, name: str) -> None:
             f"{record.val_cost:.4f}" if record else "",
             str(entry.epoch),
             status,
+            "within noise" if is_close[rank - 1] and rank > 1 else "",
         )
     options.print_table(console, table)
+    if is_close[1:].any():
+        console.print(noise_note(accuracies[0], val_rows))

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.class_weights import BALANCED, ClassWeights, read_class_weights
+from fastlin.class_weights import BALANCED, NONE, ClassWeights, read_class_weights
 from fastlin.config import SETTINGS, TrainConfig, as_json
-from fastlin.errors import one_line
-from fastlin.losses import LOSSES, PARAMETERS, LossKind
+from fastlin.errors import InputError, one_line
+from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind
 from fastlin.settings import Choice, Kind, Number, Setting, Switch, Whole
 
 if TYPE_CHECKING:
@@ -59,6 +59,23 @@ class DataName(click.types.StringParamType):
         return _expanded(self, value, param, ctx)
 
 
+class LossName(click.ParamType[Loss]):
+    """The text of a loss, with or without parameters."""
+
+    name = "loss"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what the help says of the values."""
+        return f"[{'|'.join(LOSSES)}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Loss:
+        """Return the loss. Fails if there is none of that text."""
+        try:
+            return Loss.of(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
 class ScaleType(click.types.StringParamType):
     """A number, or a fraction such as 1/255."""
 
@@ -74,16 +91,15 @@ class ScaleType(click.types.StringParamType):
 
 
 class ClassWeightType(click.types.StringParamType):
-    """``balanced``, a file of weights, or the weights as a JSON object."""
+    """``balanced``, ``none``, a file of weights, or the weights as a JSON object."""
 
-    name = "balanced|FILE"
+    name = "balanced|none|FILE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return what the setting takes. Fails if a file is missing or holds something else."""
         from fastlin import files
-        from fastlin.errors import InputError
 
-        if not isinstance(value, str) or value == BALANCED:
+        if not isinstance(value, str) or value in {BALANCED, NONE}:
             return value
         try:
             if value.startswith("{"):
@@ -223,7 +239,7 @@ def _type_of(kind: Kind) -> Any:
         return click.Choice([choice.value for choice in kind.of])
     if isinstance(kind, ClassWeights):
         return ClassWeightType()
-    return click.Choice(list(LOSSES)) if isinstance(kind, LossKind) else None
+    return LossName() if isinstance(kind, LossKind) else None
 
 
 def _default_of_parameter(name: str) -> str:
@@ -322,8 +338,6 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
 
 def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) -> None:
     """Raise InputError if a setting was given that has an effect in none of the configurations."""
-    from fastlin.errors import InputError
-
     first, *others = [(config, config.without_effect()) for config in configs]
     for name in given:
         if all(name in unused for _, unused in (first, *others)):

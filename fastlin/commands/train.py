@@ -12,7 +12,7 @@ import click
 
 from fastlin.commands import options, outcome, process
 from fastlin.config import TrainConfig
-from fastlin.losses import PARAMETERS, with_parameters
+from fastlin.losses import PARAMETERS, check_given_once, with_parameters
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,6 +109,8 @@ def _what_to_run(
 
     given = {name: value for name, value in settings.items() if value is not None}
     parameters = {name: [given.pop(name)] for name in PARAMETERS if name in given}
+    if "loss" in given:
+        check_given_once([given["loss"]], parameters)
     if config_path is None:
         reference = options.reference_of({"data": DEFAULT_DATA} | data)
         config = TrainConfig(**given)

@@ -27,6 +27,7 @@ from fastlin.figures.style import (
     write_cells,
 )
 from fastlin.metrics import binomial_error
+from fastlin.search.ranking import within_noise
 
 MAX_TICKS = 8
 
@@ -105,7 +106,7 @@ def heat_map(
     close: list[list[int]] = []
     if rows_behind and best == best:  # noqa: PLR0124
         noise = binomial_error(best, rows_behind)
-        close = np.argwhere(best - values < noise).tolist()
+        close = np.argwhere(within_noise(values, best, rows_behind)).tolist()
         title += f"\ndashed: within {100 * noise:.2f} points, its standard error"
     figure, axes = matrix_axes(size, column_labels, row_labels, title)
     drawn = axes.imshow(100 * values, cmap="cividis", aspect="auto")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fastlin import matching
-from fastlin.config import TrainConfig
+from fastlin.class_weights import NONE, ClassWeights
+from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError, quoted
 from fastlin.files import parse_number, read_csv
@@ -19,6 +20,7 @@ from fastlin.report.runs import GridOutcome, GridRow, RunOutcome
 from fastlin.runs import CONFIG, DataReference, Run, load_run
 from fastlin.search.ranking import STATUSES
 from fastlin.search.request import TABLE, WINNER
+from fastlin.settings import Number, Switch, Whole
 from fastlin.training.evaluation import evaluate_matched
 
 MAX_ENTRIES = 10_000  # of a grid
@@ -130,7 +132,7 @@ def describe_grid(name: str, path: Path) -> GridOutcome:
         try:
             entries.append(
                 GridRow(
-                    {setting: _value(line[setting]) for setting in known},
+                    {setting: _value(setting, line[setting]) for setting in known},
                     _status(line["status"]),
                     _count(line["epochs_finished"]),
                     _measure(line["score"]),
@@ -168,11 +170,15 @@ def _measure(text: str) -> float:
     return parse_number(text) if text else math.nan
 
 
-def _value(text: str) -> Any:
-    """Return the value that a cell of a table holds: true or false, a number, or a word."""
-    if text in ("True", "False"):
-        return text == "True"
-    if text.isalnum() and text[0].isalpha():
-        return text
-    number = parse_number(text)
-    return int(number) if number.is_integer() else number
+def _value(name: str, text: str) -> Any:
+    """Return the value of a setting that a cell of a table holds."""
+    kind = SETTINGS[name].kind
+    if isinstance(kind, ClassWeights):
+        return text or NONE
+    value: Any = text
+    if isinstance(kind, Switch):
+        value = {"True": True, "False": False}.get(text, text)
+    elif isinstance(kind, Number | Whole):
+        value = parse_number(text)
+        value = int(value) if isinstance(kind, Whole) and value.is_integer() else value
+    return as_json(kind.checked(name, value))

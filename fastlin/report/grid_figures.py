@@ -55,7 +55,7 @@ def draw_grid(
     records = [entry.record for entry in entries]
     accuracy = np.array([record.val_accuracy if record else np.nan for record in records])
     settings = [entry.config.to_dict() for entry in entries]
-    columns = {name: [setting[name] for setting in settings] for name in swept}
+    columns = {name: [_comparable(setting[name]) for setting in settings] for name in swept}
     rows = len(split.val) if split.val is not None else None
     curves = [
         (values_text(entry.config, swept), entry.history.epoch, 100 * entry.history.val_accuracy)
@@ -74,6 +74,11 @@ def draw_grid(
         for name, draw in drawn.items()
     }
     return figures.save_figures(with_foot, folder / runs.FIGURES, on_failure)
+
+
+def _comparable(value: Any) -> Any:
+    """Return a number as it is, and any other value as text, so that values have an order."""
+    return value if isinstance(value, int | float) else str(value)
 
 
 def _heat_maps(

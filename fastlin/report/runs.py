@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fastlin.metrics import binomial_error
 from fastlin.report.mistakes import Mistakes, weights_picture
 from fastlin.report.page import (
     Column,
@@ -22,8 +21,9 @@ from fastlin.report.page import (
 )
 from fastlin.report.results import Json
 from fastlin.report.statistics import Sample
-from fastlin.report.wording import PARTS, footer, percent, settings_text
+from fastlin.report.wording import PARTS, footer, noise_note, percent, settings_text
 from fastlin.runs import Run
+from fastlin.search.ranking import within_noise
 
 MAX_DETAILED = 6  # runs that are shown with all their pictures
 MAX_LISTED = 20  # entries of a grid
@@ -188,22 +188,20 @@ def _grid(grid: GridOutcome, runs: Sequence[RunOutcome], key: str) -> Section:
     """Return the table of a grid, and its figure if two settings or more were searched."""
     winner = next(found for found in runs if found.name == grid.winner)
     best, val_rows = grid.entries[0], winner.rows.get("val", 0)
-    noise = binomial_error(best.val_accuracy, val_rows) if val_rows else np.nan
+    listed = grid.entries[:MAX_LISTED]
+    accuracies = np.array([entry.val_accuracy for entry in listed])
+    is_close = within_noise(accuracies, best.val_accuracy, val_rows)
     rows = []
-    for rank, entry in enumerate(grid.entries[:MAX_LISTED], start=1):
-        is_close = abs(entry.val_accuracy - best.val_accuracy) < noise
-        said = "winner" if rank == 1 else "within noise" if is_close else ""
+    for rank, entry in enumerate(listed, start=1):
+        said = "winner" if rank == 1 else "within noise" if is_close[rank - 1] else ""
         values = [str(entry.settings[name]) for name in grid.swept]
         rows.append(Row([str(rank), *values, entry.score, entry.val_accuracy, entry.status, said]))
     heads = [Column("rank"), *(Column(name, "number") for name in grid.swept)]
     heads += [Column("score", "cost"), Column("validation accuracy", "percent"),
                 Column("status"), Column("against the winner")]  # fmt: skip
     caption = f"The best {len(rows)} of {len(grid.entries):,} entries."
-    if noise > 0:
-        caption += (
-            f" Within noise: less than {100 * noise:.2f} points from the winner, one standard "
-            f"error of its accuracy on {val_rows:,} validation rows."
-        )
+    if is_close.any():
+        caption += f" {noise_note(best.val_accuracy, val_rows)}"
     title, pictures = f"The grid of {grid.name}", []
     if len(grid.swept) > 1:
         columns = {name: [entry.settings[name] for entry in grid.entries] for name in grid.swept}

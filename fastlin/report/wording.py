@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastlin.metrics import binomial_error
+
 if TYPE_CHECKING:
     from fastlin.report.statistics import Difference
 
@@ -68,6 +70,14 @@ def verdict(found: Difference) -> str:
     return f"no difference larger than {points(found.reach, sign=False)} points seen"
 
 
+def noise_note(best: float, rows: int) -> str:
+    """Return what "within noise" means beside entries of which the best has that accuracy."""
+    return (
+        f"Within noise: less than {points(binomial_error(best, rows), sign=False)} points from the "
+        f"winner, one standard error of its accuracy on {rows:,} validation rows."
+    )
+
+
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Return the settings of a run that tell it from others, or the few that are given."""
     parts = [str(settings["loss"])] if "loss" in settings else []
@@ -95,8 +105,11 @@ def footer(
     Settings that were `swept` have no one value and are left out.
     """
     rows = " and ".join(PARTS[part] for part in parts)
-    seeds = [settings["seed"]] if seeds is None else seeds
-    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    end = f"{counted(settings['epochs'], 'epoch')}, {which}"
     fixed = {name: value for name, value in settings.items() if name not in set(swept)}
-    return f"{data}, {rows} rows \N{MIDDLE DOT} {settings_text(fixed)} \N{MIDDLE DOT} {end}"
+    if seeds is None:
+        seeds = [fixed["seed"]] if "seed" in fixed else []
+    ends = [counted(fixed["epochs"], "epoch")] if "epochs" in fixed else []
+    if seeds:
+        ends.append(f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds")
+    texts = [f"{data}, {rows} rows", settings_text(fixed), ", ".join(ends)]
+    return " \N{MIDDLE DOT} ".join(text for text in texts if text)

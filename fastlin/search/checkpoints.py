@@ -39,9 +39,10 @@ class Checkpoints:
         self._trainer = trainer
         self._news: list[Event] = []  # decisions and divergences that are not written yet
         self._saved_at, self._saving_seconds = time.perf_counter(), 0.0
+        epochs = [config.epochs for config in state.configs]
         for number, content in enumerate(journal.events, start=2):
             try:
-                state.take_event(of_json(content, len(state.configs), state.epochs))
+                state.take_event(of_json(content, epochs))
             except (KeyError, TypeError, ValueError, OverflowError):
                 raise InputError(
                     f"line {number} of {journal.path} says what cannot be in this search; start "

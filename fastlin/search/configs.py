@@ -11,7 +11,7 @@ import numpy as np
 
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError, quoted
-from fastlin.search.spec import MOST_COMBINATIONS, SHARED_SETTINGS, GridSpec, LogRange
+from fastlin.search.spec import MOST_COMBINATIONS, GridSpec, LogRange
 from fastlin.settings import whole_number
 
 # A value that is drawn is rounded to so many digits, so that a person can type it.
@@ -49,8 +49,7 @@ def grid_configs(
     Raises
     ------
     InputError
-        If there is none, or two are the same, or they differ in one of `SHARED_SETTINGS`, or an
-        argument is impossible.
+        If there is none, or two are the same, or an argument is impossible.
     """
     if search not in ("grid", "random"):
         raise InputError(f"search is {quoted(search)}; it must be grid or random")
@@ -89,13 +88,6 @@ def _given_configs(given: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:
         if config in places:
             raise InputError(f"configurations {places[config]} and {place} are the same")
         places[config] = place
-        for name in sorted(SHARED_SETTINGS):
-            value, first = getattr(config, name), getattr(configs[0], name)
-            if value != first:
-                raise InputError(
-                    f"{name} must be the same for all entries of a grid; configuration {place} "
-                    f"has {value}, the first one {first}"
-                )
     return configs
 
 

@@ -47,15 +47,15 @@ def to_json(event: Event) -> dict[str, Any]:
     return {"entry": event.entry, "epochs": rows}
 
 
-def of_json(content: Mapping[str, Any], entries: int, epochs: int) -> Event:
+def of_json(content: Mapping[str, Any], epochs: Sequence[int]) -> Event:
     """Return the event that `to_json` wrote.
 
     Parameters
     ----------
     content : Mapping[str, Any]
         A line of a journal.
-    entries, epochs : int
-        How many there are in the search.
+    epochs : Sequence[int]
+        How many there are of every entry of the search.
 
     Raises
     ------
@@ -64,16 +64,16 @@ def of_json(content: Mapping[str, Any], entries: int, epochs: int) -> Event:
     """
 
     def entry(value: Any) -> int:
-        return _whole(value, 0, entries - 1)
+        return _whole(value, 0, len(epochs) - 1)
 
     if "rung" in content:
         kept, stopped = (tuple(map(entry, content[name])) for name in ("kept", "stopped"))
         alike = tuple((entry(index), entry(other)) for index, other in content["alike"])
-        return Rung(_whole(content["rung"], 1, epochs), kept, stopped, alike)
+        return Rung(_whole(content["rung"], 1, max(epochs)), kept, stopped, alike)
+    index = entry(content["entry"])
     if "diverged" in content:
-        return DivergedEvent(entry(content["entry"]), _whole(content["diverged"], 1, epochs))
-    records = tuple(_record(row, epochs) for row in content["epochs"])
-    return EpochsEvent(entry(content["entry"]), records)
+        return DivergedEvent(index, _whole(content["diverged"], 1, epochs[index]))
+    return EpochsEvent(index, tuple(_record(row, epochs[index]) for row in content["epochs"]))
 
 
 def same_epoch(record: EpochRecord, other: EpochRecord) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -44,20 +45,22 @@ class GridProgress(NamedTuple):
     seconds_left: float
 
 
-def entry_epochs_left(epoch: int, epochs: int, alive: int, rungs: Mapping[int, int]) -> int:
+def entry_epochs_left(epoch: int, ends: Sequence[int], rungs: Mapping[int, int]) -> int:
     """Return how many epochs of single entries are left.
 
     Parameters
     ----------
-    epoch, epochs : int
-        The epoch that just ended, and how many there are.
-    alive : int
-        How many entries go on.
+    epoch : int
+        The epoch that just ended.
+    ends : Sequence[int]
+        The last epoch of every entry that goes on.
     rungs : Mapping[int, int]
         How many go on at most, after some epochs.
     """
-    left = 0
-    for later in range(epoch + 1, epochs + 1):
-        left += alive
-        alive = min(alive, rungs.get(later, alive))
+    left, most = 0, len(ends)
+    alive, ending = len(ends), Counter(ends)
+    for later in range(epoch + 1, max(ends, default=epoch) + 1):
+        alive -= ending[later - 1]
+        left += min(alive, most)
+        most = min(most, rungs.get(later, most))
     return left

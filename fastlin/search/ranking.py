@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
 from fastlin.files import as_path, atomic_write
 from fastlin.history import EpochRecord, History, Measure, html_table
+from fastlin.metrics import binomial_error
 from fastlin.model import LinearModel
 
 Moment = Literal["last", "best"]
@@ -251,6 +255,30 @@ def swept_settings(configs: Sequence[TrainConfig]) -> tuple[str, ...]:
     """Return the names of the settings that differ between configurations."""
     first, *others = (config.to_dict() for config in configs)
     return tuple(name for name in first if any(other[name] != first[name] for other in others))
+
+
+def within_noise(
+    accuracies: NDArray[np.float64], best: float, rows: int | None
+) -> NDArray[np.bool_]:
+    """Return which accuracies so many rows do not tell from the best one.
+
+    Parameters
+    ----------
+    accuracies : NDArray[np.float64]
+        Of any shape, NaN where nothing is known.
+    best : float
+        The accuracy of the best entry.
+    rows : int or None
+        On which they were measured; None if that is not known, and nothing is within noise.
+
+    Returns
+    -------
+    NDArray[np.bool_]
+        Those less than a standard error of the best one away from it.
+    """
+    noise = binomial_error(best, rows) if rows else 0.0
+    close: NDArray[np.bool_] = np.abs(accuracies - best) < noise
+    return close
 
 
 def values_text(config: TrainConfig, names: Sequence[str]) -> str:

@@ -11,12 +11,13 @@ from decimal import Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from fastlin.class_weights import ClassWeights
 from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.files import read_bytes
-from fastlin.losses import PARAMETERS, Loss, with_parameters
+from fastlin.losses import PARAMETERS, Loss, check_given_once, with_parameters
 from fastlin.search.spec import MOST_COMBINATIONS, GridSpec, LogRange
-from fastlin.settings import Kind, Number, Whole, whole_number
+from fastlin.settings import Kind, Number, Switch, Whole, whole_number
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
 # without doubt, so that powers of ten come out as a person would type them.
@@ -43,7 +44,7 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     texts : Iterable[str]
         Each a list of values and of ranges with a count, `low:high:count`: that many values,
         evenly spaced in log space (of seeds: evenly), both ends included. Or only one range
-        without a count, `low:high`, to draw from.
+        without a count, `low:high`, to draw from. Of class weights, each is one value.
 
     Returns
     -------
@@ -56,6 +57,8 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     """
     declared = SETTINGS.get(name) or PARAMETERS.get(name)
     kind = None if declared is None else declared.kind
+    if isinstance(kind, ClassWeights):
+        return tuple(texts)
     items = [item.strip() for text in texts for item in text.split(",")]
     if len(items) == 1 and items[0].count(":") == 1:
         low, high = (_number(name, end, items[0]) for end in items[0].split(":"))
@@ -167,7 +170,9 @@ def _number(name: str, text: str, item: str) -> Decimal:
 
 
 def _value(name: str, item: str, kind: Kind | None) -> Any:
-    """Return an item as a number if its setting is one; whether it is allowed, GridSpec decides."""
+    """Return an item as its setting has it; whether it is allowed, GridSpec decides."""
+    if isinstance(kind, Switch):
+        return {"true": True, "false": False}.get(item, item)
     if not isinstance(kind, Number | Whole):
         return item
     try:
@@ -213,6 +218,7 @@ def with_lists(spec: GridSpec, given: Mapping[str, Any]) -> GridSpec:
         if isinstance(values, LogRange):
             raise InputError(f"{name} takes no range to draw from; give a list of values")
     if parameters:
+        check_given_once(map(Loss.of, lists.get("loss", ())), parameters)
         losses = with_parameters(map(Loss.of, swept.get("loss", [spec.base.loss])), parameters)
         if "loss" in swept or len(losses) > 1:
             swept["loss"] = losses

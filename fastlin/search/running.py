@@ -32,6 +32,7 @@ class RunningSearch:
 
     Attributes
     ----------
+    trainer, state : GridTrainer, SearchState
     rungs : Mapping[int, int]
         After which epochs entries are compared, and how many go on at most.
     """
@@ -43,8 +44,8 @@ class RunningSearch:
         plan: Plan | None,
         progress: Callable[[GridProgress], None] | None,
     ) -> None:
-        self._trainer = trainer
-        self._state = state
+        self.trainer = trainer
+        self.state = state
         self.rungs = plan.rungs(len(state.configs), state.epochs) if plan else {}
         self._progress = progress
         self._checkpoints: Checkpoints | None = None
@@ -61,14 +62,14 @@ class RunningSearch:
         InputError
             If the journal says what cannot be in this search.
         """
-        state = self._state
-        self._checkpoints = Checkpoints(journal, state, self._trainer)
+        state = self.state
+        self._checkpoints = Checkpoints(journal, state, self.trainer)
         ends = state.ends()
         self._known = {e for e, known in enumerate(state.records) if ends[e] <= len(known)}
 
     def run(self) -> None:
         """Train all that is not known, stop what cannot win, and write it to the journal."""
-        state = self._state
+        state = self.state
         self._train_through(self.rungs)
         while chosen := state.to_train_on():
             self._finished = set(state.alive(state.epochs))
@@ -79,14 +80,14 @@ class RunningSearch:
 
     def _train_through(self, rungs: Mapping[int, int]) -> None:
         """Train all that are not stopped to the last epoch; stop some of them at the rungs."""
-        for epoch in range(1, self._state.epochs + 1):
+        for epoch in range(1, self.state.epochs + 1):
             active: set[int] = set()
             while behind := self._furthest_behind(epoch):
                 self._train(behind)
                 active.update(behind)
             if epoch in rungs:
                 self._stop_some(epoch, rungs[epoch])
-            if active or epoch == self._state.epochs:
+            if active or epoch == self.state.epochs:
                 self._report(epoch, len(active))
             if self._checkpoints is not None:
                 self._checkpoints.save_if_due(epoch)
@@ -94,9 +95,10 @@ class RunningSearch:
     def _furthest_behind(self, epoch: int) -> list[int]:
         """Return the entries that must be trained to reach an epoch, and are furthest behind."""
         done = {
-            entry: self._trainer.epochs_done(entry)
-            for entry in self._state.alive(epoch)
-            if not (entry in self._known and len(self._state.records[entry]) >= epoch)
+            entry: self.trainer.epochs_done(entry)
+            for entry in self.state.alive(epoch)
+            if self.state.configs[entry].epochs >= epoch
+            and not (entry in self._known and len(self.state.records[entry]) >= epoch)
         }
         lowest = min(done.values(), default=epoch)
         return [entry for entry, count in done.items() if count == lowest < epoch]
@@ -104,19 +106,19 @@ class RunningSearch:
     def _train(self, active: Sequence[int]) -> None:
         """Train an epoch of some entries."""
         if self._entry_epochs == 0:
-            self._trainer.compile()
+            self.trainer.compile()
         start = time.perf_counter()
-        outcomes = self._trainer.run_epoch(active)
+        outcomes = self.trainer.run_epoch(active)
         self._training_seconds += time.perf_counter() - start
         self._entry_epochs += len(active)
         for entry, outcome in outcomes.items():
-            self._state.take_outcome(entry, outcome)
+            self.state.take_outcome(entry, outcome)
             if isinstance(outcome, DivergedError) and self._checkpoints is not None:
                 self._checkpoints.add(DivergedEvent(entry, outcome.epoch))
 
     def _stop_some(self, epoch: int, most: int) -> None:
         """Decide which entries go on, if that is not known, and stop the others."""
-        state = self._state
+        state = self.state
         if epoch not in state.rungs:
             histories = {entry: state.history(entry, epoch) for entry in state.alive(epoch)}
             if not histories:
@@ -131,21 +133,21 @@ class RunningSearch:
         """Tell how far the search is."""
         if self._progress is None:
             return
-        state, sign = self._state, self._state.rule.sign
+        state, sign = self.state, self.state.rule.sign
         alive = state.alive(epoch)
         scores = {
             entry: state.score(entry, None if entry in self._finished else epoch) for entry in alive
         }
         best = max(alive, key=lambda entry: (sign * scores[entry], -entry), default=None)
-        going_on = len(alive) - len(self._finished)
-        left = entry_epochs_left(epoch, state.epochs, going_on, self.rungs)
+        going_on = [state.configs[e].epochs for e in alive if e not in self._finished]
+        left = entry_epochs_left(epoch, going_on, self.rungs)
         self._progress(
             GridProgress(
                 epoch=epoch,
                 epochs=state.epochs,
                 entries=len(state.configs),
                 active=active,
-                finished=len(alive) if epoch == state.epochs else len(self._finished),
+                finished=len(alive) - sum(end > epoch for end in going_on),
                 stopped=len(state.stopped),
                 diverged=sum(at <= epoch for at in state.diverged.values()),
                 best=best,

@@ -58,68 +58,60 @@ def grid_search(
     ----------
     split : Split
         Training and validation rows; the test rows are not touched.
-    grid : GridSpec, Mapping[str, Sequence or LogRange] or Sequence[TrainConfig]
-        What to search: a `GridSpec`, its lists as a mapping, or the configurations themselves.
-    base : TrainConfig or None
-        The other settings, with a mapping; None for the defaults.
+    grid, base, search, trials, search_seed
+        What to search: see `fastlin.search.configs.grid_configs`.
     select, at : Measure, Moment
         The rule by which the best is chosen; see `fastlin.search.ranking.Rule`.
-    search : str
-        ``grid`` for every combination, ``random`` for `trials` distinct ones.
-    trials : int or None
-        How many combinations random search draws.
-    search_seed : int
-        Of that draw.
     halving : bool or Plan
-        Whether to stop entries early that can no longer come first, or the plan by which; see
-        `fastlin.search.halving`.
-    threads : int or None
-        To run on, None for all; the result does not depend on it.
-    on_epoch : Callable[[GridProgress], None] or None
-        Called after every epoch of all active entries.
-    progress : Callable[[GridProgress], None] or None
-        Another name of `on_epoch`.
+        Whether to stop entries early that can no longer come first; see `fastlin.search.halving`.
+    threads, eval_train_every : int or None, int
+        See `fastlin.Trainer`; no choice depends on them.
+    on_epoch, progress : Callable[[GridProgress], None] or None
+        Both names: called after every epoch of all active entries.
     note : Callable[[str], None] or None
-        Called with sentences that a user should read, such as that a journal was cut short; by
-        default they are warnings.
-    journal : str or Path or None
-        A file (.jsonl) to which all results are written as they come, with weights
-        (.jsonl.weights.npz) beside it, so that a search that was killed can be resumed; None to
-        write nothing.
-    resume : bool
-        Go on with the journal, if there is one, instead of refusing to overwrite it. The result is
-        the same, bit for bit.
+        Called with what a user should know, a sentence each; by default they are warnings.
+    journal, resume : str or Path or None, bool
+        A file (.jsonl) for results as they come, and whether to go on with one that is there.
     keep : str
         Whose weights the result holds, ``winner`` or ``all``.
-    eval_train_every : int
-        After every so many epochs the training rows are evaluated, 0 for never; where they are not,
-        histories have NaN. It changes no weights and no choice.
-
-    Returns
-    -------
-    GridResult
 
     Raises
     ------
     InputError
-        If an argument is impossible, the split has no validation rows, or the journal is of
-        another search, damaged, or cannot be written.
+        If an argument is impossible, or the journal damaged or of another search.
     GridDivergedError
         If every configuration diverged. One that does stops no other.
     """
     started = time.perf_counter()
+    configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
+    rule, plan = Rule(select, at), _plan(halving, keep)
+    check_comparable(split, configs, rule, plan)
+    trainer = GridTrainer(split, configs, threads, rule.select, eval_train_every)
+    running = RunningSearch(trainer, SearchState(configs, rule), plan, on_epoch or progress)
+    _run(running, plan, journal, note, resume=resume)
+    return _result(running, keep, started)
+
+
+def _plan(halving: bool | Plan, keep: str) -> Plan | None:
+    """Return when entries are stopped early. Raises InputError if an argument is impossible."""
     if keep not in ("winner", "all"):
         raise InputError(f"keep is {keep!r}; it must be winner or all")
     if not isinstance(halving, bool | Plan):
         raise InputError(f"halving is {halving!r}; it must be true, false or a Plan")
-    rule = Rule(select, at)
-    configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
-    check_comparable(split, configs, rule)
-    plan = halving if isinstance(halving, Plan) else Plan() if halving else None
-    trainer = GridTrainer(split, configs, threads, rule.select, eval_train_every)
-    state = SearchState(configs, rule)
-    running = RunningSearch(trainer, state, plan, on_epoch or progress)
-    note = note or functools.partial(warnings.warn, stacklevel=2)
+    return halving if isinstance(halving, Plan) else Plan() if halving else None
+
+
+def _run(
+    running: RunningSearch,
+    plan: Plan | None,
+    journal: str | Path | None,
+    note: Callable[[str], None] | None,
+    *,
+    resume: bool,
+) -> None:
+    """Train all entries, beside a journal if there is one; say what a user should know."""
+    trainer, rule = running.trainer, running.state.rule
+    note = note or functools.partial(warnings.warn, stacklevel=3)
     for text in trainer.notes:
         note(text)
     if plan is not None and not running.rungs:
@@ -133,19 +125,14 @@ def grid_search(
             for text in book.notes:
                 note(text)
         running.run()
-    result = _result(state, trainer, keep, started)
-    if result.best.status == "diverged":
-        raise GridDivergedError(result)
-    return result
 
 
-def _result(
-    state: SearchState, trainer: GridTrainer, keep: Literal["winner", "all"], started: float
-) -> GridResult:
-    """Return what was found."""
+def _result(running: RunningSearch, keep: Literal["winner", "all"], started: float) -> GridResult:
+    """Return what was found. Raises GridDivergedError if every entry diverged."""
+    state, trainer = running.state, running.trainer
     entries = state.entries()
     winner = rank_entries(entries, state.rule)[0].index
-    return GridResult(
+    result = GridResult(
         tuple(
             _with_models(entry, trainer) if keep == "all" or entry.index == winner else entry
             for entry in entries
@@ -156,6 +143,9 @@ def _result(
         state.decisions(),
         tuple(state.trained_on),
     )
+    if result.best.status == "diverged":
+        raise GridDivergedError(result)
+    return result
 
 
 def _with_models(entry: GridEntry, trainer: GridTrainer) -> GridEntry:
@@ -178,8 +168,10 @@ def _with_models(entry: GridEntry, trainer: GridTrainer) -> GridEntry:
     return replace(entry, model=model, last_model=last, best_model=best)
 
 
-def check_comparable(split: Split, configs: Sequence[TrainConfig], rule: Rule) -> None:
-    """Raise InputError if a rule cannot rank such configurations on such a split."""
+def check_comparable(
+    split: Split, configs: Sequence[TrainConfig], rule: Rule, plan: Plan | None = None
+) -> None:
+    """Raise InputError if a rule or a plan cannot compare such configurations on such a split."""
     check_split(split)
     if split.val is None:
         raise InputError(
@@ -187,6 +179,11 @@ def check_comparable(split: Split, configs: Sequence[TrainConfig], rule: Rule) -
         )
     if rule.select == "val_cost" and len({config.loss for config in configs}) > 1:
         raise InputError("costs of different losses cannot be compared; select by val_accuracy")
+    if plan is not None and len({config.epochs for config in configs}) > 1:
+        raise InputError(
+            "halving compares entries that are trained for equally many epochs; give one value of "
+            "epochs, or leave halving out"
+        )
 
 
 def _journal_header(trainer: GridTrainer, rule: Rule, plan: Plan | None) -> dict[str, Any]:

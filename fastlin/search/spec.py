@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from fastlin.config import SHARED_SETTINGS, SWEPT_SETTINGS, TrainConfig, as_json
+from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import InputError, quoted
 from fastlin.settings import as_float
-
-__all__ = ["MOST_COMBINATIONS", "SHARED_SETTINGS", "SWEPT_SETTINGS", "GridSpec", "LogRange"]
 
 # Entries of a grid, and values in a list, at most: a slip of the keys asks for more.
 MOST_COMBINATIONS = 100_000
@@ -46,6 +44,10 @@ class LogRange:
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
+    def ends(self, kind: type) -> tuple[Any, Any]:
+        """Return both ends as a setting of type int or float has them."""
+        return kind(self.low), kind(self.high)
+
 
 @dataclass(frozen=True)
 class GridSpec:
@@ -77,20 +79,27 @@ class GridSpec:
                 f"a grid is {quoted(self.swept)}; it must be names of settings with lists"
             )
         checked = {name: self._check(name, values) for name, values in self.swept.items()}
+        ends = {
+            name: values.ends(type(getattr(self.base, name)))
+            if isinstance(values, LogRange)
+            else values
+            for name, values in checked.items()
+        }
+        # Every value must be possible beside the first ones of the other lists.
+        first = replace(self.base, **{name: values[0] for name, values in ends.items()})
+        for name, values in ends.items():
+            for value in values[1:]:
+                replace(first, **{name: value})
         object.__setattr__(self, "swept", checked)
 
     def _check(self, name: str, values: Any) -> tuple[Any, ...] | LogRange:
-        if name not in SWEPT_SETTINGS:
-            what = "is the same for all entries of a grid" if name in SHARED_SETTINGS else "unknown"
+        if name not in SETTINGS:
             raise InputError(
-                f"setting {quoted(name)} {what}; one can search {', '.join(SWEPT_SETTINGS)}"
+                f"setting {quoted(name)} unknown; one can search {', '.join(SETTINGS)}"
             )
         if isinstance(values, LogRange):
-            kind = type(getattr(self.base, name))
-            if kind not in (int, float):
+            if type(getattr(self.base, name)) not in (int, float):
                 raise InputError(f"{name} is not a number; give a list of values, not a range")
-            for end in (values.low, values.high):
-                replace(self.base, **{name: kind(end)})
             return values
         try:
             if isinstance(values, str | bytes):
@@ -104,7 +113,7 @@ class GridSpec:
             raise InputError(f"{name} lists more than {MOST_COMBINATIONS:,} values")
         listed: dict[Any, None] = {}
         for value in given:
-            checked = getattr(replace(self.base, **{name: value}), name)
+            checked = SETTINGS[name].kind.checked(name, value)
             if checked in listed:
                 raise InputError(f"{name} lists {checked} twice")
             listed[checked] = None
@@ -163,13 +172,9 @@ class GridSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return the grid as plain JSON values."""
         return {
-            "swept": {
-                name: asdict(values) if isinstance(values, LogRange)
-                else [as_json(value) for value in values]
-                for name, values in self.swept.items()
-            },
+            "swept": {name: _json_of_values(values) for name, values in self.swept.items()},
             "base": self.base.to_dict(),
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
@@ -185,6 +190,10 @@ class GridSpec:
             {name: _values_of_json(name, values) for name, values in swept.items()},
             TrainConfig.from_dict(content["base"]),
         )
+
+
+def _json_of_values(values: tuple[Any, ...] | LogRange) -> Any:
+    return asdict(values) if isinstance(values, LogRange) else list(map(as_json, values))
 
 
 def _values_of_json(name: str, values: Any) -> tuple[Any, ...] | LogRange:

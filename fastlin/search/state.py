@@ -22,7 +22,7 @@ class SearchState:
     rule : Rule
         By which the winner is chosen.
     epochs : int
-        How many are trained.
+        How many are trained of the entry that is trained longest.
     records : list[list[EpochRecord]]
         For every entry the epochs that are known of it.
     diverged : dict[int, int]
@@ -38,7 +38,7 @@ class SearchState:
     def __init__(self, configs: tuple[TrainConfig, ...], rule: Rule) -> None:
         self.configs = configs
         self.rule = rule
-        self.epochs = configs[0].epochs
+        self.epochs = max(config.epochs for config in configs)
         self.records: list[list[EpochRecord]] = [[] for _ in configs]
         self._scores: list[list[float]] = [[] for _ in configs]  # after every known epoch
         self.diverged: dict[int, int] = {}
@@ -95,7 +95,7 @@ class SearchState:
         return known[count - 1] if count else math.nan
 
     def alive(self, epoch: int) -> list[int]:
-        """Return the entries that have or will have finished an epoch, as far as is known."""
+        """Return the entries that are neither stopped nor have diverged up to an epoch."""
         return [
             entry
             for entry in range(len(self.configs))
@@ -106,7 +106,7 @@ class SearchState:
         """Return for every entry the last epoch that it can finish, as far as is known."""
         ends = {entry: at for at, rung in self.rungs.items() for entry in rung.stopped}
         ends |= {entry: at - 1 for entry, at in self.diverged.items()}
-        return [ends.get(entry, self.epochs) for entry in range(len(self.configs))]
+        return [ends.get(entry, config.epochs) for entry, config in enumerate(self.configs)]
 
     def to_train_on(self) -> tuple[int, ...]:
         """Return the stopped entries that must be trained to the end before one has won."""

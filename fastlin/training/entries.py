@@ -20,6 +20,9 @@ from fastlin.training.standardization import Standardization
 from fastlin.training.state import RunState
 from fastlin.training.weighting import row_weights
 
+# Settings that entries must have in common: to be parts of one array, and to read rows alike.
+SHARED = ("class_weight", "dtype", "standardize")
+
 # So many classifiers at most are evaluated in one pass over the rows. More of them would gain
 # nothing, and need memory for their losses.
 _EVALUATED_TOGETHER = 256
@@ -28,7 +31,8 @@ _EVALUATED_TOGETHER = 256
 class Entries:
     """Many runs on the same rows, of which every array is a part of one over all of them.
 
-    So a kernel takes many at once: a batch of rows that is in the caches serves all of them.
+    So a kernel takes many at once: a batch of rows that is in the caches serves all of them. They
+    have the settings `SHARED` in common.
 
     Attributes
     ----------
@@ -100,11 +104,12 @@ class Entries:
         dict[int, float]
             The sum of the losses of the rows, as the epoch met them.
         """
-        orders: dict[tuple[int, int, int], list[tuple[NDArray[np.int64], bool]]] = {}
+        orders: dict[tuple[int, bool, int, int], list[tuple[NDArray[np.int64], bool]]] = {}
         calls: dict[tuple[Any, ...], list[EntryEpoch]] = {}
         for e, epoch in epochs.items():
             config = self.states[e].config
-            key = config.seed, epoch, config.batch_size if config.flip else 0
+            batch_size = config.batch_size if config.flip else 0
+            key = config.seed, config.shuffle, epoch, batch_size
             if key not in orders:
                 orders[key] = epoch_parts(config, len(self._data), epoch)
             for number, (order, mirrored) in enumerate(orders[key]):
@@ -206,9 +211,9 @@ class Entries:
         return measured
 
 
-def _kind(config: TrainConfig) -> tuple[Any, bool]:
+def _kind(config: TrainConfig) -> tuple[Any, bool, bool]:
     """Return what entries must have in common to be trained by one kernel."""
-    return config.loss, config.momentum > 0
+    return config.loss, config.momentum > 0, config.nesterov
 
 
 def _entry_epoch(

@@ -6,19 +6,20 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastlin import functional
 from fastlin.config import TrainConfig
-from fastlin.data.dataset import Split, check_fits
+from fastlin.data.dataset import Dataset, Split, check_fits
 from fastlin.engine import Array
 from fastlin.errors import DivergedError
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.passes import Measured
 from fastlin.settings import whole_number
-from fastlin.training.entries import Entries
+from fastlin.training.entries import SHARED, Entries
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
 
@@ -46,7 +47,7 @@ class GridTrainer:
     split : Split
         Training rows, and validation rows if there are any; the test rows are not touched.
     configs : Sequence[TrainConfig]
-        The settings of every entry. `fastlin.search.spec.SHARED_SETTINGS` are the same in all.
+        The settings of every entry.
     threads : int or None
         To run on, None for all; the result does not depend on it.
     select : Measure
@@ -81,21 +82,30 @@ class GridTrainer:
         eval_train_every: int = 1,
     ) -> None:
         self._eval_train_every = whole_number("eval_train_every", eval_train_every, 0)
-        check_fits(split, configs[0].dtype)
+        for dtype in dict.fromkeys(config.dtype for config in configs):
+            check_fits(split, dtype)
         self.split = split
         self.configs = tuple(configs)
         self.select = select
         self._seconds = dict.fromkeys(Seconds.__dataclass_fields__, 0.0)
         with functional.use_threads(threads) as count, self._timed("train"):
             self.threads = count
-            standardization = Standardization.of(split, configs[0])
-            self._entries = Entries(split.train, self.configs, standardization)
+            asking = next((config for config in configs if config.standardize), configs[0])
+            standardization = Standardization.of(split, asking)
+            self._groups = _groups(split, self.configs, standardization)
             if split.val is not None:
-                row_weights(split.val, configs[0])  # which refuses before anything is trained
+                for config in {config.class_weight: config for config in configs}.values():
+                    row_weights(split.val, config)  # which refuses before anything is trained
         self.notes = () if standardization is None else standardization.notes
+        states = {
+            e: state
+            for entries, numbers in self._groups
+            for e, state in zip(numbers, entries.states, strict=True)
+        }
+        self._states = [states[e] for e in range(len(self.configs))]
         # Of an entry, as many records count as it has finished epochs.
         self._records: list[list[EpochRecord]] = [[] for _ in self.configs]
-        self._finished = [state.untrained() for state in self._entries.states]
+        self._finished = [state.untrained() for state in self._states]
 
     @property
     def seconds(self) -> Seconds:
@@ -105,7 +115,8 @@ class GridTrainer:
     def compile(self) -> None:
         """Compile, or load from the cache, every kernel that the entries need."""
         with self._timed("compile"), functional.use_threads(self.threads):
-            self._entries.compile()
+            for entries, _ in self._groups:
+                entries.compile()
 
     def run_epoch(
         self, active: Sequence[int], evaluated: Collection[int] | None = None
@@ -127,12 +138,12 @@ class GridTrainer:
             For every active entry.
         """
         epochs = {e: self._finished[e].epochs_done + 1 for e in active}
-        states = self._entries.states
+        states = self._states
         with functional.use_threads(self.threads):
             with self._timed("train"):
                 for e in active:
                     states[e].begin(self._finished[e])
-                loss_sums = self._entries.train(epochs)
+                loss_sums = self._train(epochs)
             with self._timed("evaluate"):
                 weights = {e: states[e].weights() for e in active}
                 chosen = [e for e in active if evaluated is None or e in evaluated]
@@ -156,16 +167,35 @@ class GridTrainer:
                 states[e].confirm(finished[e])
         return outcomes
 
+    def _train(self, epochs: Mapping[int, int]) -> dict[int, float]:
+        """Train an epoch of some entries; return the sums of the losses of the rows."""
+        loss_sums: dict[int, float] = {}
+        for entries, numbers in self._groups:
+            given = {place: epochs[e] for place, e in enumerate(numbers) if e in epochs}
+            loss_sums |= {numbers[place]: one for place, one in entries.train(given).items()}
+        return loss_sums
+
     def _measure(
         self, weights: Mapping[int, tuple[Array, Array]], epochs: Mapping[int, int]
     ) -> tuple[dict[int, Measured], dict[int, Measured]]:
         """Evaluate classifiers on training rows, where it is time to, and on validation rows."""
         every = self._eval_train_every
         due = {e: W_and_b for e, W_and_b in weights.items() if every and epochs[e] % every == 0}
-        on_train = self._entries.measure(due, self.split.train)
+        on_train = self._measured(due, self.split.train)
         if self.split.val is None:
             return on_train, {}
-        return on_train, self._entries.measure(weights, self.split.val)
+        return on_train, self._measured(weights, self.split.val)
+
+    def _measured(
+        self, weights: Mapping[int, tuple[Array, Array]], data: Dataset
+    ) -> dict[int, Measured]:
+        """Evaluate classifiers of entries on rows."""
+        found: dict[int, Measured] = {}
+        for entries, numbers in self._groups:
+            given = {place: weights[e] for place, e in enumerate(numbers) if e in weights}
+            measured = entries.measure(given, data)
+            found |= {numbers[place]: one for place, one in measured.items()}
+        return found
 
     def epochs_done(self, index: int) -> int:
         """Return how many epochs of an entry are finished."""
@@ -182,12 +212,12 @@ class GridTrainer:
     def model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its last finished epoch."""
         finished = self._finished[index]
-        return self._entries.states[index].model(finished.W, finished.b)
+        return self._states[index].model(finished.W, finished.b)
 
     def best_model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its best epoch by `select`."""
         finished = self._finished[index]
-        return self._entries.states[index].model(finished.best_W, finished.best_b)
+        return self._states[index].model(finished.best_W, finished.best_b)
 
     def state(self, index: int) -> dict[str, Array]:
         """Return the arrays from which, with its records, `restore` continues an entry."""
@@ -223,6 +253,20 @@ class GridTrainer:
             yield
         finally:
             self._seconds[name] += time.perf_counter() - start
+
+
+def _groups(
+    split: Split, configs: Sequence[TrainConfig], standardization: Standardization | None
+) -> list[tuple[Entries, list[int]]]:
+    """Return entries in groups of equal `SHARED` settings, each with the numbers of its entries."""
+    numbers: dict[tuple[Any, ...], list[int]] = {}
+    for e, config in enumerate(configs):
+        numbers.setdefault(tuple(getattr(config, name) for name in SHARED), []).append(e)
+    groups = []
+    for own in numbers.values():
+        of_group = standardization if configs[own[0]].standardize else None
+        groups.append((Entries(split.train, [configs[e] for e in own], of_group), own))
+    return groups
 
 
 def _record(

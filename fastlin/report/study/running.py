@@ -22,12 +22,22 @@ from fastlin.functional import use_threads
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.model import LinearModel
 from fastlin.report.study.experiments import PICTURED_SEED
-from fastlin.search.spec import SHARED_SETTINGS
 from fastlin.training.evaluation import evaluate
 from fastlin.training.grid import GridTrainer
 
 FORMAT = 2  # of the checkpoints
 CHECKPOINTS = "checkpoints"  # their folder
+# Runs that differ in these are trained one after another, so that an interrupt loses less of them.
+_SHARED = (
+    "average_epochs",
+    "dtype",
+    "epochs",
+    "flip",
+    "nesterov",
+    "shuffle",
+    "sigma",
+    "standardize",
+)
 
 
 class Progress(Protocol):
@@ -127,7 +137,7 @@ class Runner:
         for key, config in zip(keys, configs, strict=True):
             if not self._is_known(key, config):
                 settings = config.to_dict()
-                shared = tuple(settings.get(name) for name in sorted(SHARED_SETTINGS))
+                shared = tuple(settings[name] for name in _SHARED)
                 missing.setdefault(shared, {})[key] = config
             elif key not in self._counted:
                 self._progress.advance(len(split.train) * config.epochs, trained=False)
