@@ -264,12 +264,16 @@ def test_a_search_too_short_for_halving_says_so(small):
     assert "No entry is stopped early" in result.stderr
 
 
-def test_data_without_images_or_test_rows_work_and_without_validation_do_not(place):
+def test_data_without_images_validation_or_test_rows_work(place):
     rng = np.random.default_rng(0)
     arrays = {"X_train": rng.random((20, 5)), "y_train": np.arange(20) % 5}
     np.savez(place / "bare.npz", **arrays)
-    result = call("--data", "bare.npz", "--lr", "0.1,0.2", code=2)
-    assert "bare has no validation rows" in result.stderr
+    result = call("--data", "bare.npz", "--lr", "0.1,0.2", "--epochs", 2, "--no-figures")
+    assert "bare has no validation rows: 2 of 20" in result.stderr
+    asked = json.loads((place / "runs/bare-grid-1/grid.json").read_text())
+    assert asked["data"]["val_fraction"] == 0.1
+    again = call("--resume", "runs/bare-grid-1", "--no-figures")
+    assert "held out" not in again.stderr
     np.savez(place / "val.npz", **arrays, X_val=arrays["X_train"], y_val=arrays["y_train"])
     result = call("--data", "val.npz", "--lr", "0.1,0.2", "--epochs", 2)
     assert "Test accuracy" not in result.stdout

@@ -656,9 +656,13 @@ def test_impossible_searches_are_one_clear_line(split, tmp_path, grid, how, said
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_validation_rows_nothing_can_be_chosen():
-    with pytest.raises(InputError, match="no validation rows"):
-        grid_search(problem(val=False), {"lr": [0.1, 0.2]})
+def test_without_validation_rows_a_share_of_the_training_rows_is_held_out_and_said():
+    bare, notes = problem(val=False), []
+    base = TrainConfig(epochs=2)
+    found = grid_search(bare, {"lr": [0.1, 0.2]}, base=base, note=notes.append)
+    again = grid_search(bare.hold_out(0.1), {"lr": [0.1, 0.2]}, base=base)
+    assert any("no validation rows" in text for text in notes)
+    assert [entry.score for entry in found.entries] == [entry.score for entry in again.entries]
 
 
 def test_training_looks_at_no_test_row(split):

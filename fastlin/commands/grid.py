@@ -165,22 +165,26 @@ def grid(
     folder = _folder_to_resume(resume, out)
     if folder is not None:
         request = _resumed(ctx, folder, request, **searched)
+    from fastlin.data.splits import DEFAULT_FRACTION
     from fastlin.search.ranking import Rule
     from fastlin.search.request import REQUEST
-    from fastlin.search.search import check_comparable
+    from fastlin.search.search import check_comparable, with_validation
     from fastlin.threads import use_threads
 
     configs = request.configs()
     if len(configs) == 1 and request.search == "grid":
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
-    loaded = options.load_reference(request.data)
+    loaded, held_out = with_validation(options.load_reference(request.data))
     rule = Rule(select=f"val_{select}", at=at)  # type: ignore[arg-type]
-    check_comparable(loaded, configs, rule, request.halving)
+    check_comparable(configs, rule, request.halving)
     with use_threads(threads) as thread_count:  # an error comes before anything is written
         pass
     notes = options.console(stderr=True)
     if folder is None:
         outcome.note_if_changed(request.data, loaded, notes)
+        if held_out is not None:
+            notes.print(held_out)
+            request = replace(request, data=replace(request.data, val_fraction=DEFAULT_FRACTION))
         request = replace(request, data=replace(request.data, sha256=loaded.fingerprint()))
         folder = outcome.new_folder(out, f"{loaded.name}-grid", REQUEST, request.content())
     search = _Search(request, configs, rule, loaded, thread_count, folder, started)

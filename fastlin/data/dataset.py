@@ -257,7 +257,8 @@ class Split:
         """Return the split with a share of its training rows as validation rows.
 
         Every class gives the same share, as far as that goes, and keeps at least one row. Rows stay
-        in their order. Test rows are what they were.
+        in their order. Test rows are what they were. `load_split` draws with seed 0: by that alone
+        does `source` find the same rows again.
 
         Parameters
         ----------
@@ -278,7 +279,12 @@ class Split:
             )
         share = check_fraction(fraction)
         kept, held = stratified_share(self.train.y, share, whole_number("seed", seed, 0))
-        return replace(self, train=self.train.chosen(kept), val=self.train.chosen(held))
+        source = None
+        if self.source is not None and seed == 0:
+            source = replace(self.source, val_fraction=share)
+        return replace(
+            self, train=self.train.chosen(kept), val=self.train.chosen(held), source=source
+        )
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{part} {len(data):,}" for part, data in self.parts().items())

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from fastlin import machine
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split, check_split
+from fastlin.data.splits import DEFAULT_FRACTION
 from fastlin.errors import GridDivergedError, InputError
 from fastlin.files import as_path
 from fastlin.history import Measure
@@ -57,7 +58,8 @@ def grid_search(
     Parameters
     ----------
     split : Split
-        Training and validation rows; the test rows are not touched.
+        Training and validation rows; where there are none of these, a tenth of the training rows is
+        held out. The test rows are not touched.
     grid, base, search, trials, search_seed
         What to search: see `fastlin.search.configs.grid_configs`.
     select, at : Measure, Moment
@@ -85,7 +87,10 @@ def grid_search(
     started = time.perf_counter()
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
     rule, plan = Rule(select, at), _plan(halving, keep)
-    check_comparable(split, configs, rule, plan)
+    split, text = with_validation(split)
+    check_comparable(configs, rule, plan)
+    if text is not None:
+        (note or functools.partial(warnings.warn, stacklevel=2))(text)
     trainer = GridTrainer(split, configs, threads, rule.select, eval_train_every)
     running = RunningSearch(trainer, SearchState(configs, rule), plan, on_epoch or progress)
     _run(running, plan, journal, note, resume=resume)
@@ -168,15 +173,37 @@ def _with_models(entry: GridEntry, trainer: GridTrainer) -> GridEntry:
     return replace(entry, model=model, last_model=last, best_model=best)
 
 
-def check_comparable(
-    split: Split, configs: Sequence[TrainConfig], rule: Rule, plan: Plan | None = None
-) -> None:
-    """Raise InputError if a rule or a plan cannot compare such configurations on such a split."""
+def with_validation(split: Split) -> tuple[Split, str | None]:
+    """Return a split with validation rows, held out of the training rows if there are none.
+
+    Parameters
+    ----------
+    split : Split
+        Left as it is.
+
+    Returns
+    -------
+    tuple[Split, str | None]
+        The split, and a sentence that says which rows are held out; None where none are.
+
+    Raises
+    ------
+    InputError
+        If it is no split, or has too few rows for that.
+    """
     check_split(split)
-    if split.val is None:
-        raise InputError(
-            f"{split.name} has no validation rows, by which the best settings are chosen"
-        )
+    if split.val is not None:
+        return split, None
+    found = split.hold_out(DEFAULT_FRACTION)
+    return found, (
+        f"{split.name} has no validation rows: {len(found.parts()['val']):,} of "
+        f"{len(split.train):,} training rows are held out to choose by, the same share of every "
+        f"class, drawn with seed 0 (val_fraction {DEFAULT_FRACTION:g})"
+    )
+
+
+def check_comparable(configs: Sequence[TrainConfig], rule: Rule, plan: Plan | None = None) -> None:
+    """Raise InputError if a rule or a plan cannot compare such configurations."""
     if rule.select == "val_cost" and len({config.loss for config in configs}) > 1:
         raise InputError("costs of different losses cannot be compared; select by val_accuracy")
     if plan is not None and len({config.epochs for config in configs}) > 1:
