@@ -636,3 +636,9 @@ def test_numbers_as_text():
     assert wording.p_value(0.0344) == "0.034"
     assert wording.seconds(125) == "2 min 5 s"
     assert wording.counted(1000, "run") == "1,000 runs"
+
+
+def test_the_foot_of_a_figure_says_how_many_epochs_were_finished():
+    settings = TrainConfig(epochs=3000).to_dict()
+    assert "253 of 3,000 epochs" in wording.footer("pets", ["train"], settings, epochs_done=253)
+    assert " of " not in wording.footer("pets", ["train"], settings, epochs_done=3000)

@@ -75,7 +75,8 @@ def draw_figures(
     rows, names, image_shape = parts[judged], model.class_names, model.image_shape
 
     def below(figure: Figure, *shown: str) -> Figure:
-        return figures.with_footer(figure, footer(split.name, shown, config.to_dict()))
+        foot = footer(split.name, shown, config.to_dict(), epochs_done=len(history))
+        return figures.with_footer(figure, foot)
 
     curved = [part for part in ("train", "val") if part in parts]
     drawn: dict[str, Callable[[], Figure]] = {

@@ -99,16 +99,20 @@ def footer(
     settings: Mapping[str, Any],
     seeds: Sequence[int] | None = None,
     swept: Iterable[str] = (),
+    epochs_done: int | None = None,
 ) -> str:
     """Return the line at the foot of a figure: data, rows, loss, settings, epochs and seeds.
 
-    Settings that were `swept` have no one value and are left out.
+    Settings that were `swept` have no one value and are left out. Of a run that was stopped or
+    diverged, `epochs_done` is how many epochs it finished.
     """
     rows = " and ".join(PARTS[part] for part in parts)
     fixed = {name: value for name, value in settings.items() if name not in set(swept)}
     if seeds is None:
         seeds = [fixed["seed"]] if "seed" in fixed else []
     ends = [counted(fixed["epochs"], "epoch")] if "epochs" in fixed else []
+    if ends and epochs_done not in {None, fixed["epochs"]}:
+        ends[0] = f"{epochs_done:,} of {ends[0]}"
     if seeds:
         ends.append(f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds")
     texts = [f"{data}, {rows} rows", settings_text(fixed), ", ".join(ends)]
