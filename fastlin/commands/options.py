@@ -88,15 +88,10 @@ def _expanded(
 PLACE, DATA = PlacePath(), DataName()
 
 
-def data_options(default_text: str, *, without: Iterable[str] = ()) -> Decorator:
-    """Add the options that say which data to read.
-
-    The command gets one argument for all of them, `data`: the arguments of `fastlin.load_split`
-    that were given, by name. For those in `without` there is no option; `default_text` is what the
-    help says of data that are not named.
-    """
+def _data_declared(default_text: str) -> dict[str, tuple[click.ParamType[Any] | None, str, str]]:
+    """Return type, metavar and help of every option of data, by the name of the argument."""
     path = "FILE:NAME is an array or column of it"
-    declared: dict[str, tuple[click.ParamType[Any] | None, str, str]] = {
+    return {
         "data": (
             DATA,
             "NAME|PATH",
@@ -132,6 +127,16 @@ def data_options(default_text: str, *, without: Iterable[str] = ()) -> Decorator
             "Factor of stored values, such as 1 or 1/255  [default: 1/255 for uint8, else 1]",
         ),
     }
+
+
+def data_options(default_text: str, *, without: Iterable[str] = ()) -> Decorator:
+    """Add the options that say which data to read.
+
+    The command gets one argument for all of them, `data`: the arguments of `fastlin.load_split`
+    that were given, by name. For those in `without` there is no option; `default_text` is what the
+    help says of data that are not named.
+    """
+    declared = _data_declared(default_text)
     for name in without:
         del declared[name]
 
