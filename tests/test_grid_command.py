@@ -98,7 +98,7 @@ def test_the_winner_is_an_ordinary_run_and_its_command_repeats_it(small):
     assert not Path("g/figures").exists()
     assert not Path("g/winner/figures").exists()
     fastlin("evaluate", "g/winner")
-    assert len(fastlin("plot", "g/winner").split()) == 5
+    assert len(fastlin("plot", "g/winner").split()) == 7
     fastlin("train", "--config", "g/winner/config.json", "--no-figures", "--out", "again")
     same_run("g/winner", "again")
     command = summary("g")["winner"]["command"].split()

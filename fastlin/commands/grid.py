@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from fastlin.commands import options, outcome, process
+from fastlin.commands import options, outcome, process, setting_options
 from fastlin.commands.grid_output import print_ranking, progress_shown
-from fastlin.commands.train import DEFAULT_DATA, train
-from fastlin.config import SETTINGS, TrainConfig
+from fastlin.commands.train import DEFAULT_DATA
+from fastlin.config import TrainConfig
 from fastlin.errors import InputError
-from fastlin.losses import PARAMETERS
 from fastlin.search.spec import GridSpec
 
 if TYPE_CHECKING:
@@ -28,44 +27,12 @@ if TYPE_CHECKING:
     from fastlin.search.request import SearchRequest
 
 _DECISIVE = ("init", "schedule")  # settings whose values make others meaningless
-_OFF = "no_"  # before the name of a switch: its option that says false
 _OWN_FOLDER = "-"  # --resume without a folder: that of --out
 
 
-def _with_settings_of_train(command: click.Command) -> click.Command:
-    """Add the settings of `fastlin train`, which take lists where they can be searched."""
-    names = {*SETTINGS, *PARAMETERS}
-    settings: list[click.Parameter] = []
-    for option in train.params:
-        if not isinstance(option, click.Option) or option.name not in names:
-            continue
-        if isinstance(option.type, options.ClassWeightType):  # names of files may have commas
-            kind = click.Option(option.opts, multiple=True, type=option.type, help=option.help)
-            settings.append(kind)
-        elif option.secondary_opts:  # a switch is given alone, or with a list
-            settings.append(
-                click.Option(
-                    option.opts,
-                    multiple=True,
-                    is_flag=False,
-                    flag_value="true",
-                    metavar="[true,false]",
-                    help=option.help,
-                )
-            )
-            off = [*option.secondary_opts, _OFF + option.name]
-            settings.append(click.Option(off, is_flag=True, hidden=True))
-        else:
-            kind = click.Option(option.opts, multiple=True, metavar="LIST", help=option.help)
-            settings.append(kind)
-    after_data = next(i for i, option in enumerate(command.params) if option.name == "grid_path")
-    command.params[after_data:after_data] = settings
-    return command
-
-
-@_with_settings_of_train
 @click.command()
 @options.data_options(DEFAULT_DATA)
+@setting_options.settings_options(lists=True)
 @click.option(
     "--grid",
     "grid_path",
@@ -364,10 +331,7 @@ def _request(
     spec = GridSpec({}, base or TrainConfig())
     if grid_path is not None:
         spec = read_grid_file(grid_path, base)
-    for name in [name for name in settings if name.startswith(_OFF)]:
-        if settings.pop(name):
-            settings[name.removeprefix(_OFF)] += ("false",)
-    given = {name: value for name, value in settings.items() if value not in (None, ())}
+    given = setting_options.given_settings(settings)
     spec = with_lists(spec, given)
     decisive = [tuple(spec.swept.get(name, (getattr(spec.base, name),))) for name in _DECISIVE]
     kinds = [dict(zip(_DECISIVE, values, strict=True)) for values in product(*decisive)]

@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.class_weights import BALANCED, NONE, ClassWeights, read_class_weights
-from fastlin.config import SETTINGS, TrainConfig, as_json
+from fastlin.config import TrainConfig
 from fastlin.errors import InputError, one_line
-from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind
-from fastlin.settings import Choice, Kind, Number, Setting, Switch, Whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,23 +56,6 @@ class DataName(click.types.StringParamType):
         return _expanded(self, value, param, ctx)
 
 
-class LossName(click.ParamType[Loss]):
-    """The text of a loss, with or without parameters."""
-
-    name = "loss"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return what the help says of the values."""
-        return f"[{'|'.join(LOSSES)}]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Loss:
-        """Return the loss. Fails if there is none of that text."""
-        try:
-            return Loss.of(value)
-        except InputError as error:
-            self.fail(str(error), param, ctx)
-
-
 class ScaleType(click.types.StringParamType):
     """A number, or a fraction such as 1/255."""
 
@@ -88,25 +68,6 @@ class ScaleType(click.types.StringParamType):
             return float(numerator) / float(denominator or 1)
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is no number, and no fraction such as 1/255", param, ctx)
-
-
-class ClassWeightType(click.types.StringParamType):
-    """``balanced``, ``none``, a file of weights, or the weights as a JSON object."""
-
-    name = "balanced|none|FILE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return what the setting takes. Fails if a file is missing or holds something else."""
-        from fastlin import files
-
-        if not isinstance(value, str) or value in {BALANCED, NONE}:
-            return value
-        try:
-            if value.startswith("{"):
-                return files.parse_json(value)
-            return read_class_weights(PLACE.convert(value, param, ctx))
-        except (InputError, ValueError) as error:
-            self.fail(str(error), param, ctx)
 
 
 def _expanded(
@@ -193,59 +154,6 @@ def data_options(default_text: str, *, without: Iterable[str] = ()) -> Decorator
         return found
 
     return decorate
-
-
-def settings_options() -> Decorator:
-    """Add an option for every setting of `TrainConfig`, and for every parameter of a loss.
-
-    The value is None unless given; the help says the default.
-    """
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        defaults = TrainConfig()
-        added = []
-        for name, declared in SETTINGS.items():
-            added.append(_setting_option(name, declared, as_json(getattr(defaults, name))))
-            if name == "loss":
-                added += [
-                    _setting_option(parameter, of_loss, _default_of_parameter(parameter))
-                    for parameter, of_loss in PARAMETERS.items()
-                ]
-        for option in reversed(added):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def _setting_option(name: str, declared: Setting, default: object) -> Decorator:
-    flag = f"--{name.replace('_', '-')}"
-    kind = declared.kind
-    if isinstance(kind, Switch):
-        flag, default = f"{flag}/--no-{flag[2:]}", name if default else f"no-{name}"
-    text = re.sub(r"`(\w+)`", lambda found: f"--{found[1].replace('_', '-')}", declared.help)
-    return click.option(
-        flag, type=_type_of(kind), default=None, help=f"{text}  [default: {default}]"
-    )
-
-
-def _type_of(kind: Kind) -> Any:
-    """Return what click takes as values of a setting."""
-    if isinstance(kind, Number):
-        return click.FloatRange(kind.low, kind.high, kind.above_low, kind.below_high)
-    if isinstance(kind, Whole):
-        return click.IntRange(kind.least)
-    if isinstance(kind, Choice):
-        return click.Choice([choice.value for choice in kind.of])
-    if isinstance(kind, ClassWeights):
-        return ClassWeightType()
-    return LossName() if isinstance(kind, LossKind) else None
-
-
-def _default_of_parameter(name: str) -> str:
-    """Return the default of a parameter of losses, and which have it."""
-    having = [loss for loss in LOSSES.values() if name in loss.parameters()]
-    return f"{having[0].parameters()[name]}; of {', '.join(loss.name for loss in having)}"
 
 
 def threads_option() -> Decorator:

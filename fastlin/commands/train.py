@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options, outcome, process
+from fastlin.commands import options, outcome, process, setting_options
 from fastlin.config import TrainConfig
 from fastlin.losses import PARAMETERS, check_given_once, with_parameters
 
@@ -26,7 +26,7 @@ DEFAULT_DATA = "cifar10-mini"
 
 @click.command()
 @options.data_options(DEFAULT_DATA)
-@options.settings_options()
+@setting_options.settings_options()
 @options.threads_option()
 @options.eval_train_option()
 @click.option(
@@ -107,7 +107,7 @@ def _what_to_run(
     """Return data and settings: options where given, then --config, then the defaults."""
     from fastlin import runs
 
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = setting_options.given_settings(settings)
     parameters = {name: [given.pop(name)] for name in PARAMETERS if name in given}
     if "loss" in given:
         check_given_once([given["loss"]], parameters)

@@ -184,16 +184,15 @@ def _value(name: str, item: str, kind: Kind | None) -> Any:
         ) from None
 
 
-def with_lists(spec: GridSpec, given: Mapping[str, Any]) -> GridSpec:
+def with_lists(spec: GridSpec, given: Mapping[str, Iterable[str]]) -> GridSpec:
     """Return a grid with values put over it, as a command line gives them.
 
     Parameters
     ----------
     spec : GridSpec
         The grid.
-    given : Mapping[str, Any]
-        By name of a setting or of a parameter of losses: a tuple of texts as in `parse_values`, or
-        one value.
+    given : Mapping[str, Iterable[str]]
+        By name of a setting or of a parameter of losses, texts as in `parse_values`.
 
     Returns
     -------
@@ -205,13 +204,7 @@ def with_lists(spec: GridSpec, given: Mapping[str, Any]) -> GridSpec:
     InputError
         If a text cannot be read, or a value is impossible.
     """
-    lists: dict[str, Any] = {}
-    fixed: dict[str, Any] = {}
-    for name, value in given.items():
-        if isinstance(value, tuple):
-            lists[name] = parse_values(name, value)
-        else:
-            fixed[name] = value
+    lists: dict[str, Any] = {name: parse_values(name, texts) for name, texts in given.items()}
     parameters = {name: lists.pop(name) for name in PARAMETERS if name in lists}
     swept: dict[str, Any] = {**spec.swept, **lists}
     for name, values in parameters.items():
@@ -220,12 +213,9 @@ def with_lists(spec: GridSpec, given: Mapping[str, Any]) -> GridSpec:
     if parameters:
         check_given_once(map(Loss.of, lists.get("loss", ())), parameters)
         losses = with_parameters(map(Loss.of, swept.get("loss", [spec.base.loss])), parameters)
-        if "loss" in swept or len(losses) > 1:
-            swept["loss"] = losses
-        else:
-            fixed["loss"] = losses[0]
+        swept["loss"] = losses
     first = {name: values[0] for name, values in swept.items() if isinstance(values, tuple)}
-    return GridSpec(swept, replace(spec.base, **first, **fixed))
+    return GridSpec(swept, replace(spec.base, **first))
 
 
 def read_grid_file(path: str | Path, base: TrainConfig | None = None) -> GridSpec:

@@ -1,0 +1,139 @@
+"""An option for every setting of `TrainConfig` and every parameter of a loss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from fastlin.class_weights import BALANCED, NONE, ClassWeights, read_class_weights
+from fastlin.commands import options
+from fastlin.config import SETTINGS, TrainConfig, as_json
+from fastlin.errors import InputError
+from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind
+from fastlin.settings import Choice, Kind, Number, Setting, Switch, Whole
+
+_OFF = "no_"  # before the name of a switch that takes a list: its option that says false
+
+
+class LossName(click.ParamType[Loss]):
+    """The text of a loss, with or without parameters."""
+
+    name = "loss"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what the help says of the values."""
+        return f"[{'|'.join(LOSSES)}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Loss:
+        """Return the loss. Fails if there is none of that text."""
+        try:
+            return Loss.of(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ClassWeightType(click.types.StringParamType):
+    """``balanced``, ``none``, a file of weights, or the weights as a JSON object."""
+
+    name = "balanced|none|FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what the setting takes. Fails if a file is missing or holds something else."""
+        from fastlin import files
+
+        if not isinstance(value, str) or value in {BALANCED, NONE}:
+            return value
+        try:
+            if value.startswith("{"):
+                return files.parse_json(value)
+            return read_class_weights(options.PLACE.convert(value, param, ctx))
+        except (InputError, ValueError) as error:
+            self.fail(str(error), param, ctx)
+
+
+def settings_options(*, lists: bool = False) -> options.Decorator:
+    """Add an option for every setting of `TrainConfig`, and for every parameter of a loss.
+
+    Their values are None or () unless given, see `given_settings`; the help says the default.
+
+    Parameters
+    ----------
+    lists : bool
+        Whether the options take lists of values, as a search does.
+    """
+    defaults = TrainConfig()
+    added: list[options.Decorator] = []
+    for name, declared in SETTINGS.items():
+        added += _options(name, declared, as_json(getattr(defaults, name)), lists=lists)
+        if name == "loss":
+            for parameter, of_loss in PARAMETERS.items():
+                default = _default_of_parameter(parameter)
+                added += _options(parameter, of_loss, default, lists=lists)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def given_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that were given, of the values of `settings_options`."""
+    given = {name: value for name, value in settings.items() if value not in (None, ())}
+    for name in [name for name in given if name.startswith(_OFF)]:
+        if given.pop(name):
+            switch = name.removeprefix(_OFF)
+            given[switch] = (*given.get(switch, ()), "false")
+    return given
+
+
+def _options(
+    name: str, declared: Setting, default: object, *, lists: bool
+) -> list[options.Decorator]:
+    """Return the option of a setting; of a switch that takes a list, two."""
+    flag = f"--{name.replace('_', '-')}"
+    kind = declared.kind
+    is_switch = isinstance(kind, Switch)
+    if is_switch:
+        default = name if default else f"no-{name}"
+    text = re.sub(r"`(\w+)`", lambda found: f"--{found[1].replace('_', '-')}", declared.help)
+    text += f"  [default: {default}]"
+    if not lists:
+        flags = f"{flag}/--no-{flag[2:]}" if is_switch else flag
+        return [click.option(flags, type=_type_of(kind), default=None, help=text)]
+    if is_switch:  # given alone, or with a list
+        listed = click.option(
+            flag,
+            multiple=True,
+            is_flag=False,
+            flag_value="true",
+            metavar="[true,false]",
+            help=text,
+        )
+        return [listed, click.option(f"--no-{flag[2:]}", _OFF + name, is_flag=True, hidden=True)]
+    if isinstance(kind, ClassWeights):  # each is one value: names of files may have commas
+        return [click.option(flag, type=_type_of(kind), multiple=True, help=text)]
+    return [click.option(flag, multiple=True, metavar="LIST", help=text)]
+
+
+def _type_of(kind: Kind) -> Any:
+    """Return what click takes as values of a setting."""
+    if isinstance(kind, Number):
+        return click.FloatRange(kind.low, kind.high, kind.above_low, kind.below_high)
+    if isinstance(kind, Whole):
+        return click.IntRange(kind.least)
+    if isinstance(kind, Choice):
+        return click.Choice([choice.value for choice in kind.of])
+    if isinstance(kind, ClassWeights):
+        return ClassWeightType()
+    return LossName() if isinstance(kind, LossKind) else None
+
+
+def _default_of_parameter(name: str) -> str:
+    """Return the default of a parameter of losses, and which have it."""
+    having = [loss for loss in LOSSES.values() if name in loss.parameters()]
+    return f"{having[0].parameters()[name]}; of {', '.join(loss.name for loss in having)}"
