@@ -137,7 +137,9 @@ _TYPES: tuple[type[Loss], ...] = (Softmax, Hinge, SquaredHinge)
 # Every loss by name, with default parameters.
 LOSSES: dict[str, Loss] = {kind.name: kind() for kind in _TYPES}
 
-Loss.SOFTMAX, Loss.HINGE, Loss.SQUARED_HINGE = Softmax(), Hinge(), SquaredHinge()
+Loss.SOFTMAX, Loss.HINGE, Loss.SQUARED_HINGE = (
+    LOSSES[kind.name] for kind in (Softmax, Hinge, SquaredHinge)
+)
 
 # The parameters of all losses by name; those of one name are declared alike.
 PARAMETERS: dict[str, Setting] = {

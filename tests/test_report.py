@@ -523,7 +523,7 @@ def test_a_table_of_a_grid_is_read(tmp_path):
         ("finished,2", "finished,-1", "line 2: '-1' is no number of epochs"),
         ("2,0.5,", "2,inf,", "line 2: 'inf'"),
         ("1e+31", "1e999", "line 3: '1e999'"),
-        ("softmax", '"soft\nmax"', r"line 2: 'soft\nmax'"),
+        ("softmax", '"soft\nmax"', r"line 2: loss is 'soft\nmax'"),
         ("0.5\n", "0.5,1\n", "line 2 has 11 cells"),
         (",,\n", ",,", "cut short"),
     ],

@@ -180,5 +180,6 @@ def _value(name: str, text: str) -> Any:
         value = {"True": True, "False": False}.get(text, text)
     elif isinstance(kind, Number | Whole):
         value = parse_number(text)
-        value = int(value) if isinstance(kind, Whole) and value.is_integer() else value
-    return as_json(kind.checked(name, value))
+        value = int(value) if value.is_integer() else value
+    value = as_json(kind.checked(name, value))
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -51,15 +51,12 @@ def grid_search(
     keep: Literal["winner", "all"] = "winner",
     eval_train_every: int = 1,
 ) -> GridResult:
-    """Train many configurations on one split, and find the best.
-
-    Every entry is, bit for bit, what `train` makes of its configuration.
+    """Train many configurations, each bit for bit as `train` does, and find the best.
 
     Parameters
     ----------
     split : Split
-        Training and validation rows; where there are none of these, a tenth of the training rows is
-        held out. The test rows are not touched.
+        Training and validation rows; a tenth of the training rows where there are none of these.
     grid, base, search, trials, search_seed
         What to search: see `fastlin.search.configs.grid_configs`.
     select, at : Measure, Moment
@@ -87,13 +84,11 @@ def grid_search(
     started = time.perf_counter()
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
     rule, plan = Rule(select, at), _plan(halving, keep)
-    split, text = with_validation(split)
     check_comparable(configs, rule, plan)
-    if text is not None:
-        (note or functools.partial(warnings.warn, stacklevel=2))(text)
+    split, held_out = with_validation(split)
     trainer = GridTrainer(split, configs, threads, rule.select, eval_train_every)
     running = RunningSearch(trainer, SearchState(configs, rule), plan, on_epoch or progress)
-    _run(running, plan, journal, note, resume=resume)
+    _run(running, plan, journal, note, [held_out] if held_out else [], resume=resume)
     return _result(running, keep, started)
 
 
@@ -111,13 +106,14 @@ def _run(
     plan: Plan | None,
     journal: str | Path | None,
     note: Callable[[str], None] | None,
+    texts: Sequence[str],
     *,
     resume: bool,
 ) -> None:
     """Train all entries, beside a journal if there is one; say what a user should know."""
     trainer, rule = running.trainer, running.state.rule
     note = note or functools.partial(warnings.warn, stacklevel=3)
-    for text in trainer.notes:
+    for text in (*texts, *trainer.notes):
         note(text)
     if plan is not None and not running.rungs:
         note(f"No entry is stopped early: that needs more than {FIRST_EPOCH} epochs.")
