@@ -13,6 +13,7 @@ from fastlin.data.checks import (
     as_array,
     check_class_names,
     check_image_shape,
+    is_unicode,
 )
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.labels import class_numbers, classes_that_occur
@@ -145,10 +146,9 @@ def _class_names(given: ArrayLike | Iterable[str]) -> tuple[str, ...]:
     names: NDArray[Any] = given
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise InputError("class_names must be a list of text")
-    try:
-        texts = names.tolist()
-    except (ValueError, SystemError):  # numbers above the last character of Unicode
-        raise InputError("class_names has a name that is no text") from None
+    if not is_unicode(names):
+        raise InputError("class_names has a name that is no text")
+    texts = names.tolist()
     decoded = []
     for number, text in enumerate(texts):
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
@@ -282,6 +283,17 @@ def check_image_shape(shape: Iterable[int], feature_count: int) -> tuple[int, in
             "features; it must be (channels, height, width), with 1 or 3 channels"
         )
     return sizes[0], sizes[1], sizes[2]
+
+
+def is_unicode(texts: NDArray[Any]) -> bool:
+    """Return whether text (n,) of dtype U has characters of Unicode alone; others always do.
+
+    NumPy makes Python text of larger numbers, too, at which Python fails later.
+    """
+    if texts.dtype.kind != "U" or texts.dtype.itemsize == 0:
+        return True
+    numbers = np.ascontiguousarray(texts).view(f"{texts.dtype.byteorder.replace('|', '=')}u4")
+    return not bool((numbers > sys.maxunicode).any())
 
 
 def as_array(name: str, values: ArrayLike) -> NDArray[Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlin.data.checks import as_array
+from fastlin.data.checks import as_array, is_unicode
 from fastlin.errors import InputError, quoted
 
 # Every class is a row of W. More distinct labels than this are measurements or numbers of rows,
@@ -231,10 +230,8 @@ def _of_floats(name: str, y: NDArray[Any]) -> Labels:
 def _of_fixed_text(name: str, y: NDArray[Any]) -> Labels:
     """Return labels of dtype U or S; bytes are read as UTF-8, which sorts as its text does."""
     unique, places = np.unique(y, return_inverse=True)
-    if y.dtype.kind == "U" and y.dtype.itemsize:
-        characters = unique.view(unique.dtype.byteorder.replace("|", "=") + "u4")
-        if (characters > sys.maxunicode).any():  # of which Python makes text that is none
-            raise InputError(f"{name} has a label that is no text")
+    if not is_unicode(unique):
+        raise InputError(f"{name} has a label that is no text")
     values = unique.tolist()
     for place, value in enumerate(values):
         if isinstance(value, bytes):

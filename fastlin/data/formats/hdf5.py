@@ -40,7 +40,10 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
     except MemoryError:
         raise InputError(f"{path} is damaged, or too large") from None
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read as HDF5: {one_line(str(error), 200)}") from None
+        reason = one_line(str(error), 200)
+        if "memory" in reason:  # that was asked for by a size in the file
+            raise InputError(f"{path} is damaged, or too large") from None
+        raise InputError(f"{path} cannot be read as HDF5: {reason}") from None
     return found
 
 
