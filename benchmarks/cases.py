@@ -22,6 +22,7 @@ from benchmarks.peers import (
     OneThread,
     Peer,
     ScikitLearn,
+    SingleRows,
     difference_of_weights,
 )
 from benchmarks.problems import Array, load_problem, make_problem
@@ -336,6 +337,15 @@ COMPARISONS = [
         name="threads-run-40", title="two threads against one: the run of 40 epochs",
         goals=(Goal(_BEST, 1.5, 1.8),), threads=2, against=(OneThread,), epochs=40,
         most_rounds=9, row_dtype=np.uint8, **_IMAGES,
+    ),
+    *(
+        Training(
+            name=f"halves-k{K}",
+            title=f"float16 rows against float32: epoch, 100,000 rows, d 768, K {K}, batch 256",
+            goals=(Goal(_BEST, 1, 1.3),), against=(SingleRows,), n=100_000, d=768, K=K,
+            batch_size=256, row_dtype=np.float16, most_rounds=15,
+        )
+        for K in (10, 100)
     ),
     Training(
         name="scikit-learn", title="epoch against SGDClassifier(loss='log_loss'), 10,000 rows",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,6 +86,15 @@ class OneThread(Fastlin):
 
     name = "fastlin, 1 thread"
     most_threads = 1
+
+
+class SingleRows(Fastlin):
+    """fastlin on the same numbers in float32, for a race of rows in half precision."""
+
+    name = "fastlin, float32 rows"
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(replace(problem, X=problem.features))
 
 
 class NumpyTwin(Peer):

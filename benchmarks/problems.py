@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastlin.data import load_split
 from fastlin.data.catalog import locate_cifar10
-from fastlin.data.checks import feature_scale
+from fastlin.data.checks import default_scale
 
 Array = NDArray[Any]
 CIFAR10_SHAPE = (10_000, 3072, 10)
@@ -23,7 +23,7 @@ class Problem:
 
     Attributes
     ----------
-    X : (n, d) uint8 or float32, the rows that fastlin trains on.
+    X : (n, d) uint8, float16 or float32, the rows that fastlin trains on.
     features : (n, d) float32, what they stand for: the rows that all others train on.
     y : (n,) int64 labels.
     W, b : (K, d) and (K,) float32, where training starts.
@@ -80,7 +80,9 @@ def load_problem(path: Path) -> Problem:
 
 
 def _features(X: Array) -> Array:
-    return X if X.dtype == np.float32 else X * np.float32(feature_scale(X.dtype))
+    if X.dtype == np.uint8:
+        return X * np.float32(default_scale(X.dtype))
+    return X.astype(np.float32, copy=False)
 
 
 def make_problem(
@@ -102,7 +104,8 @@ def make_problem(
         y = rng.integers(0, K, n)
         pixels = rng.integers(0, 256, (n, d), np.uint8) if row_dtype == np.uint8 else None
     features = rng.standard_normal((n, d), np.float32) if pixels is None else _features(pixels)
-    X = pixels if row_dtype == np.uint8 else features
+    X = pixels if row_dtype == np.uint8 else features.astype(row_dtype, copy=False)
+    features = features if row_dtype == np.uint8 else _features(X)
     lr = K / (4 * np.square(features[:100]).sum(axis=1).mean())
     W = 0.01 * rng.standard_normal((K, d), np.float32)
     return Problem(X, features, y, W, np.zeros(K, np.float32), float(lr), batch_size, source)
