@@ -285,7 +285,7 @@ def class_accuracies(found: Confusions, class_names: Sequence[str]) -> Figure:
     axes.set_ylim(len(worst) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("accuracy of the class (%), and in brackets its rows")
+    axes.set_xlabel("accuracy of the class (its rows), %")
     of = "" if len(worst) == len(having) else f"the worst {len(worst)} of {len(having):,} classes; "
     axes.set_title(f"{of}mean of all {balanced:.1f} %", loc="right")
     return figure
