@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -39,6 +40,13 @@ def evaluate_all(
     return evaluations, time.perf_counter() - start
 
 
+def _finite_or_null(content: Any) -> Any:
+    """Return results with None for numbers that JSON does not have: a cost beyond the dtype."""
+    if isinstance(content, Mapping):
+        return {name: _finite_or_null(value) for name, value in content.items()}
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def summarize(
     status: str,
     result: TrainResult,
@@ -72,7 +80,7 @@ def summarize(
         "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
         "best_epoch": result.best_epoch,
         "selected_by": result.select,
-        "results": evaluations,
+        "results": _finite_or_null(evaluations),
         "data": describe_data(split),
         "threads": threads,
         "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
@@ -117,7 +125,7 @@ def summarize_grid(
             "settings": best.config.to_dict(),
             "epoch": best.epoch,
             "score": best.score,
-            "test": test,
+            "test": _finite_or_null(test),
             "command": command,
         },
         "halving": [asdict(rung) for rung in result.rungs],

@@ -288,7 +288,7 @@ def test_a_file_called_runs_is_named_and_so_is_the_way_out(small):
 
 def test_a_wrong_gradient_makes_gradcheck_exit_1(monkeypatch):
     result = call("gradcheck", "--quick", "--coordinates", 4)
-    assert "All 144 gradients agree" in result.stdout
+    assert "All 148 gradients agree" in result.stdout
     right = functional.loss_and_gradient
 
     def wrong(*arguments, **settings):
@@ -355,3 +355,18 @@ def test_the_real_data_reach_the_published_accuracy():
          "--lr-decay", 1, "--no-shuffle", "--no-figures")  # fmt: skip
     accuracy = summary("runs/cifar10-1")["results"]["last"]["test"]["accuracy"]
     assert accuracy == pytest.approx(0.365, abs=0.005)  # one binomial standard error
+
+
+def test_a_cost_that_its_dtype_cannot_hold_costs_no_result(place):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = (rng.normal(size=(60, 5)) + y[:, None]).astype(np.float32)
+    far = X.copy()
+    far[0] = 1e25
+    np.savez(place / "far.npz", X_train=X, y_train=y, X_val=X, y_val=y, X_test=far, y_test=y)
+    words = ("--loss", "squared-hinge", "--lr", "0.01", "--epochs", 2, "--no-figures")
+    result = call("train", "--data", "far.npz", *words, "--out", "run")
+    assert "not finite" in result.stdout
+    results = json.loads((place / "run/summary.json").read_text())["results"]
+    assert results["last"]["test"]["cost"] is None
+    assert results["last"]["val"]["cost"] > 0

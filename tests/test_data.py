@@ -172,7 +172,8 @@ def test_an_archive_put_there_by_hand_needs_no_network(served, tmp_path, monkeyp
 
 
 FETCH = """
-import sys; from fastlin.data import catalog; from fastlin.data.formats import cifar
+import sys; from pathlib import Path
+from fastlin.data import catalog; from fastlin.data.formats import cifar
 catalog.CIFAR10_MD5, catalog.CIFAR10_URL, cifar.BATCH_ROWS = sys.argv[2], sys.argv[3], 40
 print(catalog.fetch_cifar10(Path(sys.argv[1])))
 """

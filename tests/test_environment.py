@@ -514,8 +514,8 @@ def test_one_line_keeps_words_of_any_alphabet():
 def test_the_name_of_a_data_set_means_it_whatever_lies_around(place):
     for name in catalog.CATALOG:
         (place / name).mkdir()
-        assert options.reference_of(name, None, None).data == name
-        assert options.reference_of(f"./{name}", None, None).data == str(place / name)
+        assert options.reference_of({"data": name}).data == name
+        assert options.reference_of({"data": f"./{name}"}).data == str(place / name)
     call("train", "--epochs", 1, "--no-figures")
     assert "airplane" in call("data", "info", "cifar10-mini").stdout
     assert "holds no CIFAR-10" in call("data", "info", "./cifar10-mini", code=2).stderr
@@ -597,9 +597,9 @@ def test_kernels_are_compiled_before_training_and_drawing_are_timed(small, monke
     calls = []
     moments, init = functional.feature_moments, Trainer.__init__
 
-    def look(X):
+    def look(X, *arguments, **settings):
         calls.append(len(X))
-        return moments(X)
+        return moments(X, *arguments, **settings)
 
     def make(*arguments, **settings):
         calls.append("trainer")

@@ -554,3 +554,13 @@ def test_a_grid_need_not_evaluate_training_rows(small):
     assert Path("ours/winner/model.npz").read_bytes() == Path("usual/winner/model.npz").read_bytes()
     assert list(Path("ours/figures").glob("*.png"))
     fastlin("report", "ours", "--out", "page")
+
+
+def test_a_resumed_search_evaluates_training_rows_as_it_was_begun(small):
+    words = ("--data", small, *LISTS, "--epochs", 2, "--no-figures", "--eval-train", 0)
+    call(*words, "--out", "g")
+    table = Path("g/grid.csv").read_bytes()
+    call("--resume", "g", "--no-figures")
+    assert Path("g/grid.csv").read_bytes() == table
+    refused = call("--resume", "g", "--eval-train", 2, code=2)
+    assert "not what it was begun with" in refused.stderr

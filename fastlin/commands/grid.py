@@ -111,7 +111,6 @@ def grid(
     select: str,
     at: str,
     threads: int | None,
-    eval_train_every: int,
     out: Path | None,
     resume: Path | None,
     figures: bool,
@@ -156,7 +155,7 @@ def grid(
         folder = outcome.new_folder(out, f"{loaded.name}-grid", REQUEST, request.content())
     search = _Search(request, configs, rule, loaded, thread_count, folder, started)
     try:
-        result, compile_seconds = search.run(notes, eval_train_every, resume=resume is not None)
+        result, compile_seconds = search.run(notes, resume=resume is not None)
         if result.best.status == "diverged":
             ctx.exit(1)
         search.finish(result, compile_seconds, notes, figures=figures)
@@ -177,9 +176,7 @@ class _Search:
     folder: Path
     started: float
 
-    def run(
-        self, notes: Console, eval_train_every: int, *, resume: bool
-    ) -> tuple[GridResult, float]:
+    def run(self, notes: Console, *, resume: bool) -> tuple[GridResult, float]:
         """Train all entries, write and print their ranking; return it, and seconds of compiling."""
         from fastlin.errors import GridDivergedError
         from fastlin.search.ranking import save_table
@@ -203,7 +200,7 @@ class _Search:
                     note=notes.print,
                     journal=self.folder / JOURNAL,
                     resume=resume,
-                    eval_train_every=eval_train_every,
+                    eval_train_every=self.request.eval_train_every,
                 )
             except GridDivergedError as error:
                 result = error.result
@@ -312,6 +309,7 @@ def _request(
     search_seed: int,
     halving: bool,
     halving_plan: str | None,
+    eval_train_every: int,
     **settings: Any,
 ) -> SearchRequest:
     """Return what the options ask for: options, then --grid, then --config, then the defaults."""
@@ -336,4 +334,4 @@ def _request(
     decisive = [tuple(spec.swept.get(name, (getattr(spec.base, name),))) for name in _DECISIVE]
     kinds = [dict(zip(_DECISIVE, values, strict=True)) for values in product(*decisive)]
     options.refuse_without_effect(given, [replace(spec.base, **kind) for kind in kinds])
-    return SearchRequest(reference, spec, search, trials, search_seed, plan)
+    return SearchRequest(reference, spec, search, trials, search_seed, plan, eval_train_every)

@@ -202,7 +202,12 @@ def _print_table(
     for part, title in (("train", "train"), ("val", "validation"), ("test", "test")):
         if part in evaluations["last"]:
             cells = [evaluations[which][part] for which in ("last", "best")]
-            values = [f for c in cells for f in (f"{c['cost']:.4f}", f"{c['accuracy']:.2%}")]
+            values = [f for c in cells for f in (_cost_text(c["cost"]), f"{c['accuracy']:.2%}")]
             table.add_row(title, *values)
     options.print_table(console, table)
     console.print(f"Run folder: {folder}")
+
+
+def _cost_text(cost: float | None) -> str:
+    """Return a cost with four digits; None stands for one that the dtype cannot hold."""
+    return "not finite" if cost is None else f"{cost:.4f}"

@@ -39,6 +39,8 @@ class SearchRequest:
         As in `fastlin.grid_search`.
     halving : Plan or None
         When entries are stopped early; None for never.
+    eval_train_every : int
+        As in `fastlin.grid_search`.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class SearchRequest:
     trials: int | None = None
     search_seed: int = 0
     halving: Plan | None = None
+    eval_train_every: int = 1
 
     def __post_init__(self) -> None:
         if self.search not in ("grid", "random"):
@@ -59,6 +62,7 @@ class SearchRequest:
         if self.trials is not None:
             whole_number("trials", self.trials, 1)
         whole_number("search_seed", self.search_seed, 0)
+        whole_number("eval_train_every", self.eval_train_every, 0)
 
     def configs(self) -> tuple[TrainConfig, ...]:
         """Return the configurations to train. Raises InputError as `grid_configs` does."""
@@ -89,6 +93,7 @@ def load_request(folder: Path) -> SearchRequest:
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it must hold the parts of a search by name")
     check_format(path, content, FORMAT)
+    content.setdefault("eval_train_every", 1)  # those of the first version do not say it
     known = [part.name for part in fields(SearchRequest)]
     missing = [name for name in known if name not in content]
     unknown = [name for name in content if name not in {"format", *known}]
