@@ -297,9 +297,7 @@ def test_a_wrong_gradient_makes_gradcheck_exit_1(monkeypatch):
 
     monkeypatch.setattr(functional, "loss_and_gradient", wrong)
     result = call("gradcheck", "--quick", "--coordinates", 4, code=1)
-    failed, _, rest = result.stderr.partition(" of 148 gradients FAILED")
-    assert rest
-    assert int(failed.split()[-1]) >= 72
+    assert "74 of 148 gradients FAILED" in result.stderr
 
 
 def test_gradcheck_refuses_rows_that_are_no_pixels(place):
