@@ -538,3 +538,25 @@ def test_reading_loads_no_package_before_it_is_needed():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
+
+
+def test_text_of_hdf5_that_would_be_read_for_ever_is_refused(place):
+    h5py = pytest.importorskip("h5py")
+    words = np.array([f"word {number}" for number in range(5000)], object)
+    with h5py.File("a.h5", "w") as file:
+        file["X"], file["y"] = np.zeros((5000, 1), np.float32), words
+    assert load_split("a.h5").train.class_names == tuple(sorted(words))
+    content = bytearray((place / "a.h5").read_bytes())
+    heap = content.rindex(b"GCOL")
+    end, at = heap + int.from_bytes(content[heap + 8 : heap + 16], "little"), heap + 16
+    while int.from_bytes(content[at : at + 2], "little"):  # up to the free space of the last heap
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    assert at + 16 <= end
+    content[at + 8 : at + 16] = bytes(8)
+    (place / "a.h5").write_bytes(content)
+    assert "a.h5 is damaged: its text is not where it says" in refusal("a.h5")
+
+
+def test_whole_numbers_in_half_precision_are_labels():
+    found, _ = classes_that_occur({"y": np.array([1, 2, 65504], np.float16)})
+    assert found == ("1", "2", "65504")

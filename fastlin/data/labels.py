@@ -217,7 +217,8 @@ def _of_integers(name: str, y: NDArray[Any]) -> Labels:
 def _of_floats(name: str, y: NDArray[Any]) -> Labels:
     if np.isnan(y).any():
         _refuse_missing(name, y, int(np.flatnonzero(np.isnan(y))[0]))
-    is_whole = (y == np.floor(y)) & (np.abs(y) <= 2**53)  # False for infinity
+    largest = min(float(np.finfo(y.dtype).max), 2.0**53)
+    is_whole = (y == np.floor(y)) & (np.abs(y) <= largest)  # False for infinity
     if not is_whole.all():
         row = int(np.flatnonzero(~is_whole)[0])
         raise InputError(

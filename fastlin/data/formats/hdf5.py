@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from fastlin.errors import InputError, one_line, quoted
 
 _MOST_COMPRESSED = 1100  # bytes that one byte of a compressed data set can stand for
+_HEAP, _HEAP_HEADER = b"GCOL\1\0\0\0", 16  # of the text of variable length
 _LEAST_MAPPED = 1 << 20  # bytes; smaller data sets are read
 
 
@@ -67,4 +69,30 @@ def _array(path: Path, name: str, dataset: Any) -> NDArray[Any]:
     )  # fmt: skip
     if is_mappable:
         return np.asarray(np.memmap(path, dataset.dtype, "r", place, dataset.shape))
+    if dataset.dtype.hasobject:
+        _check_heaps(path)
     return np.asarray(dataset[()])
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse a file whose heaps of text the library would read for ever.
+
+    A heap is its signature, its size, and objects: a number of two bytes, six more, the size of the
+    content, and the content, padded to eight bytes. Number 0 is free space, whose size counts its
+    header too. The library does not look whether that size is at least the header's.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+
+        def number(place: int, size: int) -> int:
+            return int.from_bytes(content[place : place + size], "little")
+
+        place = content.find(_HEAP)
+        while place >= 0:
+            end, at = place + number(place + 8, 8), place + _HEAP_HEADER
+            while at + _HEAP_HEADER <= end <= len(content):
+                size = number(at + 8, 8)
+                step = _HEAP_HEADER + size + -size % 8 if number(at, 2) else size
+                if step < _HEAP_HEADER or at + step > end:
+                    raise InputError(f"{path} is damaged: its text is not where it says")
+                at += step
+            place = content.find(_HEAP, place + 1)

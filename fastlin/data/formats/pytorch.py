@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -43,7 +44,7 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
             "torch.save({'X': X, 'y': y}, PATH)"
         ) from None
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError,
-            zipfile.BadZipFile, AssertionError) as error:  # fmt: skip
+            zipfile.BadZipFile, AssertionError, struct.error) as error:  # fmt: skip
         reason = one_line(str(error).partition("\n")[0], 200)
         raise InputError(f"{path} cannot be read as a PyTorch file: {reason}") from None
     if isinstance(value, torch.Tensor):
