@@ -315,6 +315,11 @@ def test_it_is_found_where_others_unpack_it(tmp_path, where):
     assert same_split(load_split(tmp_path / "place"), split)
 
 
+def test_it_is_not_found_where_it_is_being_unpacked(tmp_path):
+    write_binary(tmp_path / ".unpacking-1" / cifar.BINARY_FOLDER)
+    assert cifar.find(tmp_path) is None
+
+
 def test_an_archive_that_is_not_compressed_is_read(tmp_path):
     folder = write_binary(tmp_path / "b" / cifar.BINARY_FOLDER)
     with tarfile.open(tmp_path / "cifar-10-binary.tar", "w") as file:

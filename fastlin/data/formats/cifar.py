@@ -81,11 +81,15 @@ def find(place: Path) -> Path | None:
 
 
 def find_below(place: Path, is_it: Callable[[Path], bool], names: tuple[str, ...]) -> Path | None:
-    """Return the folder or archive of a data set at a place, or at most two levels below."""
+    """Return the folder or archive of a data set at a place, or at most two levels below.
+
+    Hidden folders are left out: archives are unpacked in them.
+    """
     if is_it(place):
         return place
     try:
-        below = sorted(path for path in place.iterdir() if path.is_dir())[:_MOST_FOLDERS]
+        visible = (path for path in place.iterdir() if not path.name.startswith("."))
+        below = sorted(path for path in visible if path.is_dir())[:_MOST_FOLDERS]
     except OSError:  # no folder, or one that may not be read
         return None
     for folder in (place, *below):
