@@ -182,7 +182,10 @@ class Entries:
         data : Dataset
             The rows, of which the cost is weighted as `weighting.row_weights` says.
         """
-        return self._measure(weights, data, row_weights(data, self.states[0].config))
+        of_rows = self._weights
+        if data is not self._data:
+            of_rows = row_weights(data, self.states[0].config)
+        return self._measure(weights, data, of_rows)
 
     def _measure(
         self,
