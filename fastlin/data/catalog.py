@@ -7,7 +7,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -190,7 +190,7 @@ def _given(
     if not isinstance(data, str):
         data = str(files.as_path(data))
         if data in CATALOG:  # a path is a path
-            data = str(Path() / data) if Path(data).is_absolute() else f"./{data}"
+            data = f"./{data}"
     texts = {name: None if at is None else str(files.as_path(at)) for name, at in places.items()}
     if data_dir is not None:
         data_dir = str(files.as_path(data_dir))
@@ -220,9 +220,9 @@ def _load(given: DataReference) -> Split:
     if given.data_dir is not None:
         raise InputError(f"data_dir is where to look for cifar10; it has no meaning for {data}")
     if data not in CATALOG and not own:
-        found = _load_cifar_at(files.expand_home(data), split)
-        if found is not None:
-            return found
+        load, place = _find_cifar(files.expand_home(data))
+        if load is not None and (split is None or load is not cifar100.load):
+            return load(place) if split is None else load(place, split)
     if split is not None:
         raise InputError(f"{data} has one split only; leave out split {quoted(split)}")
     if data == sample.NAME:
@@ -230,24 +230,19 @@ def _load(given: DataReference) -> Split:
     return toys.load(data) if data in CATALOG else _load_path(given)
 
 
-def _load_cifar_at(path: Path, split: str | None) -> Split | None:
-    """Return CIFAR as it lies at a path, None if it does not."""
-    if not is_cifar(path):
-        return None
-    if (found := cifar.find(path)) is not None:
-        return cifar.load(found, split)
-    if (found := kaggle.find(path)) is not None:
-        return kaggle.load(found, split)
-    if split is None and (found := cifar100.find(path)) is not None:
-        return cifar100.load(found)
-    return None
+def _find_cifar(path: Path) -> tuple[Callable[..., Split] | None, Path]:
+    """Return what reads CIFAR at a path, None if it is not there or arrays are, and where it is."""
+    if files.is_file_or_folder(path) and not (path.is_dir() and files_by_meaning(path)):
+        for kind in (cifar, kaggle, cifar100):
+            place = kind.find(path)
+            if place is not None:
+                return kind.load, place
+    return None, path
 
 
 def is_cifar(path: Path) -> bool:
     """Return whether CIFAR lies at a path, and no arrays do, so that `load_split` reads it."""
-    if not files.is_file_or_folder(path) or (path.is_dir() and files_by_meaning(path)):
-        return False
-    return any(found.find(path) is not None for found in (cifar, kaggle, cifar100))
+    return _find_cifar(path)[0] is not None
 
 
 def _load_path(given: DataReference) -> Split:
