@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastlin import threads
 from fastlin.data.checks import default_scale, number_dtype
+from fastlin.data.features import stored_part
 from fastlin.kernels import grid, losses, sgd, stored
 from fastlin.kernels.features import Scaled, Standardized, weights_of_rows
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
@@ -289,8 +290,8 @@ def kernel_features(
     mean, std = moments  # of features; kernels take those of the rows as stored
     shift: Array | tuple[()] = ()
     if offset is not None:
-        shift = (offset / scale).astype(number_dtype(row_dtype))
-        mean = mean - scale * shift.astype(np.float64)
+        shift, part = stored_part(offset, scale, number_dtype(row_dtype))
+        mean = mean - part
     return Standardized(
         np.ascontiguousarray(mean / scale, weight_dtype)[None],
         np.ascontiguousarray((scale / std) ** 2, weight_dtype),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fastlin.config import TrainConfig
     from fastlin.search.ranking import GridResult
 
@@ -92,6 +94,14 @@ def one_line(text: str, letters: int | None = None) -> str:
         return shown
     tail = letters // 2
     return shown if len(shown) <= letters else f"{shown[: letters - tail - 1]}…{shown[-tail:]}"
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names as Python writes them, of many the first `most`, for a message."""
+    every = list(names)
+    shown = ", ".join(quoted(name) for name in every[:most])
+    more = len(every) - most
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def quoted(value: object, length: int = 60) -> str:

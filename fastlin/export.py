@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastlin import __version__, files, packages
+from fastlin.data.features import stored_part
 from fastlin.errors import InputError, quoted
 from fastlin.model import LinearModel
 
@@ -140,8 +141,8 @@ def to_onnx(model: LinearModel, input_dtype: DTypeLike | None = None) -> Any:
     # As the kernels do: subtract what the dtype of the rows can hold, and fold the rest into b.
     shift, rest = None, model.feature_offset
     if rest is not None and given != np.uint8:
-        shift = (rest / scale).astype(given)
-        rest = rest - shift.astype(np.float64) * scale
+        shift, part = stored_part(rest, scale, given)
+        rest = rest - part
     W, b = _folded(model, rest)
     constants = [
         array(W.astype(computed), "W"), array(b.astype(computed), "b"),

@@ -65,11 +65,10 @@ def match(model: LinearModel, data: Dataset) -> tuple[Dataset, list[str]]:
 def match_split(model: LinearModel, split: Split) -> tuple[Split, list[str]]:
     """Return every part of a split as `match` does, and the notes, each once."""
     parts, notes = _match_parts(model, list(split.parts().values()))
-    named = dict(zip(split.parts(), parts, strict=True))
+    named: dict[str, Any] = dict(zip(split.parts(), parts, strict=True))
     if named == split.parts():
         return split, notes
-    found = replace(split, train=named["train"], val=named.get("val"), test=named.get("test"))
-    return found, notes
+    return replace(split, **named), notes
 
 
 def matched(model: LinearModel, data: Dataset) -> Dataset:

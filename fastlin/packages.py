@@ -30,8 +30,8 @@ def load(name: str, extra: str | None, purpose: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         is_missing = isinstance(error, ModuleNotFoundError) and error.name == package
-        what = "is not installed" if is_missing else f"cannot be imported ({reason_of(error)})"
+        why = "" if is_missing else f", which cannot be imported ({reason_of(error)})"
         raise PackageError(
-            f"{purpose} needs {package}, which {what}; install it with `pip install "
-            f"{package if extra is None else repr(f'fastlin[{extra}]')}`"
+            f"{purpose} needs {package}{why}: pip install "
+            f"{package if extra is None else repr(f'fastlin[{extra}]')}"
         ) from None

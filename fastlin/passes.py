@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastlin import threads
 from fastlin.data.checks import default_scale, number_dtype
+from fastlin.data.features import stored_part
 from fastlin.engine import Array, kernel_loss, kernel_rows, kernel_weights
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, losses
@@ -169,8 +170,8 @@ class _Folded(NamedTuple):
         std, rest = reading.std, reading.offset
         shift: Array | tuple[()] = ()
         if rest is not None and X.dtype != np.uint8:
-            shift = (rest / scale).astype(number_dtype(X.dtype))
-            rest = rest - scale * shift.astype(np.float64)
+            shift, part = stored_part(rest, scale, number_dtype(X.dtype))
+            rest = rest - part
         if rest is not None and std is not None:
             rest = rest / std
         own_b = np.array(b)

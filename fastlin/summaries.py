@@ -105,7 +105,7 @@ def summarize_grid(
     split : Split
         What was trained on.
     test : Mapping[str, float] or None
-        Cost and accuracy of the winner on test rows, if there are any.
+        Of the winner on test rows, if there are any, as a run's summary has it.
     command : str
         Which trains the winner alone.
     seconds : Mapping[str, float]
@@ -125,7 +125,7 @@ def summarize_grid(
             "settings": best.config.to_dict(),
             "epoch": best.epoch,
             "score": best.score,
-            "test": _finite_or_null(test),
+            "test": test,
             "command": command,
         },
         "halving": [asdict(rung) for rung in result.rungs],

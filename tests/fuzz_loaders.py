@@ -141,35 +141,33 @@ _X = np.random.default_rng(0).random((6, 12), np.float32)
 _Y = np.array([0, 1, 2, 0, 1, 2])
 
 
+def _npy(array: Any) -> bytes:
+    """Return the content of a .npy file."""
+    np.save(buffer := io.BytesIO(), array)
+    return buffer.getvalue()
+
+
 def _data_npy() -> Loader:
-    samples = []
-    for array in (_X, _X.astype("<f2"), np.asfortranarray(_X), (_X * 100).astype(">i2")):
-        np.save(buffer := io.BytesIO(), array)
-        samples.append(buffer.getvalue())
-    np.save(labels := io.BytesIO(), _Y)
+    arrays = (_X, _X.astype("<f2"), np.asfortranarray(_X), (_X * 100).astype(">i2"))
     return Loader(
         "data.npy",
         "X.npy",
-        tuple(samples),
+        tuple(map(_npy, arrays)),
         mutations.mutate_bytes,
         lambda path: _load_split(path, labels=path.with_name("y.npy")),
-        {"y.npy": labels.getvalue()},
+        {"y.npy": _npy(_Y)},
     )
 
 
 def _labels_npy() -> Loader:
-    samples = []
-    for array in (_Y, np.array(["owl", "cat", "däg"])[_Y], np.eye(3)[_Y], _Y.astype("S1")):
-        np.save(buffer := io.BytesIO(), array)
-        samples.append(buffer.getvalue())
-    np.save(rows := io.BytesIO(), _X)
+    arrays = (_Y, np.array(["owl", "cat", "däg"])[_Y], np.eye(3)[_Y], _Y.astype("S1"))
     return Loader(
         "labels.npy",
         "y.npy",
-        tuple(samples),
+        tuple(map(_npy, arrays)),
         mutations.mutate_bytes,
         lambda path: _load_split(path.with_name("X.npy"), labels=path),
-        {"X.npy": rows.getvalue()},
+        {"X.npy": _npy(_X)},
     )
 
 

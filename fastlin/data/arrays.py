@@ -16,10 +16,10 @@ from fastlin.data.checks import (
     is_unicode,
 )
 from fastlin.data.dataset import Dataset, Split
+from fastlin.data.formats.names import PARTS
 from fastlin.data.labels import class_numbers, classes_that_occur
 from fastlin.errors import InputError, quoted
 
-PARTS = ("train", "val", "test")
 _CHANNELS = (1, 3)
 _EXACT_IN_FLOAT32 = 2**24  # whole numbers up to this one are exact in it
 

@@ -250,8 +250,10 @@ class Split:
         """
         if scale is None:
             return self
-        parts = {part: data.changed(scale=scale) for part, data in self.parts().items()}
-        return replace(self, train=parts["train"], val=parts.get("val"), test=parts.get("test"))
+        parts: dict[str, Any] = {
+            part: data.changed(scale=scale) for part, data in self.parts().items()
+        }
+        return replace(self, **parts)
 
     def hold_out(self, fraction: float = DEFAULT_FRACTION, seed: int = 0) -> Split:
         """Return the split with a share of its training rows as validation rows.

@@ -6,12 +6,41 @@ import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastlin.data.checks import number_dtype
 from fastlin.errors import InputError
 
 SAMPLED_VALUES, LEAST_ROWS = 2**18, 16
+
+
+def stored_part(
+    offset: NDArray[np.float64], scale: float, dtype: DTypeLike
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return an offset of features as stored values have it, as far as their dtype can hold it.
+
+    Parameters
+    ----------
+    offset : NDArray[np.float64]
+        (d,), of features.
+    scale : float
+        What a stored value is multiplied by to become a feature.
+    dtype : DTypeLike
+        In which it is to be subtracted from stored values.
+
+    Returns
+    -------
+    tuple[NDArray, NDArray[np.float64]]
+        (d,) what is subtracted from stored values, and what that is of features.
+    """
+    shift = (offset / scale).astype(dtype)
+    return shift, scale * shift.astype(np.float64)
+
+
+def evenly_spaced(row_count: int, feature_count: int) -> NDArray[np.int64]:
+    """Return the numbers of evenly spaced rows, of about `SAMPLED_VALUES` values; few are all."""
+    count = min(row_count, max(LEAST_ROWS, SAMPLED_VALUES // feature_count))
+    return np.linspace(0, row_count - 1, count).astype(np.int64)
 
 
 class FeatureRange(NamedTuple):
@@ -39,9 +68,7 @@ class FeatureRange(NamedTuple):
 
         Of large data it is that of evenly spaced rows, of about 2**18 values.
         """
-        row_count = min(len(X), max(LEAST_ROWS, SAMPLED_VALUES // X.shape[1]))
-        rows = np.linspace(0, len(X) - 1, row_count).astype(np.int64)
-        values = X[rows].astype(number_dtype(X.dtype), copy=False).ravel()
+        values = X[evenly_spaced(*X.shape)].astype(number_dtype(X.dtype), copy=False).ravel()
         last, percent = values.size - 1, values.size // 100
         ranks = (0, percent, last - percent, last)
         values.partition(ranks)

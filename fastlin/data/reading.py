@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,21 +11,20 @@ from numpy.typing import NDArray
 
 from fastlin import files
 from fastlin.data import tables
-from fastlin.data.arrays import PARTS, numeric, split_of_arrays
+from fastlin.data.arrays import numeric, split_of_arrays
 from fastlin.data.dataset import Split
 from fastlin.data.formats import image_folder
 from fastlin.data.formats.names import (
     CLASS_NAMES,
     IMAGE_SHAPE,
+    PARTS,
     by_meaning,
     is_label_column,
     meaning_of,
 )
 from fastlin.data.formats.registry import FORMATS, Wanted, read_arrays
 from fastlin.data.source import DataReference
-from fastlin.errors import DataWarning, InputError, quoted
-
-_SHOWN_NAMES = 5
+from fastlin.errors import DataWarning, InputError, listed, quoted
 
 
 class Place(NamedTuple):
@@ -198,10 +196,10 @@ def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
         every = [*wanted.names, *wanted.left_out]
         raise InputError(
             f"{path}: the array X_train is missing, or has no usual name (X, features, ...); the "
-            f"arrays are {_listed(every)}; name the rows as PATH:ARRAY"
+            f"arrays are {listed(every)}; name the rows as PATH:ARRAY"
         )
     if wanted.left_out:
-        _note(f"{path}: left out {_listed(wanted.left_out)}, which have no usual name of rows or "
+        _note(f"{path}: left out {listed(wanted.left_out)}, which have no usual name of rows or "
               "labels")  # fmt: skip
     return found
 
@@ -252,7 +250,7 @@ def _as_part(path: Path, arrays: dict[str, Any], part: str) -> dict[str, Any]:
         return of_part
     others = [name for name in arrays if name.startswith("X_") and name != "X_train"]
     if others:
-        raise InputError(f"{path} has {_listed(others)}; for {part} rows it must have X_{part}")
+        raise InputError(f"{path} has {listed(others)}; for {part} rows it must have X_{part}")
     return {f"{name[0]}_{part}": arrays[name] for name in ("X_train", "y_train") if name in arrays}
 
 
@@ -282,19 +280,12 @@ def _read_labels(place: Place, part: str = PARTS[0]) -> NDArray[Any]:
             return found
     raise InputError(
         f"{path}: no array has a usual name of labels (y, labels, target); the arrays are "
-        f"{_listed(list(arrays))}; name one as PATH:ARRAY"
+        f"{listed(list(arrays))}; name one as PATH:ARRAY"
     )
 
 
 def _no_such(path: Path, name: str, names: list[str]) -> InputError:
-    return InputError(f"{path} has no {quoted(name)}; there are {_listed(names)}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    listed = list(names)
-    shown = ", ".join(quoted(name) for name in listed[:_SHOWN_NAMES])
-    more = len(listed) - _SHOWN_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown
+    return InputError(f"{path} has no {quoted(name)}; there are {listed(names)}")
 
 
 def _convert_rows(path: Path, arrays: dict[str, Any]) -> None:

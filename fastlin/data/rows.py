@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlin import files
-from fastlin.data.arrays import PARTS, numeric, rows_and_image_shape
+from fastlin.data.arrays import numeric, rows_and_image_shape
 from fastlin.data.catalog import CATALOG, is_cifar, load_split
 from fastlin.data.checks import as_array, check_image_shape, scale_of
 from fastlin.data.dataset import Dataset, Split
-from fastlin.data.features import LEAST_ROWS, SAMPLED_VALUES, FeatureRange
-from fastlin.data.formats.names import IMAGE_SHAPE
+from fastlin.data.features import FeatureRange, evenly_spaced
+from fastlin.data.formats.names import IMAGE_SHAPE, PARTS
 from fastlin.data.reading import read_rows
 from fastlin.errors import InputError, quoted
 
@@ -94,9 +93,7 @@ class Rows:
 
     def feature_range(self, scale: float | None = None) -> FeatureRange:
         """Return where the features lie, of evenly spaced rows; scale where the rows have none."""
-        count = min(len(self), max(LEAST_ROWS, SAMPLED_VALUES // self.feature_count))
-        chosen = np.linspace(0, len(self) - 1, count).astype(np.int64)
-        X, _ = self._converted(self.X[chosen])
+        X, _ = self._converted(self.X[evenly_spaced(len(self), self.feature_count)])
         return FeatureRange.of(X, scale_of(scale if self.scale is None else self.scale, X.dtype))
 
     def block(self, first: int, last: int) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin.data.formats.names import is_id_column, is_label_column, is_row_number
-from fastlin.errors import DataWarning, InputError, quoted
+from fastlin.errors import DataWarning, InputError, listed, quoted
 
 Columns = dict[str, NDArray[Any]]
 
-_SHOWN_COLUMNS = 8
+_listed = partial(listed, most=8)
 _BLOCK_ROWS = 4096  # of a table, filled together: columns are written row by row
 
 
@@ -144,9 +145,3 @@ def _check_numbers(path: Path, name: str, column: NDArray[Any]) -> None:
 
 def _no_such(path: Path, name: str, names: Sequence[str]) -> InputError:
     return InputError(f"{path} has no column {quoted(name)}; the columns are {_listed(names)}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(quoted(name) for name in names[:_SHOWN_COLUMNS])
-    more = len(names) - _SHOWN_COLUMNS
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -192,7 +192,7 @@ def with_validation(split: Split) -> tuple[Split, str | None]:
         return split, None
     found = split.hold_out(DEFAULT_FRACTION)
     return found, (
-        f"{split.name} has no validation rows: {len(found.parts()['val']):,} of "
+        f"{split.name} has no validation rows: {len(split.train) - len(found.train):,} of "
         f"{len(split.train):,} training rows are held out to choose by, the same share of every "
         f"class, drawn with seed 0 (val_fraction {DEFAULT_FRACTION:g})"
     )

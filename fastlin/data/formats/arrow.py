@@ -46,18 +46,21 @@ def _read_table(path: Path, is_wanted: Callable[[str], bool]) -> Any:
         start = file.read(6)
     if start.startswith(_PARQUET):
         with parquet.ParquetFile(path, memory_map=True) as content:
-            names = _different(path, content.schema_arrow.names)
+            names = check_different(path, content.schema_arrow.names)
             return content.read([name for name in names if is_wanted(name)], use_threads=False)
     if start.startswith(_FEATHER):
         table = feather.read_table(path, use_threads=False, memory_map=True)
     else:  # the stream that `datasets` keeps
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-    table = table.select([name for name in _different(path, table.column_names) if is_wanted(name)])
+    table = table.select(
+        [name for name in check_different(path, table.column_names) if is_wanted(name)]
+    )
     table.validate(full=True)  # offsets beyond the end are believed otherwise
     return table
 
 
-def _different(path: Path, names: list[str]) -> list[str]:
+def check_different(path: Path, names: list[str]) -> list[str]:
+    """Return the names of columns. Raises InputError if one is there twice."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path} has the column {quoted(twice)} twice; every column needs a name")

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import files
-from fastlin.data.formats.arrow import arrays_of_table
+from fastlin.data.formats.arrow import arrays_of_table, check_different
 from fastlin.data.formats.names import is_label_column
-from fastlin.errors import InputError, PackageError, one_line, quoted
+from fastlin.errors import InputError, PackageError, one_line
 
 _START = 1 << 16  # bytes in which the kind of the table is looked for
 _LARGEST_BLOCK = 1 << 30  # bytes that pyarrow parses at once, to find the types of columns
@@ -45,10 +45,7 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
         start = file.read(_START)
         size = file.seek(0, 2)
     table = _layout(path, start)
-    if len(set(table.names)) < len(table.names):
-        twice = next(name for name in table.names if table.names.count(name) > 1)
-        raise InputError(f"{path} has the column {quoted(twice)} twice; every column needs a name")
-    wanted = [name for name in table.names if is_wanted(name)]
+    wanted = [name for name in check_different(path, table.names) if is_wanted(name)]
     if not wanted:
         return {}
     try:

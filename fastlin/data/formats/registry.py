@@ -11,8 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fastlin import files
-from fastlin.errors import DataWarning, InputError, PackageError
+from fastlin import files, packages
+from fastlin.errors import DataWarning, InputError
 from fastlin.files import OtherFormatError, kinds
 
 
@@ -65,7 +65,7 @@ FORMATS = (
 )  # fmt: skip
 
 # Of packages that the extra `formats` does not install.
-_OWN_INSTALLATION = {"torch": "pip install torch"}
+_OWN_INSTALLATION = ("torch",)
 
 # The line that makes of another kind of file one that is read.
 CONVERSIONS = {
@@ -135,14 +135,8 @@ def read_arrays(path: Path, wanted: Wanted) -> tuple[Format, dict[str, NDArray[A
 
 def _read(chosen: Format, path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
     for package in chosen.packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            how = _OWN_INSTALLATION.get(package, "pip install 'fastlin[formats]'")
-            reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
-            raise PackageError(
-                f"{path}: reading {chosen.name} needs {package}{reason}: {how}"
-            ) from None
+        extra = None if package in _OWN_INSTALLATION else "formats"
+        packages.load(package, extra, f"{path}: reading {chosen.name}")
     module = importlib.import_module(f"fastlin.data.formats.{chosen.module}")
     wanted.is_table = chosen.is_table
     arrays: dict[str, NDArray[Any]] = module.read(path, wanted)
