@@ -99,7 +99,8 @@ class TrainConfig:
         Augment images: in every epoch a random half of the batches is mirrored left to right.
     average_epochs : int
         The model after an epoch is the mean of the weights after that epoch and the ones before
-        it, this many in all, >= 1; training itself goes on from its own weights.
+        it, this many in all or as many as there are, >= 1; training itself goes on from its own
+        weights.
     class_weight : None, str, or Mapping[str, float]
         How much the rows of each class count, times their own weights: all alike; ``"balanced"``,
         so that every class counts the same; or by the name of the class, 1 where none is given. It

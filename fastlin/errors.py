@@ -30,6 +30,11 @@ class DataWarning(UserWarning):
     """Data were converted, or not all of them were used; the message, one line, says which."""
 
 
+def _smaller(lr: float) -> float:
+    """Return a learning rate to try after one that diverged."""
+    return min(lr / 10, 1.0)  # above 1 nearly all diverge
+
+
 class DivergedError(ArithmeticError):
     """The cost of an epoch was not finite; the message says which epoch and what to try.
 
@@ -43,7 +48,7 @@ class DivergedError(ArithmeticError):
 
     def __init__(self, epoch: int, config: TrainConfig) -> None:
         self.epoch = epoch
-        self.smaller_lr = config.lr / 10
+        self.smaller_lr = _smaller(config.lr)
         advice = f"try a smaller lr, such as {self.smaller_lr:g}"
         if 2 * config.lr * config.l2 >= 1:
             advice += f", or a smaller l2 (2 lr l2 is {2 * config.lr * config.l2:g}, above 1)"
@@ -63,7 +68,7 @@ class GridDivergedError(ArithmeticError):
 
     def __init__(self, result: GridResult) -> None:
         self.result = result
-        self.smaller_lr = min(entry.config.lr for entry in result.entries) / 10
+        self.smaller_lr = _smaller(min(entry.config.lr for entry in result.entries))
         super().__init__(
             f"all {len(result.entries)} configurations diverged; try a smaller lr, such as "
             f"{self.smaller_lr:g}"

@@ -9,22 +9,19 @@ figures/       PNG images
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fastlin import files
 from fastlin.config import TrainConfig
 from fastlin.data import source
 from fastlin.data.dataset import Split, check_split
 from fastlin.errors import InputError, quoted
-from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
+from fastlin.history import History
+from fastlin.history_file import HISTORY, load_history, save_history
 from fastlin.model import LinearModel
 from fastlin.summaries import evaluate_all, summarize
 
@@ -32,8 +29,7 @@ if TYPE_CHECKING:
     from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
 
-CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.npz"
-SUMMARY, FIGURES = "summary.json", "figures"
+CONFIG, MODEL, SUMMARY, FIGURES = "config.json", "model.npz", "summary.json", "figures"
 FORMAT = 1  # of config.json
 DataReference = source.DataReference  # of config.json, as in a split
 
@@ -138,17 +134,6 @@ def config_content(data: DataReference, config: TrainConfig) -> dict[str, Any]:
 def save_config(folder: str | Path, data: DataReference, config: TrainConfig) -> None:
     """Write config.json. Raises InputError if the folder cannot be written."""
     files.save_json(files.as_path(folder) / CONFIG, config_content(data, config))
-
-
-def save_history(folder: str | Path, history: History) -> None:
-    """Write history.csv; numbers are exact. Raises InputError if the folder cannot be written."""
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
-    for record in history.records():
-        writer.writerow("" if value != value else repr(value) for value in record)  # noqa: PLR0124
-    with files.atomic_write(files.as_path(folder) / HISTORY) as file:
-        file.write(lines.getvalue().encode())
 
 
 def save_models(folder: str | Path, model: LinearModel, best_model: LinearModel) -> None:
@@ -323,7 +308,7 @@ def load_run(folder: str | Path) -> Run:
     Raises
     ------
     InputError
-        If the folder or one of its files is missing or damaged.
+        If the folder or one of its files is missing or damaged, or they contradict each other.
     """
     folder = files.as_path(folder)
     files.check_reachable(folder)
@@ -334,8 +319,23 @@ def load_run(folder: str | Path) -> Run:
         model if model.loss is not None else replace(model, loss=str(config.loss))  # an older file
         for model in load_models(folder / MODEL)
     )
-    history = _load_history(folder / HISTORY, config.epochs)
+    for which in (model, best_model):
+        _check_is_of(which, config, folder)
+    history = load_history(folder / HISTORY, config.epochs)
     return Run(folder, data, config, history, model, best_model)
+
+
+def _check_is_of(model: LinearModel, config: TrainConfig, folder: Path) -> None:
+    """Raise InputError if a model cannot have been trained with the settings beside it."""
+    found = {"loss": model.loss, "standardize": model.feature_std is not None,
+             "dtype": str(model.W.dtype)}  # fmt: skip
+    for name, of_model in found.items():
+        of_config = getattr(config, name)
+        if str(of_config) != str(of_model):
+            raise InputError(
+                f"{folder}: {CONFIG} has {name} {quoted(str(of_config))}, but {MODEL} was trained "
+                f"with {name} {quoted(str(of_model))}; one of them is of another run"
+            )
 
 
 def load_models(path: str | Path) -> tuple[LinearModel, LinearModel]:
@@ -356,38 +356,3 @@ def load_models(path: str | Path) -> tuple[LinearModel, LinearModel]:
         return LinearModel.from_arrays(arrays), LinearModel.from_arrays(best)
     except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None
-
-
-def _load_history(path: Path, epochs: int) -> History:
-    """Read a history.csv of at most so many epochs."""
-    lines = files.read_csv(path)
-    if tuple(next(lines)) != HISTORY_COLUMNS:
-        raise InputError(f"{path} is damaged: its first line must be {','.join(HISTORY_COLUMNS)}")
-    records: list[EpochRecord] = []
-    for number, (epoch, *cells) in enumerate(lines, start=1):
-        if epoch != str(number):
-            raise InputError(
-                f"{path} is damaged: line {number + 1} is of epoch {quoted(epoch)}, not {number}"
-            )
-        if number > epochs:
-            raise InputError(
-                f"{path} is damaged: it has more than the {epochs} epochs of the run's {CONFIG}"
-            )
-        # Rows that were not evaluated have neither cost nor accuracy.
-        pairs = {"train": cells[1:3], "val": cells[3:5]}
-        values = []
-        for name, cell in zip(HISTORY_COLUMNS[1:], cells, strict=True):
-            try:
-                is_absent = pairs.get(name.partition("_")[0]) == ["", ""]
-                values.append(np.nan if is_absent else files.parse_number(cell))
-            except ValueError as error:
-                raise InputError(f"{path} is damaged: line {number + 1}, {name}: {error}") from None
-        record = EpochRecord(number, *values)
-        for name in ("train_accuracy", "val_accuracy"):
-            if not (np.isnan(getattr(record, name)) or 0 <= getattr(record, name) <= 1):
-                raise InputError(
-                    f"{path} is damaged: line {number + 1}, {name}: {getattr(record, name)!r} is "
-                    "outside 0 to 1"
-                )
-        records.append(record)
-    return History.from_records(records)

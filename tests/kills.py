@@ -96,7 +96,7 @@ def read_run(folder, epochs=30):
     """Read every file that there is of a run; all of it if the weights are there."""
     readers = {
         runs.CONFIG: runs.load_config,
-        runs.HISTORY: lambda path: runs._load_history(path, epochs),
+        runs.HISTORY: lambda path: runs.load_history(path, epochs),
         runs.MODEL: runs.load_models,
         runs.SUMMARY: files.read_json,
     }

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_any_history_comes_back_exactly(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("run")
     records = [EpochRecord(epoch, *row) for epoch, row in enumerate(rows, start=1)]
     runs.save_history(folder, History.from_records(records))
-    assert runs._load_history(folder / "history.csv", 5).records() == records
+    assert runs.load_history(folder / "history.csv", 5).records() == records
 
 
 DAMAGES = {
@@ -83,6 +84,23 @@ def test_a_damaged_file_gives_one_line_that_names_it(folder, name, damage):
         runs.load_run(folder)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"loss": "hinge"}, "has loss 'hinge', but model.npz was trained with loss 'softmax'"),
+        ({"standardize": True}, "standardize 'True', but model.npz was trained with"),
+        ({"dtype": "float64"}, "dtype 'float64', but model.npz was trained with dtype 'float32'"),
+    ],
+)
+def test_files_of_different_runs_in_one_folder_are_refused(folder, settings, said):
+    runs.save_models(folder, replace(model(0), loss="softmax"), replace(model(1), loss="softmax"))
+    runs.load_run(folder)
+    config = TrainConfig(lr=0.3, **settings)
+    runs.save_config(folder, runs.DataReference("cifar10-mini"), config)
+    with pytest.raises(InputError, match=said):
+        runs.load_run(folder)
 
 
 @pytest.mark.parametrize("flip", range(30, 1500, 97))

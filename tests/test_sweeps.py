@@ -13,6 +13,7 @@ from messages import value_or_message
 
 from fastlin.config import SETTINGS, Init, Loss, TrainConfig
 from fastlin.errors import InputError
+from fastlin.losses import SquaredHinge
 from fastlin.search.reading import log_space, parse_values, read_grid_file
 from fastlin.search.spec import GridSpec, LogRange
 
@@ -267,10 +268,30 @@ def test_a_file_holds_lists_and_fixed_settings(tmp_path):
     assert (grid.base.epochs, grid.base.seed) == (7, 3)
 
 
+def test_a_file_lists_parameters_of_losses(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text("[grid]\nloss = ['softmax', 'hinge']\nlr = [1, 2]\nmargin = '0.5,1'\n")
+    grid = read_grid_file(path)
+    assert list(map(str, grid.swept["loss"])) == ["softmax", "hinge(margin=0.5)", "hinge"]
+    assert list(grid.swept) == ["loss", "lr"]
+    path.write_text("[grid]\nmargin = 0.5\n[train]\nloss = 'squared-hinge'\n")
+    assert read_grid_file(path).swept == {"loss": (SquaredHinge(0.5),)}
+
+
+def test_parameters_of_losses_are_told_how_they_are_listed_from_python():
+    with pytest.raises(InputError, match="margin is a parameter of losses; list losses"):
+        GridSpec({"margin": [0.5, 1]})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("lr = 1", "must hold the tables"),
+        ("[grid]\nmargin = [0.5]", "margin has no effect with loss softmax"),
+        ("[grid]\nmargin = ['1:2']\nloss = 'hinge'", "must stand alone"),
+        ("[grid]\nmargin = '1:2'\nloss = 'hinge'", "margin takes no range to draw from"),
+        ("[grid]\nmargin = [[1]]\nloss = 'hinge'", r"margin is \[1\]"),
+        ("[grid]\nmargin = 1\nloss = [3]", "loss is 3"),
         ("[grid]\nlr = [1]\n[more]", "must hold the tables"),
         ("[grid]\nlr = ", "is not valid TOML"),
         ("[grid]\nlr = [1, 1]", "lists 1.0 twice"),

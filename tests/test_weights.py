@@ -182,6 +182,18 @@ def test_weights_that_are_none_are_refused(weights, said):
         Dataset(split.train.X, split.train.y, split.train.class_names, weights=weights)
 
 
+def test_a_weight_that_would_become_0_is_refused():
+    X, y = np.ones((4, 2)), [0, 1, 0, 1]
+    split = Split.from_arrays(X, y, weights=[1e308, 1, 1e308, 0])
+    with pytest.raises(InputError, match=r"the weight of row 1 is 1\.0, so small beside"):
+        row_weights(split.train, TrainConfig())
+    with pytest.raises(InputError, match=r"the weight of row 1 is 1\.0, so small beside"):
+        row_weights(split.train, TrainConfig(class_weight="balanced"))
+    split = Split.from_arrays(X, y)
+    with pytest.raises(InputError, match="the weight of class 1 is 1e-308, so small beside"):
+        row_weights(split.train, TrainConfig(class_weight={"0": 1e308, "1": 1e-308}))
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

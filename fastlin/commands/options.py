@@ -63,9 +63,9 @@ class ScaleType(click.types.StringParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Fails if it is none."""
-        numerator, _, denominator = str(value).partition("/")
+        numerator, bar, denominator = str(value).partition("/")
         try:
-            return float(numerator) / float(denominator or 1)
+            return float(numerator) / (float(denominator) if bar else 1)
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is no number, and no fraction such as 1/255", param, ctx)
 

@@ -161,9 +161,28 @@ def check_weights(weights: ArrayLike, row_count: int) -> NDArray[np.float64]:
     return found
 
 
+def relative_weights(what: str, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return checked weights over the largest of them.
+
+    Raises
+    ------
+    InputError
+        If one above 0 becomes so small that float32 has no such number, and would be 0.
+    """
+    relative: NDArray[np.float64] = weights / weights.max()
+    lost = (weights > 0) & (relative < np.finfo(np.float32).tiny)
+    if lost.any():
+        place = int(np.flatnonzero(lost)[0])
+        raise InputError(
+            f"the weight of {what} {place} is {float(weights[place])!r}, so small beside the "
+            f"largest, {float(weights.max())!r}, that it would be 0; give 0, or another one"
+        )
+    return relative
+
+
 def of_mean_one(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return checked weights over their mean."""
-    relative = weights / weights.max()  # their sum is finite
+    """Return checked weights over their mean. Raises InputError as `relative_weights` does."""
+    relative = relative_weights("row", weights)  # their sum is finite
     result: NDArray[np.float64] = relative / relative.mean()
     return result
 

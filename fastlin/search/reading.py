@@ -205,17 +205,26 @@ def with_lists(spec: GridSpec, given: Mapping[str, Iterable[str]]) -> GridSpec:
         If a text cannot be read, or a value is impossible.
     """
     lists: dict[str, Any] = {name: parse_values(name, texts) for name, texts in given.items()}
-    parameters = {name: lists.pop(name) for name in PARAMETERS if name in lists}
-    swept: dict[str, Any] = {**spec.swept, **lists}
+    swept = {**spec.swept, **_losses_with_parameters(lists, spec)}
+    first = {name: values[0] for name, values in swept.items() if isinstance(values, tuple)}
+    return GridSpec(swept, replace(spec.base, **first))
+
+
+def _losses_with_parameters(lists: Mapping[str, Any], spec: GridSpec) -> dict[str, Any]:
+    """Return lists in which the values of parameters of losses are part of the list of losses.
+
+    Where no losses are listed, they are those of the grid.
+    """
+    found = {name: values for name, values in lists.items() if name not in PARAMETERS}
+    parameters = {name: values for name, values in lists.items() if name in PARAMETERS}
     for name, values in parameters.items():
         if isinstance(values, LogRange):
             raise InputError(f"{name} takes no range to draw from; give a list of values")
     if parameters:
-        check_given_once(map(Loss.of, lists.get("loss", ())), parameters)
-        losses = with_parameters(map(Loss.of, swept.get("loss", [spec.base.loss])), parameters)
-        swept["loss"] = losses
-    first = {name: values[0] for name, values in swept.items() if isinstance(values, tuple)}
-    return GridSpec(swept, replace(spec.base, **first))
+        check_given_once(map(Loss.of, found.get("loss", ())), parameters)
+        losses = found.get("loss", spec.swept.get("loss", [spec.base.loss]))
+        found["loss"] = with_parameters(map(Loss.of, losses), parameters)
+    return found
 
 
 def read_grid_file(path: str | Path, base: TrainConfig | None = None) -> GridSpec:
@@ -252,7 +261,8 @@ def read_grid_file(path: str | Path, base: TrainConfig | None = None) -> GridSpe
         twice = sorted(grid.keys() & train.keys())
         if twice:
             raise InputError(f"{twice[0]} is under [grid] and under [train]")
-        return GridSpec({name: _listed(name, values) for name, values in grid.items()}, fixed)
+        lists = {name: _listed(name, values) for name, values in grid.items()}
+        return GridSpec(_losses_with_parameters(lists, GridSpec({}, fixed)), fixed)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import InputError, quoted
+from fastlin.losses import PARAMETERS
 from fastlin.settings import as_float
 
 # Entries of a grid, and values in a list, at most: a slip of the keys asks for more.
@@ -93,6 +94,11 @@ class GridSpec:
         object.__setattr__(self, "swept", checked)
 
     def _check(self, name: str, values: Any) -> tuple[Any, ...] | LogRange:
+        if name in PARAMETERS:
+            raise InputError(
+                f"{name} is a parameter of losses; list losses that have it, such as "
+                f'loss = ["softmax", "hinge(margin=0.5)"]'
+            )
         if name not in SETTINGS:
             raise InputError(
                 f"setting {quoted(name)} unknown; one can search {', '.join(SETTINGS)}"

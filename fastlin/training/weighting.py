@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fastlin.class_weights import BALANCED, Pairs
 from fastlin.config import TrainConfig
-from fastlin.data.checks import check_weights, of_mean_one
+from fastlin.data.checks import check_weights, of_mean_one, relative_weights
 from fastlin.data.dataset import Dataset
 from fastlin.errors import InputError, quoted
 
@@ -45,7 +45,7 @@ def row_weights(data: Dataset, config: TrainConfig) -> NDArray[np.float64] | Non
                     f"{len(numbers)} classes {quoted(list(numbers))}"
                 )
             of_class[numbers[name]] = weight
-    weights = (of_class / of_class.max())[data.y]
+    weights = relative_weights("class", of_class)[data.y]
     if data.weights is not None:
-        weights *= data.weights / data.weights.max()
+        weights = weights * relative_weights("row", data.weights)
     return of_mean_one(check_weights(weights, len(data)))
