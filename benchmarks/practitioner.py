@@ -1,0 +1,170 @@
+"""A practitioner's whole task, command to file: `python -m benchmarks.practitioner`.
+
+Frozen float16 features, text labels of unequal classes in a table, no validation rows, and new rows
+to be judged. Each contestant is a process of its own that reads the files, chooses settings on rows
+that it holds out, and writes the classes of the new rows to a file. The clock includes starting
+Python, and everything else.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.libraries import SCIKIT_LEARN
+from benchmarks.machine import header_lines
+from fastlin.metrics import wilson_interval
+
+_CLASSES, _FEATURES = 30, 768
+_NEW, _TRAIN, _LABELS = "X_new.npy", "X_train.npy", "labels.csv"
+
+# What scikit-learn's users write; liblinear and saga are slower on such rows.
+_SCIKIT_LEARN = """
+import sys
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+
+X = np.load("X_train.npy").astype(np.float32)
+y = np.loadtxt("labels.csv", dtype=str, delimiter=",", skiprows=1, usecols=1)
+X, X_val, y, y_val = train_test_split(X, y, test_size=0.1, stratify=y, random_state=0)
+models = [LogisticRegression(C=float(C), max_iter=1000).fit(X, y) for C in sys.argv[2:]]
+best = max(models, key=lambda model: model.score(X_val, y_val))
+new = np.load("X_new.npy").astype(np.float32)
+with open(sys.argv[1], "w") as file:
+    file.write("row,class\\n")
+    file.writelines(f"{row},{name}\\n" for row, name in enumerate(best.predict(new)))
+"""
+
+
+class Contestant(NamedTuple):
+    """Somebody who does the task.
+
+    Attributes
+    ----------
+    name : str
+    commands : list of list of str
+        Arguments of Python, run one after the other in the folder of the files; the last one
+        writes the file of its place in the race, ``{out}``.
+    """
+
+    name: str
+    commands: list[list[str]]
+
+
+def contestants() -> list[Contestant]:
+    """Return fastlin, and scikit-learn with and without a choice of C."""
+    probe = "probe-{out}"
+    return [
+        Contestant(
+            "fastlin, 5 lr x 3 l2",
+            [
+                ["-m", "fastlin", "grid", "--data", _TRAIN, "--labels", f"{_LABELS}:species",
+                 "--lr", "0.001:0.1:5", "--l2", "0,0.0001,0.001", "--epochs", "20",
+                 "--no-figures", "--out", probe],
+                ["-m", "fastlin", "predict", f"{probe}/winner", _NEW, "--out", "{out}"],
+            ],
+        ),
+        Contestant(
+            "scikit-learn, C 1", [["-c", _SCIKIT_LEARN, "{out}", "1"]],
+        ),
+        Contestant(
+            "scikit-learn, 5 C",
+            [["-c", _SCIKIT_LEARN, "{out}", "0.001", "0.01", "0.1", "1", "10"]],
+        ),
+    ]  # fmt: skip
+
+
+def write_task(folder: Path, seed: int, rows: int, new_rows: int) -> NDArray[np.str_]:
+    """Write the files of the task; return the classes (new_rows,) of the new rows.
+
+    Features are those of a network in kind: a few directions vary much, most of them little, and
+    classes overlap.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 51]))
+    names = np.array([f"species {number:02d}" for number in range(_CLASSES)])
+    share = 0.9 ** np.arange(_CLASSES)
+    centres = 0.4 * rng.standard_normal((_CLASSES, 64))
+    mixing = rng.standard_normal((64, _FEATURES)) / np.arange(1, 65)[:, None] ** 0.5
+    labels = {}
+    for name, count in ((_TRAIN, rows), (_NEW, new_rows)):
+        y = np.concatenate([  # every class occurs
+            np.arange(_CLASSES), rng.choice(_CLASSES, count - _CLASSES, p=share / share.sum()),
+        ])  # fmt: skip
+        hidden = centres[y] + rng.standard_normal((count, 64))
+        X = hidden @ mixing + 0.3 * rng.standard_normal((count, _FEATURES))
+        np.save(folder / name, X.astype(np.float16))
+        labels[name] = names[y]
+    with (folder / _LABELS).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "species"])
+        writer.writerows(enumerate(labels[_TRAIN]))
+    found: NDArray[np.str_] = labels[_NEW]
+    return found
+
+
+def run(contestant: Contestant, folder: Path, out: str) -> float:
+    """Let one do the task; return its seconds. Raises ClickException if a command fails."""
+    started = time.perf_counter()
+    for command in contestant.commands:
+        done = subprocess.run(
+            [sys.executable, *(part.replace("{out}", out) for part in command)],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            last = (done.stderr.strip() or "nothing").splitlines()[-1]
+            raise click.ClickException(f"{contestant.name}: exit code {done.returncode}: {last}")
+    return time.perf_counter() - started
+
+
+def accuracy_of(path: Path, truth: NDArray[np.str_]) -> tuple[int, int]:
+    """Return how many rows of a table of classes are right, and how many there are."""
+    with path.open(newline="") as file:
+        found = np.array([row["class"] for row in csv.DictReader(file)])
+    return int((found == truth).sum()), len(truth)
+
+
+@click.command()
+@click.option("--rows", default=50_000, type=click.IntRange(20 * _CLASSES), show_default=True)
+@click.option("--new", default=10_000, type=click.IntRange(_CLASSES), show_default=True)
+@click.option("--rounds", default=3, type=click.IntRange(1), show_default=True)
+@click.option("--seed", default=0, type=click.IntRange(0), show_default=True)
+def main(**options: Any) -> None:
+    """Race fastlin against scikit-learn's LogisticRegression, from command to file."""
+    if not SCIKIT_LEARN.is_installed():
+        raise click.ClickException("scikit-learn is missing: pip install scikit-learn")
+    for line in header_lines():
+        click.echo(line)
+    everyone = contestants()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        truth = write_task(folder, options["seed"], options["rows"], options["new"])
+        run(everyone[0], folder, "compiled.csv")  # kernels are compiled once on a machine
+        seconds: dict[str, list[float]] = {one.name: [] for one in everyone}
+        for number in range(options["rounds"]):
+            for one in everyone:
+                out = f"{everyone.index(one)}-{number}.csv"
+                seconds[one.name].append(run(one, folder, out))
+        click.echo(f"\n{'':<24}seconds, median  ratio  accuracy on the new rows (95 %)")
+        ours = float(np.median(seconds[everyone[0].name]))
+        for place_of, one in enumerate(everyone):
+            right, count = accuracy_of(folder / f"{place_of}-0.csv", truth)
+            low, high = wilson_interval(right / count, count)
+            took = float(np.median(seconds[one.name]))
+            click.echo(
+                f"{one.name:<24}{took:>15.2f}{took / ours:>7.2f}  {right / count:.2%} "
+                f"({low:.2%} to {high:.2%})"
+            )
+
+
+if __name__ == "__main__":
+    main()
