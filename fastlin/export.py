@@ -57,10 +57,10 @@ def _stored_scale(model: LinearModel) -> float:
 
 
 def metadata(model: LinearModel) -> dict[str, str]:
-    """Return what goes with the weights, as text: class names, loss, image shape, input."""
+    """Return what goes with the weights, as text: names, loss, image shape, input."""
     scale = _stored_scale(model)
-    known = {
-        "class_names": json.dumps(list(model.class_names)),
+    known = {name: json.dumps(names) for name, names in _names(model).items()}
+    known |= {
         "input": "features"
         if scale == 1
         else f"values as stored; the factor {scale:.6g} is folded into the weights",
@@ -71,6 +71,12 @@ def metadata(model: LinearModel) -> dict[str, str]:
     if model.image_shape is not None:
         known["image_shape"] = json.dumps(list(model.image_shape))  # channels, height, width
     return known
+
+
+def _names(model: LinearModel) -> dict[str, list[str]]:
+    """Return the names of classes and, where they are known, of features."""
+    known = {"class_names": model.class_names, "feature_names": model.feature_names}
+    return {what: list(names) for what, names in known.items() if names is not None}
 
 
 def to_sklearn(model: LinearModel) -> Any:
@@ -104,6 +110,8 @@ def to_sklearn(model: LinearModel) -> Any:
     estimator.classes_ = np.array(model.class_names)[order]
     estimator.coef_, estimator.intercept_ = W, b
     estimator.n_features_in_ = W.shape[1]
+    if model.feature_names is not None:
+        estimator.feature_names_in_ = np.array(model.feature_names, object)
     estimator.n_iter_ = np.zeros(1, np.int32)
     return estimator
 
@@ -228,10 +236,8 @@ def _input_dtype(model: LinearModel, given: DTypeLike | None) -> np.dtype[Any]:
 
 def _write_npz(model: LinearModel, file: IO[bytes]) -> None:
     W, b = folded(model)
-    facts = {
-        name: np.array(text) for name, text in metadata(model).items() if name != "class_names"
-    }
-    arrays = {"weight": W, "bias": b, "class_names": np.array(model.class_names)} | facts
+    facts = {name: np.array(text) for name, text in (metadata(model) | _names(model)).items()}
+    arrays = {"weight": W, "bias": b} | facts
     np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
@@ -253,7 +259,7 @@ def _write_sklearn(model: LinearModel, file: IO[bytes]) -> None:
 
 def _write_torch(model: LinearModel, file: IO[bytes]) -> None:
     torch = packages.load("torch", None, "a .pt file")
-    known = metadata(model) | {"class_names": list(model.class_names)}
+    known = metadata(model) | _names(model)
     torch.save({"state_dict": to_torch(model).state_dict(), **known}, file)
 
 
@@ -291,7 +297,8 @@ def save(model: LinearModel, to: str, path: str | Path) -> None:
         One of `TARGETS`. ``npz`` and ``safetensors`` hold ``weight`` (K, d) and ``bias`` (K,);
         ``onnx`` is the graph of `save_onnx`; ``sklearn`` the estimator of `to_sklearn`, as skops
         keeps it; ``torch`` a dictionary whose ``state_dict`` is that of a `torch.nn.Linear`, for
-        `torch.load` with ``weights_only``. All have the class names.
+        `torch.load` with ``weights_only``. All have the class names, and the names of the features
+        where they are known.
     path : str or Path
         A file that is there is replaced.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastlin.data.checks import default_scale
 from fastlin.data.dataset import Dataset, Split
+from fastlin.data.feature_names import ORDER_NOTE
 from fastlin.data.features import FeatureRange
 from fastlin.data.rows import Rows
 from fastlin.errors import InputError, MatchWarning
@@ -37,6 +38,8 @@ ImageShape: TypeAlias = tuple[int, int, int] | None
 def match(model: LinearModel, data: Dataset) -> tuple[Dataset, list[str]]:
     """Return labelled rows in terms of a model's classes, and what its user should know.
 
+    Features are matched by name where both have names, else by number.
+
     Parameters
     ----------
     model : LinearModel
@@ -47,16 +50,16 @@ def match(model: LinearModel, data: Dataset) -> tuple[Dataset, list[str]]:
     Returns
     -------
     matched : Dataset
-        The same rows, with labels and class names in the order of the model's: `data` itself
-        if they are so already.
+        The same rows, with features, labels and class names in the order of the model's: `data`
+        itself if they are so already.
     notes : list of str
         A sentence for each thing that may be wrong, or was changed.
 
     Raises
     ------
     InputError
-        If the number of features or the image shape is another one, or a row is of a class
-        that the model does not know.
+        If the number of features, their names or the image shape are others, or a row is of a
+        class that the model does not know.
     """
     (matched,), notes = _match_parts(model, [data])
     return matched, notes
@@ -79,24 +82,27 @@ def matched(model: LinearModel, data: Dataset) -> Dataset:
     return found
 
 
-def match_rows(model: LinearModel, rows: Rows) -> list[str]:
-    """Return a sentence for each thing that may be wrong with unlabelled rows.
+def match_rows(model: LinearModel, rows: Rows) -> tuple[Rows, list[str]]:
+    """Return unlabelled rows with their features in the order of a model's, and notes as `match`.
 
     Raises
     ------
     InputError
-        If the number of features or the image shape is not that of the model.
+        If the number of features, their names or the image shape are not those of the model.
     """
     try:
+        matched = rows.with_features(model.feature_names, "the model")
         check_feature_count(model, rows.feature_count)
         _check_image_shape(model, rows.image_shape)
     except InputError as error:
         raise InputError(f"{rows.name}: {error}") from None
     notes = [_layout_note(model, rows.image_shape)]
+    if matched is not rows:
+        notes.append(ORDER_NOTE)
     if model.feature_range is not None:
         found = rows.feature_range(model.scale)
         notes.append(scale_note(model.feature_range, found, rows.X.size))
-    return [note for note in notes if note is not None]
+    return matched, [note for note in notes if note is not None]
 
 
 def warn_of_scale(model: LinearModel, X: NDArray[Any], stacklevel: int) -> None:
@@ -177,9 +183,15 @@ def _pixel_note(trained: FeatureRange, found: FeatureRange) -> str:
 def _match_parts(model: LinearModel, parts: Sequence[Dataset]) -> tuple[list[Dataset], list[str]]:
     """Match data sets that have features, classes and image shape in common."""
     first = parts[0]
-    check_feature_count(model, first.X.shape[1])
+    notes: list[str | None] = []
+    if first.feature_names is None or model.feature_names is None:
+        check_feature_count(model, first.X.shape[1])
+    elif first.feature_names != model.feature_names:
+        names = model.feature_names
+        parts = [data.with_features(names, whose="the model") for data in parts]
+        notes.append(ORDER_NOTE)
     _check_image_shape(model, first.image_shape)
-    notes = [_layout_note(model, first.image_shape)]
+    notes.append(_layout_note(model, first.image_shape))
     if first.scale is None and model.scale not in {None, first.feature_scale}:
         parts = [data.changed(scale=model.scale) for data in parts]
         notes.append(f"stored values are multiplied by {model.scale:.6g}, as in training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin import files
 from fastlin.data.arrays import numeric
-from fastlin.data.checks import as_array, check_image_shape, check_labels, check_scale
+from fastlin.data.checks import as_array, check_image_shape, check_labels, check_scale, is_unicode
+from fastlin.data.feature_names import (
+    ORDER_NOTE,
+    check_feature_names,
+    column_order,
+    names_of,
+)
 from fastlin.data.features import FeatureRange
 from fastlin.data.labels import class_numbers
-from fastlin.errors import InputError, one_line, quoted
+from fastlin.errors import InputError, MatchWarning, one_line, quoted
 from fastlin.losses import Softmax
 from fastlin.settings import whole_number
 
@@ -58,6 +65,9 @@ class LinearModel:
     scale : float or None
         What a stored value is multiplied by to become a feature, if it was said in training; None
         for the default of the rows' dtype, 1/255 for uint8 and 1 for others.
+    feature_names : tuple[str, ...] or None
+        The names of the d features; None if they are not known. Columns of rows that have names are
+        put into their order.
 
     Raises
     ------
@@ -74,6 +84,7 @@ class LinearModel:
     feature_range: FeatureRange | None = None
     loss: str | None = None
     scale: float | None = None
+    feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -84,7 +95,8 @@ class LinearModel:
         if not (np.isfinite(W).all() and np.isfinite(b).all()):
             raise InputError("W or b has a NaN or infinite value")
         if self.image_shape is not None:
-            check_image_shape(self.image_shape, W.shape[1])
+            shape = check_image_shape(self.image_shape, W.shape[1])
+            object.__setattr__(self, "image_shape", shape)
         std = self.feature_std
         if std is not None and (
             std.shape != W.shape[1:] or not (np.isfinite(std) & (std > 0)).all()
@@ -97,6 +109,9 @@ class LinearModel:
             self.feature_range.check()
         if self.scale is not None:
             check_scale(self.scale)
+        if self.feature_names is not None:
+            names = check_feature_names(self.feature_names, W.shape[1])
+            object.__setattr__(self, "feature_names", names)
         loss = self.loss
         if loss is not None and (not isinstance(loss, str) or one_line(loss, 60) != loss):
             raise InputError(f"loss is {quoted(loss)}; it must be the name of a loss, or None")
@@ -113,13 +128,15 @@ class LinearModel:
     def scores(self, X: ArrayLike) -> NDArray[Any]:
         """Return the scores of rows.
 
-        Rows on another scale than those trained on are a `fastlin.errors.MatchWarning`, here and
-        in every other method that takes rows.
+        Rows on another scale than those trained on, and columns in another order, in which they
+        are not left, are a `fastlin.errors.MatchWarning`, here and in every other method that takes
+        rows.
 
         Parameters
         ----------
         X : ArrayLike
-            (n, d) real numbers, which `scale` makes features.
+            (n, d) real numbers, which `scale` makes features; the columns of a DataFrame are
+            matched by name where the model has names.
 
         Returns
         -------
@@ -129,7 +146,7 @@ class LinearModel:
         Raises
         ------
         InputError
-            If X does not fit W, or has a value that is not finite.
+            If X does not fit W, has other features by name, or a value that is not finite.
         """
         return self._scores(X)
 
@@ -278,6 +295,7 @@ class LinearModel:
             "feature_range": None if self.feature_range is None else np.array(self.feature_range),
             "loss": None if self.loss is None else np.array(self.loss),
             "scale": None if self.scale is None else np.array(self.scale),
+            "feature_names": None if self.feature_names is None else np.array(self.feature_names),
         }
         arrays = {"W": self.W, "b": self.b, "class_names": np.array(self.class_names)}
         return arrays | {name: array for name, array in optional.items() if array is not None}
@@ -299,33 +317,32 @@ class LinearModel:
         for name in ("W", "b", "class_names"):
             if name not in arrays:
                 raise InputError(f"it lacks the array {name}")
-        names: Any = arrays["class_names"]
-        loss: Any = arrays.get("loss")
-        if names.ndim != 1 or names.dtype.kind != "U":
-            raise InputError("class_names must be a list of text")
+        loss, names = arrays.get("loss"), arrays.get("feature_names")
+        shape: Any = arrays.get("image_shape")
         if loss is not None and (loss.ndim != 0 or loss.dtype.kind != "U"):
             raise InputError(f"loss is {loss.dtype} {loss.shape}; it must be one text")
-        try:
-            names, loss = names.tolist(), None if loss is None else loss.item()
-        except (ValueError, SystemError):  # numbers above the last character of Unicode
-            raise InputError("class_names or loss is no text") from None
         return cls(
             arrays["W"],
             arrays["b"],
-            tuple(names),
-            _image_shape(arrays.get("image_shape")),
+            _texts("class_names", arrays["class_names"]),
+            None if shape is None else tuple(shape.ravel().tolist()),
             _of_features(arrays, "feature_std"),
             _of_features(arrays, "feature_offset"),
-            _feature_range(arrays.get("feature_range")),
-            loss,
+            FeatureRange.of_array(arrays.get("feature_range")),
+            None if loss is None else _texts("loss", loss.reshape(1))[0],
             _scale(arrays.get("scale")),
+            None if names is None else _texts("feature_names", names),
         )
 
     def _scores(self, X: ArrayLike) -> NDArray[Any]:
         """Return the scores of rows; warnings name the caller of the method that calls this."""
         from fastlin import functional, matching  # noqa: PLC0415  (loads Numba)
 
+        order = column_order(names_of(X), self.feature_names, "the rows", "the model")
         X = numeric("X", X)
+        if order is not None:
+            X = np.take(X, order, axis=1)
+            warnings.warn(ORDER_NOTE, MatchWarning, stacklevel=3)
         if X.ndim == 2:
             matching.check_feature_count(self, X.shape[1])
         scores = functional.scores(X, self.W, self.b, offset=self.feature_offset, scale=self.scale)
@@ -350,26 +367,19 @@ def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.fl
     return array
 
 
+def _texts(name: str, array: NDArray[Any]) -> tuple[str, ...]:
+    """Return an array of text as a tuple."""
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise InputError(f"{name} must be a list of text")
+    if not is_unicode(array):
+        raise InputError(f"{name} is no text")
+    return tuple(array.tolist())
+
+
 def _scale(array: NDArray[Any] | None) -> float | None:
     if array is not None and (array.shape != () or array.dtype != np.float64):
         raise InputError(f"scale is {array.dtype} {array.shape}; it must be one float64")
     return None if array is None else float(array)
-
-
-def _feature_range(array: NDArray[Any] | None) -> FeatureRange | None:
-    count = len(FeatureRange._fields)
-    if array is not None and (array.shape != (count,) or array.dtype != np.float64):
-        raise InputError(f"feature_range is {array.dtype} {array.shape}; it must be {count} floats")
-    return None if array is None else FeatureRange(*array.tolist())
-
-
-def _image_shape(shape: NDArray[Any] | None) -> tuple[int, int, int] | None:
-    if shape is None:
-        return None
-    if shape.shape != (3,) or shape.dtype.kind not in "iu" or not (shape > 0).all():
-        raise InputError("image_shape must be three whole numbers above 0")
-    channels, height, width = shape.tolist()
-    return channels, height, width
 
 
 @dataclass(frozen=True, eq=False)

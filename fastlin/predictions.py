@@ -102,8 +102,9 @@ def save_predictions(
         If rows do not fit the model or have a value that is not finite, `path` is of another kind
         or cannot be written, or something is asked for that the model or the file does not have.
     """
-    rows, content = Rows.of(data), Content(top, probabilities, scores)
-    for note in matching.match_rows(model, rows):
+    content = Content(top, probabilities, scores)
+    rows, notes = matching.match_rows(model, Rows.of(data))
+    for note in notes:
         warnings.warn(note, MatchWarning, stacklevel=2)
     save_matched(model, rows, path, content)
 

@@ -81,7 +81,8 @@ def predict(
         content.check_file(out)
         outcome.check_new_file(out, force)
     rows = _rows(saved, data, part, split, data_dir)
-    for note in matching.match_rows(model, rows):
+    rows, notes = matching.match_rows(model, rows)
+    for note in notes:
         outcome.print_note(options.console(stderr=True), note)
     with use_threads(threads):
         if out == _STDOUT:

@@ -39,7 +39,8 @@ def split_of_arrays(
     arrays : Mapping[str, ArrayLike]
         X_train, y_train and, where they are there, X_val, y_val, X_test, y_test. Rows are (n, d),
         or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels, of numbers as
-        `numeric` takes them. Labels are as `fastlin.data.labels.distinct` takes them.
+        `numeric` takes them. Labels are as `fastlin.data.labels.distinct` takes them. names_train,
+        ... are the names of the columns, a tuple of text, or None.
     class_names : Iterable[str], optional
         Of integer labels the names in order; by default the classes are the labels that occur.
     image_shape : Iterable[int], optional
@@ -62,7 +63,7 @@ def split_of_arrays(
         except InputError as error:
             raise InputError(f"{part}: {error}") from None
     if image_shape is not None:
-        shape = _image_shape(as_array("image_shape", image_shape), rows["train"].shape[1])
+        shape = image_shape_of(as_array("image_shape", image_shape), rows["train"].shape[1])
         for part, found in shapes.items():
             if found not in (None, shape):
                 raise InputError(f"image_shape is {shape}, but X_{part} has images of {found}")
@@ -76,7 +77,10 @@ def split_of_arrays(
     datasets = {}
     for part in parts:
         try:
-            datasets[part] = Dataset(rows[part], numbers[f"y_{part}"], names, shapes[part])
+            datasets[part] = Dataset(
+                rows[part], numbers[f"y_{part}"], names, shapes[part],
+                feature_names=arrays.get(f"names_{part}"),
+            )  # fmt: skip
         except InputError as error:
             raise InputError(f"{part}: {error}") from None
     return Split(name, datasets["train"], datasets.get("val"), datasets.get("test"))
@@ -160,7 +164,8 @@ def _class_names(given: ArrayLike | Iterable[str]) -> tuple[str, ...]:
     return check_class_names(decoded)
 
 
-def _image_shape(shape: NDArray[Any], feature_count: int) -> tuple[int, int, int]:
+def image_shape_of(shape: NDArray[Any], feature_count: int) -> tuple[int, int, int]:
+    """Return an array of three whole numbers, checked as `check_image_shape` does."""
     if shape.shape != (3,) or shape.dtype.kind not in "iu":
         raise InputError(
             f"image_shape is {quoted(shape.tolist())}; it must be three whole numbers: channels, "

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,8 +21,15 @@ from fastlin.data.checks import (
     check_weights,
     scale_of,
 )
+from fastlin.data.feature_names import (
+    FeatureNames,
+    check_feature_names,
+    column_order,
+    in_one_order,
+    names_of,
+)
 from fastlin.data.features import FeatureRange
-from fastlin.data.source import DataReference
+from fastlin.data.source import DataReference, fingerprint_of
 from fastlin.data.splits import DEFAULT_FRACTION, check_fraction, stratified_share
 from fastlin.errors import InputError, quoted
 from fastlin.settings import whole_number
@@ -52,6 +57,9 @@ class Dataset:
     weights : NDArray[np.float64] | None
         (n,), how much each row counts, finite, >= 0, not all 0; None for all alike. Only their
         ratios matter: a row of weight 2 counts as if it were there twice.
+    feature_names : tuple[str, ...] | None
+        The names of the d columns, all different; None where they are not known. Rows are matched
+        by them with other rows and with models that have names, too, and else by number.
 
     Raises
     ------
@@ -65,6 +73,7 @@ class Dataset:
     image_shape: tuple[int, int, int] | None = None
     scale: float | None = None
     weights: NDArray[np.float64] | None = None
+    feature_names: tuple[str, ...] | None = None
     _largest: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +89,9 @@ class Dataset:
             object.__setattr__(self, "scale", check_scale(self.scale))
         if self.weights is not None:
             object.__setattr__(self, "weights", check_weights(self.weights, len(X)))
+        if self.feature_names is not None:
+            names = check_feature_names(self.feature_names, X.shape[1])
+            object.__setattr__(self, "feature_names", names)
 
     def changed(self, *, scale: float | None = None, weights: ArrayLike | None = None) -> Dataset:
         """Return the same rows, which are not checked again, with another scale or weights.
@@ -108,8 +120,37 @@ class Dataset:
         """Return some of the rows, by number, as a data set of its own."""
         weights = None if self.weights is None else self.weights[rows]
         return Dataset(
-            self.X[rows], self.y[rows], self.class_names, self.image_shape, self.scale, weights
-        )
+            self.X[rows], self.y[rows], self.class_names, self.image_shape, self.scale, weights,
+            self.feature_names,
+        )  # fmt: skip
+
+    def with_features(
+        self, names: FeatureNames, rows: str = "the rows", whose: str = "asked for"
+    ) -> Dataset:
+        """Return the same rows, which are not checked again, with the features of these names.
+
+        Columns that have names are put into that order, in a copy if it is another one; those that
+        have none get these. None leaves them.
+
+        Parameters
+        ----------
+        names : tuple[str, ...] or None
+        rows, whose : str
+            What the rows are, and whose the names are, for messages.
+
+        Raises
+        ------
+        InputError
+            If names are missing, or there are others.
+        """
+        if names is None or names == self.feature_names:
+            return self
+        order = column_order(self.feature_names, names, rows, whose)
+        found = copy.copy(self)
+        if order is not None:
+            object.__setattr__(found, "X", np.take(self.X, order, axis=1))
+        object.__setattr__(found, "feature_names", check_feature_names(names, self.X.shape[1]))
+        return found
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -149,7 +190,8 @@ class Split:
         For people and file names: ``cifar10``, ``cifar10-mini`` or the file's stem.
     train, val, test : Dataset | None
         Data sets with equal features, dtype, scale, classes and image shape; `train` is always
-        there.
+        there. Columns that have names are put into the order of the first part that has names,
+        which is a `fastlin.errors.DataWarning`; parts without names get those.
     source : DataReference | None
         Where `load_split` found them; None for arrays.
 
@@ -166,6 +208,8 @@ class Split:
     source: DataReference | None = None
 
     def __post_init__(self) -> None:
+        for part, found in in_one_order(self.name, self.parts()).items():
+            object.__setattr__(self, part, found)
         for part, data in (("validation", self.val), ("test", self.test)):
             if data is None:
                 continue
@@ -203,11 +247,12 @@ class Split:
         X : ArrayLike
             Training rows (n, d), or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3
             channels. uint8, float16, bfloat16, float32 and float64 are kept as they are; other
-            real numbers become float32, or float64 where that is needed to hold them.
+            real numbers become float32, or float64 where that is needed to hold them. The names of
+            the columns of a DataFrame are those of the features.
         y : ArrayLike
             Their labels (n,): text, booleans, or integers, which need not be consecutive.
         X_val, y_val, X_test, y_test : ArrayLike, optional
-            Validation and test rows.
+            Validation and test rows. Columns are matched by name where those of X have names, too.
         class_names : Iterable[str], optional
             The names of the classes. Integer labels are then places in it, from 0; without it the
             classes are the labels that occur, in ascending order, each named by its text.
@@ -230,11 +275,12 @@ class Split:
 
         rows = {"X_train": X, "X_val": X_val, "X_test": X_test}
         labels = {"y_train": y, "y_val": y_val, "y_test": y_test}
-        given: dict[str, ArrayLike] = {
+        given: dict[str, Any] = {
             array: arrays.numeric(array, values) for array, values in rows.items()
             if values is not None
         }  # fmt: skip
         given |= {array: values for array, values in labels.items() if values is not None}
+        given |= {f"names{array[1:]}": names_of(values) for array, values in rows.items()}
         split = arrays.split_of_arrays(name, given, class_names, image_shape).with_scale(scale)
         if weights is None:
             return split
@@ -307,19 +353,7 @@ class Split:
 
     @cached_property
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for name, data in self.parts().items():
-            described = {
-                "part": name, "shape": data.X.shape, "dtype": data.X.dtype.str,
-                "scale": data.feature_scale, "image_shape": data.image_shape,
-                "class_names": data.class_names,
-            }  # fmt: skip
-            digest.update(json.dumps(described).encode())
-            digest.update(data.X.view(np.uint8).data)  # bfloat16 has no buffer of its own
-            digest.update(data.y.data)
-            if data.weights is not None:
-                digest.update(data.weights.data)
-        return digest.hexdigest()
+        return fingerprint_of(self.parts())
 
 
 def _kind(data: Dataset) -> str:

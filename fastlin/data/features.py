@@ -75,6 +75,22 @@ class FeatureRange(NamedTuple):
         lowest, low, high, highest = (float(values[rank]) * scale for rank in ranks)
         return cls(lowest, low, high, highest, scale)
 
+    @classmethod
+    def of_array(cls, array: NDArray[Any] | None) -> Self | None:
+        """Return the range of its five numbers, as a file has them; None for None.
+
+        Raises
+        ------
+        InputError
+            If they are not five float64.
+        """
+        count = len(cls._fields)
+        if array is not None and (array.shape != (count,) or array.dtype != np.float64):
+            raise InputError(
+                f"feature_range is {array.dtype} {array.shape}; it must be {count} floats"
+            )
+        return None if array is None else cls(*array.tolist())
+
     def check(self) -> None:
         """Raise `InputError` if the numbers are not finite, ordered, and of a scale above 0."""
         quantiles = list(self[:4])

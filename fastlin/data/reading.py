@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from fastlin import files
 from fastlin.data import tables
 from fastlin.data.arrays import numeric, split_of_arrays
+from fastlin.data.checks import is_unicode
 from fastlin.data.dataset import Split
+from fastlin.data.feature_names import FeatureNames
 from fastlin.data.formats import image_folder
 from fastlin.data.formats.names import (
     CLASS_NAMES,
+    FEATURE_NAMES,
     IMAGE_SHAPE,
     PARTS,
     by_meaning,
@@ -103,11 +106,12 @@ def read_split(given: DataReference) -> Split:
         raise InputError(f"{shown}: {error}") from None
 
 
-def read_rows(data: str) -> dict[str, NDArray[Any]]:
+def read_rows(data: str) -> dict[str, Any]:
     """Return the rows of a file or folder by their meaning, X_train, X_val, X_test, as stored.
 
-    Rows without a part are X_train. Labels are not needed. Their ids (ids_train, ...) and the shape
-    of images (image_shape) are there if the file has them.
+    Rows without a part are X_train. Labels are not needed. Their ids (ids_train, ...), the names of
+    their features (names_train, ...) and the shape of images (image_shape) are there if the file
+    has them.
 
     Raises
     ------
@@ -115,7 +119,7 @@ def read_rows(data: str) -> dict[str, NDArray[Any]]:
         As `read_split` does.
     """
     found = _of_place(Place.of(data), None, PARTS[0], needs_labels=False)
-    wanted = ("X_", "ids_", IMAGE_SHAPE)
+    wanted = ("X_", "ids_", "names_", IMAGE_SHAPE)
     return {name: array for name, array in found.items() if name.startswith(wanted)}
 
 
@@ -129,6 +133,7 @@ def _of_place(
         arrays = _of_folder(place.path)
     else:
         arrays = _of_file(place, _same_file(labels, place))
+    _name_features(place.path, arrays)
     arrays = _as_part(place.path, arrays, part)
     if labels is not None:
         if _same_file(labels, place) is None or f"y_{part}" not in arrays:
@@ -225,33 +230,55 @@ def _of_folder(path: Path) -> dict[str, Any]:
     """Return the arrays of a folder: of files with usual names, or images in folders by class."""
     found = files_by_meaning(path)
     if found:
-        return {
-            meaning: _single(file) if meaning.startswith("X_") else _read_labels(Place(file))
-            for meaning, file in found.items()
-        }
+        arrays: dict[str, Any] = {}
+        for meaning, file in found.items():
+            if meaning.startswith("X_"):
+                arrays[meaning], arrays[f"names{meaning[1:]}"] = _single(file)
+            else:
+                arrays[meaning] = _read_labels(Place(file))
+        return arrays
     return image_folder.read(path)
 
 
-def _single(path: Path) -> NDArray[Any]:
-    """Return the one array of a file whose name says that it holds rows."""
+def _single(path: Path) -> tuple[NDArray[Any], FeatureNames]:
+    """Return the one array of a file whose name says that it holds rows, and feature names."""
     found = _of_file(Place(path), None)
-    rows: list[NDArray[Any]] = [found[name] for name in found if name.startswith("X_")]
+    _name_features(path, found)
+    rows = [name for name in found if name.startswith("X_")]
     if len(rows) != 1:
         raise InputError(f"{path} holds several arrays of rows; there must be one")
-    return rows[0]
+    return found[rows[0]], found.get(f"names{rows[0][1:]}")
+
+
+def _name_features(path: Path, arrays: dict[str, Any]) -> None:
+    """Put an array of the names of features, in place of the dictionary, beside the rows."""
+    names = arrays.pop(FEATURE_NAMES, None)
+    if names is None:
+        return
+    rows = [name for name in arrays if name.startswith("X_")]
+    texts = names.astype(str).tolist() if names.dtype.kind == "U" and is_unicode(names) else []
+    if any(arrays[name].shape[1:] != (len(texts),) for name in rows):
+        _note(f"{path}: left out {FEATURE_NAMES}, which has not one text for each feature")
+        return
+    arrays |= {f"names{name[1:]}": tuple(texts) for name in rows}
 
 
 def _as_part(path: Path, arrays: dict[str, Any], part: str) -> dict[str, Any]:
     """Return the arrays that a file has for a part: those of that name, or else its rows."""
     if part == PARTS[0]:
         return arrays
-    of_part = {name: array for name, array in arrays.items() if name in {f"X_{part}", f"y_{part}"}}
+    wanted = [f"{what}_{part}" for what in ("X", "y", "names")]
+    of_part = {name: arrays[name] for name in wanted if name in arrays}
     if of_part:
         return of_part
     others = [name for name in arrays if name.startswith("X_") and name != "X_train"]
     if others:
         raise InputError(f"{path} has {listed(others)}; for {part} rows it must have X_{part}")
-    return {f"{name[0]}_{part}": arrays[name] for name in ("X_train", "y_train") if name in arrays}
+    return {
+        name.replace("train", part): arrays[name]
+        for name in ("X_train", "y_train", "names_train")
+        if name in arrays
+    }
 
 
 def _read_labels(place: Place, part: str = PARTS[0]) -> NDArray[Any]:

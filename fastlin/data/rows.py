@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlin import files
-from fastlin.data.arrays import numeric, rows_and_image_shape
+from fastlin.data.arrays import image_shape_of, numeric, rows_and_image_shape
 from fastlin.data.catalog import CATALOG, is_cifar, load_split
 from fastlin.data.checks import as_array, check_image_shape, scale_of
 from fastlin.data.dataset import Dataset, Split
+from fastlin.data.feature_names import (
+    FeatureNames,
+    check_feature_names,
+    column_order,
+    names_of,
+)
 from fastlin.data.features import FeatureRange, evenly_spaced
 from fastlin.data.formats.names import IMAGE_SHAPE, PARTS
 from fastlin.data.reading import read_rows
@@ -40,6 +47,10 @@ class Rows:
         (channels, height, width) where a row is an image in that order, else None.
     scale : float or None
         What stored values are multiplied by; None for what the model says.
+    feature_names : tuple[str, ...] or None
+        The names of the d features; None if they are not known.
+    order : NDArray[np.int64] or None
+        (d,) the numbers of the stored columns that are the features; None for all in their order.
 
     Raises
     ------
@@ -52,6 +63,8 @@ class Rows:
     ids: NDArray[Any] | None = None
     image_shape: tuple[int, int, int] | None = None
     scale: float | None = None
+    feature_names: tuple[str, ...] | None = None
+    order: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.X.ndim < 2 or 0 in self.X.shape:
@@ -63,6 +76,9 @@ class Rows:
         if shape is None and self.image_shape is not None:
             shape = check_image_shape(self.image_shape, self.feature_count)
         object.__setattr__(self, "image_shape", shape)
+        if self.feature_names is not None:
+            names = check_feature_names(self.feature_names, self.feature_count)
+            object.__setattr__(self, "feature_names", names)
         if self.ids is not None:
             ids = as_array("ids", self.ids)
             if ids.dtype.kind == "O" and all(isinstance(text, str) for text in ids.tolist()):
@@ -80,8 +96,30 @@ class Rows:
         if isinstance(data, Rows):
             return data
         if isinstance(data, Dataset):
-            return cls("data", data.X, None, data.image_shape, data.scale)
-        return cls("data", as_array("X", data))
+            return cls("data", data.X, None, data.image_shape, data.scale, data.feature_names)
+        return cls("data", as_array("X", data), feature_names=names_of(data))
+
+    def with_features(self, names: FeatureNames, whose: str = "asked for") -> Rows:
+        """Return the same rows with the features of these names, if they have names.
+
+        The columns are put into that order when a block is read.
+
+        Parameters
+        ----------
+        names : tuple[str, ...] or None
+        whose : str
+            Whose names they are, for messages.
+
+        Raises
+        ------
+        InputError
+            If names are missing, or there are others.
+        """
+        order = column_order(self.feature_names, names, "the rows", whose)
+        if order is None:
+            return self
+        stored = order if self.order is None else self.order[order]
+        return replace(self, feature_names=names, order=stored)
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -102,9 +140,10 @@ class Rows:
 
     def _converted(self, X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
         try:
-            return rows_and_image_shape(numeric("X", X))
+            rows, shape = rows_and_image_shape(numeric("X", X))
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
+        return rows if self.order is None else np.take(rows, self.order, axis=1), shape
 
 
 def load_rows(
@@ -141,11 +180,15 @@ def load_rows(
         return rows_of_part(load_split(data, split, data_dir), part)
     name, found = str(data), read_rows(str(data))
     chosen = _chosen(name, [each for each in PARTS if f"X_{each}" in found], part)
-    shape = found.get(IMAGE_SHAPE)
-    if shape is not None and (shape.shape != (3,) or shape.dtype.kind not in "iu"):
-        raise InputError(f"{name}: image_shape must be three whole numbers")
-    image_shape = None if shape is None else tuple(shape.tolist())
-    return Rows(name, found[f"X_{chosen}"], found.get(f"ids_{chosen}"), image_shape)
+    X, shape = found[f"X_{chosen}"], found.get(IMAGE_SHAPE)
+    try:
+        image_shape = None if shape is None else image_shape_of(shape, math.prod(X.shape[1:]))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return Rows(
+        name, X, found.get(f"ids_{chosen}"), image_shape,
+        feature_names=found.get(f"names_{chosen}"),
+    )  # fmt: skip
 
 
 def rows_of_part(split: Split, part: str | None) -> Rows:
@@ -158,7 +201,7 @@ def rows_of_part(split: Split, part: str | None) -> Rows:
     """
     parts = split.parts()
     chosen = parts[_chosen(split.name, list(parts), part)]
-    return Rows(split.name, chosen.X, None, chosen.image_shape, chosen.scale)
+    return Rows(split.name, chosen.X, None, chosen.image_shape, chosen.scale, chosen.feature_names)
 
 
 def _chosen(name: str, there: Sequence[str], part: str | None) -> str:

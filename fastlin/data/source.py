@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from fastlin.data.checks import check_scale
 from fastlin.data.splits import check_fraction
 from fastlin.errors import InputError, quoted
+
+if TYPE_CHECKING:
+    from fastlin.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -93,3 +101,20 @@ class DataReference:
 # Of `fastlin.load_split`; the commands have an option for each.
 ARGUMENTS = tuple(field.name for field in fields(DataReference) if field.name != "sha256")
 PLACES = ("data", "labels", "val_data", "val_labels", "test_data", "test_labels")  # files, folders
+
+
+def fingerprint_of(parts: Mapping[str, Dataset]) -> str:
+    """Return the SHA-256 of the parts of a split by name; see `fastlin.Split.fingerprint`."""
+    digest = hashlib.sha256()
+    for name, data in parts.items():
+        described = {
+            "part": name, "shape": data.X.shape, "dtype": data.X.dtype.str,
+            "scale": data.feature_scale, "image_shape": data.image_shape,
+            "class_names": data.class_names,
+        }  # fmt: skip
+        digest.update(json.dumps(described).encode())
+        digest.update(data.X.view(np.uint8).data)  # bfloat16 has no buffer of its own
+        digest.update(data.y.data)
+        if data.weights is not None:
+            digest.update(data.weights.data)
+    return digest.hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.formats.names import is_id_column, is_label_column, is_row_number
+from fastlin.data.formats.names import Numbered, is_id_column, is_label_column, is_row_number
 from fastlin.errors import DataWarning, InputError, listed, quoted
 
 Columns = dict[str, NDArray[Any]]
@@ -22,15 +22,18 @@ _BLOCK_ROWS = 4096  # of a table, filled together: columns are written row by ro
 
 def rows_and_labels(
     path: Path, columns: Columns, rows_name: str | None, label_name: str | None
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Any]:
     """Return X_train (n, d) of a table and, where columns have them, y_train (n,), ids_train (n,).
+
+    names_train are the names of the features, a tuple of text, unless the columns have none.
 
     Parameters
     ----------
     path : Path
         Of the table, for messages.
     columns : dict[str, NDArray]
-        By name: (n,), or (n, d) where every row of a column is a list of d numbers.
+        By name: (n,), or (n, d) where every row of a column is a list of d numbers. `Numbered` if
+        the table has no names.
     rows_name : str or None
         Of the column of lists that holds the rows; None for the only one, or else all columns of
         numbers.
@@ -48,7 +51,14 @@ def rows_and_labels(
         raise _no_such(path, label, list(columns))
     ids = next((name for name in columns if name != label and is_id_column(name)), None)
     features = {name: column for name, column in columns.items() if name not in {label, ids}}
-    found = {"X_train": _rows(path, features, rows_name)}
+    chosen = _feature_columns(path, features, rows_name)
+    arrays = [columns[name] for name in chosen]
+    found: dict[str, Any] = {}
+    if arrays[0].ndim == 2:
+        found["X_train"] = arrays[0]
+    else:
+        found["X_train"] = _side_by_side(arrays)
+        found["names_train"] = None if isinstance(columns, Numbered) else tuple(chosen)
     if ids is not None:
         found["ids_train"] = columns[ids]
     if label is not None:
@@ -89,7 +99,8 @@ def _label_column(path: Path, columns: Columns) -> str | None:
     return found[0] if found else None
 
 
-def _rows(path: Path, columns: Columns, name: str | None) -> NDArray[Any]:
+def _feature_columns(path: Path, columns: Columns, name: str | None) -> list[str]:
+    """Return the names of the columns that hold the rows, checked to be numbers."""
     lists = [column for column in columns if columns[column].ndim == 2]
     if name is not None:
         if name not in columns:
@@ -111,9 +122,7 @@ def _rows(path: Path, columns: Columns, name: str | None) -> NDArray[Any]:
         _check_numbers(path, column, columns[column])
     if not chosen:
         raise InputError(f"{path} has no column of features")
-    if columns[chosen[0]].ndim == 2:
-        return columns[chosen[0]]
-    return _side_by_side([columns[column] for column in chosen])
+    return chosen
 
 
 def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:

@@ -253,7 +253,7 @@ class RunState:
         data = self._data
         return LinearModel(
             W, b, data.class_names, data.image_shape, self.feature_std, self.offset,
-            data.feature_range, str(self.config.loss), data.scale,
+            data.feature_range, str(self.config.loss), data.scale, data.feature_names,
         )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastlin import files
 from fastlin.data.formats.arrow import arrays_of_table, check_different
-from fastlin.data.formats.names import is_label_column
+from fastlin.data.formats.names import Numbered, is_label_column
 from fastlin.errors import InputError, PackageError, one_line
 
 _START = 1 << 16  # bytes in which the kind of the table is looked for
@@ -26,7 +26,7 @@ _MISSING = ["", "NaN", "nan", "NA", "N/A", "null", "NULL", "None"]
 
 
 def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]]:
-    """Return the wanted columns of a table as arrays; without names they are called 0, 1, 2, ...
+    """Return the wanted columns of a table as arrays, `Numbered` where they have no names.
 
     The first line holds names if none of its cells is a number. One column without a usual name,
     whose first cell comes again below, has none. A column is of integers, floats, booleans or text;
@@ -56,9 +56,9 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
                 f"{path} has {size:,} bytes; reading so large a table needs pyarrow: pip install "
                 "'fastlin[formats]'"
             ) from None
-        return plain_columns(path, table, wanted)
+        return table.columns(plain_columns(path, table, wanted))
     try:
-        return _arrow_columns(path, table, wanted, size)
+        return table.columns(_arrow_columns(path, table, wanted, size))
     except MemoryError:
         raise InputError(f"{path} is damaged, or too large") from None
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
@@ -140,6 +140,10 @@ class Layout(NamedTuple):
     delimiter: str
     names: list[str]
     has_header: bool
+
+    def columns(self, found: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return columns as `read` does."""
+        return found if self.has_header else Numbered(found)
 
 
 def _layout(path: Path, start: bytes) -> Layout:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
+
+from numpy.typing import NDArray
 
 from fastlin.errors import InputError, quoted
 
 PARTS = ("train", "val", "test")
 CLASS_NAMES = ("class_names", "label_names", "target_names")
+FEATURE_NAMES = "feature_names"
 IMAGE_SHAPE = "image_shape"
 
 _ROWS = "X|features?|feats|embeddings?|embeds|images?|data|inputs?|pixel_values"
@@ -26,6 +30,10 @@ _NUMBER_COLUMN = re.compile(
 )
 
 
+class Numbered(dict[str, NDArray[Any]]):
+    """Columns of a table that has no names for them: they are called by their places, 0, 1, ..."""
+
+
 def meaning_of(name: str) -> str | None:
     """Return ``X_train``, ``y_val``, ``ids_test`` ... for the name of an array; None if unusual.
 
@@ -33,8 +41,8 @@ def meaning_of(name: str) -> str | None:
     """
     if name.lower() in CLASS_NAMES:
         return CLASS_NAMES[0]
-    if name.lower() == IMAGE_SHAPE:
-        return IMAGE_SHAPE
+    if name.lower() in {IMAGE_SHAPE, FEATURE_NAMES}:
+        return name.lower()
     found = _NAME.fullmatch(name)
     if found is None:
         return None

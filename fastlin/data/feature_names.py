@@ -1,0 +1,139 @@
+"""The names of features: columns of tables are matched by them, as scikit-learn does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.errors import DataWarning, InputError, listed, quoted
+
+if TYPE_CHECKING:
+    from fastlin.data.dataset import Dataset
+
+FeatureNames = tuple[str, ...] | None  # one a column; None where they are not known
+
+ORDER_NOTE = "features are matched by name: those of the data are in another order"
+
+
+def check_feature_names(names: Iterable[str], feature_count: int) -> tuple[str, ...]:
+    """Return the names of features as a tuple of plain text.
+
+    Raises
+    ------
+    InputError
+        If they are not one text for each feature, or two are the same.
+    """
+    try:
+        found = () if isinstance(names, str) else tuple(names)
+    except TypeError:
+        found = ()
+    if len(found) != feature_count or not all(isinstance(name, str) for name in found):
+        raise InputError(
+            f"feature_names is {quoted(names)}; it must be a list of {feature_count:,} texts, one "
+            "for each feature"
+        )
+    texts = tuple(map(str, found))
+    if len(set(texts)) < len(texts):
+        places: dict[str, int] = {}
+        for place, name in enumerate(texts):
+            first = places.setdefault(name, place)
+            if first != place:
+                raise InputError(
+                    f"the features {first} and {place} are both called {quoted(name)}; every "
+                    "feature needs a name of its own"
+                )
+    return texts
+
+
+def names_of(values: object) -> FeatureNames:
+    """Return the names of the columns of a DataFrame or a table.
+
+    None of what has none: an array, columns that are not all called by text, or of which two are
+    called the same.
+    """
+    for attribute in ("column_names", "columns"):  # of pyarrow; of pandas and polars
+        try:
+            names = tuple(getattr(values, attribute, ()))
+        except TypeError:
+            continue
+        if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+            return tuple(map(str, names))
+    return None
+
+
+def column_order(
+    names: FeatureNames, wanted: FeatureNames, rows: str, whose: str
+) -> NDArray[np.int64] | None:
+    """Return which columns of rows are the wanted features, in their order.
+
+    Parameters
+    ----------
+    names, wanted : tuple[str, ...] or None
+        Of the columns that there are, and of the features.
+    rows, whose : str
+        What the rows are, and whose the wanted features are, for messages.
+
+    Returns
+    -------
+    NDArray[np.int64] or None
+        (d,) numbers of columns; None where the columns are in that order, or one side has no names
+        and they are taken by number.
+
+    Raises
+    ------
+    InputError
+        If names are missing, or there are others; the message has them.
+    """
+    if names is None or wanted is None or names == wanted:
+        return None
+    place_of = {name: place for place, name in enumerate(names)}
+    known = set(wanted)
+    missing = [name for name in wanted if name not in place_of]
+    others = [name for name in names if name not in known]
+    differences = []
+    if missing:
+        differences.append(f"lack {listed(missing)}")
+    if others:
+        differences.append(f"have {listed(others)}")
+    if differences:
+        raise InputError(
+            f"{rows} have other features than {whose}: they {' and '.join(differences)}; features "
+            "are matched by name: rename the columns, or give rows without names, which are taken "
+            "in their order"
+        )
+    return np.array([place_of[name] for name in wanted], np.int64)
+
+
+def in_one_order(name: str, parts: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """Return the parts of a split with their columns in the order of the first that has names.
+
+    Parts without names get those; parts with another number of columns are left as they are. What
+    is put into another order is a `fastlin.errors.DataWarning`.
+
+    Parameters
+    ----------
+    name : str
+        Of the split, for messages.
+    parts : Mapping[str, Dataset]
+
+    Raises
+    ------
+    InputError
+        If both of two parts have names, and not the same.
+    """
+    first = next((part for part, data in parts.items() if data.feature_names is not None), None)
+    if first is None:
+        return dict(parts)
+    names = parts[first].feature_names or ()
+    found: dict[str, Dataset] = {}
+    for part, data in parts.items():
+        found[part] = data
+        if data.feature_names is not None or data.X.shape[1] == len(names):
+            found[part] = data.with_features(names, f"{part} rows", f"the {first} rows")
+        if found[part].X is not data.X:
+            warnings.warn(f"{name}, {part}: {ORDER_NOTE}", DataWarning, stacklevel=4)
+    return found

@@ -1,0 +1,358 @@
+"""Columns are matched by the names of the features, wherever both sides have names."""
+
+import csv
+import importlib
+import json
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import formats_table
+import numpy as np
+import pytest
+from command_line import call, summary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastlin
+from fastlin import LinearModel, Split, export, load_rows, load_split, matching, runs
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset
+from fastlin.errors import DataWarning, InputError, MatchWarning
+
+NAMES = ("length", "width", "größe", "a, b", "x", "2nd")
+ORDER = [3, 0, 5, 1, 4, 2]
+MOVED = tuple(NAMES[j] for j in ORDER)
+IN_ORDER = "features are matched by name: those of the data are in another order"
+QUICK = ("--epochs", 3, "--no-figures")
+RNG = np.random.default_rng(0)
+Y = RNG.integers(0, 3, 90)
+X = (RNG.normal(size=(90, 6)) + 2 * np.eye(3, 6)[Y]) * np.arange(1, 7) + 10.0 * np.arange(6)
+X = X.astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path, rows=X, names=NAMES, labels=Y):
+    """Write a table as CSV; names None for one without a header, labels None for one without."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        if names is not None:
+            table.writerow([*names, *([] if labels is None else ["label"])])
+        ends = [[]] * len(rows) if labels is None else [[label] for label in labels.tolist()]
+        table.writerows([*row, *end] for row, end in zip(rows.tolist(), ends, strict=True))
+    return str(path)
+
+
+def moved(path, **more):
+    """Write the table with its columns in another order."""
+    return write(path, X[:, ORDER], MOVED, **more)
+
+
+def data_of(rows=X, names=NAMES, y=Y):
+    return Dataset(rows, y, ("0", "1", "2"), feature_names=names)
+
+
+def model_of(names=NAMES, **changes):
+    W = np.random.default_rng(7).normal(size=(3, 6)).astype(np.float32)
+    return replace(LinearModel(W, W[:, 0].copy(), ("0", "1", "2"), feature_names=names), **changes)
+
+
+class Frame:
+    """What pandas and polars have in common with this module's rows."""
+
+    def __init__(self, rows, columns):
+        self.rows, self.columns = rows, columns
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.rows, dtype)
+
+
+def frames(rows, names):
+    """Return rows as tables of every library that is there."""
+    yield Frame(rows, list(names))
+    for module, make in (
+        ("pandas", lambda found: found.DataFrame(rows, columns=list(names))),
+        ("polars", lambda found: found.DataFrame(rows, schema=list(names))),
+        ("pyarrow", lambda found: found.table(dict(zip(names, rows.T, strict=True)))),
+    ):
+        try:
+            yield make(importlib.import_module(module))
+        except ImportError:
+            continue
+
+
+# --- commands -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("standardize", ["--standardize", "--no-standardize"])
+def test_columns_in_another_order_change_no_number_of_any_command(place, standardize):
+    write("a.csv"), moved("b.csv"), moved("rows.csv", labels=None)
+    settings_ = (*QUICK, standardize)
+    call("train", "--data", "a.csv", "--val-data", "a.csv", "--test-data", "a.csv", *settings_,
+         "--out", "right")  # fmt: skip
+    found = call("train", "--data", "a.csv", "--val-data", "b.csv", "--test-data", "b.csv",
+                 *settings_, "--out", "run")  # fmt: skip
+    for part in ("val", "test"):
+        assert f"Note: a, {part}: {IN_ORDER}\n" in found.stderr
+    assert summary("run")["results"] == summary("right")["results"]
+    assert (place / "run/model.npz").read_bytes() == (place / "right/model.npz").read_bytes()
+    assert runs.load_run("run").model.feature_names == NAMES
+
+    right = call("evaluate", "run", "--data", "a.csv", "--per-class")
+    other = call("evaluate", "run", "--data", "b.csv", "--per-class")
+    assert other.stdout == right.stdout
+    assert f"Note: {IN_ORDER}\n" in other.stderr
+
+    call("predict", "run", "a.csv", "--scores", "--out", "p.csv")
+    for name in ("b.csv", "rows.csv"):
+        said = call("predict", "run", name, "--scores", "--out", "q.csv", "--force")
+        assert f"Note: {IN_ORDER}\n" in said.stderr
+        assert (place / "q.csv").read_bytes() == (place / "p.csv").read_bytes()
+
+
+def test_a_table_that_was_moved_on_its_place_is_matched_and_said_to_be_another(place):
+    write("a.csv")
+    call("train", "--data", "a.csv", *QUICK, "--out", "run")
+    right = call("evaluate", "run").stdout
+    moved("a.csv")
+    found = call("evaluate", "run")
+    assert found.stdout == right
+    assert "have changed since the run was trained" in found.stderr
+    assert IN_ORDER in found.stderr
+    figures = call("plot", "run")
+    assert IN_ORDER in figures.stderr
+    again = call("train", "--config", "run/config.json", *QUICK, "--out", "again")
+    assert "have changed since the run was trained" in again.stderr
+    assert runs.load_run("again").model.feature_names == MOVED
+
+
+def test_a_grid_keeps_the_names_with_its_winner(place):
+    write("a.csv"), moved("b.csv")
+    found = call("grid", "--data", "a.csv", "--val-data", "b.csv", "--lr", "0.01,0.001", "--epochs",
+                 2, "--no-figures", "--out", "grid")  # fmt: skip
+    assert f"a, val: {IN_ORDER}" in found.stderr
+    assert runs.load_run("grid/winner").model.feature_names == NAMES
+
+
+def test_missing_and_other_features_are_one_line_that_names_them(place):
+    write("a.csv")
+    call("train", "--data", "a.csv", *QUICK, "--out", "run")
+    write("c.csv", names=("length", "width", "größe", "a, b", "z", "2nd"))
+    write("d.csv", X[:, :5], NAMES[:5])
+    line = (
+        "have other features than {whose}: they lack 'x' and have 'z'; features are matched by "
+        "name: rename the columns, or give rows without names, which are taken in their order\n"
+    )
+    for command in (("evaluate", "run", "--data", "c.csv"), ("plot", "run", "--data", "c.csv"),
+                    ("predict", "run", "c.csv", "--out", "p.csv")):  # fmt: skip
+        error = call(*command, code=2).stderr
+        assert line.format(whose="the model") in error
+    assert "c.csv: the rows have other" in error
+    for option in ("--val-data", "--test-data"):
+        error = call("train", "--data", "a.csv", option, "c.csv", code=2).stderr
+        assert line.format(whose="the train rows") in error
+        assert f"{option[2:-5]} rows have other" in error
+    error = call("evaluate", "run", "--data", "d.csv", code=2).stderr
+    assert "than the model: they lack '2nd'; features" in error
+
+
+def test_where_one_side_has_no_names_columns_are_taken_by_number(place):
+    write("a.csv"), moved("b.csv")
+    write("bare.csv", names=None)
+    call("train", "--data", "bare.csv", "--labels", ":6", *QUICK, "--out", "bare")
+    call("train", "--data", "a.csv", *QUICK, "--out", "named")
+    assert runs.load_run("bare").model.feature_names is None
+    tables = [
+        call("evaluate", run, "--data", name, *labels).stdout
+        for run in ("bare", "named")
+        for name, labels in (("a.csv", ()), ("bare.csv", ("--labels", ":6")))
+    ]
+    assert len(set(tables)) == 1
+    assert call("evaluate", "bare", "--data", "b.csv").stdout != tables[0]
+
+
+def test_notes_on_standardized_features_name_them(place):
+    rows = X.copy()
+    rows[:, 4] = 1e9 + np.arange(90)  # float32 numbers are 64 apart there
+    np.savez("a.npz", X=rows, y=Y, feature_names=np.array(NAMES))
+    found = call("train", "--data", "a.npz", *QUICK, "--standardize", "--out", "run")
+    assert "Note: feature 'x' has few digits: around its mean" in found.stderr
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def test_tables_and_arrays_of_names_say_what_features_are_called(place):
+    write("a.csv")
+    np.savez("a.npz", X=X, y=Y, feature_names=np.array(NAMES))
+    np.savez("bytes.npz", X=X, y=Y)
+    Path("folder").mkdir()
+    write("folder/X_train.csv", labels=None), moved("folder/X_test.csv", labels=None)
+    for part in ("train", "test"):
+        np.save(f"folder/y_{part}.npy", Y)
+    for name in ("a.csv", "a.npz"):
+        assert load_split(name).train.feature_names == NAMES
+        assert load_rows(name).feature_names == NAMES
+    assert load_split("bytes.npz").train.feature_names is None
+    with pytest.warns(DataWarning, match=f"folder, test: {IN_ORDER}"):
+        split = load_split("folder")
+    assert split.test.feature_names == NAMES
+    assert np.array_equal(split.test.X, split.train.X)
+    assert load_rows("folder", "test").feature_names == MOVED
+    np.savez("few.npz", X=X, y=Y, feature_names=np.array(["a", "b"]))
+    with pytest.warns(DataWarning, match="left out feature_names, which has not one text for each"):
+        found = load_split("few.npz")
+    assert found.train.feature_names is None
+
+
+def test_tables_of_other_formats_have_names(place):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import feather, parquet
+
+    columns = dict(zip(MOVED, X[:, ORDER].T.astype(float), strict=True)) | {"label": Y}
+    parquet.write_table(pa.table(columns), "a.parquet")
+    feather.write_feather(pa.table(columns), "a.feather", compression="uncompressed")
+    lists = pa.table({"x": pa.array(list(X)), "label": Y})
+    parquet.write_table(lists, "lists.parquet")
+    write("a.csv")
+    right = load_split("a.csv", test_data="a.csv")
+    for name in ("a.parquet", "a.feather"):
+        assert load_split(name).train.feature_names == MOVED
+        with pytest.warns(DataWarning, match=IN_ORDER):
+            found = load_split("a.csv", test_data=name)
+        np.testing.assert_array_equal(found.test.X, right.test.X)
+    assert load_split("lists.parquet").train.feature_names is None
+
+
+def test_mapped_rows_are_put_in_order_block_by_block(place):
+    rows = np.random.default_rng(1).integers(0, 256, (200_000, 6), np.uint8)
+    np.savez("a.npz", X=rows[:, ORDER], feature_names=np.array(MOVED))
+    found = load_rows("a.npz").with_features(NAMES)
+    assert sys.platform != "linux" or formats_table._is_mapped(found.X)
+    assert np.array_equal(found.block(0, 100), rows[:100])
+    assert np.array_equal(found.block(199_990, 200_000), rows[-10:])
+    back = found.with_features(MOVED)
+    assert np.array_equal(back.block(5, 9), rows[5:9][:, ORDER])
+
+
+# --- from Python ----------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(6)))
+def test_the_order_of_named_columns_changes_no_number(order):
+    model, config = model_of(), TrainConfig(l2=0.1)
+    right = data_of()
+    other = data_of(X[:, order], tuple(NAMES[j] for j in order))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MatchWarning)
+        found, expected = (fastlin.evaluate(model, data, config) for data in (other, right))
+        scores = model.scores(Frame(other.X, other.feature_names))
+    assert found.losses.tobytes() == expected.losses.tobytes()
+    assert scores.tobytes() == model.scores(X).tobytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        split = Split("s", right, other)
+    assert np.array_equal(split.val.X, X)
+    assert split.val.X.flags.c_contiguous
+    assert split.fingerprint() == Split("s", right, right).fingerprint()
+
+
+def test_the_columns_of_frames_are_matched_by_name():
+    model = model_of()
+    expected = model.scores(X)
+    for frame, other in zip(frames(X, NAMES), frames(X[:, ORDER], MOVED), strict=True):
+        split = Split.from_arrays(frame, Y)
+        assert split.train.feature_names == NAMES
+        with pytest.warns(DataWarning, match=f"arrays, val: {IN_ORDER}"):
+            split = Split.from_arrays(frame, Y, X_val=other, y_val=Y, X_test=X, y_test=Y)
+        assert np.array_equal(split.val.X, X)
+        assert split.test.feature_names == NAMES
+        assert model.scores(frame).tobytes() == expected.tobytes()
+        with pytest.warns(MatchWarning, match=IN_ORDER) as caught:
+            assert model.scores(other).tobytes() == expected.tobytes()
+        assert caught[0].filename == __file__
+        with pytest.warns(MatchWarning, match=IN_ORDER):
+            fastlin.save_predictions(model, other, "p.csv", scores=True)
+        fastlin.save_predictions(model, frame, "q.csv", scores=True)
+        assert Path("p.csv").read_bytes() == Path("q.csv").read_bytes()
+    for strange in (Frame(X, list(range(6))), Frame(X, ["a"] * 6), Frame(X, None)):
+        assert Split.from_arrays(strange, Y).train.feature_names is None
+        assert model.scores(strange).tobytes() == expected.tobytes()
+    with pytest.raises(InputError, match=r"they lack 'x' and have 'z'"):
+        model.predict(Frame(X, ("length", "width", "größe", "a, b", "z", "2nd")))
+
+
+def test_parts_without_names_get_those_of_the_others():
+    bare, named = data_of(names=None), data_of()
+    split = Split("s", bare, named, bare)
+    assert {data.feature_names for data in split.parts().values()} == {NAMES}
+    assert split.train.X is bare.X
+    assert Split("s", bare, bare).train.feature_names is None
+    with pytest.raises(InputError, match="test rows have features 5, training rows have 6"):
+        Split("s", named, None, data_of(X[:, :5], None))
+    few = split.hold_out if split.val is None else Split("s", named).hold_out
+    assert few(0.2).val.feature_names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("abcdef", "it must be a list of 6 texts"),
+        (NAMES[:5], "it must be a list of 6 texts"),
+        ((1, 2, 3, 4, 5, 6), "it must be a list of 6 texts"),
+        (7, "feature_names is 7; it must be"),
+        ((*NAMES[:5], "length"), "the features 0 and 5 are both called 'length'"),
+    ],
+)
+def test_names_that_name_no_features_are_refused(names, message):
+    for make in (data_of, model_of):
+        with pytest.raises(InputError, match=message):
+            make(names=names)
+
+
+def test_matching_changes_nothing_where_nothing_is_to_be_changed():
+    data = data_of()
+    for names in (None, NAMES):
+        assert matching.match(model_of(names), data) == (data, [])
+    bare = data_of(names=None)
+    assert matching.match(model_of(), bare) == (bare, [])
+    rows = fastlin.Rows.of(bare)
+    assert matching.match_rows(model_of(), rows) == (rows, [])
+
+
+def test_names_are_saved_and_exported_with_the_model():
+    model = model_of(loss="softmax")
+    model.save("m.npz")
+    assert LinearModel.load("m.npz").feature_names == NAMES
+    np.savez("old.npz", W=model.W, b=model.b, class_names=np.array(model.class_names))
+    assert LinearModel.load("old.npz").feature_names is None
+    export.save(model, "npz", "out.npz")
+    with np.load("out.npz") as found:
+        assert tuple(found["feature_names"].tolist()) == NAMES
+    estimator = model.to_sklearn()
+    assert tuple(estimator.feature_names_in_) == NAMES
+    assert export.metadata(model)["feature_names"] == json.dumps(list(NAMES))
+    assert "feature_names" not in export.metadata(model_of(None))
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list(NAMES))
+    np.testing.assert_allclose(estimator.predict_proba(frame), model.predict_proba(X), atol=1e-6)
+    with pytest.raises(ValueError, match="feature names should match"):
+        estimator.predict(frame[list(MOVED)])
+
+
+def test_exported_files_have_the_names():
+    skops = pytest.importorskip("skops.io")
+    model = model_of(loss="softmax")
+    export.save(model, "sklearn", "m.skops")
+    assert tuple(skops.load("m.skops").feature_names_in_) == NAMES
+    safetensors = pytest.importorskip("safetensors")
+    export.save(model, "safetensors", "m.safetensors")
+    with safetensors.safe_open("m.safetensors", "numpy") as file:
+        assert json.loads(file.metadata()["feature_names"]) == list(NAMES)
