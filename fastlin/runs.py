@@ -20,6 +20,7 @@ from fastlin.config import TrainConfig
 from fastlin.data import source
 from fastlin.data.dataset import Split, check_split
 from fastlin.errors import InputError, quoted
+from fastlin.fitting import Fitting
 from fastlin.history import History
 from fastlin.history_file import HISTORY, load_history, save_history
 from fastlin.model import LinearModel
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CONFIG, MODEL, SUMMARY, FIGURES = "config.json", "model.npz", "summary.json", "figures"
 FORMAT = 1  # of config.json
 DataReference = source.DataReference  # of config.json, as in a split
+_PLAIN = Fitting()  # once, on the training rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,10 @@ class Run:
     history : History
         Cost and accuracy after every finished epoch.
     model, best_model : LinearModel
-        The classifier after the last, and after the best epoch.
+        The classifier after the last, and after the best epoch; of a run that was fitted again,
+        both are that classifier.
+    fitting : Fitting
+        On which rows it was fitted, if not once on the training rows.
     """
 
     folder: Path
@@ -58,6 +63,7 @@ class Run:
     history: History
     model: LinearModel
     best_model: LinearModel
+    fitting: Fitting = _PLAIN
 
     def __repr__(self) -> str:
         return (
@@ -126,14 +132,19 @@ def _next_free(parent: Path, name: str) -> Path:
             return folder
 
 
-def config_content(data: DataReference, config: TrainConfig) -> dict[str, Any]:
+def config_content(
+    data: DataReference, config: TrainConfig, fitting: Fitting = _PLAIN
+) -> dict[str, Any]:
     """Return the content of config.json."""
-    return {"format": FORMAT, "data": asdict(data), "train": config.to_dict()}
+    content = {"format": FORMAT, "data": asdict(data), "train": config.to_dict()}
+    return content | ({"fit": fitting.content()} if fitting != _PLAIN else {})
 
 
-def save_config(folder: str | Path, data: DataReference, config: TrainConfig) -> None:
+def save_config(
+    folder: str | Path, data: DataReference, config: TrainConfig, fitting: Fitting = _PLAIN
+) -> None:
     """Write config.json. Raises InputError if the folder cannot be written."""
-    files.save_json(files.as_path(folder) / CONFIG, config_content(data, config))
+    files.save_json(files.as_path(folder) / CONFIG, config_content(data, config, fitting))
 
 
 def save_models(folder: str | Path, model: LinearModel, best_model: LinearModel) -> None:
@@ -181,12 +192,14 @@ def save_run(
         If the folder already holds something, or cannot be written.
     """
     from fastlin.search.ranking import GridResult  # noqa: PLC0415  (whoever has one has loaded it)
+    from fastlin.search.winner import run_of_winner  # noqa: PLC0415  (likewise)
 
     folder = files.as_path(folder)
     check_split(split)
     run = run_of_winner(result) if isinstance(result, GridResult) else result
     reference = replace(split.source or DataReference(split.name), sha256=split.fingerprint())
-    create_run_folder(folder, split.name, CONFIG, config_content(reference, run.config))
+    content = config_content(reference, run.config, _fitting_of(run))
+    create_run_folder(folder, split.name, CONFIG, content)
     is_whole = len(run.history) == run.config.epochs
     write_run(folder, reference, run, split, "finished" if is_whole else "interrupted", threads)
     return folder
@@ -202,6 +215,7 @@ def write_run(
     *,
     compile_seconds: float = 0.0,
     started: float | None = None,
+    fitting: Fitting | None = None,
 ) -> dict[str, Any]:
     """Write all files of a run into a folder that exists; return the content of summary.json.
 
@@ -224,8 +238,10 @@ def write_run(
     started : float or None
         When the run began, as `time.perf_counter` tells it, for the total time; None if it is that
         of its parts.
+    fitting : Fitting or None
+        On which rows the classifier was fitted; None for what the result says.
     """
-    save_config(folder, reference, result.config)
+    save_config(folder, reference, result.config, fitting or _fitting_of(result))
     save_history(folder, result.history)
     save_models(folder, result.model, result.best_model)
     evaluations: dict[str, Any] = {"last": {}, "best": {}}
@@ -241,25 +257,16 @@ def write_run(
     return summary
 
 
-def run_of_winner(result: GridResult) -> TrainResult:
-    """Return the best entry of a grid as if it had been trained alone."""
-    from fastlin.training.grid import Seconds  # noqa: PLC0415  (loads Numba)
-    from fastlin.training.trainer import TrainResult  # noqa: PLC0415  (loads Numba)
-
-    best = result.best
-    if best.last_model is None or best.best_model is None:
-        raise InputError("no epoch of the best entry is finished, so it has no weights to save")
-    return TrainResult(
-        best.config,
-        best.history,
-        best.last_model,
-        best.best_model,
-        Seconds(),
-        result.ranked_by.select,
-    )
+def _fitting_of(result: TrainResult) -> Fitting:
+    return _PLAIN if result.refit is None else Fitting(refit_epochs=result.refit.epochs)
 
 
 def load_config(path: str | Path) -> tuple[DataReference, TrainConfig]:
+    """Read data and settings of a config.json; see `load_configuration`."""
+    return load_configuration(path)[:2]
+
+
+def load_configuration(path: str | Path) -> tuple[DataReference, TrainConfig, Fitting]:
     """Read a config.json.
 
     A setting that is not there has its default, as one that came after the file was written.
@@ -270,7 +277,7 @@ def load_config(path: str | Path) -> tuple[DataReference, TrainConfig]:
 
     Returns
     -------
-    tuple[DataReference, TrainConfig]
+    tuple[DataReference, TrainConfig, Fitting]
 
     Raises
     ------
@@ -284,12 +291,16 @@ def load_config(path: str | Path) -> tuple[DataReference, TrainConfig]:
         raise InputError(f"{path} is not a fastlin configuration: it must hold 'data' and 'train'")
     files.check_format(path, content, FORMAT)
     for name in content:
-        if name not in {"format", "data", "train"}:
-            raise InputError(f"{path}: unknown key {quoted(name)}; the keys are data and train")
+        if name not in {"format", "data", "train", "fit"}:
+            raise InputError(f"{path}: unknown key {quoted(name)}; the keys are data, train, fit")
     try:
         if not isinstance(content["train"], dict):
             raise InputError("'train' must hold the settings by name")
-        return DataReference.from_dict(content["data"]), TrainConfig.from_dict(content["train"])
+        return (
+            DataReference.from_dict(content["data"]),
+            TrainConfig.from_dict(content["train"]),
+            Fitting.from_dict(content.get("fit", {})),
+        )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -314,7 +325,7 @@ def load_run(folder: str | Path) -> Run:
     files.check_reachable(folder)
     if not folder.is_dir():
         raise InputError(f"no run folder {folder}; `fastlin train` makes one under runs/")
-    data, config = load_config(folder / CONFIG)
+    data, config, fitting = load_configuration(folder / CONFIG)
     model, best_model = (
         model if model.loss is not None else replace(model, loss=str(config.loss))  # an older file
         for model in load_models(folder / MODEL)
@@ -322,7 +333,7 @@ def load_run(folder: str | Path) -> Run:
     for which in (model, best_model):
         _check_is_of(which, config, folder)
     history = load_history(folder / HISTORY, config.epochs)
-    return Run(folder, data, config, history, model, best_model)
+    return Run(folder, data, config, history, model, best_model, fitting)
 
 
 def _check_is_of(model: LinearModel, config: TrainConfig, folder: Path) -> None:

@@ -22,6 +22,8 @@ def evaluate_all(
     """Return what the last and the best model reach on every part, and the seconds.
 
     That is cost and accuracy, and of validation and test rows every metric of `fastlin.metrics`.
+    Where the classifier was fitted again, last and best are those of the fit before, and ``refit``
+    is what it reaches itself on test rows, if there are any.
     """
     from fastlin.threads import use_threads  # noqa: PLC0415  (loads Numba)
     from fastlin.training.evaluation import evaluate_matched  # noqa: PLC0415
@@ -29,10 +31,14 @@ def evaluate_all(
 
     start = time.perf_counter()
     evaluations: dict[str, dict[str, dict[str, float]]] = {}
+    chosen, every = result.chosen, split.parts()
+    judged = {"last": (chosen.model, every), "best": (chosen.best_model, every)}
+    if result.refit is not None:
+        judged["refit"] = result.model, {} if split.test is None else {"test": split.test}
     with use_threads(threads):
-        for which, model in (("last", result.model), ("best", result.best_model)):
+        for which, (model, parts) in judged.items():
             evaluations[which] = {}
-            for part, data in split.parts().items():
+            for part, data in parts.items():
                 found = evaluate_matched(model, data, result.config)
                 measures = {} if part == "train" else measure_matched(model, data).values()
                 cost_and_accuracy = {"cost": found.cost, "accuracy": found.accuracy}
@@ -75,11 +81,17 @@ def summarize(
 
     train_seconds = result.seconds.train
     samples = len(split.train) * len(result.history)
+    refit = result.refit
+    again: dict[str, Any] = {}
+    if refit is not None:
+        samples += refit.rows * refit.epochs
+        again = {"refit": {"rows": refit.rows, "epochs": refit.epochs, "note": refit.note()}}
     return {
         "status": status,
         "epochs": {"asked": result.config.epochs, "finished": len(result.history)},
         "best_epoch": result.best_epoch,
         "selected_by": result.select,
+        **again,
         "results": _finite_or_null(evaluations),
         "data": describe_data(split),
         "threads": threads,

@@ -48,6 +48,7 @@ def evaluate(
     model = saved.model if weights == "last" else saved.best_model
     loaded = options.load_reference(reference)
     matched = outcome.match(model, reference, loaded, options.console(stderr=True))
+    outcome.note_on_fit(saved.fitting, matched, options.console(stderr=True))
     console = options.console()
     with use_threads(threads):
         found = {

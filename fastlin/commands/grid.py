@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from fastlin.commands import options, outcome, process, setting_options
+from fastlin.commands import fit_options, options, outcome, process, setting_options
 from fastlin.commands.grid_output import print_ranking, progress_shown
 from fastlin.commands.train import DEFAULT_DATA
 from fastlin.config import TrainConfig
@@ -86,6 +86,7 @@ _OWN_FOLDER = "-"  # --resume without a folder: that of --out
     show_default=True,
     help="After the last epoch, or after each entry's best.",
 )
+@fit_options.fit_options()
 @options.threads_option()
 @options.eval_train_option()
 @click.option(
@@ -224,15 +225,16 @@ class _Search:
         from fastlin.search.request import WINNER
 
         folder, best = self.folder, result.best
-        command = options.train_command(self.request.data, best.config)
         seconds = {
             "compile": compile_seconds,
             "search": result.seconds - compile_seconds,
             "draw": 0.0,
             "total": time.perf_counter() - self.started,
         }
+        run = fit_options.run_of_winner(result, self.split, self.request.refit, self.threads, notes)
+        command = options.train_command(self.request.data, best.config)
+        command += fit_options.words_of(run)
         with process.writing_results():
-            run = runs.run_of_winner(result)
             reference = replace(self.request.data, sha256=self.split.fingerprint())
             written = runs.write_run(
                 make_directory(folder / WINNER), reference, run, self.split, best.status,
@@ -243,6 +245,7 @@ class _Search:
             summary = summaries.summarize_grid(
                 result, self.split, test, command, seconds, self.threads
             )
+            summary |= {name: written[name] for name in ("refit",) if name in written}
             runs.save_summary(folder, summary)
         console = options.console()
         console.print(
@@ -253,6 +256,7 @@ class _Search:
                 f"Test accuracy of the winner, after epoch {best.epoch}: "
                 f"{test['accuracy']:.2%} (no other entry saw the test rows)"
             )
+        fit_options.print_refit(console, run, written["results"])
         console.print(f"Train it alone: {command}")
         console.print(f"Grid folder: {folder}")
         of_winner = of_grid = 0.0, 0.0
@@ -290,7 +294,7 @@ def _resumed(
 
     request = load_request(folder)
     sources = {ctx.get_parameter_source(name) for name in searched}
-    repeated = bool(sources - {None, ParameterSource.DEFAULT})
+    repeated = bool(sources - {None, ParameterSource.DEFAULT} or searched["fit"])
     if repeated and replace(again, data=request.data) != request:
         raise InputError(
             f"cannot resume {folder}: the grid is not what it was begun with; leave its options "
@@ -310,6 +314,7 @@ def _request(
     halving: bool,
     halving_plan: str | None,
     eval_train_every: int,
+    fit: fit_options.Given,
     **settings: Any,
 ) -> SearchRequest:
     """Return what the options ask for: options, then --grid, then --config, then the defaults."""
@@ -334,4 +339,7 @@ def _request(
     decisive = [tuple(spec.swept.get(name, (getattr(spec.base, name),))) for name in _DECISIVE]
     kinds = [dict(zip(_DECISIVE, values, strict=True)) for values in product(*decisive)]
     options.refuse_without_effect(given, [replace(spec.base, **kind) for kind in kinds])
-    return SearchRequest(reference, spec, search, trials, search_seed, plan, eval_train_every)
+    return SearchRequest(
+        reference, spec, search, trials, search_seed, plan, eval_train_every,
+        refit=fit.get("refit", False),
+    )  # fmt: skip

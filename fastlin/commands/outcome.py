@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastlin.config import TrainConfig
     from fastlin.data import Split
     from fastlin.data.source import DataReference
+    from fastlin.fitting import Fitting
     from fastlin.model import LinearModel
     from fastlin.training.trainer import TrainResult
 
@@ -92,6 +93,18 @@ def print_note(notes: Console, note: str) -> None:
     notes.print(f"Note: {note}", markup=False)
 
 
+def note_on_fit(fitting: Fitting, split: Split, notes: Console) -> str:
+    """Print a note if a classifier was fitted on rows it is judged on; return a remark for figures.
+
+    Parameters are those of the run, and the data as they are matched with it.
+    """
+    note = fitting.note(split.parts())
+    if note is None:
+        return ""
+    print_note(notes, note)
+    return "classifier fitted on training and validation rows"
+
+
 def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) -> Path:
     """Make the folder of --out, or the next one of that name; see `runs.create_run_folder`."""
     from fastlin import runs
@@ -160,9 +173,11 @@ def draw(
     def figures() -> None:
         from fastlin.commands.plot import draw_figures
 
+        remark = "" if result.refit is None else "fit on training rows alone, before the refit"
         draw_figures(
-            result.history, result.model, result.config, split, folder, threads, notes.print
-        )
+            result.history, result.chosen.model, result.config, split, folder, threads,
+            notes.print, remark,
+        )  # fmt: skip
 
     return drawing(figures, notes)
 

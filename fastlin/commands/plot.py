@@ -40,8 +40,9 @@ def plot(
     loaded = options.load_reference(reference)
     matched = outcome.match(saved.model, reference, loaded, options.console(stderr=True))
     failures: list[str] = []
+    remark = outcome.note_on_fit(saved.fitting, matched, options.console(stderr=True))
     for path in draw_figures(
-        saved.history, saved.model, saved.config, matched, run, threads, failures.append
+        saved.history, saved.model, saved.config, matched, run, threads, failures.append, remark
     ):
         options.console().print(str(path))
     for failure in failures:
@@ -57,11 +58,12 @@ def draw_figures(
     folder: Path,
     threads: int | None,
     on_failure: Callable[[str], None] | None = None,
+    remark: str = "",
 ) -> list[Path]:
     """Draw every figure that a run has into folder/figures, and return the files.
 
     The data must be matched with the model. What cannot be drawn is one line for `on_failure`, see
-    `fastlin.figures.save_figures`.
+    `fastlin.figures.save_figures`. A remark on the classifier stands at the foot of every figure.
 
     Raises InputError if the folder cannot be made.
     """
@@ -75,7 +77,7 @@ def draw_figures(
     rows, names, image_shape = parts[judged], model.class_names, model.image_shape
 
     def below(figure: Figure, *shown: str) -> Figure:
-        foot = footer(split.name, shown, config.to_dict(), epochs_done=len(history))
+        foot = footer(split.name, shown, config.to_dict(), epochs_done=len(history), remark=remark)
         return figures.with_footer(figure, foot)
 
     curved = [part for part in ("train", "val") if part in parts]

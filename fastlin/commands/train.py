@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options, outcome, process, setting_options
+from fastlin.commands import fit_options, options, outcome, process, setting_options
 from fastlin.config import TrainConfig
+from fastlin.fitting import Fitting
 from fastlin.losses import PARAMETERS, check_given_once, with_parameters
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ DEFAULT_DATA = "cifar10-mini"
 @click.command()
 @options.data_options(DEFAULT_DATA)
 @setting_options.settings_options()
+@fit_options.fit_options()
 @options.threads_option()
 @options.eval_train_option()
 @click.option(
@@ -44,6 +46,7 @@ def train(
     ctx: click.Context,
     /,
     data: options.Data,
+    fit: fit_options.Given,
     threads: int | None,
     eval_train_every: int,
     config_path: Path | None,
@@ -57,9 +60,10 @@ def train(
     Results go to a run folder: config.json, history.csv, model.npz, summary.json, figures/.
     """
     started = time.perf_counter()
-    reference, config = _what_to_run(data, config_path, settings)
+    reference, config, fitting = _what_to_run(data, fit, config_path, settings)
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
+    fit_options.check_rows(fitting, loaded)
     from fastlin import runs
     from fastlin.training.trainer import Trainer
 
@@ -68,25 +72,22 @@ def train(
         outcome.compile_moments(loaded, config)
     compile_seconds = time.perf_counter() - preparing
     trainer = Trainer(loaded, config, threads, eval_train_every=eval_train_every)
-    content = runs.config_content(replace(reference, sha256=None), config)
+    content = runs.config_content(replace(reference, sha256=None), config, fitting)
     folder = outcome.new_folder(out, loaded.name, runs.CONFIG, content)
     # The fingerprint takes a while: it is computed beside training, and written at the end.
     compared = (reference, loaded, notes)
     hashing = threading.Thread(target=outcome.note_if_changed, args=compared, daemon=True)
     hashing.start()
-    for note in trainer.notes:
-        outcome.print_note(notes, note)
-    status, stop = _train(trainer, notes)
+    result, status, stop = _train(trainer, fitting, notes)
     try:
         with process.writing_results():
             hashing.join()
             reference = replace(reference, sha256=loaded.fingerprint())
-            result = trainer.result()
             summary = runs.write_run(
                 folder, reference, result, loaded, status, trainer.threads,
                 compile_seconds=compile_seconds, started=started,
             )  # fmt: skip
-        _print_table(result, summary["results"], folder)
+        _print_result(result, summary["results"], folder)
         drawn = 0.0, 0.0
         if figures and stop is None:  # who stops a command does not want to wait for pictures
             drawn = outcome.draw(result, loaded, folder, trainer.threads, notes)
@@ -101,10 +102,14 @@ def train(
 
 def _what_to_run(
     data: options.Data,
+    fit: fit_options.Given,
     config_path: Path | None,
     settings: dict[str, Any],
-) -> tuple[DataReference, TrainConfig]:
-    """Return data and settings: options where given, then --config, then the defaults."""
+) -> tuple[DataReference, TrainConfig, Fitting]:
+    """Return data, settings and the rows to fit on.
+
+    Options count where given, then --config, then the defaults.
+    """
     from fastlin import runs
 
     given = setting_options.given_settings(settings)
@@ -113,32 +118,36 @@ def _what_to_run(
         check_given_once([given["loss"]], parameters)
     if config_path is None:
         reference = options.reference_of({"data": DEFAULT_DATA} | data)
-        config = TrainConfig(**given)
+        config, saved = TrainConfig(**given), Fitting()
     else:
-        reference, config = runs.load_config(config_path)
+        reference, config, saved = runs.load_configuration(config_path)
         config = replace(config, **given)
         reference = options.override(reference, data)
     config = replace(config, loss=with_parameters([config.loss], parameters)[0])
     options.refuse_without_effect(given, [config])
-    return reference, config
+    return reference, config, fit_options.fitting_of(fit, config, saved)
 
 
-def _train(trainer: Trainer, notes: Console) -> tuple[str, KeyboardInterrupt | None]:
-    """Train all epochs or up to what stops it; return the status of the run, and the stop."""
+def _train(
+    trainer: Trainer, fitting: Fitting, notes: Console
+) -> tuple[TrainResult, str, KeyboardInterrupt | None]:
+    """Train all epochs or up to what stops it; return the result, its status, and the stop."""
     from fastlin.errors import DivergedError
 
+    for note in trainer.notes:
+        outcome.print_note(notes, note)
     try:
         with outcome.compiling(notes):
             trainer.compile()
         _run_epochs(trainer, notes)
     except DivergedError as error:
         notes.print(f"{error} (--lr {error.smaller_lr:g})")
-        return "diverged", None
+        return trainer.result(), "diverged", None
     except KeyboardInterrupt as stop:
         process.heed()
         notes.print(f"Interrupted; keeping {trainer.epochs_done} finished epochs, without figures")
-        return "interrupted", stop
-    return "finished", None
+        return trainer.result(), "interrupted", stop
+    return fit_options.refitted(trainer, fitting, notes)
 
 
 def _run_epochs(trainer: Trainer, notes: Console) -> None:
@@ -185,7 +194,7 @@ def _describe(record: EpochRecord) -> str:
     )
 
 
-def _print_table(
+def _print_result(
     result: TrainResult,
     evaluations: dict[str, dict[str, dict[str, float]]],
     folder: Path,
@@ -205,6 +214,7 @@ def _print_table(
             values = [f for c in cells for f in (_cost_text(c["cost"]), f"{c['accuracy']:.2%}")]
             table.add_row(title, *values)
     options.print_table(console, table)
+    fit_options.print_refit(console, result, evaluations)
     console.print(f"Run folder: {folder}")
 
 

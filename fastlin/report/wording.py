@@ -100,11 +100,12 @@ def footer(
     seeds: Sequence[int] | None = None,
     swept: Iterable[str] = (),
     epochs_done: int | None = None,
+    remark: str = "",
 ) -> str:
     """Return the line at the foot of a figure: data, rows, loss, settings, epochs and seeds.
 
     Settings that were `swept` have no one value and are left out. Of a run that was stopped or
-    diverged, `epochs_done` is how many epochs it finished.
+    diverged, `epochs_done` is how many epochs it finished. A remark comes last.
     """
     rows = " and ".join(PARTS[part] for part in parts)
     fixed = {name: value for name, value in settings.items() if name not in set(swept)}
@@ -115,5 +116,5 @@ def footer(
         ends[0] = f"{epochs_done:,} of {ends[0]}"
     if seeds:
         ends.append(f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds")
-    texts = [f"{data}, {rows} rows", settings_text(fixed), ", ".join(ends)]
+    texts = [f"{data}, {rows} rows", settings_text(fixed), ", ".join(ends), remark]
     return " \N{MIDDLE DOT} ".join(text for text in texts if text)

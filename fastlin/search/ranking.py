@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from fastlin.files import as_path, atomic_write
 from fastlin.history import EpochRecord, History, Measure, html_table
 from fastlin.metrics import binomial_error
 from fastlin.model import LinearModel
+
+if TYPE_CHECKING:
+    from fastlin.training.trainer import TrainResult
 
 Moment = Literal["last", "best"]
 Status = Literal["finished", "stopped", "diverged"]
@@ -147,6 +150,8 @@ class GridResult:
     rungs : the decisions about which entries were stopped early, if there were any.
     trained_on : indices of the entries that were stopped, and trained to the end later because they
         might have been the best.
+    refitted : the winner as a run that was fitted again on training and validation rows, if it was;
+        the entries have the classifiers that were fitted on training rows alone.
     """
 
     entries: tuple[GridEntry, ...]
@@ -155,6 +160,7 @@ class GridResult:
     seconds: float
     rungs: tuple[Rung, ...] = ()
     trained_on: tuple[int, ...] = ()
+    refitted: TrainResult | None = None
 
     def __repr__(self) -> str:
         best, settings = self.best, self.best.config.to_dict()
@@ -184,6 +190,11 @@ class GridResult:
     def best(self) -> GridEntry:
         """The winner."""
         return self.entries[self.winner]
+
+    @property
+    def model(self) -> LinearModel | None:
+        """The classifier to use: the winner's, fitted again if it was."""
+        return self.best.model if self.refitted is None else self.refitted.model
 
     def ranked(self) -> tuple[GridEntry, ...]:
         """Return the entries, best first; see `rank_entries`."""

@@ -23,6 +23,7 @@ from fastlin.settings import whole_number
 
 REQUEST, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
 FORMAT = 1  # of grid.json
+_LATER = {"eval_train_every": 1, "refit": False}  # what files of older versions do not say
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class SearchRequest:
         When entries are stopped early; None for never.
     eval_train_every : int
         As in `fastlin.grid_search`.
+    refit : bool
+        Likewise.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class SearchRequest:
     search_seed: int = 0
     halving: Plan | None = None
     eval_train_every: int = 1
+    refit: bool = False
 
     def __post_init__(self) -> None:
         if self.search not in ("grid", "random"):
@@ -63,6 +67,8 @@ class SearchRequest:
             whole_number("trials", self.trials, 1)
         whole_number("search_seed", self.search_seed, 0)
         whole_number("eval_train_every", self.eval_train_every, 0)
+        if not isinstance(self.refit, bool):
+            raise InputError(f"refit is {quoted(self.refit)}; it must be true or false")
 
     def configs(self) -> tuple[TrainConfig, ...]:
         """Return the configurations to train. Raises InputError as `grid_configs` does."""
@@ -93,7 +99,8 @@ def load_request(folder: Path) -> SearchRequest:
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it must hold the parts of a search by name")
     check_format(path, content, FORMAT)
-    content.setdefault("eval_train_every", 1)  # those of the first version do not say it
+    for name, default in _LATER.items():
+        content.setdefault(name, default)
     known = [part.name for part in fields(SearchRequest)]
     missing = [name for name in known if name not in content]
     unknown = [name for name in content if name not in {"format", *known}]

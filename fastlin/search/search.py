@@ -25,6 +25,7 @@ from fastlin.search.progress import GridProgress
 from fastlin.search.ranking import GridEntry, GridResult, Moment, Rule, rank_entries
 from fastlin.search.running import RunningSearch
 from fastlin.search.state import SearchState
+from fastlin.search.winner import with_refit
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
 
@@ -50,6 +51,7 @@ def grid_search(
     resume: bool = False,
     keep: Literal["winner", "all"] = "winner",
     eval_train_every: int = 1,
+    refit: bool = False,
 ) -> GridResult:
     """Train many configurations, each bit for bit as `train` does, and find the best.
 
@@ -63,16 +65,17 @@ def grid_search(
         The rule by which the best is chosen; see `fastlin.search.ranking.Rule`.
     halving : bool or Plan
         Whether to stop entries early that can no longer come first; see `fastlin.search.halving`.
-    threads, eval_train_every : int or None, int
+    threads, eval_train_every
         See `fastlin.Trainer`; no choice depends on them.
     on_epoch, progress : Callable[[GridProgress], None] or None
-        Both names: called after every epoch of all active entries.
+        Called after every epoch of all active entries; both names.
     note : Callable[[str], None] or None
         Called with what a user should know, a sentence each; by default they are warnings.
     journal, resume : str or Path or None, bool
         A file (.jsonl) for results as they come, and whether to go on with one that is there.
-    keep : str
-        Whose weights the result holds, ``winner`` or ``all``.
+    keep, refit : str, bool
+        Whose weights the result holds, ``winner`` or ``all``; and whether the winner is fitted
+        again on all rows, see `fastlin.search.winner.with_refit`.
 
     Raises
     ------
@@ -81,15 +84,14 @@ def grid_search(
     GridDivergedError
         If every configuration diverged. One that does stops no other.
     """
-    started = time.perf_counter()
+    started, rule, plan = time.perf_counter(), Rule(select, at), _plan(halving, keep)
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
-    rule, plan = Rule(select, at), _plan(halving, keep)
     check_comparable(configs, rule, plan)
     split, held_out = with_validation(split)
     trainer = GridTrainer(split, configs, threads, rule.select, eval_train_every)
     running = RunningSearch(trainer, SearchState(configs, rule), plan, on_epoch or progress)
-    _run(running, plan, journal, note, [held_out] if held_out else [], resume=resume)
-    return _result(running, keep, started)
+    _run(running, plan, journal, note, held_out, resume=resume)
+    return _result(running, keep, started, refit=refit)
 
 
 def _plan(halving: bool | Plan, keep: str) -> Plan | None:
@@ -106,15 +108,16 @@ def _run(
     plan: Plan | None,
     journal: str | Path | None,
     note: Callable[[str], None] | None,
-    texts: Sequence[str],
+    held_out: str | None,
     *,
     resume: bool,
 ) -> None:
     """Train all entries, beside a journal if there is one; say what a user should know."""
     trainer, rule = running.trainer, running.state.rule
     note = note or functools.partial(warnings.warn, stacklevel=3)
-    for text in (*texts, *trainer.notes):
-        note(text)
+    for text in (held_out, *trainer.notes):
+        if text is not None:
+            note(text)
     if plan is not None and not running.rungs:
         note(f"No entry is stopped early: that needs more than {FIRST_EPOCH} epochs.")
     with contextlib.ExitStack() as resources:
@@ -128,7 +131,9 @@ def _run(
         running.run()
 
 
-def _result(running: RunningSearch, keep: Literal["winner", "all"], started: float) -> GridResult:
+def _result(
+    running: RunningSearch, keep: Literal["winner", "all"], started: float, *, refit: bool
+) -> GridResult:
     """Return what was found. Raises GridDivergedError if every entry diverged."""
     state, trainer = running.state, running.trainer
     entries = state.entries()
@@ -146,7 +151,7 @@ def _result(running: RunningSearch, keep: Literal["winner", "all"], started: flo
     )
     if result.best.status == "diverged":
         raise GridDivergedError(result)
-    return result
+    return with_refit(result, trainer.split, trainer.threads) if refit else result
 
 
 def _with_models(entry: GridEntry, trainer: GridTrainer) -> GridEntry:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastlin.config import TrainConfig
-from fastlin.data.dataset import Split
+from fastlin.data.dataset import Split, check_split
+from fastlin.data.joining import check_can_refit
 from fastlin.engine import Array
 from fastlin.errors import DivergedError, InputError
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.training.grid import GridTrainer, Seconds
+
+if TYPE_CHECKING:
+    from fastlin.training.refit import Refit
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,9 @@ class TrainResult:
         Where the time went.
     select : Measure
         By which measure an epoch is the best.
+    refit : Refit or None
+        Where the classifier was fitted again on training and validation rows: it is then both
+        `model` and `best_model`, and `refit` has those that the history is of.
     """
 
     config: TrainConfig
@@ -42,6 +49,15 @@ class TrainResult:
     best_model: LinearModel
     seconds: Seconds
     select: Measure = "val_accuracy"
+    refit: Refit | None = None
+
+    @property
+    def chosen(self) -> TrainResult:
+        """The result as it was before a refit: that of the fit on the training rows alone."""
+        if self.refit is None:
+            return self
+        first, best = self.refit.chosen_model, self.refit.chosen_best_model
+        return replace(self, model=first, best_model=best, refit=None)
 
     @property
     def best_epoch(self) -> int:
@@ -171,6 +187,7 @@ def train(
     threads: int | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     eval_train_every: int = 1,
+    refit: bool = False,
     **settings: Any,
 ) -> TrainResult:
     """Train a linear classifier.
@@ -189,6 +206,9 @@ def train(
         Called with the record of every finished epoch.
     eval_train_every : int
         After every so many epochs the training rows are evaluated, 0 for never; see `Trainer`.
+    refit : bool
+        Whether the classifier is then fitted again on training and validation rows, with all epochs
+        of the settings: the validation rows have chosen none. See `fastlin.training.refit`.
     **settings : Any
         Settings by name, such as ``lr=0.1``; they take precedence over those of `config`.
 
@@ -199,11 +219,14 @@ def train(
     Raises
     ------
     InputError
-        If there is no such setting, or for the reasons of `Trainer`.
+        If there is no such setting, or for the reasons of `Trainer` and `refit`.
     DivergedError
         If a cost is not finite. To keep the epochs before it, use `Trainer`.
     """
     config = _with_settings(config, settings)
+    if refit:
+        check_split(split)
+        check_can_refit(split)
     trainer = Trainer(split, config, threads, eval_train_every=eval_train_every)
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
@@ -212,7 +235,11 @@ def train(
         record = trainer.run_epoch()
         if on_epoch is not None:
             on_epoch(record)
-    return trainer.result()
+    if not refit:
+        return trainer.result()
+    from fastlin.training.refit import refit as fit_again  # noqa: PLC0415  (it imports this module)
+
+    return fit_again(trainer.result(), split, threads=trainer.threads)
 
 
 def _with_settings(config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:

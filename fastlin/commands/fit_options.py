@@ -1,0 +1,130 @@
+"""Options that say on which rows a classifier is fitted, and what a refit prints."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastlin.commands import options, outcome, process
+from fastlin.fitting import Fitting
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fastlin.config import TrainConfig
+    from fastlin.data import Split
+    from fastlin.search.ranking import GridResult
+    from fastlin.training.trainer import Trainer, TrainResult
+
+Given = dict[str, Any]  # the options that were given, by name
+
+
+def fit_options() -> options.Decorator:
+    """Add --refit. The command gets one argument for all options that were given, `fit`."""
+    added = [
+        click.option(
+            "--refit/--no-refit",
+            default=None,
+            help="Fit the classifier again on training and validation rows, with the same "
+            "settings, or not. --l2 counts per row, so it stays as it is.  [default: no-refit]",
+        ),
+    ]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_fit(*arguments: Any, **given: Any) -> Any:
+            fit = {name: given.pop(name) for name in ("refit",)}
+            named = {name: value for name, value in fit.items() if value is not None}
+            return command(*arguments, fit=named, **given)
+
+        found: Callable[..., Any] = with_fit
+        for option in reversed(added):
+            found = option(found)
+        return found
+
+    return decorate
+
+
+def fitting_of(fit: Given, config: TrainConfig, saved: Fitting) -> Fitting:
+    """Return on which rows to fit: options where given, then what a run did before.
+
+    A refit is for all epochs of the settings, unless that run did it for fewer.
+    """
+    epochs = saved.refit_epochs
+    if "refit" in fit:
+        epochs = (epochs or config.epochs) if fit["refit"] else None
+    if epochs is not None:
+        epochs = min(epochs, config.epochs)
+    return Fitting(refit_epochs=epochs)
+
+
+def check_rows(fitting: Fitting, split: Split) -> None:
+    """Raise InputError if a split lacks rows that are to be fitted on."""
+    from fastlin.data.joining import check_can_refit
+
+    if fitting.refit_epochs is not None:
+        check_can_refit(split)
+
+
+def refitted(
+    trainer: Trainer, fitting: Fitting, notes: Console
+) -> tuple[TrainResult, str, KeyboardInterrupt | None]:
+    """Return a finished result, fitted again if that is asked for; status of the run, and the stop.
+
+    One that diverges or is interrupted then is as it was before.
+    """
+    from fastlin.errors import DivergedError
+    from fastlin.training.refit import refit
+
+    result, split, threads = trainer.result(), trainer.split, trainer.threads
+    if fitting.refit_epochs is None:
+        return result, "finished", None
+    try:
+        with outcome.compiling(notes):
+            again = refit(result, split, epochs=fitting.refit_epochs, threads=threads)
+    except DivergedError as error:
+        notes.print(f"On training and validation rows, {error} (--lr {error.smaller_lr:g})")
+        return result, "diverged", None
+    except KeyboardInterrupt as stop:
+        process.heed()
+        notes.print("Interrupted; keeping the classifier of the training rows alone")
+        return result, "interrupted", stop
+    return again, "finished", None
+
+
+def run_of_winner(
+    result: GridResult, split: Split, again: bool, threads: int, notes: Console
+) -> TrainResult:
+    """Return the winner of a grid as a run, fitted again if that is asked for.
+
+    If that diverges, it is said, and the winner is as it was before.
+    """
+    from fastlin.errors import DivergedError
+    from fastlin.search import winner
+
+    if again:
+        try:
+            with outcome.compiling(notes):
+                result = winner.with_refit(result, split, threads)
+        except DivergedError as error:
+            notes.print(f"On training and validation rows, {error} (--lr {error.smaller_lr:g})")
+    return winner.run_of_winner(result)
+
+
+def words_of(run: TrainResult) -> str:
+    """Return the options of `fastlin train` that fit a run again as it was, if they can."""
+    is_whole = run.refit is not None and run.refit.epochs == run.config.epochs
+    return " --refit" if is_whole else ""
+
+
+def print_refit(console: Console, result: TrainResult, evaluations: dict[str, Any]) -> None:
+    """Print what a classifier that was fitted again was fitted on, and what it reaches."""
+    if result.refit is None:
+        return
+    console.print(f"Refit: {result.refit.note()}")
+    test = evaluations["refit"].get("test")
+    if test is not None:
+        console.print(f"Test accuracy after the refit: {test['accuracy']:.2%}")

@@ -1,0 +1,46 @@
+"""Training and validation rows as one data set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlin.data.dataset import Dataset, Split
+from fastlin.errors import InputError
+
+
+def training_and_validation(split: Split) -> Dataset:
+    """Return all rows that may be learned from: training rows, then validation rows, in order.
+
+    Where there are both it is a copy, as large as they are. If one part has weights, the rows of
+    the other, which has none, count 1 each.
+
+    Parameters
+    ----------
+    split : Split
+        Of which the test rows are left out.
+
+    Returns
+    -------
+    Dataset
+    """
+    train, val = split.train, split.val
+    if val is None:
+        return train
+    weights = None
+    if train.weights is not None or val.weights is not None:
+        weights = np.concatenate(
+            [np.ones(len(part)) if part.weights is None else part.weights for part in (train, val)]
+        )
+    return Dataset(
+        np.concatenate([train.X, val.X]), np.concatenate([train.y, val.y]), train.class_names,
+        train.image_shape, train.scale, weights,
+    )  # fmt: skip
+
+
+def check_can_refit(split: Split) -> None:
+    """Raise InputError if a split has no validation rows, which a refit would add."""
+    if split.val is None:
+        raise InputError(
+            f"{split.name} has no validation rows, so there is nothing more to fit on than the "
+            "training rows: leave refit out, or hold rows out first (val_fraction)"
+        )
