@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastlin import Split, load_split
+from fastlin import Split, load_rows, load_split
 from fastlin.data.arrays import numeric
 from fastlin.data.checks import ROW_DTYPES
 from fastlin.data.formats import csv_text, names, registry
@@ -263,13 +263,74 @@ def test_cells_are_of_the_same_kinds_whoever_reads_them(place):
     pytest.importorskip("pyarrow")
     text = 'a,b,c,d,e,f,g\n1,1,1.5,true,x,,NA\n-2,,nan,False,"y, z",,2\n3,4,1e3,TRUE,1,,3\n'
     (place / "t.csv").write_text(text)
-    found = csv_text.read(place / "t.csv", lambda _: True)
+    every = registry.Wanted(lambda _: True, lambda _: True, lambda _: False)
+    found = csv_text.read(place / "t.csv", every)
     layout = csv_text.Layout(",", list("abcdefg"), has_header=True)
-    plain = csv_text.plain_columns(place / "t.csv", layout, list("abcdefg"))
+    plain = csv_text.plain_columns(place / "t.csv", layout, list("abcdefg"), [])
     for name, column in plain.items():
         if name != "f":  # of nothing at all, which nobody can tell
             assert column.dtype == found[name].dtype
             assert str(column.tolist()) == str(found[name].tolist())
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        (["1", "2", "10"], ("1", "2", "10")),
+        (["01", "02", "10"], ("01", "02", "10")),
+        (["+1", "-1", "-1"], ("+1", "-1")),
+        (["1.0", "2.0", "10.0"], ("1", "2", "10")),
+        (["1", "2.0", "10"], ("1", "2", "10")),
+        ([" 1", "2 ", "10"], ("1", "2", "10")),
+        ([" 1", "1", "2"], ("1", "2")),
+        (["true", "FALSE", "True"], ("False", "True")),
+        (["1", "x", "01"], ("01", "1", "x")),
+        (["0x10", "16", "x"], ("0x10", "16", "x")),
+        (["2020-01-01", "2020-01-02", "2020-01-02"], ("2020-01-01", "2020-01-02")),
+    ],
+)
+@pytest.mark.parametrize("where", ["with the rows", "named", "alone"])
+def test_labels_of_a_table_as_text_keep_how_they_are_written(place, reader, cells, classes, where):
+    name = {"with the rows": "label", "named": "kind", "alone": "kind"}[where]
+    lines = [f"{cell},{row}.5" for row, cell in enumerate(cells * 5)]
+    (place / "t.csv").write_text("\n".join([f"{name},a", *lines]))
+    (place / "y.csv").write_text("\n".join([name, *cells * 5]))
+    if where == "alone":
+        split = load_split("t.csv:a", labels="y.csv")
+    else:
+        split = load_split("t.csv", labels=":kind" if where == "named" else None)
+    assert split.train.class_names == classes
+    same = [cell.strip() for cell in cells * 5]
+    for row, label in enumerate(split.train.y.tolist()):
+        assert label == split.train.y[same.index(same[row])]
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["1", "2", "1.0"], "labels '1' in row 0 and '1.0' in row 2, the same number written"),
+        (["1", "2", "01"], "labels '1' in row 0 and '01' in row 2, the same number written"),
+        (["2", "0", "-0"], "labels '0' in row 1 and '-0' in row 2, the same number written"),
+        (["10", "2", "1e1"], "labels '10' in row 0 and '1e1' in row 2, the same number written"),
+        (["0.5", "2", "0.50"], "float targets"),
+        (["1", "2", "9" * 25], "float targets"),
+        (["1", "2", ""], "no label in row 2"),
+        (["1", "2", "9" * 5000], "float targets"),
+    ],
+)
+def test_labels_that_are_one_number_in_two_ways_are_refused(place, reader, cells, said):
+    (place / "t.csv").write_text("\n".join(["label,a", *(f"{cell},0.5" for cell in cells)]))
+    assert said in refusal("t.csv")
+
+
+def test_ids_of_a_table_as_text_keep_how_they_are_written(place, reader):
+    for cells, right in (
+        (["1", "2", "3"], [1, 2, 3]),
+        (["007", "7", "07"], ["007", "7", "07"]),
+        (["1.0", "1", "x"], ["1.0", "1", "x"]),
+    ):
+        (place / "t.csv").write_text("\n".join(["id,a", *(f"{cell},0.5" for cell in cells)]))
+        assert load_rows("t.csv").ids.tolist() == right
 
 
 def test_a_large_table_needs_pyarrow(place, monkeypatch):

@@ -179,7 +179,10 @@ def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
     def is_wanted_column(name: str) -> bool:
         return place.name is None or name in {place.name, label_name} or is_label_column(name)
 
-    wanted = Wanted(is_wanted, is_wanted_column)
+    def is_label(name: str) -> bool:
+        return is_label_column(name) if label_name is None else name == label_name
+
+    wanted = Wanted(is_wanted, is_wanted_column, is_label)
     format_of_file, arrays = read_arrays(path, wanted)
     if format_of_file.is_table:
         return tables.rows_and_labels(path, arrays, place.name, label_name)
@@ -288,7 +291,7 @@ def _read_labels(place: Place, part: str = PARTS[0]) -> NDArray[Any]:
     def is_wanted(found: str) -> bool:
         return name is None or found == name
 
-    wanted = Wanted(is_wanted, is_wanted)
+    wanted = Wanted(is_wanted, is_wanted, is_wanted)
     if not path.is_file():
         raise InputError(f"there is no file {path} of labels")
     format_of_file, arrays = read_arrays(path, wanted)

@@ -6,38 +6,46 @@ import codecs
 import csv
 import io
 import math
-from collections.abc import Callable
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import files
 from fastlin.data.formats.arrow import arrays_of_table, check_different
-from fastlin.data.formats.names import Numbered, is_label_column
-from fastlin.errors import InputError, PackageError, one_line
+from fastlin.data.formats.names import Numbered, is_id_column, is_label_column
+from fastlin.errors import InputError, PackageError, one_line, quoted
+
+if TYPE_CHECKING:
+    from fastlin.data.formats.registry import Wanted
 
 _START = 1 << 16  # bytes in which the kind of the table is looked for
 _LARGEST_BLOCK = 1 << 30  # bytes that pyarrow parses at once, to find the types of columns
 _LARGEST_WITHOUT_PYARROW = 1 << 27  # bytes
 _DELIMITERS = "\t,; "
 _MISSING = ["", "NaN", "nan", "NA", "N/A", "null", "NULL", "None"]
+_TRUTHS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
+_WHOLE = re.compile("[+-]?[0-9]{1,40}")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
-def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]]:
+def read(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
     """Return the wanted columns of a table as arrays, `Numbered` where they have no names.
 
     The first line holds names if none of its cells is a number. One column without a usual name,
     whose first cell comes again below, has none. A column is of integers, floats, booleans or text;
-    an empty cell, NA and the like are no value: NaN among numbers, None among others.
+    an empty cell, NA and the like are no value: NaN among numbers, None among others. Labels and
+    ids are integers only where they are written as such: 01 is text.
 
     Without pyarrow small tables are read all the same, slowly.
 
     Raises
     ------
     InputError
-        If it is no UTF-8 text or no table; the message names the line.
+        If it is no UTF-8 text or no table, or labels are the same number written in two ways; the
+        message names the line or the rows.
     PackageError
         If it is large and pyarrow is not installed.
     """
@@ -45,9 +53,21 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
         start = file.read(_START)
         size = file.seek(0, 2)
     table = _layout(path, start)
-    wanted = [name for name in check_different(path, table.names) if is_wanted(name)]
-    if not wanted:
+    names = [name for name in check_different(path, table.names) if wanted(name)]
+    if not names:
         return {}
+    labels = [name for name in names if wanted.of_labels(name)]
+    texts = [name for name in names if name in labels or is_id_column(name)]
+    found = _columns(path, table, names, texts, size)
+    for name in texts:
+        found[name] = _identifiers(path, name, found[name], are_labels=name in labels)
+    return found if table.has_header else Numbered(found)
+
+
+def _columns(
+    path: Path, table: Layout, names: list[str], texts: list[str], size: int
+) -> dict[str, NDArray[Any]]:
+    """Return columns by name, of which `texts` are text."""
     try:
         import pyarrow as pa  # noqa: PLC0415  (an extra)
     except ImportError:
@@ -56,9 +76,9 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
                 f"{path} has {size:,} bytes; reading so large a table needs pyarrow: pip install "
                 "'fastlin[formats]'"
             ) from None
-        return table.columns(plain_columns(path, table, wanted))
+        return plain_columns(path, table, names, texts)
     try:
-        return table.columns(_arrow_columns(path, table, wanted, size))
+        return _arrow_columns(path, table, names, texts, size)
     except MemoryError:
         raise InputError(f"{path} is damaged, or too large") from None
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
@@ -66,8 +86,9 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
 
 
 def _arrow_columns(
-    path: Path, table: Layout, wanted: list[str], size: int
+    path: Path, table: Layout, names: list[str], texts: list[str], size: int
 ) -> dict[str, NDArray[Any]]:
+    import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv as arrow_csv  # noqa: PLC0415
 
     content = arrow_csv.read_csv(
@@ -78,15 +99,18 @@ def _arrow_columns(
         ),
         arrow_csv.ParseOptions(delimiter=table.delimiter, newlines_in_values=True),
         arrow_csv.ConvertOptions(
-            include_columns=wanted, strings_can_be_null=True, null_values=_MISSING
+            include_columns=names, strings_can_be_null=True, null_values=_MISSING,
+            column_types=dict.fromkeys(texts, pa.string()),
         ),
     )  # fmt: skip
     return arrays_of_table(path, content)
 
 
-def plain_columns(path: Path, table: Layout, wanted: list[str]) -> dict[str, NDArray[Any]]:
-    """Return columns as pyarrow does, read by Python's own reader."""
-    cells: dict[str, list[str | None]] = {name: [] for name in wanted}
+def plain_columns(
+    path: Path, table: Layout, names: list[str], texts: list[str]
+) -> dict[str, NDArray[Any]]:
+    """Return columns as pyarrow does, read by Python's own reader; `texts` are text."""
+    cells: dict[str, list[str | None]] = {name: [] for name in names}
     with files.open_regular(path) as binary:
         text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         lines = csv.reader(text, delimiter=table.delimiter, strict=True)
@@ -104,13 +128,16 @@ def plain_columns(path: Path, table: Layout, wanted: list[str]) -> dict[str, NDA
                         cells[name].append(None if cell in _MISSING else cell)
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError(f"{path}: line {lines.line_num}: {one_line(str(error))}") from None
-    return {name: _typed(column) for name, column in cells.items()}
+    return {
+        name: np.array(column, object) if name in texts else _typed(column)
+        for name, column in cells.items()
+    }
 
 
 def _typed(column: list[str | None]) -> NDArray[Any]:
     """Return cells as the narrowest of int64, float64, booleans and text that holds them."""
     present = {cell for cell in column if cell is not None}
-    if present and present <= {"true", "True", "TRUE", "false", "False", "FALSE"}:
+    if present and present <= _TRUTHS:
         truths = [None if cell is None else cell.lower() == "true" for cell in column]
         return np.array(truths, object if None in truths else bool)
     try:
@@ -122,6 +149,49 @@ def _typed(column: list[str | None]) -> NDArray[Any]:
         return np.array([math.nan if cell is None else float(cell) for cell in column])
     except ValueError:
         return np.array(column, object)
+
+
+def _identifiers(path: Path, name: str, column: NDArray[Any], *, are_labels: bool) -> NDArray[Any]:
+    """Return labels or ids (n,), given as text and None, as int64 if all are written as such.
+
+    Labels are booleans where all are called so, and floats where some are numbers such as 1.0. What
+    is written in another way remains text: 01, +1. White space around numbers is no part of them.
+    """
+    number_of: dict[str | None, int] = {}
+    places = np.fromiter(
+        (number_of.setdefault(text, len(number_of)) for text in column.tolist()), np.int64
+    )
+    texts = [text for text in number_of if text is not None]
+    cells = [text.strip() for text in texts]
+    if None in number_of or not texts or not all(map(_NUMBER.fullmatch, cells)):
+        is_truth = are_labels and bool(texts) and _TRUTHS.issuperset(texts)
+        return _typed(column.tolist()) if is_truth else column
+    values = [int(cell) if _WHOLE.fullmatch(cell) else float(cell) for cell in cells]
+    others = [value for cell, value in zip(cells, values, strict=True) if str(value) != cell]
+    if all(isinstance(value, int) and -(2**63) <= value < 2**63 for value in values) and not others:
+        return np.array(values, np.int64)[places]
+    are_targets = any(value % 1 for value in values)  # which `fastlin.data.labels` refuses
+    if are_labels and not are_targets:
+        _check_written_once(path, name, cells, values, places)
+    if are_labels and (are_targets or not any(isinstance(value, int) for value in others)):
+        return np.array(values, np.float64)[places]
+    return np.array(cells, object)[places]
+
+
+def _check_written_once(
+    path: Path, name: str, cells: list[str], values: list[int | float], places: NDArray[np.int64]
+) -> None:
+    """Refuse labels that are the same number written in two ways, as 1 and 1.0, or 1 and 01."""
+    first: dict[float, int] = {}
+    for place, value in enumerate(values):
+        other = first.setdefault(value, place)
+        if cells[other] != cells[place]:
+            rows = [int(np.flatnonzero(places == number)[0]) for number in (other, place)]
+            raise InputError(
+                f"{path}: the column {quoted(name)} has the labels {quoted(cells[other])} in row "
+                f"{rows[0]} and {quoted(cells[place])} in row {rows[1]}, the same number written "
+                "in two ways; write every label in one way"
+            )
 
 
 class Layout(NamedTuple):
@@ -140,10 +210,6 @@ class Layout(NamedTuple):
     delimiter: str
     names: list[str]
     has_header: bool
-
-    def columns(self, found: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return columns as `read` does."""
-        return found if self.has_header else Numbered(found)
 
 
 def _layout(path: Path, start: bytes) -> Layout:

@@ -25,8 +25,8 @@ class Format:
     name : str
         What people call it.
     module : str
-        In this package, with a function ``read(path, is_wanted)`` that returns the wanted arrays
-        (or columns) by name. A single array without a name is called "".
+        In this package, with a function ``read(path, wanted)`` that returns the arrays (or
+        columns) by name that a `Wanted` wants. A single array without a name is called "".
     suffixes : tuple[str, ...]
         Of its files.
     kinds : tuple[str, ...]
@@ -85,6 +85,9 @@ class Wanted:
     ----------
     of_arrays, of_columns : Callable[[str], bool]
         Whether an array of a file, or a column of a table, is wanted, by its name.
+    of_labels : Callable[[str], bool]
+        Whether a wanted column of a table would be labels, which are not to lose how they are
+        written.
     is_table : bool
         Whether what is asked about are columns; known when the format is.
     names, left_out : list[str]
@@ -93,6 +96,7 @@ class Wanted:
 
     of_arrays: Callable[[str], bool]
     of_columns: Callable[[str], bool]
+    of_labels: Callable[[str], bool]
     is_table: bool = False
     names: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
