@@ -8,6 +8,7 @@ import warnings
 import formats_table
 import numpy as np
 import pytest
+from command_line import call
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -170,6 +171,22 @@ def test_rows_that_are_mapped_reach_the_data_set_as_they_are():
     assert not formats_table._is_mapped(load_split("pixels.npz").train.X)  # below a megabyte
     np.savez("pixels.npz", X=np.zeros((2000, 3000), np.uint8), y=np.arange(2000) % 3)
     assert formats_table._is_mapped(load_split("pixels.npz").train.X)
+
+
+def test_a_large_array_that_cannot_be_mapped_says_first_what_it_costs(monkeypatch):
+    np.savez_compressed("a.npz", X=X, y=WORDS[Y])
+    monkeypatch.setattr("fastlin.files.npz._MUCH_MEMORY", X.nbytes)
+    with pytest.warns(DataWarning, match="a.npz: 'X' takes 0.0 GB of memory; rows in a .npy"):
+        assert is_right(load_split("a.npz"))
+
+    def cannot_be_read(*_, **more):
+        raise MemoryError
+
+    monkeypatch.setattr("numpy.empty", cannot_be_read)
+    note, error = call("data", "info", "a.npz", code=2, begun=True).stderr.splitlines()
+    assert note.endswith("a.npz: 'X' takes 0.0 GB of memory; rows in a .npy file of their own are "
+                         "read from the disk as they are needed")  # fmt: skip
+    assert error.endswith("a.npz does not fit into memory")
 
 
 def test_a_flipped_bit_of_mapped_rows_is_found(place):

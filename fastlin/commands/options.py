@@ -268,19 +268,21 @@ def load_reference(reference: DataReference) -> Split:
 
 @contextmanager
 def data_notes() -> Iterator[None]:
-    """Print what the body converts or leaves out of data as notes."""
+    """Print what the body says of data, such as what it converts, as notes, each at once."""
     from fastlin.errors import DataWarning
 
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)
+        show_others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *more: Any, **named: Any) -> None:
+            if issubclass(category, DataWarning):
+                console(stderr=True).print(f"Note: {message}")
+            else:
+                show_others(message, category, *more, **named)
+
+        warnings.showwarning = show
         yield
-    for warning in caught:
-        if issubclass(warning.category, DataWarning):
-            console(stderr=True).print(f"Note: {warning.message}")
-        else:
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
 
 
 def console(*, stderr: bool = False) -> Console:

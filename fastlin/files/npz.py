@@ -10,6 +10,7 @@ import math
 import os
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from fastlin.errors import InputError, quoted
+from fastlin.errors import DataWarning, InputError, quoted
 from fastlin.files.kinds import OFFICE, PYTORCH, kind_of
 from fastlin.files.opening import open_regular, reason_in_short
 from fastlin.files.writing import atomic_write
@@ -31,6 +32,7 @@ _MOST_DEFLATED = 1032  # bytes that one byte of deflate can stand for
 _DESCRIPTORS = (12, 16, 20, 24)  # sizes of what may follow a zip member that was written to a pipe
 _CHUNK = 1 << 20
 _LEAST_MAPPED = 1 << 20  # bytes; smaller arrays are read, so that their file is not held
+_MUCH_MEMORY = 1 << 30  # bytes of an array that is read where others would be mapped
 _NPY_MAGIC = b"\x93NUMPY"
 
 
@@ -212,6 +214,13 @@ def _read_array(
             _read_to_end(archive, info)
             array = np.asarray(np.memmap(mapped_file, dtype, "r", place, (count,)))
         else:
+            if mapped_file is not None and size >= _MUCH_MEMORY:
+                warnings.warn(
+                    f"{path}: {quoted(name)} takes {size / 1e9:.1f} GB of memory; rows in a .npy "
+                    "file of their own are read from the disk as they are needed",
+                    DataWarning,
+                    stacklevel=2,
+                )
             array = np.empty(count, dtype)
             left = array.view(np.uint8).data
             while left:
