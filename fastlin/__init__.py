@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fastlin.model import LinearModel
     from fastlin.predictions import save_predictions
     from fastlin.runs import Run, load_run, save_run
+    from fastlin.search.cross_validation import cross_validate
+    from fastlin.search.fold_results import CrossValidation
     from fastlin.search.ranking import GridEntry, GridResult
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
@@ -38,6 +40,8 @@ _HOMES = {
     "fastlin.model": ("LinearModel",),
     "fastlin.predictions": ("save_predictions",),
     "fastlin.runs": ("Run", "load_run", "save_run"),
+    "fastlin.search.cross_validation": ("cross_validate",),
+    "fastlin.search.fold_results": ("CrossValidation",),
     "fastlin.search.ranking": ("GridEntry", "GridResult"),
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
@@ -49,11 +53,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("functional", "reference")
 
 __all__ = [
-    "Dataset", "DivergedError", "EpochRecord", "GridDivergedError", "GridEntry", "GridResult",
-    "GridSpec", "Hinge", "History", "Init", "InputError", "LinearModel", "LogRange", "Loss",
-    "MatchWarning", "Precision", "Rows", "Run", "Schedule", "Softmax", "Split", "SquaredHinge",
-    "TrainConfig", "TrainResult", "Trainer", "evaluate", "functional", "grid_search", "load_rows",
-    "load_run", "load_split", "measure", "reference", "save_predictions", "save_run", "train",
+    "CrossValidation", "Dataset", "DivergedError", "EpochRecord", "GridDivergedError", "GridEntry",
+    "GridResult", "GridSpec", "Hinge", "History", "Init", "InputError", "LinearModel", "LogRange",
+    "Loss", "MatchWarning", "Precision", "Rows", "Run", "Schedule", "Softmax", "Split",
+    "SquaredHinge", "TrainConfig", "TrainResult", "Trainer", "cross_validate", "evaluate",
+    "functional", "grid_search", "load_rows", "load_run", "load_split", "measure", "reference",
+    "save_predictions", "save_run", "train",
 ]  # fmt: skip
 
 

@@ -15,6 +15,14 @@ from fastlin.settings import whole_number
 MOST_FOLDS = 1000  # each is a training run on nearly all rows
 
 
+def check_folds(cv: object) -> int:
+    """Return a number of folds. Raises InputError if it is none."""
+    number = whole_number("cv", cv, 2)
+    if number > MOST_FOLDS:
+        raise InputError(f"cv is {number:,}; it must be at most {MOST_FOLDS:,}")
+    return number
+
+
 @dataclass(frozen=True)
 class Fitting:
     """On which rows a classifier is fitted: by default once, on the training rows.
@@ -23,7 +31,7 @@ class Fitting:
     ----------
     refit_epochs : int or None
         For how many epochs it is fitted again, on training and validation rows; None for never.
-    folds : int or None
+    cv : int or None
         In how many folds these rows are divided to choose and to judge settings, before it is
         fitted on all of them; None for no cross-validation.
 
@@ -34,16 +42,16 @@ class Fitting:
     """
 
     refit_epochs: int | None = None
-    folds: int | None = None
+    cv: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in self.content().items():
             object.__setattr__(self, name, whole_number(name, value, _LEAST[name]))
-        if self.folds is not None and self.folds > MOST_FOLDS:
-            raise InputError(f"folds is {self.folds:,}; it must be at most {MOST_FOLDS:,}")
-        if self.refit_epochs is not None and self.folds is not None:
+        if self.cv is not None:
+            check_folds(self.cv)
+        if self.refit_epochs is not None and self.cv is not None:
             raise InputError(
-                "refit has no effect with folds: after cross-validation the classifier is fitted "
+                "refit has no effect with cv: after cross-validation the classifier is fitted "
                 "on all rows; leave one of them out"
             )
 
@@ -65,7 +73,7 @@ class Fitting:
 
     def note(self, parts: Mapping[str, object]) -> str | None:
         """Return what must be said beside figures of the parts of the data, by name."""
-        on_all = self.refit_epochs is not None or self.folds is not None
+        on_all = self.refit_epochs is not None or self.cv is not None
         if on_all and "val" in parts:
             return (
                 "the classifier was fitted on the validation rows, too; what it does on them says "
@@ -74,4 +82,4 @@ class Fitting:
         return None
 
 
-_LEAST = {"refit_epochs": 1, "folds": 2}
+_LEAST = {"refit_epochs": 1, "cv": 2}

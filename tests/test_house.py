@@ -18,7 +18,7 @@ LAYERS = (
     ("losses", "class_weights", "history_file", "fitting"),
     ("config",),
     ("data",),
-    ("model", "reference", "metrics"),
+    ("model", "reference", "metrics", "label_errors"),
     ("matching", "kernels"),
     ("threads", "machine"),
     ("engine",),

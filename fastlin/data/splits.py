@@ -76,3 +76,37 @@ def stratified_share(
     for first, count in zip(firsts.tolist(), held.tolist(), strict=True):
         is_held[of_class[first : first + count]] = True
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+def stratified_folds(y: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """Divide rows into folds that all have the classes in the same proportion.
+
+    The rows of a class are shuffled, and all are then dealt out class by class: the numbers of rows
+    of a class in two folds, and those of all rows, differ by one at most.
+
+    Parameters
+    ----------
+    y : NDArray[np.int64]
+        (n,) class numbers.
+    folds : int
+        How many, from 2 to n.
+    seed : int
+        Of the shuffling.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        (n,) the fold of every row, from 0.
+
+    Raises
+    ------
+    InputError
+        If there are fewer rows than folds.
+    """
+    if len(y) < folds:
+        raise InputError(f"{len(y)} rows cannot be divided into {folds} folds; give fewer folds")
+    order = np.random.default_rng(seed).permutation(len(y))
+    of_class = order[np.argsort(y[order], kind="stable")]  # class by class, each shuffled
+    found = np.empty(len(y), np.int64)
+    found[of_class] = np.arange(len(y)) % folds
+    return found

@@ -37,10 +37,13 @@ def measure(model: LinearModel, data: Dataset) -> Tally:
     return measure_matched(model, matching.matched(model, data))
 
 
-def measure_matched(model: LinearModel, data: Dataset) -> Tally:
-    """Return what `measure` does, of rows that `fastlin.matching.match` returned."""
+def measure_matched(model: LinearModel, data: Dataset, tally: Tally | None = None) -> Tally:
+    """Return what `measure` does, of rows that `fastlin.matching.match` returned.
+
+    With a tally of so many classes, the rows are added to those that it has.
+    """
     K = len(model.b)
-    tally = Tally(K)
+    tally = tally or Tally(K)
     rows = max(1, _BYTES_OF_BLOCK // (4 * K * model.W.dtype.itemsize))
     for first in range(0, len(data), rows):
         y = data.y[first : first + rows]

@@ -223,7 +223,7 @@ def train(
     DivergedError
         If a cost is not finite. To keep the epochs before it, use `Trainer`.
     """
-    config = _with_settings(config, settings)
+    config = with_settings(config, settings)
     if refit:
         check_split(split)
         check_can_refit(split)
@@ -242,7 +242,7 @@ def train(
     return fit_again(trainer.result(), split, threads=trainer.threads)
 
 
-def _with_settings(config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
+def with_settings(config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
     """Return a configuration in which settings by name take precedence."""
     if config is None:
         config = TrainConfig()

@@ -1,0 +1,282 @@
+"""Cross-validation: settings chosen and judged on few rows, of which each is held out once."""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlin import functional
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset, Split, check_split
+from fastlin.data.joining import training_and_validation
+from fastlin.data.splits import stratified_folds
+from fastlin.errors import GridDivergedError, InputError, listed
+from fastlin.files import as_path
+from fastlin.fitting import check_folds
+from fastlin.history import History, Measure
+from fastlin.metrics import Tally
+from fastlin.model import LinearModel
+from fastlin.search.configs import Configs, grid_configs
+from fastlin.search.fold_results import CrossValidation
+from fastlin.search.progress import GridProgress
+from fastlin.search.ranking import GridEntry, GridResult, Rule, Status, rank_entries
+from fastlin.search.search import check_comparable, grid_search
+from fastlin.settings import whole_number
+from fastlin.training.measuring import measure_matched
+from fastlin.training.trainer import Trainer, TrainResult, with_settings
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What `cross_validate` calls while it runs; each may be None.
+
+    Attributes
+    ----------
+    note : Callable[[str], None] or None
+        With what a user should know, a sentence each; None for warnings.
+    on_fold : Callable[[int, int], None] or None
+        With the number of a fold, from 1, and how many there are, before it is held out.
+    on_epoch : Callable[[GridProgress], None] or None
+        After every epoch of all candidates.
+    """
+
+    note: Callable[[str], None] | None = None
+    on_fold: Callable[[int, int], None] | None = None
+    on_epoch: Callable[[GridProgress], None] | None = None
+
+
+def cross_validate(
+    data: Split | ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    cv: int = 5,
+    seed: int = 0,
+    config: TrainConfig | None = None,
+    grid: Configs | None = None,
+    select: Measure = "val_accuracy",
+    threads: int | None = None,
+    calls: Calls | None = None,
+    journals: str | Path | None = None,
+    eval_train_every: int = 1,
+    **settings: Any,
+) -> CrossValidation:
+    """Hold every fold of the rows out once, choose the best settings, and fit them on all rows.
+
+    Each fold is a `fastlin.grid_search` of all candidates on the other folds; one fold is copied
+    out of the rows at a time. Candidates are ranked by their mean over the folds, after the last
+    epoch. Every bit depends on data, settings, `cv` and `seed` alone.
+
+    Parameters
+    ----------
+    data : Split or ArrayLike
+        Whose training rows, and then validation rows, are divided; or rows X (n, d).
+    y : ArrayLike, optional
+        The labels of rows X.
+    cv, seed : int
+        How many folds; every class is divided evenly, drawn with the seed.
+    config, grid, **settings
+        The settings, as in `fastlin.train`, and those that are searched, as in
+        `fastlin.grid_search`.
+    select : Measure
+        By which candidates are ranked.
+    threads, eval_train_every : int or None, int
+        See `fastlin.Trainer`.
+    calls : Calls, optional
+    journals : str or Path, optional
+        A folder for the journals of the folds; those that are there are gone on with.
+
+    Raises
+    ------
+    InputError
+        If an argument is impossible, or there are fewer rows than folds.
+    GridDivergedError, DivergedError
+        If every candidate diverged in some fold; if the winner diverges on all rows.
+    """
+    started, calls, rule = time.perf_counter(), calls or Calls(), Rule(select, "last")
+    split, cv = _split_of(data, y), check_folds(cv)
+    candidates = _candidates(grid, config, settings)
+    check_comparable(candidates, rule)
+    rows = training_and_validation(split)
+    folds = stratified_folds(rows.y, cv, whole_number("seed", seed, 0))
+    trained = _Folds(split.name, rows, folds, candidates, rule, threads, calls, eval_train_every)
+    results = trained.search(journals)
+    ranking = _ranking(results, candidates, rule, started)
+    whole = Split(split.name, rows, test=split.test)
+    final = _fit(whole, ranking.best.config, trained.threads, select, eval_train_every)
+    seconds = time.perf_counter() - started
+    return trained.judged(results, replace(ranking, refitted=final, seconds=seconds))
+
+
+def _split_of(data: Split | ArrayLike, y: ArrayLike | None) -> Split:
+    if y is not None:
+        if isinstance(data, Split):
+            raise InputError("y is given beside a Split, which has labels of its own; leave it out")
+        return Split.from_arrays(data, y)
+    check_split(data)
+    assert isinstance(data, Split)  # noqa: S101  (checked above)
+    return data
+
+
+def _candidates(
+    grid: Configs | None, config: TrainConfig | None, settings: dict[str, Any]
+) -> tuple[TrainConfig, ...]:
+    """Return what is compared. Raises InputError if it cannot be."""
+    if grid is None:
+        return (with_settings(config, settings),)
+    if config is None and not settings:
+        return grid_configs(grid)
+    return grid_configs(grid, with_settings(config, settings))
+
+
+class _Folds:
+    """Trains candidates on the rows outside of each fold, and judges them on the rows inside."""
+
+    def __init__(
+        self, name: str, rows: Dataset, folds: NDArray[np.int64], candidates: Sequence[TrainConfig],
+        rule: Rule, threads: int | None, calls: Calls, eval_train_every: int,
+    ) -> None:  # fmt: skip
+        self._name, self._rows, self._folds = name, rows, folds
+        self._candidates, self._rule, self._calls = candidates, rule, calls
+        self._eval_train_every = eval_train_every
+        self._count = int(folds.max()) + 1
+        self._said: set[str] = set()
+        with functional.use_threads(threads) as count:
+            self.threads = count
+
+    def search(self, journals: str | Path | None) -> list[GridResult]:
+        """Train all candidates outside of every fold."""
+        self._tell_of_small_classes()
+        return [self._search_outside(fold, journals) for fold in range(self._count)]
+
+    def _tell_of_small_classes(self) -> None:
+        """Say which classes have fewer rows than there are folds."""
+        counts = np.bincount(self._rows.y, minlength=len(self._rows.class_names))
+        small = np.flatnonzero((counts > 0) & (counts < self._count)).tolist()
+        if small:
+            names = listed(self._rows.class_names[k] for k in small)
+            self._note(
+                f"fewer than {self._count} rows, the number of folds, are of {len(small)} classes: "
+                f"{names}; some folds have none of them"
+            )
+
+    def _note(self, text: str) -> None:
+        """Say what a user should know, once."""
+        if text not in self._said:
+            self._said.add(text)
+            say = self._calls.note or functools.partial(warnings.warn, stacklevel=4)
+            say(text)
+
+    def _part(self, fold: int) -> Split:
+        """Return the other folds as training rows, and a fold as validation rows."""
+        is_held = self._folds == fold
+        held, others = np.flatnonzero(is_held), np.flatnonzero(~is_held)
+        return Split(self._name, self._rows.chosen(others), self._rows.chosen(held))
+
+    def _search_outside(self, fold: int, journals: str | Path | None) -> GridResult:
+        """Train all candidates outside of a fold."""
+        if self._calls.on_fold is not None:
+            self._calls.on_fold(fold + 1, self._count)
+        journal = None if journals is None else as_path(journals) / f"fold-{fold + 1}.jsonl"
+        try:
+            return grid_search(
+                self._part(fold), self._candidates, select=self._rule.select, at=self._rule.at,
+                threads=self.threads, on_epoch=self._calls.on_epoch, note=self._note,
+                journal=journal, resume=journal is not None and journal.exists(),
+                eval_train_every=self._eval_train_every,
+            )  # fmt: skip
+        except GridDivergedError as error:
+            return error.result
+
+    def judged(self, results: Sequence[GridResult], ranking: GridResult) -> CrossValidation:
+        """Return all that was found, with what the winner says of the rows that it has not seen."""
+        rows, K = self._rows, len(self._rows.class_names)
+        predictions, tally = np.empty(len(rows), np.int64), Tally(K)
+        probabilities = None
+        with functional.use_threads(self.threads):
+            for fold, model in enumerate(self._models(results, ranking.winner)):
+                held = np.flatnonzero(self._folds == fold)
+                part = rows.chosen(held)
+                found = functional.scores(
+                    part.X, model.W, model.b, offset=model.feature_offset, scale=part.feature_scale
+                )
+                predictions[held] = found.argmax(axis=1)
+                measure_matched(model, part, tally)
+                if model.has_probabilities:
+                    if probabilities is None:
+                        probabilities = np.empty((len(rows), K), np.float32)
+                    probabilities[held] = functional.softmax(found)
+        return CrossValidation(
+            ranking, _scores(results), self._folds, rows.y, rows.class_names, probabilities,
+            predictions, tally, self._count,
+        )  # fmt: skip
+
+    def _models(self, results: Sequence[GridResult], winner: int) -> Iterator[LinearModel]:
+        """Return the winner of every fold; where its weights were not kept, it is trained again."""
+        for fold, result in enumerate(results):
+            kept = result.entries[winner].last_model
+            if kept is None:
+                again = (self._part(fold), self._candidates[winner], self.threads)
+                kept = _fit(*again, self._rule.select, 0).model
+            yield kept
+
+
+def _fit(
+    split: Split, config: TrainConfig, threads: int, select: Measure, eval_train_every: int
+) -> TrainResult:
+    """Train all epochs of a run. Raises DivergedError if it diverges."""
+    trainer = Trainer(split, config, threads, select, eval_train_every)
+    trainer.compile()
+    for _ in range(config.epochs):
+        trainer.run_epoch()
+    return trainer.result()
+
+
+def _ranking(
+    results: Sequence[GridResult], configs: Sequence[TrainConfig], rule: Rule, started: float
+) -> GridResult:
+    """Return a grid whose entries have the means over the folds as histories.
+
+    An entry that diverged in one fold has diverged. Raises GridDivergedError if all have.
+    """
+    entries = []
+    for index, config in enumerate(configs):
+        of_folds = [result.entries[index] for result in results]
+        diverged = [e.diverged_epoch for e in of_folds if e.diverged_epoch is not None]
+        status: Status = "diverged" if diverged else "finished"
+        history = _mean([entry.history for entry in of_folds])
+        entries.append(
+            GridEntry(
+                index, config, status, history, min(diverged, default=None), rule.epoch(history),
+                rule.score(history),
+            )
+        )  # fmt: skip
+    winner = rank_entries(entries, rule)[0].index
+    result = GridResult(tuple(entries), winner, rule, time.perf_counter() - started)
+    if result.best.status == "diverged":
+        raise GridDivergedError(result)
+    return result
+
+
+def _scores(results: Sequence[GridResult]) -> NDArray[np.float64]:
+    """Return the scores (candidates, folds); NaN where one diverged."""
+    return np.array(
+        [[np.nan if e.status == "diverged" else e.score for e in r.entries] for r in results]
+    ).T
+
+
+def _mean(histories: Sequence[History]) -> History:
+    """Return the mean over histories of every epoch that all of them have."""
+    epochs = min(len(history) for history in histories)
+    columns = {
+        name: np.mean([getattr(history, name)[:epochs] for history in histories], axis=0)
+        for name in ("lr", "train_cost", "train_accuracy", "val_cost", "val_accuracy")
+    }
+    return History(histories[0].epoch[:epochs], **columns)
