@@ -1,14 +1,16 @@
 """A study of a small data set, run in this process: what the tests of reports share."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from command_line import small_images
 
 import fastlin
-from fastlin.report.study import findings
+from fastlin.report.study import experiments, findings
 
-SEEDS, EPOCHS = 2, 2
+SEEDS, EPOCHS = 3, 2
 HOSTILE = ("<script>alert(1)</script>", 'a|b & "c"', "$x_1$ *d*", "`e`", "</style><b> f' f")
 
 
@@ -30,6 +32,15 @@ class Silent:
 def write_images(path):
     """Write pixels of 2 x 3 RGB images in five classes, with all parts."""
     np.savez(path, class_names=np.array(HOSTILE), **small_images(noise=120, contrast=60))
+
+
+@contextmanager
+def published_as(split):
+    """While in it, the published study is one of these data and so many epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "DATA_SHA256", split.fingerprint())
+        patch.setattr(experiments, "EPOCHS", EPOCHS)
+        yield
 
 
 def study_of(data, folder, *, seeds=SEEDS, full=False, progress=None):

@@ -12,15 +12,19 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from small_study import HOSTILE, study_of, write_images
+from small_study import HOSTILE, published_as, study_of, write_images
 
-from fastlin import TrainConfig
+import fastlin
+from fastlin import TrainConfig, figures
 from fastlin.report import page, wording
 from fastlin.report.study import experiments
-from fastlin.report.study.page import RULE, study_page
+from fastlin.report.study.page import CLAIM_RULE, RULE, study_page
 
 BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("chromium-headless-shell")
+    or shutil.which("google-chrome")
 )
 BASH = shutil.which("bash")
 
@@ -30,7 +34,8 @@ def study(tmp_path_factory):
     """A study of images with hostile class names, with more training rows beside it."""
     place = tmp_path_factory.mktemp("study")
     write_images(place / "small.npz")
-    return study_of(place / "small.npz", place, full=True)
+    with published_as(fastlin.load_split(place / "small.npz")):
+        yield study_of(place / "small.npz", place, full=True)
 
 
 @pytest.fixture(scope="module")
@@ -137,20 +142,50 @@ def test_every_number_of_the_tables_is_on_the_page(made, html, summary):
 
 
 def test_the_rule_is_stated_once_and_every_difference_follows_it(study, html):
-    assert "".join(Reader(html).texts).count(RULE) == 1
+    for text in (RULE | CLAIM_RULE).values():
+        assert "".join(Reader(html).texts).count(text) == 1
     for name, found in study.differences.items():
         said = wording.verdict(found)
-        assert said.startswith("a difference") == (not found.low <= 0 <= found.high), name
+        if found.interval is not None:
+            assert said.startswith("a difference") == (not found.low <= 0 <= found.high), name
         assert said in html
     assert not re.search("confirmed|refuted|within noise|seeds explain", html)
 
 
-def test_a_study_of_its_own_data_has_no_notice(study, html, monkeypatch):
-    assert "Not comparable" in html
-    monkeypatch.setattr(study, "is_published_data", True)
+def test_a_study_of_other_data_or_epochs_is_not_compared_with_the_published(study, monkeypatch):
+    own = study_page(study)
+    assert own.notice == ""
+    assert {"published", "the claim"} <= columns_of(own)
+    monkeypatch.setattr(experiments, "EPOCHS", 40)
     assert "the study has 40" in study_page(study).notice
-    monkeypatch.setattr(study, "epochs", experiments.EPOCHS)
-    assert study_page(study).notice == ""
+    monkeypatch.setattr(study, "is_published_data", False)
+    other = study_page(study)
+    assert "not from the data of the study" in other.notice
+    assert not {"published", "the claim"} & columns_of(other)
+    assert not re.search("agree|published ones", str([other.tiles, other.sections[:2]]))
+    (table,) = other.sections[0].tables
+    ids = {row.cells[0].partition(" ")[0] for row in table.rows}
+    assert ids == {one.id for one in (*experiments.with_published(), *experiments.VARIANTS)}
+    assert study._differences().keys() == {
+        c.id for c in (*experiments.CONCLUSIONS, *experiments.DETAILS, *experiments.OUTLOOK)
+    }
+
+
+def columns_of(found):
+    tables = [table for section in found.sections for table in section.tables]
+    return {column.title for table in tables for column in table.columns}
+
+
+def test_the_grid_marks_what_its_table_does_not_tell_from_the_winner(study, made):
+    (section,) = (section for section in made.sections if section.id == "grid")
+    (picture,), (table,) = section.pictures, section.tables
+    drawn = picture.draw(figures)
+    dashed = [p for p in drawn.axes[0].patches if p.get_linestyle() != "solid"]
+    _, against = study.against_winner()
+    apart = sum(found.is_seen for found in against.values())
+    assert 27 - apart - 1 <= len(dashed) <= 27 - apart  # the best is outlined otherwise
+    said = {row.cells[-1] for row in table.rows}
+    assert any(words.startswith(("no difference", "the same")) for words in said)
 
 
 def test_rows_that_are_no_images_have_no_pictures_of_weights(study, monkeypatch):

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from fastlin.errors import one_line
 from fastlin.figures.style import (
@@ -80,6 +81,7 @@ def heat_map(
     column_name: str,
     title: str,
     rows_behind: int | None = None,
+    marked: tuple[NDArray[np.bool_], str] | None = None,
 ) -> Figure:
     """Draw a table of fractions as colours and percents, and mark the best cell.
 
@@ -93,7 +95,9 @@ def heat_map(
         What the rows, the columns and the values are.
     rows_behind : int | None
         If the values are accuracies, on how many rows: cells within a standard error of the best
-        one, which such rows do not tell from it, are outlined, too.
+        one, which such rows do not tell from it, are outlined with dashes.
+    marked : tuple[NDArray[np.bool_], str] | None
+        (rows, columns), the cells that are outlined with dashes instead, and what they are.
     """
     shape = (len(row_labels), len(column_labels))
     check(values.shape == shape and values.size > 0, f"values {values.shape} do not fit {shape}")
@@ -103,15 +107,14 @@ def heat_map(
     row, column = divmod(int(np.where(unknown, -np.inf, values).argmax()), columns)
     best = float(values[row, column])
     title = f"{title} (%), best outlined"
-    close: list[list[int]] = []
-    if rows_behind and best == best:  # noqa: PLR0124
-        noise = binomial_error(best, rows_behind)
-        close = np.argwhere(within_noise(values, best, rows_behind)).tolist()
-        title += f"\ndashed: within {100 * noise:.2f} points, its standard error"
+    if marked is None and rows_behind and best == best:  # noqa: PLR0124
+        noise = f"within {100 * binomial_error(best, rows_behind):.2f} points, its standard error"
+        marked = within_noise(values, best, rows_behind), noise
+    title += "" if marked is None else f"\ndashed: {marked[1]}"
     figure, axes = matrix_axes(size, column_labels, row_labels, title)
     drawn = axes.imshow(100 * values, cmap="cividis", aspect="auto")
     write_cells(drawn, np.where(unknown, "", np.char.mod("%.2f", 100 * values)).tolist())
-    for y, x in close:
+    for y, x in np.argwhere(marked[0]).tolist() if marked else []:
         if [y, x] != [row, column]:
             _outline(axes, y, x, linewidth=1.6, linestyle=(0, (2, 1.5)))
     _outline(axes, row, column, linewidth=2.5)

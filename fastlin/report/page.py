@@ -145,7 +145,7 @@ def facts_section(facts: Mapping[str, str], command: str, threads: int) -> Secti
         "versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
         "made": f"{machine.now()}, by {command}",
     }
-    table = Table([Column("what"), Column("which")], [Row([*item]) for item in rows.items()])
+    table = Table([Column("what"), Column("")], [Row([*item]) for item in rows.items()])
     return Section("computed", "How it was computed", tables=[table])
 
 

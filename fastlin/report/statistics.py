@@ -18,6 +18,9 @@ LEVEL = 0.95  # of intervals, as is usual
 # The margin within which a difference does not matter: two standard errors of an accuracy of 40 %
 # on 10,000 test rows, so that one run on such a test set could not show it.
 RELEVANCE = 0.01
+# The fewest seeds of which an interval is given. Of two, it is 13 times as wide as the standard
+# error, and 101 times among eight that are judged together: it says nothing.
+MIN_SEEDS = 3
 
 Claim = Literal["none", "gain", "loss"]
 Agreement = Literal["agrees", "disagrees", "open"]
@@ -52,13 +55,16 @@ class Difference:
     mean : float
         Of what is measured.
     error : float | None
-        Its standard error; None of one seed, as are the following.
+        Its standard error; None of one seed.
     n : int
         The number of seeds.
     low, high : float | None
-        Ends of its interval by Student's t distribution; at `LEVEL`, or as `holm` says.
+        Ends of its interval by Student's t distribution; at `LEVEL`, or as `holm` says. None of
+        fewer than `MIN_SEEDS` seeds, and where all seeds have the same value: accuracies are counts
+        of rows, so that such a spread of 0 is by chance.
     p : float | None
-        Two-sided p-value, adjusted likewise; below 1 - `LEVEL` where the interval excludes 0.
+        Two-sided p-value, adjusted likewise; below 1 - `LEVEL` where the interval excludes 0. None
+        as the interval is.
     """
 
     mean: float
@@ -79,6 +85,11 @@ class Difference:
         return None if self.low is None or self.high is None else max(-self.low, self.high)
 
     @property
+    def has_few_seeds(self) -> bool:
+        """Whether the seeds are too few for an interval."""
+        return self.n < MIN_SEEDS
+
+    @property
     def is_seen(self) -> bool:
         """Whether the interval excludes 0."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
@@ -88,19 +99,17 @@ class Difference:
         if self.low is None or self.high is None:
             return "open"
         low, high = (-self.high, -self.low) if claim == "loss" else (self.low, self.high)
-        is_within = low >= -RELEVANCE and high <= RELEVANCE
         if claim == "none":
+            is_within = low >= -RELEVANCE and high <= RELEVANCE
             is_beyond = low > RELEVANCE or high < -RELEVANCE
             return "agrees" if is_within else "disagrees" if is_beyond else "open"
-        if low > 0:
-            return "agrees"
-        return "disagrees" if high < 0 or is_within else "open"
+        return "agrees" if low > 0 else "disagrees" if high < 0 else "open"
 
 
 def _difference(mean: float, error: float | None, n: int) -> Difference:
-    if error is None:
-        return Difference(mean, None, n, None, None, None)
-    p = 2 * float(stdtr(n - 1, -abs(mean) / error)) if error else float(mean == 0)
+    if not error or n < MIN_SEEDS:
+        return Difference(mean, error, n, None, None, None)
+    p = 2 * float(stdtr(n - 1, -abs(mean) / error))
     return _with_interval(Difference(mean, error, n, None, None, p), 1 - LEVEL)
 
 

@@ -64,7 +64,7 @@ def interval(ends: Sequence[float] | None) -> str:
 def verdict(found: Difference) -> str:
     """Return the one thing that is said of a difference; the page states the rule."""
     if found.reach is None:
-        return "one seed: unknown"
+        return "too few seeds" if found.has_few_seeds else "the same in every seed"
     if found.is_seen:
         return f"a difference of {points(found.mean)} points"
     return f"no difference larger than {points(found.reach, sign=False)} points seen"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fastlin.config import TrainConfig
-from fastlin.report.statistics import Claim
+from fastlin.report.statistics import RELEVANCE, Claim
 
 SOURCE = "A. Stagge, Deep Learning DD2424, Assignment 1 Bonus, KTH, March 2019"
 DATA_SHA256 = "369d0b2c6a9e6d3dbf3ebf862734159b70f54ce6b658172cf6cc3b820776f346"  # of its split
@@ -84,7 +84,7 @@ class Comparison:
     claim : str
         What the study says of it, in one sentence; empty where it says nothing.
     expects : Claim
-        The difference that it claims.
+        The difference that is tested of it.
     """
 
     title: str
@@ -97,6 +97,12 @@ class Comparison:
     def id(self) -> str:
         """By which its result is found."""
         return f"{self.second} \N{MINUS SIGN} {self.first}"
+
+    @property
+    def tested(self) -> str:
+        """What is tested of the claim, in terms of the difference."""
+        sides = {"gain": "above 0", "loss": "below 0"}
+        return f"{self.id} is {sides.get(self.expects, f'within ±{100 * RELEVANCE:g} point')}"
 
 
 _PLAIN: Settings = {"l2": 0.0, "batch_size": 100, "lr": 0.01, "lr_decay": 1.0}
@@ -171,15 +177,15 @@ TRIALS = (
 )  # fmt: skip
 CONCLUSIONS = (
     Comparison("shuffling before every epoch", "S0", "S1",
-               "Shuffling makes no visible difference."),
+               "shuffling makes no visible difference"),
     Comparison("Xavier initialisation", "X0", "X1",
-               "Xavier initialisation makes no difference either."),
+               "Xavier initialisation makes no difference either"),
     Comparison("a learning rate that decays from 0.02, not 0.01 throughout", "X0", "D1",
-               "The decaying learning rate is the largest single gain.", "gain"),
+               "the decaying learning rate is the largest single gain", "gain"),
     Comparison("the settings of the grid's published winner", "D1", "G1w",
-               "Searching a grid finds a setting that is better still.", "gain"),
+               "the grid's winner is better than the decaying learning rate of before", "gain"),
     Comparison("the hinge loss, at settings tuned for softmax", "G1w", "V1",
-               "The hinge loss is slightly worse at these settings.", "loss"),
+               "the hinge loss is slightly worse at these settings", "loss"),
 )  # fmt: skip
 # The parts of the decaying learning rate.
 DETAILS = (
@@ -213,6 +219,11 @@ GRID, WINNER = "G1", "G1w"  # the grid of the study, and the setting that it pub
 def all_experiments() -> tuple[Experiment, ...]:
     """Return every experiment, in the order in which pages show them."""
     return (*PUBLISHED, *CHECKS, *VARIANTS, *TRIALS)
+
+
+def with_published() -> tuple[Experiment, ...]:
+    """Return the experiments of which the study published an accuracy."""
+    return tuple(one for one in (*PUBLISHED, *CHECKS) if one.published is not None)
 
 
 def experiment(name: str) -> Experiment:

@@ -87,8 +87,9 @@ class Study:
     candidates : dict[str, list[list[RunRecord]]]
         Of grids and tuned experiments, per seed that was searched, the run of every candidate.
     differences : dict[str, Difference]
-        Of test accuracies, between experiments (by the id of a `Comparison`) and from published
-        ones (by the id of an experiment), each judged with those of its table.
+        Of test accuracies, between experiments (by the id of a `Comparison`) and, if the study
+        `is_comparable`, from published ones (by the id of an experiment), each judged with those of
+        its table.
     mistakes : dict[str, Mistakes]
         Of the published winner and of the best experiment, over all seeds.
     gradients : dict[str, NDArray]
@@ -219,6 +220,11 @@ class Study:
         configs = [experiment.configs(seed, self.epochs)[winner] for seed in self.seeds]
         self.runs[experiment.id] = self.runner.run(split, configs)
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether data and epochs are those that were published."""
+        return self.is_published_data and self.epochs == study.EPOCHS
+
     def sample(self, name: str, measure: str) -> Sample:
         """Return one of the `MEASURES` of an experiment, over seeds."""
         return Sample.of([run.measure(measure) for run in self.runs[name]])
@@ -256,11 +262,15 @@ class Study:
 
     def _differences(self) -> dict[str, Difference]:
         found: dict[str, Difference] = {}
-        for experiments in ((*study.PUBLISHED, *study.CHECKS), study.VARIANTS):
-            found |= holm({
-                one.id: published_difference(one.published, self._accuracies(one.id))
-                for one in experiments if one.published is not None
-            })  # fmt: skip
+        families = (study.with_published(), study.VARIANTS) if self.is_comparable else ()
+        for experiments in families:
+            found |= holm(
+                {
+                    one.id: published_difference(one.published, self._accuracies(one.id))
+                    for one in experiments
+                    if one.published is not None
+                }
+            )
         for comparisons in (study.CONCLUSIONS, study.DETAILS, study.OUTLOOK):
             found |= holm({
                 one.id: paired_difference(self._accuracies(one.first), self._accuracies(one.second))

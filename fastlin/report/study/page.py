@@ -20,23 +20,32 @@ from fastlin.report.page import (
     class_table,
     facts_section,
 )
-from fastlin.report.statistics import RELEVANCE, Difference, Sample
+from fastlin.report.statistics import MIN_SEEDS, RELEVANCE, Difference, Sample
 from fastlin.report.study import experiments as study
 from fastlin.report.study.experiments import Comparison, Experiment
 from fastlin.report.study.findings import Study, best_run
 
 _MARGIN = f"±{100 * RELEVANCE:g} point"
-RULE = (
-    "One rule holds for every difference on this page. The interval is two-sided, of Student's t "
-    "distribution over the seeds; runs of one seed are compared with each other, for they have the "
-    "same first weights and orders of rows. In a table, intervals have the levels of Holm's "
-    "procedure, 95 % for the table as a whole, and p is adjusted likewise. Where the interval "
-    "excludes 0 there is a difference; elsewhere none larger than its farther end is seen. A claim "
-    f"of no effect agrees with an interval within {_MARGIN} (two standard errors of an accuracy on "
-    "10,000 test images) and disagrees with one outside; a claimed gain or loss agrees with one on "
-    f"its side of 0, and disagrees with one on the other side or within {_MARGIN}; else it is "
-    "open. The test images are always the same: nothing here says how it would be on others."
-)
+# How every difference on the page is judged.
+RULE = {
+    "difference": "The mean over seeds of one accuracy minus another, in points. Runs of one seed "
+    "are compared with each other: they have the same first weights and orders of rows.",
+    "interval": "Of that mean, by Student's t distribution over seeds, two-sided: 95 % for all "
+    "rows of a table together (Holm's procedure). The test images are always the same: it does not "
+    "say how it would be on others.",
+    "p": "Adjusted by the same procedure; below 0.05 where the interval excludes 0.",
+    "a difference of x": "The interval excludes 0.",
+    "no difference larger than x seen": "The interval holds 0, and x is its farther end.",
+    "too few seeds": f"Fewer than {MIN_SEEDS}: neither an interval nor p is given. Nor are they "
+    "where a difference is the same in every seed, by chance.",
+}
+CLAIM_RULE = {
+    "agrees, disagrees, open": "A claim is one of three. “Above 0” and “below 0” agree with an "
+    "interval that is there as a whole, and disagree with one on the other side. "
+    f"“Within {_MARGIN}” agrees with an interval within that margin, and disagrees with one "
+    "outside it as a whole; the margin is two standard errors of an accuracy on 10,000 images. "
+    "Else the claim is open.",
+}
 _EFFECT = (
     Column("difference (points)", "points"), Column("interval", "interval"), Column("", "strip"),
     Column("p", "p"), Column("verdict"),
@@ -46,18 +55,11 @@ _ACCURACIES = [Column(f"{word} accuracy", "spread") for word in wording.PARTS.va
 
 def study_page(s: Study) -> Page:
     """Return the page of the study."""
-    claims = [s.differences[one.id].agreement(one.expects) for one in study.CONCLUSIONS]
-    beside = [one for one in (*study.PUBLISHED, *study.CHECKS) if one.published is not None]
-    differ = sum(s.differences[one.id].is_seen for one in beside)
     runs = s.all_runs()
     seconds = wording.seconds(sum(run.seconds for run in runs))
     best = wording.percent(s.sample(s.best, "test_accuracy").mean)
     tiles = [
-        [f"{differ} of {len(beside)}", "accuracies differ from the published ones"],
-        [
-            f"{claims.count('agrees')} of {len(claims)}",
-            f"claims agree; {claims.count('disagrees')} disagree, {claims.count('open')} are open",
-        ],
+        *(_comparison_tiles(s) if s.is_comparable else []),
         [best, f"test accuracy of {_name(s.best)}, the best by validation accuracy"],
         [wording.counted(len(runs), "run"), f"in {seconds}"],
     ]
@@ -68,23 +70,26 @@ def study_page(s: Study) -> Page:
         "seeds, epochs": f"{', '.join(map(str, s.seeds))}; {wording.counted(s.epochs, 'epoch')}",
         "runs": f"{len(runs):,}, of which {len(runs) - s.runner.trained:,} were on disk already",
     }
+    columns = [Column("what"), Column("")]
+    rules = [Row([*one]) for one in (RULE | (CLAIM_RULE if s.is_comparable else {})).items()]
     sections = [
-        Section("results", "Beside what was published", [RULE],
-                [_published(s, beside), _published(s, study.VARIANTS)]),
-        Section("claims", "What the study claims", [],
-                [_claims(s), _effects(s, "part of the decaying rate", study.DETAILS)]),
+        *_results(s),
+        Section("rule", "How differences are judged", [],
+                [Table(columns, rules)]),
         Section("figures", "The published figures", [], [],
                 [found for one in study.FIGURES for found in _figure(s, *one)]),
         Section("grid", "The grid", [], [_grid(s)], [_heat_map(s, study.GRID)]),
         Section("further", "What the study asked and did not try", [],
-                [_effects(s, "change", study.OUTLOOK), _others(s, others)],
+                [_effects(s, "change", study.OUTLOOK), _accuracies(s, others)],
                 [_heat_map(s, one.id) for one in study.TRIALS if one.swept]),
         Section("errors", "Where linear classifiers err", [],
                 [class_table(list(s.class_names), per_class)], _mistakes(s)),
         facts_section(facts, s.source.command, s.threads),
     ]  # fmt: skip
+    few = len(s.seeds) < MIN_SEEDS
     seeds = wording.counted(len(s.seeds), "seed")
     lead = f"The experiments of {study.SOURCE}, run again by fastlin over {seeds}."
+    lead += f" Intervals and p need {MIN_SEEDS} seeds: --seeds {MIN_SEEDS}." if few else ""
     return Page("The reference study, reproduced", lead, tiles, sections, _notice(s))
 
 
@@ -95,7 +100,38 @@ def _notice(s: Study) -> str:
         why = f"Every run has {wording.counted(s.epochs, 'epoch')}; the study has {study.EPOCHS}"
     else:
         return ""
-    return f"Not comparable with the published numbers. {why}: fastlin report --data cifar10"
+    return (
+        f"Not comparable with the published numbers, which are left out. {why}: "
+        "fastlin report --data cifar10"
+    )
+
+
+def _comparison_tiles(s: Study) -> list[list[str]]:
+    beside = study.with_published()
+    differ = sum(s.differences[one.id].is_seen for one in beside)
+    claims = [s.differences[one.id].agreement(one.expects) for one in study.CONCLUSIONS]
+    words = f"claims agree; {claims.count('disagrees')} disagree, {claims.count('open')} are open"
+    return [
+        [f"{differ} of {len(beside)}", "accuracies differ from the published ones"],
+        [f"{claims.count('agrees')} of {len(claims)}", words],
+    ]
+
+
+def _results(s: Study) -> list[Section]:
+    """Return the sections of results and of claims, beside the published ones if comparable."""
+    parts = _effects(s, "part of the decaying rate", study.DETAILS)
+    if s.is_comparable:
+        tables = [_published(s, study.with_published()), _published(s, study.VARIANTS)]
+        return [
+            Section("results", "Beside what was published", tables=tables),
+            Section("claims", "What the study claims", tables=[_claims(s), parts]),
+        ]
+    experiments = (*study.with_published(), *study.VARIANTS)
+    effects = _effects(s, "change", study.CONCLUSIONS)
+    return [
+        Section("results", "Accuracies", tables=[_accuracies(s, experiments)]),
+        Section("claims", "What each change does", tables=[effects, parts]),
+    ]
 
 
 def _name(name: str) -> str:
@@ -133,20 +169,21 @@ def _effects(s: Study, what: str, comparisons: Sequence[Comparison]) -> Table:
         for one in comparisons
         if s.has(one)
     ]
-    return Table([Column(what), *_EFFECT], rows, "Of test accuracy.")
+    return Table([Column(what), *_EFFECT], rows, "Differences of test accuracy.")
 
 
 def _claims(s: Study) -> Table:
     table = _effects(s, "change", study.CONCLUSIONS)
     rows = [
         Row([*row.cells, s.differences[one.id].agreement(one.expects)],
-            f"{row.remark}. “{one.claim}” Claimed: {one.expects}")
+            f"The study: {one.claim}. Tested: {one.tested}.")
         for row, one in zip(table.rows, study.CONCLUSIONS, strict=True)
     ]  # fmt: skip
-    return Table([*table.columns, Column("the claim", "verdict")], rows, table.caption)
+    caption = f"{table.caption} That a gain is the largest is not tested."
+    return Table([*table.columns, Column("the claim", "verdict")], rows, caption)
 
 
-def _others(s: Study, experiments: Sequence[Experiment]) -> Table:
+def _accuracies(s: Study, experiments: Sequence[Experiment]) -> Table:
     rows = [
         Row([_name(one.id), s.data_rows[one.full]["train"],
              *(s.sample(one.id, f"{part}_accuracy").cell for part in wording.PARTS)],
@@ -236,25 +273,32 @@ def _mistakes(s: Study) -> list[Picture]:
 
 
 def _heat_map(s: Study, name: str) -> Picture:
-    """Return mean validation accuracy, the first setting down, all the others across."""
+    """Return mean validation accuracy, the first setting down, all the others across.
+
+    In the published grid those settings are marked that its table does not tell from the winner.
+    """
     per_seed, swept = s.candidates[name], study.experiment(name).swept
     first, *others = swept
     columns = list(itertools.product(*(sorted(swept[setting]) for setting in others)))
-    means = {
-        tuple(getattr(runs[0].config, setting) for setting in swept):
-        np.mean([run.val_accuracy for run in runs])
-        for runs in zip(*per_seed, strict=True)
-    }  # fmt: skip
-
+    places = {
+        tuple(getattr(run.config, setting) for setting in swept): place
+        for place, run in enumerate(per_seed[0])
+    }
+    means = np.mean([[run.val_accuracy for run in runs] for runs in per_seed], axis=0)
     rows = sorted(swept[first])
-    values = np.array([[means[row, *column] for column in columns] for row in rows])
+    cells = np.array([[places[row, *column] for column in columns] for row in rows])
+    marks = None
+    if name == study.GRID and len(s.seeds) >= MIN_SEEDS:
+        _, against = s.against_winner()
+        marked = [place not in against or not against[place].is_seen for place in range(len(means))]
+        marks = np.array(marked)[cells], "the published winner, and what is not told from it"
     names = [" · ".join(f"{value:g}" for value in column) for column in columns]
     note = f"Validation accuracy after the last epoch, {wording.counted(len(per_seed), 'seed')}."
     foot = _foot(s, name, "val", seeds=s.seeds[: len(per_seed)])
     return Picture(
         f"grid-{name}", f"The grid of {_name(name)}", note, foot, len(columns) > 3,
         lambda figures: figures.heat_map(
-            values, [f"{row:g}" for row in rows], names, first, " · ".join(others),
-            "validation accuracy", s.data_rows[False]["val"],
+            means[cells], [f"{row:g}" for row in rows], names, first, " · ".join(others),
+            "validation accuracy", marked=marks,
         ),
     )  # fmt: skip
