@@ -436,7 +436,9 @@ def test_bad_input_is_one_line_and_exit_2(place, name):
     (place / "future/results.json").write_text('{"format": 99, "kind": "study"}')
     files.save_results(place / "other", "runs", page.Page("a", "b", [], []))
     (place / "file").touch()
+    before = sorted(place.rglob("*"))
     call(*BAD[name], code=2)
+    assert sorted(place.rglob("*")) == before
 
 
 BAD_RESULTS = {

@@ -197,15 +197,15 @@ def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> _Rep
 
 
 def _report_folder(folder: Path, kind: str) -> Path:
-    """Make the folder of a report, or take it if it holds one of the same kind."""
-    from fastlin.files import make_directory
+    """Return the folder if a report can be written there; it is made once there is something."""
     from fastlin.report.page import SUMMARY
     from fastlin.report.results import RESULTS, load_results
     from fastlin.report.study.running import CHECKPOINTS
 
-    make_directory(folder)
     try:
         is_used = any(folder.iterdir())
+    except FileNotFoundError:
+        return folder
     except OSError as error:
         raise InputError(f"cannot read {folder}: {error.strerror}") from None
     if is_used and not any((folder / name).exists() for name in (RESULTS, SUMMARY, CHECKPOINTS)):
@@ -222,11 +222,12 @@ def _write(made: _Report, notes: Console, *, markdown_only: bool, started: float
     """
     import shutil
 
+    from fastlin.files import make_directory
     from fastlin.report import page as pages
     from fastlin.report import results as files
     from fastlin.report.study.running import CHECKPOINTS
 
-    folder, page, pictures = made.folder, made.page, made.pictures
+    folder, page, pictures = make_directory(made.folder), made.page, made.pictures
     if not markdown_only:
         with process.writing_results():
             files.save_results(folder, made.kind, page)
