@@ -205,7 +205,6 @@ def _reason(message: str) -> str:
         "float targets": "float targets",
         "multi-label": "multi-label",
         "at least 2 classes": "one class alone",
-        "Python objects": "Python objects",
     }
     return next(text for found, text in reasons.items() if found in message)
 

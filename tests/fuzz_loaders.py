@@ -130,6 +130,7 @@ def _data_npz() -> Loader:
                  class_names=np.array(["owl", "cat", "däg"])),
             _npz(X_train=pixels, y_train=y[:5], X_test=pixels[:2], y_test=y[:2]),
             _npz(x_train=X.astype(np.float64), y_train=y.astype(np.uint8)),
+            _npz(X=X, y=np.array(["owl", "cat", "däg"], object)[y]),
         ),
         mutations.mutate_npz,
         _load_split,

@@ -173,6 +173,33 @@ def test_rows_that_are_mapped_reach_the_data_set_as_they_are():
     assert formats_table._is_mapped(load_split("pixels.npz").train.X)
 
 
+def test_text_as_python_objects_is_read_and_other_objects_name_the_way_out(place):
+    words = WORDS[Y].astype(object)
+    np.savez("a.npz", X=X, y=words)
+    np.save("objects.npy", words)
+    np.savez("n.npz", X=X, y=Y, class_names=np.array(["owl", "cat", "däg"], object),
+             feature_names=np.array([f"f{i}" for i in range(8)], object))  # fmt: skip
+    for split in (load_split("a.npz"), load_split("X.npy", labels="objects.npy")):
+        assert is_right(split)
+    named = load_split("n.npz").train
+    assert named.class_names == ("owl", "cat", "däg")
+    assert named.feature_names == tuple(f"f{i}" for i in range(8))
+    np.savez("ids.npz", X=X, ids=words)
+    assert load_rows("ids.npz").ids.tolist() == words.tolist()
+    words[7] = None
+    np.savez("a.npz", X=X, y=words)
+    assert "no label in row 7" in refusal("a.npz")
+    words[7] = np.str_("owl")
+    np.savez("a.npz", X=X, y=words)
+    np.save("objects.npy", words)
+    said = "holds Python objects that are not read: it asks for 'numpy"
+    for line in (refusal("a.npz"), refusal("X.npy", labels="objects.npy")):
+        assert said in line
+        assert line.endswith("; save plain numbers, or text: y.astype(str)")
+    np.savez("a.npz", X=X.astype(object), y=Y)
+    assert "X_train has dtype object; features must be" in refusal("a.npz")
+
+
 def test_a_large_array_that_cannot_be_mapped_says_first_what_it_costs(monkeypatch):
     np.savez_compressed("a.npz", X=X, y=WORDS[Y])
     monkeypatch.setattr("fastlin.files.npz._MUCH_MEMORY", X.nbytes)

@@ -12,7 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fastlin.data.formats.safe_pickle import MAX_DEPTH, MAX_INSTRUCTIONS, load_dict
+from fastlin.data.formats.safe_pickle import (
+    MAX_DEPTH,
+    MAX_INSTRUCTIONS,
+    MAX_OBJECTS,
+    load_dict,
+    load_objects,
+)
 from fastlin.errors import InputError
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -295,7 +301,7 @@ FROM_BUFFER = (
             ARRAY % (b"(K\x02t", b"f4", b"<", b"\x89", b"C\x02ab"),
             "dtype 'f4'; it must be of integers",
         ),
-        (ARRAY % (b"(K\x02t", b"O8", b"|", b"\x89", b"C\x02ab"), "dtype 'O8'"),
+        (ARRAY % (b"(K\x02t", b"O8", b"|", b"\x89", b"C\x02ab"), "of objects is made of bytes"),
         (ARRAY[: ARRAY.index(b"(K\x01%s")], "array without content in the place of a value"),
         (
             ARRAY % (b"(K\x02t", b"u1", b"|", b"\x89", b"C\x02ab") + b"}b",
@@ -468,3 +474,59 @@ def test_any_bytes_give_a_dict_or_one_line(before, after):
     for mutated in (before + after, b"}" + before + b".", before + content[3:] + after):
         found = outcome(mutated)
         assert type(found) is dict or found.isprintable()
+
+
+# --- arrays of plain Python objects ---------------------------------------------------------
+
+ITEMS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**80), 10**80), st.floats(), st.text(), st.binary()
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ITEMS, min_size=1, max_size=30), st.sampled_from(PROTOCOLS), st.booleans())
+def test_arrays_of_plain_objects_are_read_as_python_reads_them(items, protocol, repeated):
+    array = np.empty(len(items) * (2 if repeated else 1), object)
+    array[:] = items * (2 if repeated else 1)
+    for shaped in (array, array[:, None], array[None], np.asfortranarray(array.reshape(1, -1))):
+        found = load_objects(pickle.dumps(shaped, protocol), shaped.shape)
+        assert found.dtype == object
+        assert found.shape == shaped.shape
+        assert equal(found.tolist(), pickle.loads(pickle.dumps(shaped)).tolist())
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.array(["a", Call(print, "x")], object), "it asks for|it calls"),
+        (np.array(["a", ["b"]], object), "a list in place 1"),
+        (np.array(["a", {"b": 1}], object), "a dict in place 1"),
+        (np.array(["a", np.str_("b")], object), "it asks for 'numpy"),
+        (np.array(["a", np.arange(2)], object), "a ndarray in place 1"),
+        (np.array(["a", "b", "c"], object), "not that array"),
+        (np.array(["a", "b"]), "an array has dtype 'U1'"),
+        (np.arange(2), "it holds a ndarray, not that array"),
+        (["a", "b"], "it holds a list, not that array"),
+    ],
+)
+def test_other_objects_are_refused_in_one_line(value, reason):
+    for protocol in PROTOCOLS:
+        with pytest.raises(InputError, match=reason) as caught:
+            load_objects(pickle.dumps(value, protocol), (2,))
+        assert str(caught.value).isprintable()
+
+
+def test_an_array_of_objects_that_is_cut_or_endless_is_refused_soon():
+    content = pickle.dumps(np.array(["a", "b"] * 50, object), 4)
+    for length in range(len(content)):
+        with pytest.raises(InputError):
+            load_objects(content[:length], (100,))
+    with pytest.raises(InputError, match="more than 1,006 instructions"):
+        load_objects(b"N" * 10**6 + b".", (2,))
+    with pytest.raises(InputError, match="there are more than 5,000,000"):
+        load_objects(b"", (MAX_OBJECTS + 1,))
+
+
+def test_a_dict_with_an_array_of_objects_is_refused():
+    for protocol in PROTOCOLS:
+        refused(pickle.dumps({"a": np.array(["a"], object)}, protocol), "an array of objects")

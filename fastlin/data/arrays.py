@@ -148,7 +148,7 @@ def _class_names(given: ArrayLike | Iterable[str]) -> tuple[str, ...]:
     if not isinstance(given, np.ndarray):
         return check_class_names(given)  # type: ignore[arg-type]
     names: NDArray[Any] = given
-    if names.ndim != 1 or names.dtype.kind not in "US":
+    if names.ndim != 1 or names.dtype.kind not in "USO":
         raise InputError("class_names must be a list of text")
     if not is_unicode(names):
         raise InputError("class_names has a name that is no text")

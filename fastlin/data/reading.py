@@ -259,8 +259,9 @@ def _name_features(path: Path, arrays: dict[str, Any]) -> None:
     if names is None:
         return
     rows = [name for name in arrays if name.startswith("X_")]
-    texts = names.astype(str).tolist() if names.dtype.kind == "U" and is_unicode(names) else []
-    if any(arrays[name].shape[1:] != (len(texts),) for name in rows):
+    are_text = names.ndim == 1 and names.dtype.kind in "UO" and is_unicode(names)
+    texts = {text: None for text in names.tolist() if isinstance(text, str)} if are_text else {}
+    if any(arrays[name].shape[1:] != (len(texts),) for name in rows) or len(texts) != len(names):
         _note(f"{path}: left out {FEATURE_NAMES}, which has not one text for each feature")
         return
     arrays |= {f"names{name[1:]}": tuple(texts) for name in rows}

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from fastlin.errors import DataWarning, InputError, quoted
 from fastlin.files.kinds import OFFICE, PYTORCH, kind_of
@@ -33,7 +33,16 @@ _DESCRIPTORS = (12, 16, 20, 24)  # sizes of what may follow a zip member that wa
 _CHUNK = 1 << 20
 _LEAST_MAPPED = 1 << 20  # bytes; smaller arrays are read, so that their file is not held
 _MUCH_MEMORY = 1 << 30  # bytes of an array that is read where others would be mapped
+_OBJECTS = "|O"  # the dtype of Python objects
+_AS_PLAIN_VALUES = "save plain numbers, or text: y.astype(str)"
+_OF_DAMAGED_ARCHIVES = (
+    zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, TypeError, LookupError,
+    AttributeError, EOFError, RuntimeError, OSError,
+)  # fmt: skip
 _NPY_MAGIC = b"\x93NUMPY"
+
+
+ReadObjects: TypeAlias = "Callable[[bytes, tuple[int, ...]], NDArray[Any]]"
 
 
 class OtherFormatError(InputError):
@@ -82,6 +91,7 @@ def read_npz(
     is_wanted: Callable[[str], bool] | None = None,
     *,
     is_mapped: bool = False,
+    read_objects: ReadObjects | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return the arrays of a .npz file, as `numpy.savez` and `savez_compressed` write it.
 
@@ -97,6 +107,9 @@ def read_npz(
     is_mapped : bool
         Whether large arrays are read-only memory maps: those that are not compressed, and lie in
         the file at a multiple of the size of their values, as kernels need it. Others are read.
+    read_objects : Callable[[bytes, tuple[int, ...]], NDArray], optional
+        Makes an array of Python objects of its pickle and its shape, or raises InputError with the
+        reason. Without it such arrays are refused.
 
     Returns
     -------
@@ -117,22 +130,18 @@ def read_npz(
         file.seek(0)
         try:
             with zipfile.ZipFile(file) as archive:
-                mapped_file = file if is_mapped else None
-                arrays = {}
+                mapped_file, arrays = file if is_mapped else None, {}
                 for name, info in _members(path, file, archive).items():
-                    if is_wanted is None or is_wanted(name):
-                        arrays[name] = _read_array(path, archive, info, name, mapped_file)
-                    else:
+                    if is_wanted is not None and not is_wanted(name):
                         _read_to_end(archive, info)
+                        continue
+                    arrays[name] = _read_array(path, archive, info, mapped_file, read_objects)
                 return arrays
         except InputError:
             raise
         except MemoryError:
             raise InputError(f"{path} does not fit into memory") from None
-        except (
-            zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, TypeError,
-            LookupError, AttributeError, EOFError, RuntimeError, OSError,
-        ) as error:  # fmt: skip
+        except _OF_DAMAGED_ARCHIVES as error:
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a wrong offset
                 raise
             raise InputError(f"{path} is damaged: {reason_in_short(error)}") from None
@@ -194,14 +203,17 @@ def _read_array(
     path: str | Path,
     archive: zipfile.ZipFile,
     info: zipfile.ZipInfo,
-    name: str,
     mapped_file: IO[bytes] | None,
+    read_objects: ReadObjects | None,
 ) -> NDArray[Any]:
     """Read a member to its end, where zipfile compares the checksum."""
     import numpy as np  # noqa: PLC0415  (takes 0.1 s; folders and text are read without it)
 
+    name = info.filename.removesuffix(".npy")
     with archive.open(info) as member:
         descr, is_fortran, shape, header_size = _read_header(member, quoted(name))
+        if descr == _OBJECTS and read_objects is not None:
+            return _objects(f"{path}: {quoted(name)}", member.read(), shape, read_objects)
         dtype = _plain_dtype(np, f"{path}: {quoted(name)}", descr)
         count = math.prod(shape)
         size = info.file_size - header_size
@@ -234,6 +246,17 @@ def _read_array(
     return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
 
 
+def _objects(
+    shown: str, content: bytes, shape: tuple[int, ...], read_objects: ReadObjects
+) -> NDArray[Any]:
+    try:
+        return read_objects(content, shape)
+    except InputError as error:
+        raise InputError(
+            f"{shown} holds Python objects that are not read: {error}; {_AS_PLAIN_VALUES}"
+        ) from None
+
+
 def _is_mappable(dtype: np.dtype[Any], size: int, place: int) -> bool:
     return size >= _LEAST_MAPPED and dtype.kind in "biufc" and place % dtype.alignment == 0
 
@@ -256,10 +279,16 @@ def _wrong_size(what: str, size: int, dtype: np.dtype[Any], shape: tuple[int, ..
     return f"{what} has {size:,} bytes, but {needed:,} are needed for {dtype} {quoted(shape)}"
 
 
-def map_npy(path: str | Path) -> NDArray[Any]:
+def map_npy(path: str | Path, read_objects: ReadObjects | None = None) -> NDArray[Any]:
     """Return the array of a .npy file, as `numpy.save` writes it, as a read-only memory map.
 
     A small one, and one whose values lie at odd places, is read.
+
+    Parameters
+    ----------
+    path : str or Path
+    read_objects : Callable[[bytes, tuple[int, ...]], NDArray], optional
+        As in `read_npz`.
 
     Raises
     ------
@@ -277,6 +306,8 @@ def map_npy(path: str | Path) -> NDArray[Any]:
         file.seek(0)
         try:
             descr, is_fortran, shape, place = _read_header(file, "it")
+            if descr == _OBJECTS and read_objects is not None:
+                return _objects(f"{path}: the array", file.read(), shape, read_objects)
             dtype = _plain_dtype(np, f"{path}: the array", descr)
             count, size = math.prod(shape), os.fstat(file.fileno()).st_size - place
             if count * dtype.itemsize != size:
@@ -341,8 +372,7 @@ def _plain_dtype(numpy: Any, shown: str, descr: str) -> np.dtype[Any]:
         raise InputError(f"{shown} holds records; save every column as an array")
     if descr.endswith("O"):
         raise InputError(
-            f"{shown} holds Python objects, which are never loaded; save plain numbers, or text: "
-            "y.astype(str)"
+            f"{shown} holds Python objects, which are never loaded; {_AS_PLAIN_VALUES}"
         )
     if not _DTYPE.fullmatch(descr):
         raise ValueError(f"there is no dtype {quoted(descr)}")

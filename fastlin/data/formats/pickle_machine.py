@@ -34,9 +34,9 @@ _WHOLE_NUMBER = re.compile(rb"[+-]?[0-9]+")
 _BAD_ESCAPE = re.compile(rb"\\(?!['\"nrt]|x[0-9a-f]{2})")
 
 
-def value_of_pickle(content: bytes) -> Any:
+def value_of_pickle(content: bytes, most_instructions: int = MAX_INSTRUCTIONS) -> Any:
     """Return what a pickle holds. Raises RefusedError, with the place in it, if it is not read."""
-    return _Machine(content).run()
+    return _Machine(content).run(most_instructions)
 
 
 class _Machine:
@@ -52,10 +52,10 @@ class _Machine:
         self._unbuilt: dict[Dtype | EmptyArray, list[int]] = {}
         self._encoded = 0  # bytes made of text so far
 
-    def run(self) -> Any:
+    def run(self, most_instructions: int) -> Any:
         start = 0
         try:
-            for _ in range(MAX_INSTRUCTIONS):
+            for _ in range(most_instructions):
                 start = self._at
                 code = self._take(1)
                 if code == pickle.STOP:
@@ -65,7 +65,7 @@ class _Machine:
                 _INSTRUCTIONS[code](self)
         except RefusedError as error:
             raise RefusedError(f"{error} (at byte {start:,})") from None
-        raise RefusedError(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
+        raise RefusedError(f"it has more than {most_instructions:,} instructions")
 
     def _end(self) -> Any:
         value = self._pop()

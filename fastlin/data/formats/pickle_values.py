@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 _MAX_AXES = 32
 _SHOWN_LETTERS = 57  # of a text in a message
 _INTEGER_DTYPES = {"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"}
+_OBJECT_DTYPES = {"O", "O4", "O8"}
+_OBJECTS = {str, bytes, int, float, bool, type(None)}  # of arrays
 
 
 class RefusedError(Exception):
@@ -92,6 +94,8 @@ def _dtype(arguments: tuple[Any, ...]) -> Dtype:
         code = code.decode("latin1")
     if not isinstance(code, str):
         raise RefusedError("an array has a dtype without a name")
+    if code in _OBJECT_DTYPES:
+        return Dtype(np.dtype(object))
     if code not in _INTEGER_DTYPES:
         raise RefusedError(f"an array has dtype {excerpt(code)}; it must be of integers")
     return Dtype(np.dtype(code))
@@ -121,8 +125,10 @@ def dtype_of_state(target: Dtype, state: Any) -> Dtype:
 
 
 def array_of_state(state: Any) -> NDArray[Any]:
-    """Return the array that BUILD makes of a state: a view of its bytes."""
+    """Return the array that BUILD makes of a state: a view of its bytes, or of plain objects."""
     match state:
+        case (int(), tuple(shape), Dtype() as dtype, int(is_fortran), list(items)):
+            return _array_of_objects(items, dtype, shape, is_fortran=bool(is_fortran))
         case (int(), tuple(shape), Dtype() as dtype, int(is_fortran), bytes(content)):
             return _array(content, dtype, shape, is_fortran=bool(is_fortran))
     raise RefusedError("an array is not made of plain bytes")
@@ -132,14 +138,35 @@ def _array(
     content: bytes, dtype: Dtype, shape: tuple[Any, ...], *, is_fortran: bool
 ) -> NDArray[Any]:
     """Return a view of `content`, whose length must be that of the shape."""
-    if len(shape) > _MAX_AXES or any(type(n) is not int or n < 0 for n in shape):
-        raise RefusedError("an array has an impossible shape")
+    _check_shape(shape)
+    if dtype.dtype.hasobject:
+        raise RefusedError("an array of objects is made of bytes")
     size = math.prod(shape) * dtype.dtype.itemsize
     # The second is about empty arrays: NumPy cannot hold any shape that has a zero in it.
     if size != len(content) or math.prod(n for n in shape if n) >= 2**31:
         raise RefusedError("an array's shape does not fit its content")
     flat = np.frombuffer(content, dtype.dtype)
     return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _array_of_objects(
+    items: list[Any], dtype: Dtype, shape: tuple[Any, ...], *, is_fortran: bool
+) -> NDArray[Any]:
+    """Return an array of plain values, whose number must be that of the shape."""
+    _check_shape(shape)
+    if not dtype.dtype.hasobject or math.prod(shape) != len(items) or not items:
+        raise RefusedError("an array's shape does not fit its content")
+    for place, item in enumerate(items):
+        if type(item) not in _OBJECTS:
+            raise RefusedError(f"an array has a {kind_of(item)} in place {place:,}")
+    flat = np.empty(len(items), object)
+    flat[:] = items
+    return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _check_shape(shape: tuple[Any, ...]) -> None:
+    if len(shape) > _MAX_AXES or any(type(n) is not int or n < 0 for n in shape):
+        raise RefusedError("an array has an impossible shape")
 
 
 # None for what is only an argument.
