@@ -377,6 +377,48 @@ def test_ids_of_a_table_as_text_keep_how_they_are_written(place, reader):
         assert load_rows("t.csv").ids.tolist() == right
 
 
+BARE = [
+    ("a,b,label\n", "t.csv has no rows, only the columns 'a', 'b', 'label'"),
+    ("label\n", "t.csv has no rows, only the columns 'label'"),
+    ("a,b,a,label\n1,2,3,x\n", "has the column 'a' twice; every column needs a name of its own"),
+    ("a,label,label\n1,x,x\n", "has the column 'label' twice; every column needs a name of its"),
+    ("a,b,label\n1,,x\n2,NA,y\n", "the column 'b' has no value in any row; leave it out"),
+    ("a,b,label\n1,2,\n2,3,\n", "the column 'label' has no label in any row"),
+    ("a,b,label\n1,2,x\n2,,y\n", "the column 'b' has no number in row 1; every row needs all"),
+    ("a,b,label\n0.5,2,x\n2,3,\n", "no label in row 1"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), BARE)
+def test_tables_with_nothing_in_them_are_one_clear_line(place, reader, text, said):
+    (place / "t.csv").write_text(text)
+    assert said in refusal("t.csv")
+    if "label'" in said:
+        assert said in refusal("X.npy", labels="t.csv")
+
+
+def test_other_tables_with_nothing_in_them_are_one_clear_line(place):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import feather, parquet
+
+    none, words = pa.array([None, None]), ["x", "y"]
+    lists = pa.list_(pa.float32())
+    for table, said in (
+        (pa.table({"a": pa.array([], pa.float64()), "label": pa.array([], pa.string())}),
+         "has no rows, only the columns 'a', 'label'"),
+        (pa.table({"x": pa.array([], lists), "label": pa.array([], pa.string())}), "has no rows"),
+        (pa.table({}), "has no column of features"),
+        (pa.table([[1.0, 2], [3.0, 4], words], ["a", "a", "label"]), "has the column 'a' twice"),
+        (pa.table({"a": none, "b": [1.0, 2], "label": words}), "'a' has no value in any row"),
+        (pa.table({"a": none.cast(pa.float64()), "label": words}), "'a' has no value in any row"),
+        (pa.table({"a": [1.0, 2], "label": none}), "'label' has no label in any row"),
+    ):  # fmt: skip
+        parquet.write_table(table, "t.parquet")
+        feather.write_feather(table, "t.feather", compression="uncompressed")
+        for name in ("t.parquet", "t.feather"):
+            assert said in refusal(name)
+
+
 def test_a_large_table_needs_pyarrow(place, monkeypatch):
     write_csv(place / "t.csv")
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -43,9 +43,10 @@ def rows_and_labels(
     Raises
     ------
     InputError
-        If a column is missing, no number, has no value in a row, or it is not clear which ones are
-        meant; the message names columns.
+        If there are no rows, a column is missing, no number, has no value in a row, or it is not
+        clear which ones are meant; the message names columns.
     """
+    _check_rows(path, columns)
     label = label_name if label_name is not None else _label_column(path, columns)
     if label is not None and label not in columns:
         raise _no_such(path, label, list(columns))
@@ -62,7 +63,7 @@ def rows_and_labels(
     if ids is not None:
         found["ids_train"] = columns[ids]
     if label is not None:
-        found["y_train"] = columns[label]
+        found["y_train"] = _checked_labels(path, label, columns[label])
     return found
 
 
@@ -72,21 +73,42 @@ def labels(path: Path, columns: Columns, name: str | None, left_out: Sequence[st
     Raises
     ------
     InputError
-        If there is none, or more than one.
+        If there are no rows, or no such column, or more than one, or one without a label.
     """
-    if name is not None:
-        if name not in columns:
-            raise _no_such(path, name, left_out)
-        return columns[name]
-    if len(columns) == 1:
-        return next(iter(columns.values()))
-    found = _label_column(path, columns)
+    if name is not None and name not in columns:
+        raise _no_such(path, name, left_out)
+    _check_rows(path, columns)
+    found = name if name is not None else _label_column(path, columns)
+    if found is None and len(columns) == 1:
+        (found,) = columns
     if found is None:
         raise InputError(
             f"{path}: no column has a usual name of labels (label, y, target, class); the columns "
             f"are {_listed(list(columns))}; name one as PATH:COLUMN"
         )
-    return columns[found]
+    return _checked_labels(path, found, columns[found])
+
+
+def _check_rows(path: Path, columns: Columns) -> None:
+    if columns and not any(len(column) for column in columns.values()):
+        raise InputError(f"{path} has no rows, only the columns {_listed(list(columns))}")
+
+
+def _checked_labels(path: Path, name: str, column: NDArray[Any]) -> NDArray[Any]:
+    """Return labels, which are not all missing."""
+    if _is_missing(column).all():
+        raise InputError(f"{path}: the column {quoted(name)} has no label in any row")
+    return column
+
+
+def _is_missing(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where a column (n,) has no value: None, or NaN among numbers."""
+    missing = np.zeros(column.shape, bool)
+    if column.dtype.kind == "f":
+        np.isnan(column, out=missing)
+    elif column.dtype.kind == "O":
+        missing.flat = [value is None for value in column.flat]
+    return missing
 
 
 def _label_column(path: Path, columns: Columns) -> str | None:
@@ -136,20 +158,23 @@ def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _check_numbers(path: Path, name: str, column: NDArray[Any]) -> None:
-    """Refuse a column that is no number, or lacks a value; NaN stands for that."""
+    """Refuse a column that is no number, or lacks a value."""
+    missing = _is_missing(column) if column.ndim == 1 else np.zeros(1, bool)
+    if missing.all():
+        raise InputError(
+            f"{path}: the column {quoted(name)} has no value in any row; leave it out of the file"
+        )
     if column.dtype.kind not in "biuf":
         raise InputError(
             f"{path}: the column {quoted(name)} holds {quoted(column.ravel()[:1].tolist())}, no "
             "numbers; features must be numbers, and the labels are named as PATH:COLUMN in labels"
         )
-    if column.ndim == 1 and column.dtype.kind == "f":
-        missing = np.isnan(column)
-        if missing.any():
-            row = int(np.flatnonzero(missing)[0])
-            raise InputError(
-                f"{path}: the column {quoted(name)} has no number in row {row}; every row needs "
-                "all features"
-            )
+    if missing.any():
+        row = int(np.flatnonzero(missing)[0])
+        raise InputError(
+            f"{path}: the column {quoted(name)} has no number in row {row}; every row needs all "
+            "features"
+        )
 
 
 def _no_such(path: Path, name: str, names: Sequence[str]) -> InputError:

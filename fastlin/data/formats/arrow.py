@@ -63,7 +63,9 @@ def check_different(path: Path, names: list[str]) -> list[str]:
     """Return the names of columns. Raises InputError if one is there twice."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path} has the column {quoted(twice)} twice; every column needs a name")
+        raise InputError(
+            f"{path} has the column {quoted(twice)} twice; every column needs a name of its own"
+        )
     return names
 
 
