@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from fastlin.config import Init, Precision, Schedule, TrainConfig
     from fastlin.data import Dataset, Split, load_split
     from fastlin.data.rows import Rows, load_rows
-    from fastlin.errors import DivergedError, GridDivergedError, InputError, MatchWarning
+    from fastlin.errors import (
+        AdviceWarning,
+        DivergedError,
+        GridDivergedError,
+        InputError,
+        MatchWarning,
+    )
     from fastlin.history import EpochRecord, History
     from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
     from fastlin.model import LinearModel
@@ -34,7 +40,13 @@ _HOMES = {
     "fastlin.config": ("Init", "Precision", "Schedule", "TrainConfig"),
     "fastlin.data": ("Dataset", "Split", "load_split"),
     "fastlin.data.rows": ("Rows", "load_rows"),
-    "fastlin.errors": ("DivergedError", "GridDivergedError", "InputError", "MatchWarning"),
+    "fastlin.errors": (
+        "AdviceWarning",
+        "DivergedError",
+        "GridDivergedError",
+        "InputError",
+        "MatchWarning",
+    ),
     "fastlin.history": ("EpochRecord", "History"),
     "fastlin.losses": ("Hinge", "Loss", "Softmax", "SquaredHinge"),
     "fastlin.model": ("LinearModel",),
@@ -53,10 +65,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("functional", "reference")
 
 __all__ = [
-    "CrossValidation", "Dataset", "DivergedError", "EpochRecord", "GridDivergedError", "GridEntry",
-    "GridResult", "GridSpec", "Hinge", "History", "Init", "InputError", "LinearModel", "LogRange",
-    "Loss", "MatchWarning", "Precision", "Rows", "Run", "Schedule", "Softmax", "Split",
-    "SquaredHinge", "TrainConfig", "TrainResult", "Trainer", "cross_validate", "evaluate",
+    "AdviceWarning", "CrossValidation", "Dataset", "DivergedError", "EpochRecord",
+    "GridDivergedError", "GridEntry", "GridResult", "GridSpec", "Hinge", "History", "Init",
+    "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning", "Precision", "Rows", "Run",
+    "Schedule", "Softmax", "Split", "SquaredHinge", "TrainConfig", "TrainResult", "Trainer",
+    "cross_validate", "evaluate",
     "functional", "grid_search", "load_rows", "load_run", "load_split", "measure", "reference",
     "save_predictions", "save_run", "train",
 ]  # fmt: skip

@@ -13,8 +13,11 @@ from fastlin.class_weights import ClassWeight, ClassWeights
 from fastlin.errors import InputError, quoted
 from fastlin.losses import LOSSES, Loss, LossKind
 from fastlin.settings import (
+    AUTO,
+    Auto,
     Choice,
     Number,
+    OrAuto,
     Switch,
     Whole,
     check_settings,
@@ -65,8 +68,10 @@ class TrainConfig:
     loss : Loss
         A record of `fastlin.losses`, such as ``Hinge(margin=0.5)``, or its text: ``"softmax"``,
         ``"hinge"``, ``"hinge(margin=0.5)"``.
-    lr : float
-        Learning rate of the first epoch after the warm-up, > 0, and > 0 in `dtype`.
+    lr : float or "auto"
+        Learning rate of the first epoch after the warm-up, > 0, and > 0 in `dtype`. Where it, `l2`
+        or `standardize` is ``"auto"``, training chooses it from the rows, by the rules of
+        `fastlin.training.defaults`; results hold the values chosen.
     schedule : Schedule
         How it goes on: constant; exponential, times `lr_decay` after every epoch; step, times
         `lr_decay` after every `step_epochs` epochs; cosine, down to 0 (Loshchilov & Hutter 2017).
@@ -80,7 +85,7 @@ class TrainConfig:
         In [0, 1); see `fastlin.kernels.optimizers` for its two forms.
     nesterov : bool
         Whether momentum is Nesterov's.
-    l2 : float
+    l2 : float or "auto"
         Factor of the penalty l2 * sum(W**2), >= 0; b is not penalised.
     batch_size : int
         Rows per step, >= 1; the last batch of an epoch may be short.
@@ -92,7 +97,7 @@ class TrainConfig:
         Standard deviation of the Gaussian initialisation, >= 0; unused with Xavier.
     shuffle : bool
         Draw a new order of the rows before every epoch; otherwise file order.
-    standardize : bool
+    standardize : bool or "auto"
         Train on (x - mean) / std of every feature over the training rows; the model is then
         expressed in the features themselves. The penalty is on the weights trained.
     flip : bool
@@ -121,8 +126,10 @@ class TrainConfig:
         LossKind(),
         f"Loss: {', '.join(loss.title for loss in LOSSES.values())}.",
     )
-    lr: float = setting(
-        0.02, Number(above_low=True), "Learning rate of the first epoch (after the warm-up)."
+    lr: float | Auto = setting(
+        AUTO,
+        OrAuto(Number(above_low=True)),
+        "Learning rate of the first epoch (after the warm-up); auto chooses it from the rows.",
     )
     schedule: Schedule = setting(
         Schedule.EXPONENTIAL,
@@ -137,7 +144,11 @@ class TrainConfig:
     warmup_epochs: int = setting(0, Whole(0), "Epochs at first in which the learning rate rises.")
     momentum: float = setting(0.0, Number(0.0, 1.0, below_high=True), "Momentum; 0 for none.")
     nesterov: bool = setting(False, Switch(), "Nesterov's form of momentum, or the classical one.")
-    l2: float = setting(0.01, Number(), "Factor of the penalty on the sum of squared weights.")
+    l2: float | Auto = setting(
+        AUTO,
+        OrAuto(Number()),
+        "Factor of the penalty on the sum of squared weights; auto chooses it from the rows.",
+    )
     batch_size: int = setting(64, Whole(1), "Rows per step.")
     epochs: int = setting(40, Whole(1), "Passes over the training rows.")
     init: Init = setting(
@@ -147,10 +158,11 @@ class TrainConfig:
     shuffle: bool = setting(
         True, Switch(), "Draw a new order before every epoch, or keep file order."
     )
-    standardize: bool = setting(
-        False,
-        Switch(),
-        "Train on features less their mean, over their standard deviation, or as they are.",
+    standardize: bool | Auto = setting(
+        AUTO,
+        OrAuto(Switch()),
+        "Train on features less their mean, over their standard deviation, or as they are; auto "
+        "does so if their scales differ much.",
     )
     flip: bool = setting(False, Switch(), "Augment images with their mirror images, or not.")
     average_epochs: int = setting(
@@ -180,6 +192,8 @@ class TrainConfig:
         way_out = "" if self.dtype is Precision.FLOAT64 else "; dtype float64 can hold it"
         for name in ("lr", "l2", "sigma"):
             number = getattr(self, name)
+            if number == AUTO:
+                continue
             # Weights are sigma times normal values, of which none is as large as 16; a gradient has
             # 2 l2 times the weights.
             largest = {"lr": 1, "l2": 2, "sigma": 16}[name] * number
@@ -194,10 +208,20 @@ class TrainConfig:
                 )
         if _rounded(self.momentum, self.dtype) == 1:
             raise InputError(f"momentum is {self.momentum!r}, which is 1 in {self.dtype}{way_out}")
-        if _rounded(self.lr, self.dtype) == 0:
+        if self.lr != AUTO and _rounded(self.lr, self.dtype) == 0:
             raise InputError(
                 f"lr is {self.lr!r}, which is 0 in {self.dtype}: nothing would be trained{way_out}"
             )
+
+    @property
+    def first_lr(self) -> float:
+        """The learning rate as a number. Raises InputError if it is to be chosen from rows."""
+        return _chosen("lr", self.lr)
+
+    @property
+    def penalty_factor(self) -> float:
+        """The number l2. Raises InputError if it is to be chosen from rows."""
+        return _chosen("l2", self.l2)
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch.
@@ -217,21 +241,21 @@ class TrainConfig:
         Raises
         ------
         InputError
-            If the epoch is no whole number, 1 or above.
+            If the epoch is no whole number, 1 or above, or `lr` is to be chosen from rows.
         """
-        epoch = whole_number("epoch", epoch, 1)
+        epoch, lr = whole_number("epoch", epoch, 1), self.first_lr
         if epoch <= self.warmup_epochs:
-            rising = self.lr * epoch / (self.warmup_epochs + 1)
-            return rising if rising < math.inf else self.lr / (self.warmup_epochs + 1) * epoch
+            rising = lr * epoch / (self.warmup_epochs + 1)
+            return rising if rising < math.inf else lr / (self.warmup_epochs + 1) * epoch
         done = epoch - self.warmup_epochs - 1
         if self.schedule is Schedule.EXPONENTIAL:
-            return self.lr * self.lr_decay**done
+            return lr * self.lr_decay**done
         if self.schedule is Schedule.STEP:
-            return self.lr * self.lr_decay ** (done // self.step_epochs)
+            return lr * self.lr_decay ** (done // self.step_epochs)
         if self.schedule is Schedule.COSINE:
             length = max(1, self.epochs - self.warmup_epochs)
-            return self.lr * ((1 + math.cos(math.pi * min(done, length) / length)) / 2)
-        return self.lr
+            return lr * ((1 + math.cos(math.pi * min(done, length) / length)) / 2)
+        return lr
 
     def without_effect(self) -> dict[str, str]:
         """Return the settings that others make meaningless.
@@ -274,6 +298,16 @@ class TrainConfig:
 
 # The declared settings by name; all of them may differ between entries of one grid.
 SETTINGS = settings_of(TrainConfig)
+
+
+def _chosen(name: str, value: float | Auto) -> float:
+    """Return the number that a setting is. Raises InputError if it is not chosen yet."""
+    if isinstance(value, str):
+        raise InputError(
+            f"{name} is {AUTO}, which becomes a number when training begins; give a number, or the "
+            "settings that a result of training holds"
+        )
+    return value
 
 
 def as_json(value: Any) -> Any:

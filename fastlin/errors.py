@@ -30,6 +30,10 @@ class DataWarning(UserWarning):
     """Data were converted, or not all of them were used; the message, one line, says which."""
 
 
+class AdviceWarning(UserWarning):
+    """What a user should try next, by what training found; the message is one sentence."""
+
+
 def _smaller(lr: float) -> float:
     """Return a learning rate to try after one that diverged."""
     return min(lr / 10, 1.0)  # above 1 nearly all diverge
@@ -48,10 +52,11 @@ class DivergedError(ArithmeticError):
 
     def __init__(self, epoch: int, config: TrainConfig) -> None:
         self.epoch = epoch
-        self.smaller_lr = _smaller(config.lr)
+        self.smaller_lr = _smaller(config.first_lr)
         advice = f"try a smaller lr, such as {self.smaller_lr:g}"
-        if 2 * config.lr * config.l2 >= 1:
-            advice += f", or a smaller l2 (2 lr l2 is {2 * config.lr * config.l2:g}, above 1)"
+        shrinking = 2 * config.first_lr * config.penalty_factor
+        if shrinking >= 1:
+            advice += f", or a smaller l2 (2 lr l2 is {shrinking:g}, above 1)"
         super().__init__(f"training diverged: the cost of epoch {epoch} is not finite; {advice}")
 
 
@@ -68,7 +73,7 @@ class GridDivergedError(ArithmeticError):
 
     def __init__(self, result: GridResult) -> None:
         self.result = result
-        self.smaller_lr = _smaller(min(entry.config.lr for entry in result.entries))
+        self.smaller_lr = _smaller(min(entry.config.first_lr for entry in result.entries))
         super().__init__(
             f"all {len(result.entries)} configurations diverged; try a smaller lr, such as "
             f"{self.smaller_lr:g}"

@@ -7,6 +7,7 @@ A loss is a record here, a kernel function in `fastlin.kernels.losses` and a twi
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,6 +67,14 @@ class Loss:
         """Return the parameters by name."""
         return {name: getattr(self, name) for name in settings_of(type(self))}
 
+    def default_lr(self, square_length: float, class_count: int) -> float:
+        """Return a learning rate for rows of that mean squared length.
+
+        The biases are the weights of one more feature, 1, whose part in the length is not small
+        where rows are short.
+        """
+        raise NotImplementedError
+
     @classmethod
     def of(cls, value: object) -> Loss:
         """Return a loss from a record or from its text.
@@ -105,6 +114,10 @@ class Softmax(Loss):
         0.0, Number(0.0, 1.0, below_high=True), "Share of the target that all classes get alike."
     )
 
+    def default_lr(self, square_length: float, class_count: int) -> float:
+        """Return a learning rate; the curvature is that of p (1 - p), about 1/K at first."""
+        return 18 * math.sqrt(class_count / 10) / max(square_length, 1.0)
+
 
 _MARGIN = Number(0.0)
 _MARGIN_HELP = "By how much the true class must lead."
@@ -120,6 +133,10 @@ class Hinge(Loss):
 
     margin: float = setting(1.0, _MARGIN, _MARGIN_HELP)
 
+    def default_lr(self, square_length: float, class_count: int) -> float:
+        """Return a learning rate; a gradient counts each of the K - 1 classes that come close."""
+        return 36 / math.sqrt(10 * class_count) / max(square_length, 1.0)
+
 
 @dataclass(frozen=True, eq=False)
 class SquaredHinge(Loss):
@@ -130,6 +147,10 @@ class SquaredHinge(Loss):
     example: ClassVar[Mapping[str, float]] = {"margin": 0.5}
 
     margin: float = setting(1.0, _MARGIN, _MARGIN_HELP)
+
+    def default_lr(self, square_length: float, class_count: int) -> float:
+        """Return a learning rate; the curvature is 4 while every class comes close."""
+        return min(0.6, 6 / class_count) / max(square_length, 2.0)
 
 
 _TYPES: tuple[type[Loss], ...] = (Softmax, Hinge, SquaredHinge)

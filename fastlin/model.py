@@ -68,6 +68,9 @@ class LinearModel:
     feature_names : tuple[str, ...] or None
         The names of the d features; None if they are not known. Columns of rows that have names are
         put into their order.
+    l2 : float or None
+        The factor of the penalty that it was trained with; None if it is not known. Files of a
+        model do not hold it: it is in the settings of the run.
 
     Raises
     ------
@@ -85,6 +88,7 @@ class LinearModel:
     loss: str | None = None
     scale: float | None = None
     feature_names: tuple[str, ...] | None = None
+    l2: float | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b

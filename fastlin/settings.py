@@ -10,9 +10,13 @@ import math
 import sys
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from fastlin.errors import InputError, quoted
+
+# The value of a setting that is chosen from the rows when training begins.
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
 
 
 class Kind(Protocol):
@@ -99,6 +103,22 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class OrAuto:
+    """A value of another kind, or `AUTO`."""
+
+    of: Number | Switch
+
+    def checked(self, name: str, value: object) -> float | Auto:
+        """Return a value of that kind, or `AUTO`. Raises InputError if it is neither."""
+        if isinstance(value, str) and value == AUTO:
+            return AUTO
+        try:
+            return self.of.checked(name, value)
+        except InputError as error:
+            raise InputError(f"{error}, or {AUTO}") from None
+
+
+@dataclass(frozen=True)
 class Setting:
     """The declaration of a setting.
 
@@ -112,6 +132,11 @@ class Setting:
 
     kind: Kind
     help: str
+
+    @property
+    def plain_kind(self) -> Kind:
+        """What its values may be besides `AUTO`."""
+        return self.kind.of if isinstance(self.kind, OrAuto) else self.kind
 
 
 def setting(default: Any, kind: Kind, text: str) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastlin.data.dataset import Split
+from fastlin.training.advice import advise
 
 if TYPE_CHECKING:
     from fastlin.search.ranking import GridResult
@@ -93,6 +94,7 @@ def summarize(
         "selected_by": result.select,
         **again,
         "results": _finite_or_null(evaluations),
+        "advice": list(advise(result.config, result.history, split.train)),
         "data": describe_data(split),
         "threads": threads,
         "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,
@@ -126,6 +128,7 @@ def summarize_grid(
         On how many was trained.
     """
     from fastlin import machine  # noqa: PLC0415  (loads Numba)
+    from fastlin.search.advice import advise_on_search  # noqa: PLC0415  (a run has none)
 
     best = result.best
     return {
@@ -140,6 +143,7 @@ def summarize_grid(
             "test": test,
             "command": command,
         },
+        "advice": list(advise_on_search(result, split)),
         "halving": [asdict(rung) for rung in result.rungs],
         "trained_on": list(result.trained_on),
         "epochs_trained": sum(len(entry.history) for entry in result.entries),

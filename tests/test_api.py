@@ -163,10 +163,10 @@ def test_what_is_no_split_is_refused_with_the_way_to_make_one():
 
 def test_settings_by_name_take_precedence():
     split = Split.from_arrays(X, WORDS[Y])
-    base = TrainConfig(epochs=2, seed=3)
+    base = TrainConfig(epochs=2, seed=3, l2=0.01, standardize=False)
     found = fastlin.train(split, base, lr=np.float32(0.5))
     assert found.config == replace(base, lr=0.5)
-    assert fastlin.train(split, epochs=1).config == TrainConfig(epochs=1)
+    assert fastlin.train(split, epochs=1).config.epochs == 1
     with pytest.raises(InputError, match="unknown setting rate; the settings are average_epochs"):
         fastlin.train(split, rate=0.1)
     with pytest.raises(InputError, match=r"config is a dict; it must be a TrainConfig"):

@@ -188,7 +188,7 @@ def test_any_content_is_a_configuration_or_one_line(content):
         dtype=st.just("float64"),
     )
 )
-@example(TrainConfig(schedule="cosine", epochs=10))
+@example(TrainConfig(lr=0.02, schedule="cosine", epochs=10))
 @example(TrainConfig(lr=1.7e308, schedule="cosine", dtype="float64"))
 @example(TrainConfig(lr=1.7e308, warmup_epochs=50, epochs=40, dtype="float64"))
 def test_the_learning_rate_never_rises_after_the_warm_up(config):

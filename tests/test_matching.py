@@ -283,8 +283,8 @@ def test_python_is_warned_where_the_call_is():
     model = model_of(trained)
     floats = replace(trained, X=PIXELS.astype(np.float32))
     for call_of in (
-        lambda: fastlin.evaluate(model, floats, TrainConfig()),
-        lambda: gradient(model, floats, TrainConfig()),
+        lambda: fastlin.evaluate(model, floats, TrainConfig(l2=0.01)),
+        lambda: gradient(model, floats, TrainConfig(l2=0.01)),
         lambda: model.scores(floats.X),
         lambda: model.predict(floats.X),
     ):
@@ -293,7 +293,7 @@ def test_python_is_warned_where_the_call_is():
         assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fastlin.evaluate(model, replace(trained, X=floats.X / 255), TrainConfig())
+        fastlin.evaluate(model, replace(trained, X=floats.X / 255), TrainConfig(l2=0.01))
         model.predict(trained.X)
         model.predict(floats.X[:1] / 255)
 

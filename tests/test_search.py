@@ -23,7 +23,7 @@ from fastlin.search.state import SearchState
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import train
 
-BASE = TrainConfig(epochs=5, lr=0.05)
+BASE = TrainConfig(epochs=5, lr=0.05, l2=0.01, standardize=False)
 GRID = {"loss": ["softmax", "hinge"], "l2": [0, 0.01], "batch_size": [7, 16], "lr": [0.02, 0.2]}
 EVERYTHING = {
     "lr_decay": [0.5, 1], "init": ["gaussian", "xavier"], "seed": [0, 5], "momentum": [0, 0.9],
@@ -673,7 +673,8 @@ def test_training_looks_at_no_test_row(split):
 
 
 def test_configurations_are_taken_as_they_are(split):
-    configs = [TrainConfig(epochs=2, lr=lr, batch_size=size) for lr, size in ((0.1, 9), (0.2, 16))]
+    base = TrainConfig(epochs=2, l2=0.01, standardize=False)
+    configs = [replace(base, lr=lr, batch_size=size) for lr, size in ((0.1, 9), (0.2, 16))]
     assert grid_configs(configs) == tuple(configs)
     result = grid_search(split, configs)
     assert [e.config for e in result.entries] == configs

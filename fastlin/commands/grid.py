@@ -198,7 +198,7 @@ class _Search:
                     halving=self.request.halving or False,
                     threads=self.threads,
                     on_epoch=progress,
-                    note=notes.print,
+                    note=lambda note: outcome.print_note(notes, note),
                     journal=self.folder / JOURNAL,
                     resume=resume,
                     eval_train_every=self.request.eval_train_every,

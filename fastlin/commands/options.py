@@ -232,16 +232,21 @@ def train_command(reference: DataReference, config: TrainConfig) -> str:
     changed = {p: v for p, v in config.loss.parameters().items() if (p, v) not in parameters}
     defaults |= dict.fromkeys(changed)
     for name, value in (config.to_dict() | {"loss": config.loss.name} | changed).items():
-        flag = name.replace("_", "-")
-        if value == defaults[name]:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, dict):
-            words += [f"--{flag}", json.dumps(value, ensure_ascii=False)]
-        else:
-            words += [f"--{flag}", str(value)]
+        if value != defaults[name]:
+            words += setting_words(name, value)
     return shlex.join(words)
+
+
+def setting_words(name: str, value: Any) -> list[str]:
+    """Return the option of a setting with a value as `as_json` returns it, or a tuple of values."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    if isinstance(value, dict):
+        return [f"--{flag}", json.dumps(value, ensure_ascii=False)]
+    if isinstance(value, tuple):
+        return [f"--{flag}", ",".join(f"{one:g}" for one in value)]
+    return [f"--{flag}", str(value)]
 
 
 def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) -> None:

@@ -60,8 +60,9 @@ def compiling(notes: Console) -> Iterator[Compiling]:
 def compile_moments(split: Split, config: TrainConfig) -> None:
     """Compile what a `Trainer` calls when it is made, so that it is not taken for training."""
     from fastlin.functional import feature_moments
+    from fastlin.training.defaults import with_chosen
 
-    if config.standardize:
+    if with_chosen([config], split.train)[0].standardize:
         feature_moments(split.train.X[:1])
 
 
@@ -89,8 +90,14 @@ def note_if_changed(reference: DataReference, split: Split, notes: Console) -> N
 
 
 def print_note(notes: Console, note: str) -> None:
-    """Print a sentence that the library returned, as a line of its own."""
-    notes.print(f"Note: {note}", markup=False)
+    """Print a sentence that the library returned, as a line of its own; advice with its options."""
+    from fastlin.commands import options
+
+    words: list[str] = []
+    for name, value in getattr(note, "settings", {}).items():
+        words += options.setting_words(name, value)
+    options_to_try = f" ({' '.join(words)})" if words else ""
+    notes.print(f"Note: {note}{options_to_try}", markup=False)
 
 
 def note_on_fit(fitting: Fitting, split: Split, notes: Console) -> str:

@@ -13,7 +13,7 @@ from fastlin.commands import options
 from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import InputError
 from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind
-from fastlin.settings import Choice, Kind, Number, Setting, Switch, Whole
+from fastlin.settings import AUTO, Choice, Kind, Number, OrAuto, Setting, Switch, Whole
 
 _OFF = "no_"  # before the name of a switch that takes a list: its option that says false
 
@@ -33,6 +33,19 @@ class LossName(click.ParamType[Loss]):
             return Loss.of(value)
         except InputError as error:
             self.fail(str(error), param, ctx)
+
+
+class NumberOrAuto(click.ParamType[Any]):
+    """A number as another type takes it, or ``auto``."""
+
+    name = "number|auto"
+
+    def __init__(self, number: click.ParamType[Any]) -> None:
+        self._number = number
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or ``auto``. Fails as the other type does."""
+        return value if value == AUTO else self._number.convert(value, param, ctx)
 
 
 class ClassWeightType(click.types.StringParamType):
@@ -97,8 +110,8 @@ def _options(
     """Return the option of a setting; of a switch that takes a list, two."""
     flag = f"--{name.replace('_', '-')}"
     kind = declared.kind
-    is_switch = isinstance(kind, Switch)
-    if is_switch:
+    is_switch = isinstance(declared.plain_kind, Switch)
+    if is_switch and default != AUTO:
         default = name if default else f"no-{name}"
     text = re.sub(r"`(\w+)`", lambda found: f"--{found[1].replace('_', '-')}", declared.help)
     text += f"  [default: {default}]"
@@ -122,6 +135,9 @@ def _options(
 
 def _type_of(kind: Kind) -> Any:
     """Return what click takes as values of a setting."""
+    if isinstance(kind, OrAuto):
+        # A switch has two options, and is auto where neither is given.
+        return None if isinstance(kind.of, Switch) else NumberOrAuto(_type_of(kind.of))
     if isinstance(kind, Number):
         return click.FloatRange(kind.low, kind.high, kind.above_low, kind.below_high)
     if isinstance(kind, Whole):

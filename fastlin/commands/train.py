@@ -65,6 +65,7 @@ def train(
     loaded = options.load_reference(reference)
     fit_options.check_rows(fitting, loaded)
     from fastlin import runs
+    from fastlin.training.advice import advise
     from fastlin.training.trainer import Trainer
 
     preparing = time.perf_counter()
@@ -72,7 +73,7 @@ def train(
         outcome.compile_moments(loaded, config)
     compile_seconds = time.perf_counter() - preparing
     trainer = Trainer(loaded, config, threads, eval_train_every=eval_train_every)
-    content = runs.config_content(replace(reference, sha256=None), config, fitting)
+    content = runs.config_content(replace(reference, sha256=None), trainer.config, fitting)
     folder = outcome.new_folder(out, loaded.name, runs.CONFIG, content)
     # The fingerprint takes a while: it is computed beside training, and written at the end.
     compared = (reference, loaded, notes)
@@ -88,6 +89,8 @@ def train(
                 compile_seconds=compile_seconds, started=started,
             )  # fmt: skip
         _print_result(result, summary["results"], folder)
+        for advice in advise(result.config, result.history, loaded.train):
+            outcome.print_note(notes, advice)
         drawn = 0.0, 0.0
         if figures and stop is None:  # who stops a command does not want to wait for pictures
             drawn = outcome.draw(result, loaded, folder, trainer.threads, notes)

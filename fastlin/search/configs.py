@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fastlin.config import TrainConfig
+from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError, quoted
 from fastlin.search.spec import MOST_COMBINATIONS, GridSpec, LogRange
-from fastlin.settings import whole_number
+from fastlin.settings import Whole, whole_number
 
 # A value that is drawn is rounded to so many digits, so that a person can type it.
 _DRAWN_DIGITS = 6
@@ -149,6 +149,6 @@ def _draw(rng: np.random.Generator, grid: GridSpec, name: str) -> Any:
     low, high = values.low, values.high
     share = rng.random()
     value = low ** (1 - share) * high**share  # high / low may be beyond float64
-    if isinstance(getattr(grid.base, name), int):
+    if isinstance(SETTINGS[name].plain_kind, Whole):
         return round(value)
     return min(max(float(f"{value:.{_DRAWN_DIGITS}g}"), low), high)

@@ -30,6 +30,7 @@ from fastlin.search.progress import GridProgress
 from fastlin.search.ranking import GridEntry, GridResult, Rule, Status, rank_entries
 from fastlin.search.search import check_comparable, grid_search
 from fastlin.settings import whole_number
+from fastlin.training.defaults import with_chosen
 from fastlin.training.measuring import measure_matched
 from fastlin.training.trainer import Trainer, TrainResult, with_settings
 
@@ -105,6 +106,7 @@ def cross_validate(
     candidates = _candidates(grid, config, settings)
     check_comparable(candidates, rule)
     rows = training_and_validation(split)
+    candidates = with_chosen(candidates, rows)  # alike in every fold
     folds = stratified_folds(rows.y, cv, whole_number("seed", seed, 0))
     trained = _Folds(split.name, rows, folds, candidates, rule, threads, calls, eval_train_every)
     results = trained.search(journals)

@@ -17,7 +17,7 @@ from fastlin.errors import InputError, one_line, quoted
 from fastlin.files import read_bytes
 from fastlin.losses import PARAMETERS, Loss, check_given_once, with_parameters
 from fastlin.search.spec import MOST_COMBINATIONS, GridSpec, LogRange
-from fastlin.settings import Kind, Number, Switch, Whole, whole_number
+from fastlin.settings import AUTO, Kind, Number, Switch, Whole, whole_number
 
 # Steps in log space are computed in decimals and rounded to as many digits as a float64 holds
 # without doubt, so that powers of ten come out as a person would type them.
@@ -56,7 +56,7 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
         If a text cannot be read as such, or there are more than `MOST_COMBINATIONS` values.
     """
     declared = SETTINGS.get(name) or PARAMETERS.get(name)
-    kind = None if declared is None else declared.kind
+    kind = None if declared is None else declared.plain_kind
     if isinstance(kind, ClassWeights):
         return tuple(texts)
     items = [item.strip() for text in texts for item in text.split(",")]
@@ -173,6 +173,8 @@ def _value(name: str, item: str, kind: Kind | None) -> Any:
     """Return an item as its setting has it; whether it is allowed, GridSpec decides."""
     if isinstance(kind, Switch):
         return {"true": True, "false": False}.get(item, item)
+    if item == AUTO:
+        return item
     if not isinstance(kind, Number | Whole):
         return item
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,9 +14,10 @@ from fastlin import machine
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split, check_split
 from fastlin.data.splits import DEFAULT_FRACTION
-from fastlin.errors import GridDivergedError, InputError
+from fastlin.errors import AdviceWarning, GridDivergedError, InputError
 from fastlin.files import as_path
 from fastlin.history import Measure
+from fastlin.search.advice import advise_on_search
 from fastlin.search.configs import Configs, grid_configs
 from fastlin.search.halving import FIRST_EPOCH, Plan
 from fastlin.search.journal import Journal
@@ -26,6 +26,7 @@ from fastlin.search.ranking import GridEntry, GridResult, Moment, Rule, rank_ent
 from fastlin.search.running import RunningSearch
 from fastlin.search.state import SearchState
 from fastlin.search.winner import with_refit
+from fastlin.training.advice import Advice
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
 
@@ -89,9 +90,9 @@ def grid_search(
     check_comparable(configs, rule, plan)
     split, held_out = with_validation(split)
     trainer = GridTrainer(split, configs, threads, rule.select, eval_train_every)
-    running = RunningSearch(trainer, SearchState(configs, rule), plan, on_epoch or progress)
+    running = RunningSearch(trainer, SearchState(trainer.configs, rule), plan, on_epoch or progress)
     _run(running, plan, journal, note, held_out, resume=resume)
-    return _result(running, keep, started, refit=refit)
+    return _advised(_result(running, keep, started, refit=refit), split, note or _warn)
 
 
 def _plan(halving: bool | Plan, keep: str) -> Plan | None:
@@ -114,7 +115,7 @@ def _run(
 ) -> None:
     """Train all entries, beside a journal if there is one; say what a user should know."""
     trainer, rule = running.trainer, running.state.rule
-    note = note or functools.partial(warnings.warn, stacklevel=3)
+    note = note or _warn
     for text in (held_out, *trainer.notes):
         if text is not None:
             note(text)
@@ -129,6 +130,18 @@ def _run(
             for text in book.notes:
                 note(text)
         running.run()
+
+
+def _advised(result: GridResult, split: Split, note: Callable[[str], None]) -> GridResult:
+    """Say what should be tried next, and return the result."""
+    for advice in advise_on_search(result, split):
+        note(advice)
+    return result
+
+
+def _warn(text: str) -> None:
+    """Warn the caller of `grid_search`."""
+    warnings.warn(text, AdviceWarning if isinstance(text, Advice) else UserWarning, stacklevel=4)
 
 
 def _result(

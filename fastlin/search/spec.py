@@ -11,7 +11,7 @@ from typing import Any, Self
 from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import InputError, quoted
 from fastlin.losses import PARAMETERS
-from fastlin.settings import as_float
+from fastlin.settings import Number, Whole, as_float
 
 # Entries of a grid, and values in a list, at most: a slip of the keys asks for more.
 MOST_COMBINATIONS = 100_000
@@ -81,7 +81,7 @@ class GridSpec:
             )
         checked = {name: self._check(name, values) for name, values in self.swept.items()}
         ends = {
-            name: values.ends(type(getattr(self.base, name)))
+            name: values.ends(int if isinstance(SETTINGS[name].plain_kind, Whole) else float)
             if isinstance(values, LogRange)
             else values
             for name, values in checked.items()
@@ -104,7 +104,7 @@ class GridSpec:
                 f"setting {quoted(name)} unknown; one can search {', '.join(SETTINGS)}"
             )
         if isinstance(values, LogRange):
-            if type(getattr(self.base, name)) not in (int, float):
+            if not isinstance(SETTINGS[name].plain_kind, Number | Whole):
                 raise InputError(f"{name} is not a number; give a list of values, not a range")
             return values
         try:

@@ -223,4 +223,4 @@ def _entry_epoch(
     entry: int, config: TrainConfig, order: NDArray[np.int64], lr: float
 ) -> EntryEpoch:
     """Return an epoch of a run as `engine.unchecked_sgd_epochs` takes it."""
-    return EntryEpoch(entry, order, lr, config.l2, config.batch_size, config.momentum)
+    return EntryEpoch(entry, order, lr, config.penalty_factor, config.batch_size, config.momentum)

@@ -9,6 +9,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
 from fastlin.engine import Array
 from fastlin.model import Evaluation, LinearModel
+from fastlin.settings import AUTO
 from fastlin.training.weighting import row_weights
 
 
@@ -27,7 +28,8 @@ def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluati
         The labelled rows.
     config : TrainConfig
         The cost is that of its loss and its penalty, of rows weighted by their own weights and by
-        its class weights. The accuracy counts every row once.
+        its class weights. An `l2` of ``auto`` is that which the model was trained with. The
+        accuracy counts every row once.
 
     Returns
     -------
@@ -36,7 +38,8 @@ def evaluate(model: LinearModel, data: Dataset, config: TrainConfig) -> Evaluati
     Raises
     ------
     InputError
-        If the rows do not fit the model, or one is of a class that it does not know.
+        If the rows do not fit the model, one is of a class that it does not know, or `l2` is
+        ``auto`` and the model, read from a file, does not know it.
     """
     return evaluate_matched(model, matching.matched(model, data), config)
 
@@ -47,7 +50,7 @@ def evaluate_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> 
         data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset,
         scale=data.scale, weights=row_weights(data, config),
     )  # fmt: skip
-    return replace(found, cost=found.cost + model.penalty(config.l2))
+    return replace(found, cost=found.cost + model.penalty(_penalty_factor(model, config)))
 
 
 def gradient(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:
@@ -70,5 +73,15 @@ def gradient_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> 
         scale=data.scale, weights=row_weights(data, config),
     )  # fmt: skip
     std = 1.0 if model.feature_std is None else model.feature_std
-    result: Array = (dW + 2 * config.l2 * model.W * std**2).astype(model.W.dtype)
+    result: Array = (dW + 2 * _penalty_factor(model, config) * model.W * std**2).astype(
+        model.W.dtype
+    )
     return result
+
+
+def _penalty_factor(model: LinearModel, config: TrainConfig) -> float:
+    """Return the number l2; where settings leave it to training, what the model was trained with.
+
+    Raises InputError if neither says it.
+    """
+    return model.l2 if config.l2 == AUTO and model.l2 is not None else config.penalty_factor

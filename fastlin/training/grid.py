@@ -18,7 +18,8 @@ from fastlin.errors import DivergedError
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.passes import Measured
-from fastlin.settings import whole_number
+from fastlin.settings import AUTO, whole_number
+from fastlin.training.defaults import standardized_note, with_chosen
 from fastlin.training.entries import SHARED, Entries
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
@@ -60,6 +61,7 @@ class GridTrainer:
     ----------
     split : Split
     configs : tuple[TrainConfig, ...]
+        With what was chosen from the rows in the place of ``auto``.
     threads : int
     select : Measure
     notes : tuple[str, ...]
@@ -85,6 +87,7 @@ class GridTrainer:
         for dtype in dict.fromkeys(config.dtype for config in configs):
             check_fits(split, dtype)
         self.split = split
+        given, configs = configs, with_chosen(configs, split.train)
         self.configs = tuple(configs)
         self.select = select
         self._seconds = dict.fromkeys(Seconds.__dataclass_fields__, 0.0)
@@ -97,6 +100,11 @@ class GridTrainer:
                 for config in {config.class_weight: config for config in configs}.values():
                     row_weights(split.val, config)  # which refuses before anything is trained
         self.notes = () if standardization is None else standardization.notes
+        if any(
+            one.standardize == AUTO and two.standardize
+            for one, two in zip(given, configs, strict=True)
+        ):
+            self.notes = (standardized_note(split.train), *self.notes)
         states = {
             e: state
             for entries, numbers in self._groups

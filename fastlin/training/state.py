@@ -198,7 +198,7 @@ class RunState:
 
     def penalty(self, W: Array) -> float:
         """Return the penalty of weights that `weights` returned: it is on those trained."""
-        return weight_penalty(W, self.config.l2, self.feature_std)
+        return weight_penalty(W, self.config.penalty_factor, self.feature_std)
 
     def after(
         self, finished: Finished, record: EpochRecord, W: Array, b: Array, select: Measure
@@ -254,6 +254,7 @@ class RunState:
         return LinearModel(
             W, b, data.class_names, data.image_shape, self.feature_std, self.offset,
             data.feature_range, str(self.config.loss), data.scale, data.feature_names,
+            self.config.penalty_factor,
         )  # fmt: skip
 
 

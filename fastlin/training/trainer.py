@@ -11,9 +11,10 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split, check_split
 from fastlin.data.joining import check_can_refit
 from fastlin.engine import Array
-from fastlin.errors import DivergedError, InputError
+from fastlin.errors import AdviceWarning, DivergedError, InputError
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
+from fastlin.training.advice import advise
 from fastlin.training.grid import GridTrainer, Seconds
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Trainer:
     ----------
     split : Split
     config : TrainConfig
+        With what was chosen from the rows in the place of ``auto``.
     threads : int
         How many it runs on.
     notes : tuple[str, ...]
@@ -119,7 +121,7 @@ class Trainer:
     ) -> None:
         self._grid = GridTrainer(split, [config], threads, select, eval_train_every)
         self.split = split
-        self.config = config
+        self.config = self._grid.configs[0]
         self.threads = self._grid.threads
         self.notes = self._grid.notes
 
@@ -192,7 +194,8 @@ def train(
 ) -> TrainResult:
     """Train a linear classifier.
 
-    Notes on the data are warnings.
+    Notes on the data are warnings, and what should be tried next is an
+    `fastlin.errors.AdviceWarning`.
 
     Parameters
     ----------
@@ -235,11 +238,14 @@ def train(
         record = trainer.run_epoch()
         if on_epoch is not None:
             on_epoch(record)
+    result = trainer.result()
+    for advice in advise(result.config, result.history, split.train):
+        warnings.warn(advice, AdviceWarning, stacklevel=2)
     if not refit:
-        return trainer.result()
+        return result
     from fastlin.training.refit import refit as fit_again  # noqa: PLC0415  (it imports this module)
 
-    return fit_again(trainer.result(), split, threads=trainer.threads)
+    return fit_again(result, split, threads=trainer.threads)
 
 
 def with_settings(config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
