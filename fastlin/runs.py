@@ -27,6 +27,7 @@ from fastlin.model import LinearModel
 from fastlin.summaries import evaluate_all, summarize
 
 if TYPE_CHECKING:
+    from fastlin.search.fold_results import CrossValidation
     from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
 
@@ -160,7 +161,7 @@ def save_summary(folder: str | Path, summary: dict[str, Any]) -> None:
 
 def save_run(
     folder: str | Path,
-    result: TrainResult | GridResult,
+    result: TrainResult | GridResult | CrossValidation,
     split: Split,
     *,
     threads: int | None = None,
@@ -173,8 +174,9 @@ def save_run(
     ----------
     folder : str or Path
         One that does not exist, or is empty.
-    result : TrainResult or GridResult
-        Of `fastlin.train`; or of `fastlin.grid_search`, whose winner is written.
+    result : TrainResult, GridResult or CrossValidation
+        Of `fastlin.train`; or of `fastlin.grid_search` or `fastlin.cross_validate`, whose winner is
+        written.
     split : Split
         What was trained on; the result is evaluated on all of its parts. Where the split has no
         `source`, commands must be told the data (``--data``).
@@ -191,17 +193,21 @@ def save_run(
     InputError
         If the folder already holds something, or cannot be written.
     """
-    from fastlin.search.ranking import GridResult  # noqa: PLC0415  (whoever has one has loaded it)
-    from fastlin.search.winner import run_of_winner  # noqa: PLC0415  (likewise)
+    # Whoever has a result has loaded them.
+    from fastlin.search.fold_results import CrossValidation  # noqa: PLC0415
+    from fastlin.search.ranking import GridResult  # noqa: PLC0415
+    from fastlin.search.winner import run_of_winner  # noqa: PLC0415
 
     folder = files.as_path(folder)
     check_split(split)
-    run = run_of_winner(result) if isinstance(result, GridResult) else result
+    folds = result if isinstance(result, CrossValidation) else None
+    searched = result.ranking if isinstance(result, CrossValidation) else result
+    run = run_of_winner(searched) if isinstance(searched, GridResult) else searched
     reference = replace(split.source or DataReference(split.name), sha256=split.fingerprint())
-    content = config_content(reference, run.config, _fitting_of(run))
+    content = config_content(reference, run.config, _fitting_of(run, folds))
     create_run_folder(folder, split.name, CONFIG, content)
-    is_whole = len(run.history) == run.config.epochs
-    write_run(folder, reference, run, split, "finished" if is_whole else "interrupted", threads)
+    status = "finished" if len(run.history) == run.config.epochs else "interrupted"
+    write_run(folder, reference, run, split, status, threads, folds=folds)
     return folder
 
 
@@ -215,7 +221,7 @@ def write_run(
     *,
     compile_seconds: float = 0.0,
     started: float | None = None,
-    fitting: Fitting | None = None,
+    folds: CrossValidation | None = None,
 ) -> dict[str, Any]:
     """Write all files of a run into a folder that exists; return the content of summary.json.
 
@@ -238,10 +244,14 @@ def write_run(
     started : float or None
         When the run began, as `time.perf_counter` tells it, for the total time; None if it is that
         of its parts.
-    fitting : Fitting or None
-        On which rows the classifier was fitted; None for what the result says.
+    folds : CrossValidation or None
+        Of which it is the winner: training rows are then all that were divided, and what was found
+        of them is written, too.
     """
-    save_config(folder, reference, result.config, fitting or _fitting_of(result))
+    if folds is not None:
+        split = Split(split.name, folds.rows, test=split.test)
+        folds.save(folder)
+    save_config(folder, reference, result.config, _fitting_of(result, folds))
     save_history(folder, result.history)
     save_models(folder, result.model, result.best_model)
     evaluations: dict[str, Any] = {"last": {}, "best": {}}
@@ -253,11 +263,15 @@ def write_run(
     seconds["evaluate"] += evaluating
     seconds["total"] = sum(seconds.values()) if started is None else time.perf_counter() - started
     summary = summarize(status, result, split, evaluations, seconds, threads)
+    if folds is not None:
+        summary["cross_validation"] = folds.summary()
     save_summary(folder, summary)
     return summary
 
 
-def _fitting_of(result: TrainResult) -> Fitting:
+def _fitting_of(result: TrainResult, folds: CrossValidation | None) -> Fitting:
+    if folds is not None:
+        return Fitting(cv=folds.folds)
     return _PLAIN if result.refit is None else Fitting(refit_epochs=result.refit.epochs)
 
 

@@ -117,7 +117,7 @@ def test_validation_rows_are_divided_too_and_test_rows_are_not():
     found = fastlin.cross_validate(split, cv=3, **QUICK)
     alone = fastlin.cross_validate(X[:90], y[:90], cv=3, **QUICK)
     assert found.probabilities.tobytes() == alone.probabilities.tobytes()
-    assert len(training_and_validation(split)) == len(found.y) == 90
+    assert len(training_and_validation(split)) == len(found.rows) == 90
 
 
 def test_an_entry_that_diverges_in_a_fold_is_no_winner():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastlin.commands import options, outcome, process
-from fastlin.fitting import Fitting
+from fastlin.errors import InputError
+from fastlin.fitting import MOST_FOLDS, Fitting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from fastlin.config import TrainConfig
     from fastlin.data import Split
     from fastlin.search.ranking import GridResult
+    from fastlin.search.request import SearchRequest
     from fastlin.training.trainer import Trainer, TrainResult
 
 Given = dict[str, Any]  # the options that were given, by name
 
 
 def fit_options() -> options.Decorator:
-    """Add --refit. The command gets one argument for all options that were given, `fit`."""
+    """Add --refit and --cv. The command gets one argument for those that were given, `fit`."""
     added = [
         click.option(
             "--refit/--no-refit",
@@ -31,12 +33,20 @@ def fit_options() -> options.Decorator:
             help="Fit the classifier again on training and validation rows, with the same "
             "settings, or not. --l2 counts per row, so it stays as it is.  [default: no-refit]",
         ),
+        click.option(
+            "--cv",
+            type=click.IntRange(2, MOST_FOLDS),
+            metavar="K",
+            help="Divide training and validation rows into K folds, evenly by class; judge "
+            "settings by the folds that are held out in turn, and fit them on all rows. It also "
+            "writes out-of-fold probabilities and likely wrong labels.",
+        ),
     ]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_fit(*arguments: Any, **given: Any) -> Any:
-            fit = {name: given.pop(name) for name in ("refit",)}
+            fit = {name: given.pop(name) for name in ("refit", "cv")}
             named = {name: value for name, value in fit.items() if value is not None}
             return command(*arguments, fit=named, **given)
 
@@ -53,20 +63,49 @@ def fitting_of(fit: Given, config: TrainConfig, saved: Fitting) -> Fitting:
 
     A refit is for all epochs of the settings, unless that run did it for fewer.
     """
-    epochs = saved.refit_epochs
+    cv = fit.get("cv", None if fit.get("refit") else saved.cv)
+    if cv is not None and fit.get("refit"):
+        raise InputError("--refit has no effect with --cv, which fits on all rows; leave one out")
+    epochs = None if cv is not None else saved.refit_epochs
     if "refit" in fit:
         epochs = (epochs or config.epochs) if fit["refit"] else None
     if epochs is not None:
         epochs = min(epochs, config.epochs)
-    return Fitting(refit_epochs=epochs)
+    return Fitting(refit_epochs=epochs, cv=cv)
 
 
 def check_rows(fitting: Fitting, split: Split) -> None:
     """Raise InputError if a split lacks rows that are to be fitted on."""
     from fastlin.data.joining import check_can_refit
+    from fastlin.data.splits import check_fold_count
 
     if fitting.refit_epochs is not None:
         check_can_refit(split)
+    if fitting.cv is None:
+        return
+    check_fold_count(len(split.train) + (0 if split.val is None else len(split.val)), fitting.cv)
+    if split.source is not None and split.source.val_fraction is not None:
+        raise InputError(
+            "--val-fraction has no effect with --cv, which holds every row out once; leave one out"
+        )
+
+
+def rows_to_search(request: SearchRequest, at: str) -> tuple[Split, str | None]:
+    """Return the data of a search, and what is said of rows that are held out of it.
+
+    Raises InputError if there are too few rows, or folds exclude what else is asked for.
+    """
+    from fastlin.search.search import with_validation
+
+    loaded = options.load_reference(request.data)
+    if request.cv is None:
+        return with_validation(loaded)
+    if at == "best":
+        raise InputError(
+            "--at best has no effect with --cv; search numbers of epochs, such as --epochs 5,10,20"
+        )
+    check_rows(Fitting(cv=request.cv), loaded)
+    return loaded, None
 
 
 def refitted(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from fastlin.commands import fit_options, options, outcome, process, setting_options
+from fastlin.commands import fit_options, folds, options, outcome, process, setting_options
 from fastlin.commands.grid_output import print_ranking, progress_shown
 from fastlin.commands.train import DEFAULT_DATA
 from fastlin.config import TrainConfig
@@ -135,13 +135,13 @@ def grid(
     from fastlin.data.splits import DEFAULT_FRACTION
     from fastlin.search.ranking import Rule
     from fastlin.search.request import REQUEST
-    from fastlin.search.search import check_comparable, with_validation
+    from fastlin.search.search import check_comparable
     from fastlin.threads import use_threads
 
     configs = request.configs()
     if len(configs) == 1 and request.search == "grid":
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
-    loaded, held_out = with_validation(options.load_reference(request.data))
+    loaded, held_out = fit_options.rows_to_search(request, at)
     rule = Rule(select=f"val_{select}", at=at)  # type: ignore[arg-type]
     check_comparable(configs, rule, request.halving)
     with use_threads(threads) as thread_count:  # an error comes before anything is written
@@ -154,8 +154,10 @@ def grid(
             request = replace(request, data=replace(request.data, val_fraction=DEFAULT_FRACTION))
         request = replace(request, data=replace(request.data, sha256=loaded.fingerprint()))
         folder = outcome.new_folder(out, f"{loaded.name}-grid", REQUEST, request.content())
-    search = _Search(request, configs, rule, loaded, thread_count, folder, started)
+    search = Search(request, configs, rule, loaded, thread_count, folder, started)
     try:
+        if request.cv is not None:
+            ctx.exit(folds.search_in_folds(search, notes, figures=figures))
         result, compile_seconds = search.run(notes, resume=resume is not None)
         if result.best.status == "diverged":
             ctx.exit(1)
@@ -166,7 +168,7 @@ def grid(
 
 
 @dataclass(frozen=True)
-class _Search:
+class Search:
     """A search whose folder exists."""
 
     request: SearchRequest
@@ -341,5 +343,5 @@ def _request(
     options.refuse_without_effect(given, [replace(spec.base, **kind) for kind in kinds])
     return SearchRequest(
         reference, spec, search, trials, search_seed, plan, eval_train_every,
-        refit=fit.get("refit", False),
+        refit=fit.get("refit", False), cv=fit.get("cv"),
     )  # fmt: skip

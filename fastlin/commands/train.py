@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import fit_options, options, outcome, process, setting_options
+from fastlin.commands import fit_options, folds, options, outcome, process, setting_options
 from fastlin.config import TrainConfig
 from fastlin.fitting import Fitting
 from fastlin.losses import PARAMETERS, check_given_once, with_parameters
@@ -64,6 +64,9 @@ def train(
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
     fit_options.check_rows(fitting, loaded)
+    if fitting.cv is not None:
+        where = (reference, config, loaded, fitting.cv, threads, eval_train_every, out)
+        ctx.exit(folds.train_in_folds(*where, notes, started, figures=figures))
     from fastlin import runs
     from fastlin.training.advice import advise
     from fastlin.training.trainer import Trainer

@@ -78,6 +78,12 @@ def stratified_share(
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 
+def check_fold_count(row_count: int, folds: int) -> None:
+    """Raise InputError if there are fewer rows than folds."""
+    if row_count < folds:
+        raise InputError(f"{row_count} rows cannot be divided into {folds} folds; give fewer folds")
+
+
 def stratified_folds(y: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
     """Divide rows into folds that all have the classes in the same proportion.
 
@@ -103,8 +109,7 @@ def stratified_folds(y: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.
     InputError
         If there are fewer rows than folds.
     """
-    if len(y) < folds:
-        raise InputError(f"{len(y)} rows cannot be divided into {folds} folds; give fewer folds")
+    check_fold_count(len(y), folds)
     order = np.random.default_rng(seed).permutation(len(y))
     of_class = order[np.argsort(y[order], kind="stable")]  # class by class, each shuffled
     found = np.empty(len(y), np.int64)

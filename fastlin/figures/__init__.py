@@ -27,6 +27,7 @@ from fastlin.figures.grids import (
     parallel_coordinates,
 )
 from fastlin.figures.images import MAX_TILES, TILE_PIXELS, image_grid, weight_templates
+from fastlin.figures.labels import label_margins
 from fastlin.figures.runs import (
     accuracy_curves,
     class_accuracies,
@@ -61,6 +62,7 @@ __all__ = [
     "grid_heat_map",
     "heat_map",
     "image_grid",
+    "label_margins",
     "parallel_coordinates",
     "png",
     "reliability_diagram",

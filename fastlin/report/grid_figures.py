@@ -27,6 +27,7 @@ def draw_grid(
     split: Split,
     folder: Path,
     on_failure: Callable[[str], None] | None = None,
+    remark: str = "",
 ) -> list[Path]:
     """Draw the figures of a grid into folder/figures, and return the files.
 
@@ -43,6 +44,8 @@ def draw_grid(
     on_failure : Callable[[str], None] or None
         Called with a line for each figure that cannot be drawn; see
         `fastlin.figures.save_figures`.
+    remark : str
+        What is said of the numbers at the foot of every figure.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def draw_grid(
     drawn["curves"] = partial(figures.curve_overlay, curves, place, unit)
     if len(columns) >= 3:
         drawn["parallel"] = partial(figures.parallel_coordinates, columns, 100 * accuracy, unit)
-    foot = footer(split.name, ["val"], result.best.config.to_dict(), swept=swept)
+    foot = footer(split.name, ["val"], result.best.config.to_dict(), swept=swept, remark=remark)
     with_foot = {
         name: partial(lambda draw: figures.with_footer(draw(), foot), draw)
         for name, draw in drawn.items()

@@ -216,8 +216,8 @@ class _Folds:
                         probabilities = np.empty((len(rows), K), np.float32)
                     probabilities[held] = functional.softmax(found)
         return CrossValidation(
-            ranking, _scores(results), self._folds, rows.y, rows.class_names, probabilities,
-            predictions, tally, self._count,
+            ranking, _scores(results), self._folds, rows, probabilities, predictions, tally,
+            self._count,
         )  # fmt: skip
 
     def _models(self, results: Sequence[GridResult], winner: int) -> Iterator[LinearModel]:

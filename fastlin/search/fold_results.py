@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import files
+from fastlin.data.dataset import Dataset
 from fastlin.errors import InputError
 from fastlin.label_errors import LabelErrors, likely_label_errors
 from fastlin.metrics import Tally
@@ -39,9 +40,8 @@ class CrossValidation:
         (candidates, folds) what the candidates are ranked by; NaN where one diverged.
     fold_of_row : NDArray[np.int64]
         (n,) in which fold every row is, from 0.
-    y : NDArray[np.int64]
-        (n,) the labels.
-    class_names : tuple[str, ...]
+    rows : Dataset
+        What was divided: n rows.
     probabilities : NDArray[np.float32] or None
         (n, K) of every row, by the winner fitted on the other folds: out-of-fold probabilities.
         None for a loss that has none.
@@ -56,8 +56,7 @@ class CrossValidation:
     ranking: GridResult
     fold_scores: NDArray[np.float64]
     fold_of_row: NDArray[np.int64]
-    y: NDArray[np.int64]
-    class_names: tuple[str, ...]
+    rows: Dataset
     probabilities: NDArray[np.float32] | None
     predictions: NDArray[np.int64]
     tally: Tally
@@ -65,7 +64,7 @@ class CrossValidation:
 
     def __repr__(self) -> str:
         return (
-            f"CrossValidation({self.folds} folds of {len(self.y):,} rows, "
+            f"CrossValidation({self.folds} folds of {len(self.rows):,} rows, "
             f"{len(self.ranking.entries)} candidates; {self.ranking.rule} {self.mean:.4g} "
             f"± {self.error:.2g})"
         )
@@ -117,18 +116,21 @@ class CrossValidation:
                 f"the loss {self.result.config.loss} has no probabilities, by which wrong labels "
                 "are found; use the loss softmax"
             )
-        return likely_label_errors(self.probabilities, self.y, self.class_names)
+        return likely_label_errors(self.probabilities, self.rows.y, self.rows.class_names)
 
     def summary(self) -> dict[str, Any]:
         """Return what summary.json says of it: plain JSON values."""
         return {
             "folds": self.folds,
-            "rows": len(self.y),
+            "rows": len(self.rows),
             "rows_of_fold": np.bincount(self.fold_of_row).tolist(),
             "measure": self.ranking.ranked_by.select,
             "mean": self.mean,
             "standard_error": self.error,
             "of_fold": self.scores.tolist(),
+            "likely_label_errors": (
+                None if self.probabilities is None else len(self.likely_label_errors())
+            ),
             "out_of_fold": self.tally.values(),
         }
 
@@ -152,11 +154,11 @@ class CrossValidation:
         if self.probabilities is None:
             return []
         folder = files.as_path(folder)
-        for name, array in ((PROBABILITIES, self.probabilities), (LABELS, self.y)):
+        for name, array in ((PROBABILITIES, self.probabilities), (LABELS, self.rows.y)):
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)
             with files.atomic_write(folder / name) as file:
                 file.write(content.getbuffer())
-        files.save_json(folder / CLASS_NAMES, list(self.class_names))
+        files.save_json(folder / CLASS_NAMES, list(self.rows.class_names))
         self.likely_label_errors().save(folder / LABEL_ERRORS)
         return [folder / name for name in (PROBABILITIES, LABELS, CLASS_NAMES, LABEL_ERRORS)]

@@ -245,10 +245,16 @@ def _flat(rank: int, entry: GridEntry) -> dict[str, Any]:
     }
 
 
-def save_table(path: str | Path, result: GridResult) -> None:
-    """Write the records of a grid as CSV; numbers are exact. Raises InputError if it cannot."""
+def save_table(path: str | Path, result: GridResult, errors: Sequence[float] | None = None) -> None:
+    """Write the records of a grid as CSV; numbers are exact. Raises InputError if it cannot.
+
+    Where scores are means, `errors` are their standard errors, by the index of the entry.
+    """
     lines = io.StringIO(newline="")
     records = result.to_records()
+    if errors is not None:
+        known = [None if math.isnan(error) else error for error in errors]
+        records = [record | {"standard_error": known[record["entry"]]} for record in records]
     writer = csv.DictWriter(lines, records[0], lineterminator="\n")
     writer.writeheader()
     for record in records:

@@ -16,6 +16,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
 from fastlin.files import MissingFileError, check_format, read_json
+from fastlin.fitting import check_folds
 from fastlin.search.configs import grid_configs
 from fastlin.search.halving import Plan
 from fastlin.search.spec import GridSpec
@@ -23,7 +24,11 @@ from fastlin.settings import whole_number
 
 REQUEST, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
 FORMAT = 1  # of grid.json
-_LATER = {"eval_train_every": 1, "refit": False}  # what files of older versions do not say
+_LATER = {
+    "eval_train_every": 1,
+    "refit": False,
+    "cv": None,
+}  # what files of older versions do not say
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class SearchRequest:
         As in `fastlin.grid_search`.
     refit : bool
         Likewise.
+    cv : int or None
+        In how many folds rows are divided, as in `fastlin.cross_validate`; None for validation rows
+        that are held out once.
 
     Raises
     ------
@@ -59,6 +67,7 @@ class SearchRequest:
     halving: Plan | None = None
     eval_train_every: int = 1
     refit: bool = False
+    cv: int | None = None
 
     def __post_init__(self) -> None:
         if self.search not in ("grid", "random"):
@@ -69,6 +78,14 @@ class SearchRequest:
         whole_number("eval_train_every", self.eval_train_every, 0)
         if not isinstance(self.refit, bool):
             raise InputError(f"refit is {quoted(self.refit)}; it must be true or false")
+        if self.cv is not None:
+            check_folds(self.cv)
+            if self.refit or self.halving or self.data.val_fraction is not None:
+                what = "refit" if self.refit else "halving" if self.halving else "val_fraction"
+                raise InputError(
+                    f"{what} has no effect with cv, which trains every entry on all folds and the "
+                    "winner on all rows; leave one of them out"
+                )
 
     def configs(self) -> tuple[TrainConfig, ...]:
         """Return the configurations to train. Raises InputError as `grid_configs` does."""
