@@ -475,6 +475,29 @@ def test_parallel_coordinates_colour_lines_by_score_and_mark_the_best():
     assert [text.get_text() for text in figure.axes[0].texts] == ["0", "0.001", "hinge", "softmax"]
 
 
+def test_scores_are_drawn_over_each_setting_and_the_winner_is_marked():
+    columns = {"lr": [0.001, 0.01, 0.1, 1], "momentum": [0.0, 0.5, 0.9, 0.9], "loss": list("abab")}
+    score = np.array([30.0, 40.0, 39.9, np.nan])
+    figure = figures.score_by_setting(columns, score, "accuracy (%)", 1, 1000)
+    assert [panel.get_xscale() for panel in figure.axes] == ["log", "linear", "linear"]
+    assert [panel.get_xlabel() for panel in figure.axes] == list(columns)
+    for panel, values in zip(figure.axes, columns.values(), strict=True):
+        others, close = (group.get_offsets().tolist() for group in panel.collections)
+        (winner,) = panel.lines
+        at = [list("ab").index(v) for v in values] if values == list("abab") else values
+        assert winner.get_xydata().tolist() == [[at[1], 40]]
+        assert (others, close) == ([[at[0], 30]], [[at[2], 39.9]])
+    noise = 100 * np.sqrt(0.4 * 0.6 / 1000)
+    shown = texts(figure)
+    assert f"less than {noise:.2f} points" in shown
+    assert "0.001" in shown
+    assert "$" not in shown
+    alone = figures.score_by_setting({"lr": [1, 2]}, np.array([1.0, 2.0]), "accuracy (%)", 1)
+    assert len(alone.axes[0].collections) == 1
+    with pytest.raises(InputError):
+        figures.score_by_setting(columns, score[:2], "accuracy (%)", 1)
+
+
 def test_parallel_coordinates_names_only_some_of_many_values():
     columns = {"lr": np.geomspace(1e-4, 1, 200).tolist(), "shuffle": [True, False] * 100}
     figure = figures.parallel_coordinates(columns, np.arange(200.0))

@@ -278,7 +278,9 @@ def test_data_without_images_validation_or_test_rows_work(place):
     result = call("--data", "val.npz", "--lr", "0.1,0.2", "--epochs", 2)
     assert "Test accuracy" not in result.stdout
     assert summary("runs/val-grid-1")["winner"]["test"] is None
-    assert {path.name for path in Path("runs/val-grid-1/figures").iterdir()} == {"curves.png"}
+    assert {path.name for path in Path("runs/val-grid-1/figures").iterdir()} == {
+        "curves.png", "settings.png",
+    }  # fmt: skip
 
 
 def test_divergent_entries_are_told_and_do_not_stop_the_others(small):
@@ -540,7 +542,7 @@ def test_heat_maps_are_of_lists_only(small, place):
     split = load_split(small)
     configs = [TrainConfig(lr=0.1 + i / 1000, l2=i / 1000, epochs=1) for i in range(35)]
     drawn = draw_grid(grid_search(split, configs), split, place)
-    assert [path.name for path in drawn] == ["curves.png"]
+    assert [path.name for path in drawn] == ["settings.png", "curves.png"]
 
 
 def test_a_grid_need_not_evaluate_training_rows(small):

@@ -3,7 +3,7 @@
 style   the settings, and how figures become files
 runs    curves over epochs, gradients, confusions, accuracy by class, calibration
 images  the weights of every class, and rows of the data
-grids   curves of all entries, heat maps, parallel coordinates
+grids   curves of all entries, heat maps, scores over settings, parallel coordinates
 
 Each function returns a `matplotlib.figure.Figure` that is not drawn yet: `png` and `save_figure`
 do that. A figure is the same whatever the user's matplotlibrc and MPLBACKEND say. A bad argument
@@ -25,6 +25,7 @@ from fastlin.figures.grids import (
     grid_heat_map,
     heat_map,
     parallel_coordinates,
+    score_by_setting,
 )
 from fastlin.figures.images import MAX_TILES, TILE_PIXELS, image_grid, weight_templates
 from fastlin.figures.labels import label_margins
@@ -68,6 +69,7 @@ __all__ = [
     "reliability_diagram",
     "save_figure",
     "save_figures",
+    "score_by_setting",
     "weight_templates",
     "with_footer",
 ]

@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from fastlin.errors import one_line
 from fastlin.figures.style import (
+    BLUE,
     FAINT,
     INK,
     NAME_LETTERS,
@@ -31,6 +33,7 @@ from fastlin.metrics import binomial_error
 from fastlin.search.ranking import within_noise
 
 MAX_TICKS = 8
+_PANELS = 3  # beside each other
 
 
 @styled()
@@ -169,6 +172,87 @@ def grid_figure(
 
 def _label(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+@styled()
+def score_by_setting(
+    columns: Mapping[str, Sequence[float | str]],
+    score: Floats,
+    score_name: str,
+    winner: int,
+    rows_behind: int | None = None,
+) -> Figure:
+    """Draw the score of every entry of a search over each setting, in a panel of its own.
+
+    The axis of a setting is logarithmic if its values are above 0 and span a factor of 10 or more.
+    Texts are evenly spaced.
+
+    Parameters
+    ----------
+    columns : Mapping[str, Sequence[float | str]]
+        The values of each setting, n of each.
+    score : NDArray[np.float64]
+        (n,), in percent; NaN of an entry that failed, which is left out.
+    score_name : str
+        What the score is, with its unit.
+    winner : int
+        The entry that is marked.
+    rows_behind : int | None
+        If scores are accuracies, on how many rows: entries that these do not tell from the winner
+        are filled, all others are hollow.
+    """
+    n, count = len(score), len(columns)
+    fits = n > 0 and count > 0 and all(len(values) == n for values in columns.values())
+    check(fits and 0 <= winner < n, f"the settings do not have {n} values each, as the score")
+    across = min(count, _PANELS)
+    figure, panels = _panels(count, across, score_name)
+    close = within_noise(score / 100, score[winner] / 100, rows_behind or 0)
+    close[winner] = False
+    groups = [(~close, "none", "other entries")]
+    if close.any():
+        noise = 100 * binomial_error(score[winner] / 100, rows_behind or 0)
+        groups += [(close, BLUE, f"within noise (less than {noise:.2f} points)")]
+    for panel, (name, values) in zip(panels, columns.items(), strict=True):
+        places = _places(panel, values)
+        for group, face, label in groups:
+            shown = group & ~np.isnan(score)
+            shown[winner] = False
+            panel.scatter(
+                places[shown], score[shown], 22, face, edgecolors=BLUE, label=label, clip_on=False
+            )
+        best = places[[winner]], score[[winner]]
+        panel.plot(*best, "D", color=ORANGE, markersize=7, zorder=3, label="winner", clip_on=False)
+        panel.set_xlabel(name)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=across)
+    return figure
+
+
+def _panels(count: int, across: int, ylabel: str) -> tuple[Figure, list[Axes]]:
+    """Make a figure of so many panels, so many beside each other, with one vertical axis."""
+    down = -(-count // across)
+    figure = Figure((max(4.8, 1.0 + 2.6 * across), 0.4 + 2.5 * down), layout="constrained")
+    panels = figure.subplots(down, across, sharey=True, squeeze=False)
+    for row in panels:
+        row[0].set_ylabel(ylabel)
+    for panel in panels.flat[count:]:
+        panel.remove()
+    return figure, list(panels.flat[:count])
+
+
+def _places(axes: Axes, values: Sequence[float | str]) -> Floats:
+    """Return where the values of a setting lie on the horizontal axis, which is made for them."""
+    if any(isinstance(value, str) for value in values):
+        distinct = sorted({str(value) for value in values})
+        axes.set_xticks(range(len(distinct)), [one_line(text, NAME_LETTERS) for text in distinct])
+        axes.set_xlim(-0.5, len(distinct) - 0.5)
+        return np.array([distinct.index(str(value)) for value in values], np.float64)
+    places = np.asarray(values, np.float64)
+    if places.min() > 0 and places.max() >= 10 * places.min():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    return places
 
 
 @styled()

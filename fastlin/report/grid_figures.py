@@ -31,8 +31,9 @@ def draw_grid(
 ) -> list[Path]:
     """Draw the figures of a grid into folder/figures, and return the files.
 
-    A heat map for each pair of settings of which lists were searched, the validation curves of
-    all entries, and parallel coordinates where three or more settings differ.
+    The validation curves of all entries, a heat map for each pair of settings of which lists were
+    searched, parallel coordinates where three or more settings differ, and the accuracy over each
+    setting if one was drawn from a range or is searched alone.
 
     Parameters
     ----------
@@ -67,7 +68,14 @@ def draw_grid(
     ]
     place = sum(len(entry.history) > 0 for entry in entries[: result.winner])
     unit = "validation accuracy (%)"
-    drawn = _heat_maps(columns, accuracy, rows)
+    lists = {name: found for name, found in columns.items() if 2 * len(set(found)) <= len(entries)}
+    title = "validation accuracy"
+    title += ", best over the other settings" if len(columns) > 2 else ""
+    drawn = _heat_maps(lists, accuracy, rows, title)
+    if len(lists) < len(columns):
+        drawn["settings"] = partial(
+            figures.score_by_setting, columns, 100 * accuracy, unit, result.winner, rows
+        )
     drawn["curves"] = partial(figures.curve_overlay, curves, place, unit)
     if len(columns) >= 3:
         drawn["parallel"] = partial(figures.parallel_coordinates, columns, 100 * accuracy, unit)
@@ -85,13 +93,11 @@ def _comparable(value: Any) -> Any:
 
 
 def _heat_maps(
-    columns: Mapping[str, list[Any]], accuracy: NDArray[np.float64], rows: int | None
+    columns: Mapping[str, list[Any]], accuracy: NDArray[np.float64], rows: int | None, title: str
 ) -> dict[str, Callable[[], Figure]]:
     """Return what draws the heat map of each pair of settings of which lists were searched."""
     from fastlin import figures  # noqa: PLC0415  (loads matplotlib)
 
-    title = "validation accuracy"
-    title += ", best over the other settings" if len(columns) > 2 else ""
     drawn: dict[str, Callable[[], Figure]] = {}
     for pair in combinations(columns, 2):
         down, across = (len(set(columns[name])) for name in pair)
