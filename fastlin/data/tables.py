@@ -103,12 +103,10 @@ def _checked_labels(path: Path, name: str, column: NDArray[Any]) -> NDArray[Any]
 
 def _is_missing(column: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where a column (n,) has no value: None, or NaN among numbers."""
+    if column.dtype.kind == "O":
+        return np.array([value is None for value in column.flat]).reshape(column.shape)
     missing = np.zeros(column.shape, bool)
-    if column.dtype.kind == "f":
-        np.isnan(column, out=missing)
-    elif column.dtype.kind == "O":
-        missing.flat = [value is None for value in column.flat]
-    return missing
+    return np.isnan(column, out=missing) if column.dtype.kind == "f" else missing
 
 
 def _label_column(path: Path, columns: Columns) -> str | None:
