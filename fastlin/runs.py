@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fastlin.training.trainer import TrainResult
 
 CONFIG, MODEL, SUMMARY, FIGURES = "config.json", "model.npz", "summary.json", "figures"
+FILES = (CONFIG, HISTORY, MODEL, SUMMARY)
 FORMAT = 1  # of config.json
 DataReference = source.DataReference  # of config.json, as in a split
 _PLAIN = Fitting()  # once, on the training rows
@@ -310,11 +311,14 @@ def load_configuration(path: str | Path) -> tuple[DataReference, TrainConfig, Fi
     try:
         if not isinstance(content["train"], dict):
             raise InputError("'train' must hold the settings by name")
-        return (
-            DataReference.from_dict(content["data"]),
-            TrainConfig.from_dict(content["train"]),
-            Fitting.from_dict(content.get("fit", {})),
-        )
+        reference = DataReference.from_dict(content["data"])
+        config = TrainConfig.from_dict(content["train"])
+        fitting = Fitting.from_dict(content.get("fit", {}))
+        if (fitting.refit_epochs or 0) > config.epochs:
+            raise InputError(
+                f"refit_epochs is {fitting.refit_epochs}, more than the {config.epochs} epochs"
+            )
+        return reference, config, fitting
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

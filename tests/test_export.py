@@ -223,6 +223,10 @@ def test_the_command_writes_beside_the_run_or_where_it_is_told(run):
         np.testing.assert_array_equal(file["weight"], run.best_model.W)
     call("export", "run", "--to", "npz", "--out", "m.npz")
     assert Path("m.npz").exists()
+    own = ("--out", "run/model.npz", "--force")
+    assert "part of the results in its folder" in call("export", "run", "--to", "npz", *own,
+                                                       code=2).stderr  # fmt: skip
+    fastlin.load_run("run")
 
 
 @pytest.mark.parametrize(

@@ -282,9 +282,17 @@ def test_the_columns_of_frames_are_matched_by_name():
             fastlin.save_predictions(model, other, "p.csv", scores=True)
         fastlin.save_predictions(model, frame, "q.csv", scores=True)
         assert Path("p.csv").read_bytes() == Path("q.csv").read_bytes()
-    for strange in (Frame(X, list(range(6))), Frame(X, ["a"] * 6), Frame(X, None)):
+    for strange in (Frame(X, list(range(6))), Frame(X, None)):
         assert Split.from_arrays(strange, Y).train.feature_names is None
         assert model.scores(strange).tobytes() == expected.tobytes()
+    for wrong, message in (
+        (["a"] * 6, "the features 0 and 1 are both called 'a'"),
+        (["a", "b", 3, "d", "e", "f"], "column 2 is called 3, which is no text"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model.scores(Frame(X, wrong))
+        with pytest.raises(InputError, match=message):
+            Split.from_arrays(Frame(X, wrong), Y)
     with pytest.raises(InputError, match=r"they lack 'x' and have 'z'"):
         model.predict(Frame(X, ("length", "width", "größe", "a, b", "z", "2nd")))
 

@@ -303,6 +303,32 @@ def test_tables_as_text_are_read_with_and_without_names(place, reader):
     assert is_right(load_split("X.npy", labels="y.csv"))
 
 
+@pytest.mark.parametrize(
+    ("first", "rows", "names"),
+    [
+        ("0,1,2,label", "1,2,3,cat\n4,5,6,dog", "0 1 2 label"),  # as pandas writes them
+        ("0,1,2", "1,2,3\n4,5,6", "0 1 2"),
+        ("0,1", "1.5,2.5\n4.5,.5", "0 1"),
+        ("0,1", "1,0\n1,1", None),
+        ("0", "cat\ndog", "0"),
+        ("0", "1\n2", None),
+        ("a,b,2020,label", "1,2,3,cat\n4,5,6,dog", "a b 2020 label"),
+        ("a,2020,2021", "1,2,3\n4,5,6", "a 2020 2021"),
+        ("nan,inf,1e5,species", "1,2,3,cat\n4,5,6,dog", "nan inf 1e5 species"),
+        ("5.1,3.5,setosa", "1,2,virginica\n4,5,setosa", None),
+        ("NA,3.5,1", "1,2,3\n4,5,6", None),
+        ("?,3.5,1", "1,2,3\n4,5,6", None),
+    ],
+)
+def test_names_of_columns_may_be_numbers(place, reader, first, rows, names):
+    (place / "t.csv").write_text(f"{first}\n{rows}\n")
+    every = registry.Wanted(lambda _: True, lambda _: True, lambda _: False)
+    found = csv_text.read(place / "t.csv", every)
+    expected = names.split() if names else [str(place) for place in range(first.count(",") + 1)]
+    assert list(found) == expected
+    assert {len(column) for column in found.values()} == {2 if names else 3}
+
+
 def test_cells_are_of_the_same_kinds_whoever_reads_them(place):
     pytest.importorskip("pyarrow")
     text = 'a,b,c,d,e,f,g\n1,1,1.5,true,x,,NA\n-2,,nan,False,"y, z",,2\n3,4,1e3,TRUE,1,,3\n'

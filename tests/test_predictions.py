@@ -303,6 +303,8 @@ def test_the_command_refuses_what_cannot_be_right(run):
     assert "cannot write no/folder/p.csv" in lost
     call("predict", "run", "X.npy", "--out", "there.csv", "--force")
     assert len(table("there.csv")) == 3
+    own = ("--out", "X.npy", "--scores", "--force")
+    assert "X.npy is the file of the rows" in call("predict", "run", "X.npy", *own, code=2).stderr
 
 
 def test_rows_are_shown_and_compared_by_what_they_are(X):

@@ -1,12 +1,14 @@
 """Classifiers that are fitted again on training and validation rows."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from command_line import call, same_run, small_images, summary
 
 import fastlin
+from fastlin.config import TrainConfig
 from fastlin.data.joining import training_and_validation
 from fastlin.errors import InputError
 from fastlin.runs import load_run, save_run
@@ -31,6 +33,32 @@ def place(tmp_path, monkeypatch):
 
 def equal(first, second):
     return first.W.tobytes() == second.W.tobytes() and first.b.tobytes() == second.b.tobytes()
+
+
+def test_a_refit_knows_the_names_of_the_features():
+    names = list("abcde")
+    data = split()
+    parts = {part: replace(rows, feature_names=names) for part, rows in data.parts().items()}
+    data = fastlin.Split("named", **parts)
+    assert fastlin.train(data, lr=0.1, epochs=1, refit=True).model.feature_names == tuple(names)
+    grid = fastlin.grid_search(data, {"lr": [0.1]}, base=TrainConfig(epochs=1), refit=True)
+    assert grid.refitted.model.feature_names == tuple(names)
+
+
+@pytest.mark.parametrize("wrong", ["no", 2, None])
+def test_refit_is_true_or_false(wrong):
+    with pytest.raises(InputError, match=r"refit is .*; it must be true or false"):
+        fastlin.train(split(), lr=0.1, epochs=1, refit=wrong)
+    with pytest.raises(InputError, match=r"refit is .*; it must be true or false"):
+        fastlin.grid_search(split(), {"lr": [0.1]}, refit=wrong)
+
+
+def test_a_run_cannot_be_fitted_again_for_more_epochs_than_it_has(place):
+    call("train", "--data", "small.npz", "--epochs", 2, "--refit", "--no-figures", "--out", "r")
+    path = place / "r" / "config.json"
+    path.write_text(path.read_text().replace('"refit_epochs": 2', '"refit_epochs": 9'))
+    with pytest.raises(InputError, match="refit_epochs is 9, more than the 2 epochs"):
+        load_run("r")
 
 
 def test_a_refit_has_the_bits_of_a_run_on_all_rows():

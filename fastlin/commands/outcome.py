@@ -123,10 +123,17 @@ def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) 
 
 
 def check_new_file(out: Path, force: bool) -> None:
-    """Raise `InputError` if there is something at --out already, unless it is to be replaced."""
-    from fastlin import files
+    """Raise `InputError` if there is something at --out already, unless it is to be replaced.
+
+    What a run or a search is read from is never replaced.
+    """
+    from fastlin import files, runs
+    from fastlin.search import request
 
     files.check_reachable(out)
+    for first, others in ((runs.CONFIG, runs.FILES), (request.REQUEST, request.FILES)):
+        if out.name in others and out.exists() and (out.parent / first).exists():
+            raise InputError(f"{out} is part of the results in its folder; name another --out")
     if out.exists() and not force:
         raise InputError(f"{out} is there already; name another --out, or replace it with --force")
 

@@ -80,6 +80,8 @@ def predict(
     if out != _STDOUT:
         content.check_file(out)
         outcome.check_new_file(out, force)
+        if data is not None and _is_same_file(out, data):
+            raise InputError(f"{out} is the file of the rows; name another --out")
     rows = _rows(saved, data, part, split, data_dir)
     rows, notes = matching.match_rows(model, rows)
     for note in notes:
@@ -91,6 +93,13 @@ def predict(
             return
         predictions.save_matched(model, rows, out, content)
     options.console().print(f"Predictions of {len(rows):,} rows: {out}")
+
+
+def _is_same_file(out: Path, data: str) -> bool:
+    from fastlin.data.reading import Place
+
+    path = Place.of(data).path
+    return out.exists() and path.exists() and out.samefile(path)
 
 
 def _is_read(_: object) -> bool:

@@ -52,16 +52,27 @@ def check_feature_names(names: Iterable[str], feature_count: int) -> tuple[str, 
 def names_of(values: object) -> FeatureNames:
     """Return the names of the columns of a DataFrame or a table.
 
-    None of what has none: an array, columns that are not all called by text, or of which two are
-    called the same.
+    None of what has none: an array, columns that are called by numbers, or on several levels.
+
+    Raises
+    ------
+    InputError
+        If some columns are called by text and others are not, or two are called the same.
     """
     for attribute in ("column_names", "columns"):  # of pyarrow; of pandas and polars
         try:
             names = tuple(getattr(values, attribute, ()))
         except TypeError:
             continue
-        if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
-            return tuple(map(str, names))
+        is_text = [isinstance(name, str) for name in names]
+        if all(is_text) and names:
+            return check_feature_names(names, len(names))
+        if any(is_text):
+            place = is_text.index(False)
+            raise InputError(
+                f"column {place} is called {quoted(names[place])}, which is no text, and others "
+                "are called by text; features are matched by name: name all of them by text"
+            )
     return None
 
 

@@ -33,7 +33,7 @@ def training_and_validation(split: Split) -> Dataset:
         )
     return Dataset(
         np.concatenate([train.X, val.X]), np.concatenate([train.y, val.y]), train.class_names,
-        train.image_shape, train.scale, weights,
+        train.image_shape, train.scale, weights, train.feature_names,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from fastlin.search.spec import GridSpec
 from fastlin.settings import whole_number
 
 REQUEST, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
+FILES = (REQUEST, JOURNAL, TABLE)
 FORMAT = 1  # of grid.json
 _LATER = {
     "eval_train_every": 1,

@@ -26,6 +26,7 @@ from fastlin.search.ranking import GridEntry, GridResult, Moment, Rule, rank_ent
 from fastlin.search.running import RunningSearch
 from fastlin.search.state import SearchState
 from fastlin.search.winner import with_refit
+from fastlin.settings import Switch
 from fastlin.training.advice import Advice
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
@@ -86,6 +87,7 @@ def grid_search(
         If every configuration diverged. One that does stops no other.
     """
     started, rule, plan = time.perf_counter(), Rule(select, at), _plan(halving, keep)
+    refit = Switch().checked("refit", refit)
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
     check_comparable(configs, rule, plan)
     split, held_out = with_validation(split)

@@ -14,6 +14,7 @@ from fastlin.engine import Array
 from fastlin.errors import AdviceWarning, DivergedError, InputError
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
+from fastlin.settings import Switch
 from fastlin.training.advice import advise
 from fastlin.training.grid import GridTrainer, Seconds
 
@@ -226,7 +227,7 @@ def train(
     DivergedError
         If a cost is not finite. To keep the epochs before it, use `Trainer`.
     """
-    config = with_settings(config, settings)
+    config, refit = with_settings(config, settings), Switch().checked("refit", refit)
     if refit:
         check_split(split)
         check_can_refit(split)

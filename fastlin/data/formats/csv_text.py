@@ -34,8 +34,9 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 def read(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
     """Return the wanted columns of a table as arrays, `Numbered` where they have no names.
 
-    The first line holds names if none of its cells is a number. One column without a usual name,
-    whose first cell comes again below, has none. A column is of integers, floats, booleans or text;
+    The first line holds names if none of its cells is a number, or one is a usual name or a text
+    above numbers, or they are 0, 1, 2, ... One column without a usual name, whose first cell comes
+    again below, has none. A column is of integers, floats, booleans or text;
     an empty cell, NA and the like are no value: NaN among numbers, None among others. Labels and
     ids are integers only where they are written as such: 01 is text.
 
@@ -231,15 +232,35 @@ def _layout(path: Path, start: bytes) -> Layout:
         cells = next(csv.reader([lines[0]], delimiter=delimiter))
     except (csv.Error, StopIteration) as error:
         raise InputError(f"{path}: the first line is no line of a table: {error}") from None
-    if any(_is_number(cell) for cell in cells):
-        has_header = False
-    elif len(cells) == 1:
-        rest = {line.strip() for line in lines[1:]}
-        has_header = is_label_column(cells[0]) or lines[0].strip() not in rest
-    else:
-        has_header = True
+    has_header = _are_names(cells, list(csv.reader(lines[1:], delimiter=delimiter)))
     names = cells if has_header else [str(place) for place in range(len(cells))]
     return Layout(delimiter, names, has_header)
+
+
+def _are_names(cells: list[str], rows: list[list[str]]) -> bool:
+    """Return whether the first line of a table holds names, by its cells and the rows below.
+
+    Names may be numbers, such as years, and pandas calls columns 0, 1, 2, ...
+    """
+    numbers = [_is_number(cell) for cell in cells]
+    columns = list(zip(*(row for row in rows if len(row) == len(cells)), strict=True))
+    if not any(numbers):
+        return len(cells) > 1 or is_label_column(cells[0]) or cells not in rows
+    if all(numbers):
+        if cells != [str(place) for place in range(len(cells))]:
+            return False
+        below = [cell for column in columns for cell in column]
+        are_whole = any(_WHOLE.fullmatch(cell) for cell in below)
+        return len(cells) > 2 or (bool(below) and not are_whole)
+    texts = [place for place, is_number in enumerate(numbers) if not is_number]
+    if any(is_label_column(cells[place]) or is_id_column(cells[place]) for place in texts):
+        return True
+    # A text above numbers is their name, unless it stands for a value that is missing.
+    return any(
+        cells[place] not in _MISSING and any(map(str.isalpha, cells[place]))
+        and all(_is_number(cell) or cell in _MISSING for cell in columns[place])
+        for place in texts if columns
+    )  # fmt: skip
 
 
 def _is_number(cell: str) -> bool:
