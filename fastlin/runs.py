@@ -24,6 +24,7 @@ from fastlin.fitting import Fitting
 from fastlin.history import History
 from fastlin.history_file import HISTORY, load_history, save_history
 from fastlin.model import LinearModel
+from fastlin.settings import AUTO
 from fastlin.summaries import evaluate_all, summarize
 
 if TYPE_CHECKING:
@@ -360,7 +361,7 @@ def _check_is_of(model: LinearModel, config: TrainConfig, folder: Path) -> None:
              "dtype": str(model.W.dtype)}  # fmt: skip
     for name, of_model in found.items():
         of_config = getattr(config, name)
-        if str(of_config) != str(of_model):
+        if of_config != AUTO and str(of_config) != str(of_model):
             raise InputError(
                 f"{folder}: {CONFIG} has {name} {quoted(str(of_config))}, but {MODEL} was trained "
                 f"with {name} {quoted(str(of_model))}; one of them is of another run"
