@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
     from fastlin.training.evaluation import evaluate
+    from fastlin.training.few_shots import FewShots, few_shots
     from fastlin.training.measuring import measure
     from fastlin.training.trainer import Trainer, TrainResult, train
 
@@ -58,6 +59,7 @@ _HOMES = {
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
     "fastlin.training.evaluation": ("evaluate",),
+    "fastlin.training.few_shots": ("FewShots", "few_shots"),
     "fastlin.training.measuring": ("measure",),
     "fastlin.training.trainer": ("Trainer", "TrainResult", "train"),
 }
@@ -65,13 +67,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("functional", "reference")
 
 __all__ = [
-    "AdviceWarning", "CrossValidation", "Dataset", "DivergedError", "EpochRecord",
+    "AdviceWarning", "CrossValidation", "Dataset", "DivergedError", "EpochRecord", "FewShots",
     "GridDivergedError", "GridEntry", "GridResult", "GridSpec", "Hinge", "History", "Init",
     "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning", "Precision", "Rows", "Run",
     "Schedule", "Softmax", "Split", "SquaredHinge", "TrainConfig", "TrainResult", "Trainer",
-    "cross_validate", "evaluate",
-    "functional", "grid_search", "load_rows", "load_run", "load_split", "measure", "reference",
-    "save_predictions", "save_run", "train",
+    "cross_validate", "evaluate", "few_shots", "functional", "grid_search", "load_rows", "load_run",
+    "load_split", "measure", "reference", "save_predictions", "save_run", "train",
 ]  # fmt: skip
 
 

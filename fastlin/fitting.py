@@ -12,14 +12,15 @@ from typing import Any, Self
 from fastlin.errors import InputError, quoted
 from fastlin.settings import whole_number
 
-MOST_FOLDS = 1000  # each is a training run on nearly all rows
+MOST_REPEATS = 1000  # folds or draws: each is a training run
+DEFAULT_DRAWS = 10
 
 
-def check_folds(cv: object) -> int:
-    """Return a number of folds. Raises InputError if it is none."""
-    number = whole_number("cv", cv, 2)
-    if number > MOST_FOLDS:
-        raise InputError(f"cv is {number:,}; it must be at most {MOST_FOLDS:,}")
+def check_repeats(name: str, count: object, least: int) -> int:
+    """Return a number of folds or draws. Raises InputError if it is none."""
+    number = whole_number(name, count, least)
+    if number > MOST_REPEATS:
+        raise InputError(f"{name} is {number:,}; it must be at most {MOST_REPEATS:,}")
     return number
 
 
@@ -34,6 +35,9 @@ class Fitting:
     cv : int or None
         In how many folds these rows are divided to choose and to judge settings, before it is
         fitted on all of them; None for no cross-validation.
+    shots, draws : int or None
+        On how many training rows of every class it is fitted, and how often such rows are drawn;
+        both None for all training rows.
 
     Raises
     ------
@@ -43,17 +47,21 @@ class Fitting:
 
     refit_epochs: int | None = None
     cv: int | None = None
+    shots: int | None = None
+    draws: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in self.content().items():
-            object.__setattr__(self, name, whole_number(name, value, _LEAST[name]))
-        if self.cv is not None:
-            check_folds(self.cv)
-        if self.refit_epochs is not None and self.cv is not None:
-            raise InputError(
-                "refit has no effect with cv: after cross-validation the classifier is fitted "
-                "on all rows; leave one of them out"
-            )
+        given = self.content()
+        for name, value in given.items():
+            checked = whole_number(name, value, 1)
+            if name in _LEAST_REPEATS:
+                checked = check_repeats(name, value, _LEAST_REPEATS[name])
+            object.__setattr__(self, name, checked)
+        if (self.shots is None) != (self.draws is None):
+            raise InputError("shots and draws have a meaning only beside each other")
+        kinds = [name for name in ("refit_epochs", "cv", "shots") if name in given]
+        if len(kinds) > 1:
+            raise InputError(f"{kinds[0]} has no effect with {kinds[1]}; leave one of them out")
 
     def content(self) -> dict[str, int]:
         """Return what is not left at its default, as JSON values."""
@@ -64,15 +72,21 @@ class Fitting:
         """Build one from JSON values. Raises InputError if they are none of it."""
         if not isinstance(content, Mapping):
             raise InputError(f"'fit' is {quoted(content)}; it must be names with values")
+        known = cls.__dataclass_fields__
         for name in content:
-            if name not in _LEAST:
+            if name not in known:
                 raise InputError(
-                    f"unknown key {quoted(name)} in 'fit'; the keys are {', '.join(_LEAST)}"
+                    f"unknown key {quoted(name)} in 'fit'; the keys are {', '.join(known)}"
                 )
         return cls(**content)
 
     def note(self, parts: Mapping[str, object]) -> str | None:
         """Return what must be said beside figures of the parts of the data, by name."""
+        if self.shots is not None:
+            return (
+                f"the classifier is that of the first of {self.draws} draws, fitted on "
+                f"{self.shots} training rows of every class"
+            )
         on_all = self.refit_epochs is not None or self.cv is not None
         if on_all and "val" in parts:
             return (
@@ -81,5 +95,12 @@ class Fitting:
             )
         return None
 
+    @property
+    def remark(self) -> str:
+        """What stands at the foot of figures of which `note` must be said."""
+        if self.shots is not None:
+            return f"fitted on the first draw of {self.shots} training rows a class"
+        return "classifier fitted on training and validation rows"
 
-_LEAST = {"refit_epochs": 1, "cv": 2}
+
+_LEAST_REPEATS = {"cv": 2, "draws": 1}

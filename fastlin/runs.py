@@ -25,10 +25,9 @@ from fastlin.history import History
 from fastlin.history_file import HISTORY, load_history, save_history
 from fastlin.model import LinearModel
 from fastlin.settings import AUTO
-from fastlin.summaries import evaluate_all, summarize
+from fastlin.summaries import Study, evaluate_all, summarize
 
 if TYPE_CHECKING:
-    from fastlin.search.fold_results import CrossValidation
     from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
 
@@ -163,7 +162,7 @@ def save_summary(folder: str | Path, summary: dict[str, Any]) -> None:
 
 def save_run(
     folder: str | Path,
-    result: TrainResult | GridResult | CrossValidation,
+    result: TrainResult | GridResult | Study,
     split: Split,
     *,
     threads: int | None = None,
@@ -176,9 +175,9 @@ def save_run(
     ----------
     folder : str or Path
         One that does not exist, or is empty.
-    result : TrainResult, GridResult or CrossValidation
-        Of `fastlin.train`; or of `fastlin.grid_search` or `fastlin.cross_validate`, whose winner is
-        written.
+    result : TrainResult, GridResult or Study
+        Of `fastlin.train`; of `fastlin.grid_search`, whose winner is written; or of
+        `fastlin.cross_validate` or `fastlin.few_shots`.
     split : Split
         What was trained on; the result is evaluated on all of its parts. Where the split has no
         `source`, commands must be told the data (``--data``).
@@ -196,20 +195,24 @@ def save_run(
         If the folder already holds something, or cannot be written.
     """
     # Whoever has a result has loaded them.
-    from fastlin.search.fold_results import CrossValidation  # noqa: PLC0415
     from fastlin.search.ranking import GridResult  # noqa: PLC0415
     from fastlin.search.winner import run_of_winner  # noqa: PLC0415
+    from fastlin.training.trainer import TrainResult  # noqa: PLC0415
 
     folder = files.as_path(folder)
     check_split(split)
-    folds = result if isinstance(result, CrossValidation) else None
-    searched = result.ranking if isinstance(result, CrossValidation) else result
-    run = run_of_winner(searched) if isinstance(searched, GridResult) else searched
+    study = None
+    if isinstance(result, GridResult):
+        run = run_of_winner(result)
+    elif isinstance(result, TrainResult):
+        run = result
+    else:
+        study, run = result, result.result
     reference = replace(split.source or DataReference(split.name), sha256=split.fingerprint())
-    content = config_content(reference, run.config, _fitting_of(run, folds))
+    content = config_content(reference, run.config, _fitting_of(run, study))
     create_run_folder(folder, split.name, CONFIG, content)
     status = "finished" if len(run.history) == run.config.epochs else "interrupted"
-    write_run(folder, reference, run, split, status, threads, folds=folds)
+    write_run(folder, reference, run, split, status, threads, study=study)
     return folder
 
 
@@ -223,7 +226,7 @@ def write_run(
     *,
     compile_seconds: float = 0.0,
     started: float | None = None,
-    folds: CrossValidation | None = None,
+    study: Study | None = None,
 ) -> dict[str, Any]:
     """Write all files of a run into a folder that exists; return the content of summary.json.
 
@@ -246,14 +249,14 @@ def write_run(
     started : float or None
         When the run began, as `time.perf_counter` tells it, for the total time; None if it is that
         of its parts.
-    folds : CrossValidation or None
-        Of which it is the winner: training rows are then all that were divided, and what was found
-        of them is written, too.
+    study : Study or None
+        Of which it is the result: it is then evaluated on the rows that it was fitted on, and what
+        else was found is written, too.
     """
-    if folds is not None:
-        split = Split(split.name, folds.rows, test=split.test)
-        folds.save(folder)
-    save_config(folder, reference, result.config, _fitting_of(result, folds))
+    if study is not None:
+        split = study.fitted_on(split)
+        study.save(folder)
+    save_config(folder, reference, result.config, _fitting_of(result, study))
     save_history(folder, result.history)
     save_models(folder, result.model, result.best_model)
     evaluations: dict[str, Any] = {"last": {}, "best": {}}
@@ -265,15 +268,15 @@ def write_run(
     seconds["evaluate"] += evaluating
     seconds["total"] = sum(seconds.values()) if started is None else time.perf_counter() - started
     summary = summarize(status, result, split, evaluations, seconds, threads)
-    if folds is not None:
-        summary["cross_validation"] = folds.summary()
+    if study is not None:
+        summary |= study.summary()
     save_summary(folder, summary)
     return summary
 
 
-def _fitting_of(result: TrainResult, folds: CrossValidation | None) -> Fitting:
-    if folds is not None:
-        return Fitting(cv=folds.folds)
+def _fitting_of(result: TrainResult, study: Study | None) -> Fitting:
+    if study is not None:
+        return study.fitting
     return _PLAIN if result.refit is None else Fitting(refit_epochs=result.refit.epochs)
 
 

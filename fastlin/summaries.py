@@ -7,14 +7,38 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastlin.data.dataset import Split
 from fastlin.training.advice import advise
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastlin.fitting import Fitting
     from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
+
+
+class Study(Protocol):
+    """What was found of several fits: a `CrossValidation`, `FewShots`."""
+
+    @property
+    def fitting(self) -> Fitting:
+        """On which rows the one classifier is fitted that a run folder holds."""
+
+    @property
+    def result(self) -> TrainResult:
+        """The fit of that classifier."""
+
+    def fitted_on(self, split: Split) -> Split:
+        """Return a split whose training rows are those that it was fitted on."""
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write files of its own into a folder, and return them."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return a part of summary.json, by its name."""
 
 
 def evaluate_all(

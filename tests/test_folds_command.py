@@ -38,7 +38,7 @@ def test_a_run_is_judged_by_its_folds_and_fitted_on_all_rows():
     with Path("run/likely_label_errors.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(found.likely_label_errors())
     recorded = summary("run")["cross_validation"]
-    assert recorded == json.loads(json.dumps(found.summary()))
+    assert {"cross_validation": recorded} == json.loads(json.dumps(found.summary()))
     assert recorded["rows"] == 190
     assert f"mean {found.mean:.2%}, standard error {found.error:.2%}" in said
     assert load_run("run").model.W.tobytes() == found.model.W.tobytes()
@@ -96,7 +96,7 @@ def test_a_grid_is_ranked_by_means_and_goes_on_where_it_was_stopped(monkeypatch)
     ("command", "words", "said"),
     [
         ("train", ("--cv", 1), "1 is not in the range"),
-        ("train", ("--cv", 3, "--refit"), "leave one out"),
+        ("train", ("--cv", 3, "--refit"), "leave one of them out"),
         ("train", ("--cv", 191), "give fewer folds"),
         ("grid", ("--lr", "0.1,0.2", "--cv", 3, "--refit"), "refit has no effect with cv"),
         ("grid", ("--lr", "0.1,0.2", "--cv", 3, "--halving"), "halving has no effect with cv"),

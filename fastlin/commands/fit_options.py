@@ -10,7 +10,7 @@ import click
 
 from fastlin.commands import options, outcome, process
 from fastlin.errors import InputError
-from fastlin.fitting import MOST_FOLDS, Fitting
+from fastlin.fitting import DEFAULT_DRAWS, MOST_REPEATS, Fitting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 Given = dict[str, Any]  # the options that were given, by name
 
 
-def fit_options() -> options.Decorator:
-    """Add --refit and --cv. The command gets one argument for those that were given, `fit`."""
+def fit_options(*, shots: bool) -> options.Decorator:
+    """Add --refit and --cv, and --shots and --draws if there are such.
+
+    The command gets one argument for those that were given, `fit`.
+    """
     added = [
         click.option(
             "--refit/--no-refit",
@@ -35,18 +38,35 @@ def fit_options() -> options.Decorator:
         ),
         click.option(
             "--cv",
-            type=click.IntRange(2, MOST_FOLDS),
+            type=click.IntRange(2, MOST_REPEATS),
             metavar="K",
             help="Divide training and validation rows into K folds, evenly by class; judge "
             "settings by the folds that are held out in turn, and fit them on all rows. It also "
             "writes out-of-fold probabilities and likely wrong labels.",
         ),
     ]
+    if shots:
+        added += [
+            click.option(
+                "--shots",
+                type=click.IntRange(1),
+                metavar="N",
+                help="Train on N training rows of every class, drawn with --seed, several times, "
+                "and give mean and interval over the draws.",
+            ),
+            click.option(
+                "--draws",
+                type=click.IntRange(1, MOST_REPEATS),
+                metavar="N",
+                help=f"How often --shots draws.  [default: {DEFAULT_DRAWS}]",
+            ),
+        ]
+    names = ("refit", "cv", "shots", "draws") if shots else ("refit", "cv")
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_fit(*arguments: Any, **given: Any) -> Any:
-            fit = {name: given.pop(name) for name in ("refit", "cv")}
+            fit = {name: given.pop(name) for name in names}
             named = {name: value for name, value in fit.items() if value is not None}
             return command(*arguments, fit=named, **given)
 
@@ -63,15 +83,23 @@ def fitting_of(fit: Given, config: TrainConfig, saved: Fitting) -> Fitting:
 
     A refit is for all epochs of the settings, unless that run did it for fewer.
     """
-    cv = fit.get("cv", None if fit.get("refit") else saved.cv)
-    if cv is not None and fit.get("refit"):
-        raise InputError("--refit has no effect with --cv, which fits on all rows; leave one out")
-    epochs = None if cv is not None else saved.refit_epochs
-    if "refit" in fit:
-        epochs = (epochs or config.epochs) if fit["refit"] else None
-    if epochs is not None:
-        epochs = min(epochs, config.epochs)
-    return Fitting(refit_epochs=epochs, cv=cv)
+    kinds = [name for name in ("refit", "cv", "shots") if fit.get(name)]
+    if len(kinds) > 1:
+        raise InputError(f"--{kinds[0]} has no effect with --{kinds[1]}; leave one of them out")
+    before = {"refit": saved.refit_epochs, "cv": saved.cv, "shots": saved.shots}
+    kind = next(iter(kinds), next((name for name, value in before.items() if value), None))
+    if kind == "refit" and fit.get("refit") is False:
+        kind = None
+    if "draws" in fit and kind != "shots":
+        raise InputError("--draws has a meaning only beside --shots")
+    if kind == "refit":
+        return Fitting(refit_epochs=min(saved.refit_epochs or config.epochs, config.epochs))
+    if kind == "cv":
+        return Fitting(cv=fit.get("cv", saved.cv))
+    if kind == "shots":
+        draws = fit.get("draws", saved.draws or DEFAULT_DRAWS)
+        return Fitting(shots=fit.get("shots", saved.shots), draws=draws)
+    return Fitting()
 
 
 def check_rows(fitting: Fitting, split: Split) -> None:
@@ -79,6 +107,10 @@ def check_rows(fitting: Fitting, split: Split) -> None:
     from fastlin.data.joining import check_can_refit
     from fastlin.data.splits import check_fold_count
 
+    if fitting.shots is not None:
+        from fastlin.training.few_shots import check_few_shots
+
+        check_few_shots(split, fitting.shots, fitting.draws or DEFAULT_DRAWS)
     if fitting.refit_epochs is not None:
         check_can_refit(split)
     if fitting.cv is None:

@@ -1,4 +1,4 @@
-"""What `fastlin train --cv` and `fastlin grid --cv` do: folds, their ranking, and what is left."""
+"""What --cv does: folds, their ranking, and what is printed, written and drawn of them."""
 
 from __future__ import annotations
 
@@ -17,53 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fastlin.commands.grid import Search
-    from fastlin.config import TrainConfig
     from fastlin.data import Split
-    from fastlin.data.source import DataReference
     from fastlin.search.fold_results import CrossValidation
 
 MANY_ERRORS = 0.1  # the share of rows beyond which likely wrong labels are not to be believed
-
-
-def train_in_folds(
-    reference: DataReference, config: TrainConfig, split: Split, cv: int, threads: int | None,
-    eval_train_every: int, out: Path | None, notes: Console, started: float, *, figures: bool,
-) -> int:  # fmt: skip
-    """Judge settings by cross-validation, fit them on all rows, and leave a run folder.
-
-    Returns the exit code: 1 if training diverged.
-    """
-    from fastlin import runs
-    from fastlin.fitting import Fitting
-    from fastlin.functional import use_threads
-
-    with use_threads(threads) as count:  # an error comes before anything is written
-        pass
-    outcome.note_if_changed(reference, split, notes)
-    reference = replace(reference, sha256=split.fingerprint())
-    content = runs.config_content(reference, config, Fitting(cv=cv))
-    folder = outcome.new_folder(out, split.name, runs.CONFIG, content)
-    try:
-        found, compile_seconds = _folds(
-            split, notes, cv=cv, config=config, threads=count, eval_train_every=eval_train_every
-        )
-        if found is None:
-            return 1
-        with process.writing_results():
-            summary = runs.write_run(
-                folder, reference, found.result, split, "finished", count,
-                compile_seconds=compile_seconds, started=started, folds=found,
-            )  # fmt: skip
-        console = options.console()
-        console.print(f"{config.loss} on {folder.name}")
-        print_folds(console, found, summary["results"]["last"].get("test"), folder)
-        console.print(f"Run folder: {folder}")
-        drawn = _draw(found, split, folder, count, notes) if figures else (0.0, 0.0)
-        outcome.save_times(folder, summary, drawn, started)
-    except KeyboardInterrupt as stop:
-        notes.print(f"Interrupted; in {folder} is what was written before")
-        return process.exit_code(stop)
-    return 0
 
 
 def search_in_folds(search: Search, notes: Console, *, figures: bool) -> int:
@@ -73,13 +30,12 @@ def search_in_folds(search: Search, notes: Console, *, figures: bool) -> int:
     again.
     """
     from fastlin import runs, summaries
-    from fastlin.data.dataset import Split
     from fastlin.files import make_directory
     from fastlin.search.ranking import save_table, values_text
     from fastlin.search.request import TABLE, WINNER
 
     request, split, folder = search.request, search.split, search.folder
-    found, compile_seconds = _folds(
+    found, compile_seconds = folds_of(
         split, notes, cv=request.cv, grid=search.configs, select=search.rule.select,
         threads=search.threads, journals=folder, eval_train_every=request.eval_train_every,
     )  # fmt: skip
@@ -96,10 +52,10 @@ def search_in_folds(search: Search, notes: Console, *, figures: bool) -> int:
         reference = replace(request.data, sha256=split.fingerprint())
         written = runs.write_run(
             make_directory(place), reference, found.result, split, "finished", search.threads,
-            folds=found,
+            study=found,
         )  # fmt: skip
         test = written["results"]["last"].get("test")
-        whole = Split(split.name, found.rows, test=split.test)
+        whole = found.fitted_on(split)
         summary = summaries.summarize_grid(
             ranking, whole, test, command, seconds, search.threads
         ) | {"cross_validation": written["cross_validation"]}
@@ -111,12 +67,16 @@ def search_in_folds(search: Search, notes: Console, *, figures: bool) -> int:
     print_folds(console, found, test, place)
     console.print(f"Train it alone: {command}")
     console.print(f"Grid folder: {folder}")
-    drawn = _draw(found, split, place, search.threads, notes, folder) if figures else (0.0, 0.0)
+    drawn = (
+        draw_folds(found, split, place, search.threads, notes, folder) if figures else (0.0, 0.0)
+    )
     outcome.save_times(folder, summary, drawn, search.started)
     return 0
 
 
-def _folds(split: Split, notes: Console, **arguments: Any) -> tuple[CrossValidation | None, float]:
+def folds_of(
+    split: Split, notes: Console, **arguments: Any
+) -> tuple[CrossValidation | None, float]:
     """Do `fastlin.cross_validate`; return what it found, None if it diverged, and compile time."""
     from fastlin.search.cross_validation import Calls, cross_validate
 
@@ -213,16 +173,15 @@ def _print_ranking(console: Console, found: CrossValidation, name: str) -> None:
         console.print("Within noise: less than the winner's standard error over folds from it.")
 
 
-def _draw(
+def draw_folds(
     found: CrossValidation, split: Split, place: Path, threads: int, notes: Console,
     grid_folder: Path | None = None,
 ) -> tuple[float, float]:  # fmt: skip
     """Draw the figures of the run in `place`, and of a grid; return seconds as `outcome.draw`."""
-    from fastlin.data.dataset import Split
     from fastlin.report.grid_figures import draw_grid
     from fastlin.report.label_errors import draw_label_errors
 
-    whole = Split(split.name, found.rows, test=split.test)
+    whole = found.fitted_on(split)
     compiling, drawing = outcome.draw(found.result, whole, place, threads, notes)
     jobs: list[Callable[[], object]] = [lambda: draw_label_errors(found, split.name, place)]
     if grid_folder is not None:

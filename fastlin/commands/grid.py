@@ -86,7 +86,7 @@ _OWN_FOLDER = "-"  # --resume without a folder: that of --out
     show_default=True,
     help="After the last epoch, or after each entry's best.",
 )
-@fit_options.fit_options()
+@fit_options.fit_options(shots=False)
 @options.threads_option()
 @options.eval_train_option()
 @click.option(

@@ -101,7 +101,7 @@ def print_note(notes: Console, note: str) -> None:
 
 
 def note_on_fit(fitting: Fitting, split: Split, notes: Console) -> str:
-    """Print a note if a classifier was fitted on rows it is judged on; return a remark for figures.
+    """Print what must be known of the rows a classifier was fitted on; return it for figures.
 
     Parameters are those of the run, and the data as they are matched with it.
     """
@@ -109,7 +109,7 @@ def note_on_fit(fitting: Fitting, split: Split, notes: Console) -> str:
     if note is None:
         return ""
     print_note(notes, note)
-    return "classifier fitted on training and validation rows"
+    return fitting.remark
 
 
 def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) -> Path:
@@ -177,8 +177,9 @@ _DOING = {
 
 
 def draw(
-    result: TrainResult, split: Split, folder: Path, threads: int, notes: Console
-) -> tuple[float, float]:
+    result: TrainResult, split: Split, folder: Path, threads: int, notes: Console,
+    remark: str = "",
+) -> tuple[float, float]:  # fmt: skip
     """Draw a run's figures into its folder; return the seconds of compiling and of drawing.
 
     What cannot be drawn is one line of `notes`: the results are whole without it.
@@ -187,10 +188,12 @@ def draw(
     def figures() -> None:
         from fastlin.commands.plot import draw_figures
 
-        remark = "" if result.refit is None else "fit on training rows alone, before the refit"
+        of = remark
+        if result.refit is not None:
+            of = "fit on training rows alone, before the refit"
         draw_figures(
             result.history, result.chosen.model, result.config, split, folder, threads,
-            notes.print, remark,
+            notes.print, of,
         )  # fmt: skip
 
     return drawing(figures, notes)

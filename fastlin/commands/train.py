@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import fit_options, folds, options, outcome, process, setting_options
+from fastlin.commands import fit_options, options, outcome, process, setting_options
+from fastlin.commands.study import Study
 from fastlin.config import TrainConfig
 from fastlin.fitting import Fitting
 from fastlin.losses import PARAMETERS, check_given_once, with_parameters
@@ -28,7 +29,7 @@ DEFAULT_DATA = "cifar10-mini"
 @click.command()
 @options.data_options(DEFAULT_DATA)
 @setting_options.settings_options()
-@fit_options.fit_options()
+@fit_options.fit_options(shots=True)
 @options.threads_option()
 @options.eval_train_option()
 @click.option(
@@ -64,9 +65,9 @@ def train(
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
     fit_options.check_rows(fitting, loaded)
-    if fitting.cv is not None:
-        where = (reference, config, loaded, fitting.cv, threads, eval_train_every, out)
-        ctx.exit(folds.train_in_folds(*where, notes, started, figures=figures))
+    if fitting.cv or fitting.shots:
+        several = Study(reference, config, fitting, loaded, threads, eval_train_every)
+        ctx.exit(several.run(out, notes, started, figures=figures))
     from fastlin import runs
     from fastlin.training.advice import advise
     from fastlin.training.trainer import Trainer

@@ -11,6 +11,7 @@ from fastlin.errors import InputError, quoted
 from fastlin.settings import as_float
 
 DEFAULT_FRACTION = 0.1
+_SHOTS_STREAM = 2  # of a seed of training, whose streams 0 and 1 are of weights and orders
 
 
 def check_fraction(fraction: Any) -> float:
@@ -115,3 +116,28 @@ def stratified_folds(y: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.
     found = np.empty(len(y), np.int64)
     found[of_class] = np.arange(len(y)) % folds
     return found
+
+
+def few_rows(y: NDArray[np.int64], shots: int, seed: int, draw: int) -> NDArray[np.int64]:
+    """Draw some rows of every class, without replacement.
+
+    Parameters
+    ----------
+    y : NDArray[np.int64]
+        (n,) class numbers.
+    shots : int
+        How many of every class; of one with fewer rows all are taken.
+    seed, draw : int
+        Draws of one seed differ by their number, and depend on nothing else.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        The numbers of the rows, ascending.
+    """
+    stream = np.random.SeedSequence(seed, spawn_key=(_SHOTS_STREAM, draw))
+    order = np.random.default_rng(stream).permutation(len(y))
+    of_class = order[np.argsort(y[order], kind="stable")]  # class by class, each shuffled
+    counts = np.bincount(y)
+    place_in_class = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(of_class[place_in_class < shots])

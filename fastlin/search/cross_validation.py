@@ -20,7 +20,7 @@ from fastlin.data.joining import training_and_validation
 from fastlin.data.splits import stratified_folds
 from fastlin.errors import GridDivergedError, InputError, listed
 from fastlin.files import as_path
-from fastlin.fitting import check_folds
+from fastlin.fitting import check_repeats
 from fastlin.history import History, Measure
 from fastlin.metrics import Tally
 from fastlin.model import LinearModel
@@ -102,7 +102,7 @@ def cross_validate(
         If every candidate diverged in some fold; if the winner diverges on all rows.
     """
     started, calls, rule = time.perf_counter(), calls or Calls(), Rule(select, "last")
-    split, cv = _split_of(data, y), check_folds(cv)
+    split, cv = _split_of(data, y), check_repeats("cv", cv, 2)
     candidates = _candidates(grid, config, settings)
     check_comparable(candidates, rule)
     rows = training_and_validation(split)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import files
-from fastlin.data.dataset import Dataset
+from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import InputError
+from fastlin.fitting import Fitting
 from fastlin.label_errors import LabelErrors, likely_label_errors
 from fastlin.metrics import Tally
 from fastlin.model import LinearModel
@@ -92,6 +93,15 @@ class CrossValidation:
         return spread
 
     @property
+    def fitting(self) -> Fitting:
+        """On which rows the winner was fitted."""
+        return Fitting(cv=self.folds)
+
+    def fitted_on(self, split: Split) -> Split:
+        """Return the split of which it was made with all rows that were divided to train on."""
+        return Split(split.name, self.rows, test=split.test)
+
+    @property
     def result(self) -> TrainResult:
         """The winner, fitted on all rows."""
         if self.ranking.refitted is None:
@@ -120,18 +130,19 @@ class CrossValidation:
 
     def summary(self) -> dict[str, Any]:
         """Return what summary.json says of it: plain JSON values."""
+        listed = None if self.probabilities is None else len(self.likely_label_errors())
         return {
-            "folds": self.folds,
-            "rows": len(self.rows),
-            "rows_of_fold": np.bincount(self.fold_of_row).tolist(),
-            "measure": self.ranking.ranked_by.select,
-            "mean": self.mean,
-            "standard_error": self.error,
-            "of_fold": self.scores.tolist(),
-            "likely_label_errors": (
-                None if self.probabilities is None else len(self.likely_label_errors())
-            ),
-            "out_of_fold": self.tally.values(),
+            "cross_validation": {
+                "folds": self.folds,
+                "rows": len(self.rows),
+                "rows_of_fold": np.bincount(self.fold_of_row).tolist(),
+                "measure": self.ranking.ranked_by.select,
+                "mean": self.mean,
+                "standard_error": self.error,
+                "of_fold": self.scores.tolist(),
+                "likely_label_errors": listed,
+                "out_of_fold": self.tally.values(),
+            }
         }
 
     def save(self, folder: str | Path) -> list[Path]:

@@ -16,7 +16,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
 from fastlin.files import MissingFileError, check_format, read_json
-from fastlin.fitting import check_folds
+from fastlin.fitting import check_repeats
 from fastlin.search.configs import grid_configs
 from fastlin.search.halving import Plan
 from fastlin.search.spec import GridSpec
@@ -80,7 +80,7 @@ class SearchRequest:
         if not isinstance(self.refit, bool):
             raise InputError(f"refit is {quoted(self.refit)}; it must be true or false")
         if self.cv is not None:
-            check_folds(self.cv)
+            check_repeats("cv", self.cv, 2)
             if self.refit or self.halving or self.data.val_fraction is not None:
                 what = "refit" if self.refit else "halving" if self.halving else "val_fraction"
                 raise InputError(

@@ -1,0 +1,272 @@
+"""Few-shot training: how good classifiers are that have seen some rows of every class."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import files, packages
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset, Split, check_split
+from fastlin.data.splits import few_rows
+from fastlin.errors import InputError, listed
+from fastlin.fitting import DEFAULT_DRAWS, Fitting
+from fastlin.metrics import METRICS
+from fastlin.model import LinearModel
+from fastlin.threads import use_threads
+from fastlin.training.measuring import measure_matched
+from fastlin.training.trainer import Trainer, TrainResult, with_settings
+
+TABLE = "few_shots.csv"
+LEVEL = 0.95  # of intervals
+
+
+class Spread(NamedTuple):
+    """A metric over draws.
+
+    Attributes
+    ----------
+    mean, sd : float
+        The mean, and the standard deviation (n - 1); NaN of one draw.
+    low, high : float
+        The ends of the mean's 95 % interval by Student's t distribution; NaN of one draw.
+    """
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Spread:
+        """Return that of values (draws,)."""
+        n, mean = len(values), float(values.mean())
+        if n == 1:
+            return cls(mean, math.nan, math.nan, math.nan)
+        sd = float(values.std(ddof=1))
+        reach = float(_special().stdtrit(n - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(n)
+        return cls(mean, sd, mean - reach, mean + reach)
+
+
+def _special() -> Any:
+    return packages.load("scipy.special", "report", "the interval over draws")
+
+
+@dataclass(frozen=True, eq=False)
+class FewShots:
+    """What draws of some rows of every class found.
+
+    Attributes
+    ----------
+    shots : int
+        How many training rows of every class were drawn.
+    values : dict[str, dict[str, NDArray[np.float64]]]
+        For every part that was judged (``val``, ``test``) the metrics of `fastlin.metrics` by name,
+        each (draws,).
+    rows : tuple[NDArray[np.int64], ...]
+        For every draw the numbers of its training rows.
+    result : TrainResult
+        Of the first draw.
+    """
+
+    shots: int
+    values: dict[str, dict[str, NDArray[np.float64]]]
+    rows: tuple[NDArray[np.int64], ...]
+    result: TrainResult
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{part} accuracy {self.spread(part).mean:.4g}" for part in self.values)
+        return f"FewShots({self.shots} rows a class, {len(self.rows)} draws: {found})"
+
+    @property
+    def model(self) -> LinearModel:
+        """The classifier of the first draw."""
+        return self.result.model
+
+    @property
+    def fitting(self) -> Fitting:
+        """On which rows that classifier was fitted."""
+        return Fitting(shots=self.shots, draws=len(self.rows))
+
+    def fitted_on(self, split: Split) -> Split:
+        """Return the split of which it was made with the training rows of the first draw alone."""
+        return replace(split, train=split.train.chosen(self.rows[0]), source=None)
+
+    def spread(self, part: str, metric: str = "accuracy") -> Spread:
+        """Return mean, standard deviation and interval of a metric on a part."""
+        return Spread.of(self.values[part][metric])
+
+    def summary(self) -> dict[str, Any]:
+        """Return what summary.json says of it: plain JSON values."""
+        return {
+            "few_shots": {
+                "shots": self.shots,
+                "draws": len(self.rows),
+                "training_rows": len(self.rows[0]),
+                "interval": "95 %, Student's t over draws",
+                "results": {
+                    part: {
+                        name: {
+                            key: None if math.isnan(value) else value
+                            for key, value in self.spread(part, name)._asdict().items()
+                        }
+                        for name in of_part
+                    }
+                    for part, of_part in self.values.items()
+                },
+            }
+        }
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the metrics of every draw as few_shots.csv, and return the file in a list.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written.
+        """
+        path = files.as_path(folder) / TABLE
+        lines = io.StringIO(newline="")
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["draw", "part", *next(iter(self.values.values()))])
+        for draw in range(len(self.rows)):
+            for part, of_part in self.values.items():
+                writer.writerow([draw + 1, part, *(repr(float(v[draw])) for v in of_part.values())])
+        with files.atomic_write(path) as file:
+            file.write(lines.getvalue().encode())
+        return [path]
+
+
+def few_shots(
+    split: Split,
+    *,
+    shots: int = 8,
+    draws: int = DEFAULT_DRAWS,
+    config: TrainConfig | None = None,
+    threads: int | None = None,
+    note: Callable[[str], None] | None = None,
+    on_draw: Callable[[int], None] | None = None,
+    **settings: Any,
+) -> FewShots:
+    """Train on few rows of every class, as often as they are drawn, and judge every classifier.
+
+    Parameters
+    ----------
+    split : Split
+        With validation or test rows, or both, on which classifiers are judged.
+    shots, draws : int
+        How many training rows of every class, and how often they are drawn; by the `seed` of the
+        settings, which is also that of every training.
+    config, **settings
+        As in `fastlin.train`.
+    threads : int, optional
+        See `fastlin.Trainer`.
+    note, on_draw : Callable, optional
+        Called with what a user should know, a sentence each, which are warnings by default; and
+        with the number of a draw, from 1, before it.
+
+    Returns
+    -------
+    FewShots
+
+    Raises
+    ------
+    InputError
+        If there are no rows to judge on, or no class has more rows than are drawn.
+    DivergedError
+        If a cost is not finite.
+    """
+    config = with_settings(config, settings)
+    fitting = Fitting(shots=shots, draws=draws)
+    shots, draws = fitting.shots or shots, fitting.draws or draws
+    check_few_shots(split, shots, draws)
+    say = _once(note or functools.partial(warnings.warn, stacklevel=3))
+    for text in _small_classes(split, shots):
+        say(text)
+    judged = {part: data for part, data in split.parts().items() if part != "train"}
+    values: dict[str, dict[str, list[float]]] = {part: {} for part in judged}
+    rows, first = [], list[TrainResult]()  # of the results the first alone is kept
+    with use_threads(threads) as count:
+        for draw in range(draws):
+            if on_draw is not None:
+                on_draw(draw + 1)
+            rows.append(few_rows(split.train.y, shots, config.seed, draw))
+            result = _trained(Split(split.name, split.train.chosen(rows[-1])), config, count, say)
+            first = first or [result]
+            for part, data in judged.items():
+                for name, value in _measured(result.model, data).items():
+                    values[part].setdefault(name, []).append(value)
+    arrays = {part: {n: np.array(v) for n, v in named.items()} for part, named in values.items()}
+    return FewShots(shots, arrays, tuple(rows), first[0])
+
+
+def _measured(model: LinearModel, data: Dataset) -> dict[str, float]:
+    """Return the metrics of a classifier on rows, without the interval of its accuracy."""
+    found = measure_matched(model, data).values()
+    return {metric.name: found[metric.name] for metric in METRICS if metric.name in found}
+
+
+def check_few_shots(split: Split, shots: int, draws: int) -> None:
+    """Raise InputError if a split cannot be used for draws of so many rows of every class."""
+    check_split(split)
+    if draws > 1:
+        _special()  # before anything is trained
+    if split.val is None and split.test is None:
+        raise InputError(
+            f"{split.name} has neither validation nor test rows, on which few-shot classifiers are "
+            "judged: give some, or hold training rows out (val_fraction)"
+        )
+    most = int(np.bincount(split.train.y).max())
+    if draws > 1 and most <= shots:
+        raise InputError(
+            f"no class of {split.name} has more than {most} training rows, so all draws of {shots} "
+            "would be the same; give fewer shots"
+        )
+
+
+def _small_classes(split: Split, shots: int) -> Iterator[str]:
+    """Say which classes have fewer training rows than are to be drawn."""
+    names = split.train.class_names
+    counts = np.bincount(split.train.y, minlength=len(names))
+    small = np.flatnonzero(counts < shots).tolist()
+    if small:
+        fewest = min(int(counts[k]) for k in small)
+        yield (
+            f"{len(small)} of {len(names)} classes have fewer than {shots} training rows (the "
+            f"fewest {fewest}), of which all are taken: {listed(names[k] for k in small)}"
+        )
+
+
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that says every text once."""
+    said: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(text)
+
+    return say_once
+
+
+def _trained(
+    split: Split, config: TrainConfig, threads: int, say: Callable[[str], None]
+) -> TrainResult:
+    """Train all epochs on the rows of a draw."""
+    trainer = Trainer(split, config, threads)
+    for text in trainer.notes:
+        say(text)
+    trainer.compile()
+    for _ in range(config.epochs):
+        trainer.run_epoch()
+    return trainer.result()
