@@ -61,6 +61,14 @@ def test_a_run_cannot_be_fitted_again_for_more_epochs_than_it_has(place):
         load_run("r")
 
 
+def test_other_epochs_for_a_configuration_are_those_of_its_refit_too(place):
+    train = ("train", "--no-figures", "--epochs", 3)
+    call("train", "--data", "small.npz", "--epochs", 2, "--refit", "--no-figures", "--out", "r")
+    call(*train, "--config", "r/config.json", "--out", "again")
+    call(*train, "--data", "small.npz", "--refit", "--out", "direct")
+    assert equal(load_run("again").model, load_run("direct").model)
+
+
 def test_a_refit_has_the_bits_of_a_run_on_all_rows():
     data = split()
     first = fastlin.train(data, lr=0.1, epochs=4, standardize=True)

@@ -132,6 +132,8 @@ def _what_to_run(
         reference = options.override(reference, data)
     config = replace(config, loss=with_parameters([config.loss], parameters)[0])
     options.refuse_without_effect(given, [config])
+    if "epochs" in given and saved.refit_epochs is not None:
+        saved = replace(saved, refit_epochs=config.epochs)
     return reference, config, fit_options.fitting_of(fit, config, saved)
 
 
