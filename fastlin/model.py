@@ -28,6 +28,10 @@ from fastlin.losses import Softmax
 from fastlin.settings import whole_number
 
 _WHOLE = re.compile(r"-?[0-9]+")
+_OPTIONAL = (  # fields that a file has where they are known
+    "image_shape", "feature_std", "feature_offset", "feature_range", "loss", "scale",
+    "feature_names",
+)  # fmt: skip
 
 
 def weight_penalty(
@@ -292,17 +296,9 @@ class LinearModel:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that the model is as plain arrays, from which `from_arrays` makes it again."""
-        optional: dict[str, Any] = {
-            "image_shape": None if self.image_shape is None else np.array(self.image_shape, int),
-            "feature_std": self.feature_std,
-            "feature_offset": self.feature_offset,
-            "feature_range": None if self.feature_range is None else np.array(self.feature_range),
-            "loss": None if self.loss is None else np.array(self.loss),
-            "scale": None if self.scale is None else np.array(self.scale),
-            "feature_names": None if self.feature_names is None else np.array(self.feature_names),
-        }
-        arrays = {"W": self.W, "b": self.b, "class_names": np.array(self.class_names)}
-        return arrays | {name: array for name, array in optional.items() if array is not None}
+        optional = {name: getattr(self, name) for name in _OPTIONAL}
+        known = {name: np.array(value) for name, value in optional.items() if value is not None}
+        return {"W": self.W, "b": self.b, "class_names": np.array(self.class_names)} | known
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:

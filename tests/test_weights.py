@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from command_line import call, same_run, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -17,7 +18,7 @@ from fastlin.class_weights import read_class_weights
 from fastlin.commands import main
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.errors import InputError
+from fastlin.errors import DataWarning, InputError
 from fastlin.functional import use_threads
 from fastlin.losses import Hinge, Loss
 from fastlin.training.evaluation import evaluate, gradient
@@ -279,3 +280,106 @@ def test_the_command_takes_them_and_the_run_keeps_them(tmp_path):
     found = CliRunner().invoke(main, [*common, "--class-weight", str(tmp_path / "none.csv")])
     assert found.exit_code == 2
     assert "none.csv" in found.output
+
+
+@pytest.fixture
+def weighted(tmp_path, monkeypatch):
+    """Rows and weights in every place where they may be; returns the split of arrays."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(80, 4)), rng.integers(0, 3, 80)
+    weights = rng.integers(0, 4, 80) / 2
+    for name, rows in (("t.csv", slice(60)), ("val.csv", slice(60, None))):
+        table = np.column_stack([X[rows], weights[rows], y[rows]])
+        np.savetxt(name, table, "%.17g", ",", header="a,b,c,d,w,label", comments="")
+    np.savetxt("bare.csv", np.column_stack([X[60:], y[60:]]), "%.17g", ",", header="a,b,c,d,label",
+               comments="")  # fmt: skip
+    np.savetxt("w.csv", np.column_stack([np.arange(60), weights[:60]]), "%.17g", ",", header="k,w",
+               comments="")  # fmt: skip
+    np.save("w.npy", weights[:60])
+    np.savez("t.npz", X=X[:60], y=y[:60], X_val=X[60:], y_val=y[60:], w=weights[:60])
+    return X, y, weights
+
+
+def test_weights_of_rows_come_from_a_column_or_an_array(weighted):
+    X, _, weights = weighted
+    np.savez("plain.npz", X=X[:60], y=np.arange(60) % 3)
+    for data, place in (
+        ("t.csv", ":w"), ("t.csv", "t.csv:w"), ("t.npz", ":w"), ("plain.npz", "w.npy"),
+        ("plain.npz", "w.csv:w"), ("bare.csv", None),
+    ):  # fmt: skip
+        split = fastlin.load_split(data, sample_weight=place)
+        rows = slice(60) if place else slice(60, None)
+        assert_array_equal(split.train.X, X[rows])
+        if place is None:
+            assert split.train.weights is None
+            continue
+        assert_array_equal(split.train.weights, weights[:60])
+        assert split.val is None or split.val.weights is None
+        assert fastlin.load_split(**split.source.arguments()).fingerprint() == split.fingerprint()
+        assert split.source.sample_weight.startswith(":") == (place == ":w")
+    both = fastlin.load_split("t.csv", val_data="val.csv", sample_weight=":w")
+    assert_array_equal(both.val.weights, weights[60:])
+    assert both.val.feature_names == ("a", "b", "c", "d")
+    with pytest.warns(DataWarning, match="bare.csv has no 'w': its rows all count the same"):
+        one = fastlin.load_split("t.csv", val_data="bare.csv", sample_weight=":w")
+    assert one.val.weights is None
+    held = fastlin.load_split("t.csv", sample_weight=":w", val_fraction=0.2)
+    assert sorted([*held.train.weights, *held.val.weights]) == sorted(weights[:60])
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "said"),
+    [
+        ("t.csv", ":v", "t.csv has no 'v', as sample_weight says"),
+        ("t.npz", ":v", "t.npz has no 'v', as sample_weight says"),
+        ("t.csv", "none.npy", "there is no file none.npy of weights"),
+        ("t.npz", "w.csv", "w.csv has 'k', 'w'; name the weights as PATH:NAME"),
+        ("t.npz", "w.csv:v", "w.csv has no 'v'"),
+        (
+            "t.csv",
+            "val.csv:w",
+            r"train: weights has shape \(20,\); with 60 rows it must",
+        ),
+        ("t.npz", "gap.csv", "train: the weight of row 1 is nan"),
+        ("t.npz", "text.csv", "train: weights has dtype"),
+        ("cifar10-mini", "w.npy", "leave out sample_weight"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:t.npz. left out 'w'")
+def test_places_without_weights_are_refused_in_one_line(weighted, tmp_path, data, place, said):
+    (tmp_path / "gap.csv").write_text("w\n1\nNA\n" + "2\n" * 58)
+    (tmp_path / "text.csv").write_text("w\n" + "a\n" * 59 + "1\n")
+    with pytest.raises(InputError, match=said) as caught:
+        fastlin.load_split(data, sample_weight=place)
+    assert str(caught.value).isprintable()
+
+
+def test_commands_take_weights_of_rows_and_their_runs_find_them(weighted, tmp_path):
+    X, y, weights = weighted
+    common = ["--data", "t.csv", "--val-data", "val.csv", "--sample-weight", ":w", "--epochs", "2",
+              "--no-figures"]  # fmt: skip
+    right = Split.from_arrays(
+        X[:60], y[:60], X_val=X[60:], y_val=y[60:], weights=weights[:60]
+    )  # fmt: skip
+    right = Split("t", right.train, right.val.changed(weights=weights[60:]))
+    trainer = Trainer(right, TrainConfig(epochs=2, lr=0.02, l2=0.01, standardize=False))
+    for _ in range(2):
+        record = trainer.run_epoch()
+    call("train", *common, "--lr", "0.02", "--l2", "0.01", "--out", "run")
+    run = fastlin.load_run("run")
+    assert run.data.sample_weight == ":w"
+    call("evaluate", "run")
+    found = evaluate(run.model, fastlin.load_split(**run.data.arguments()).val, run.config)
+    assert found.cost == run.history.records()[-1].val_cost
+    call("train", *common, "--lr", "0.02", "--l2", "0.01", "--no-standardize", "--out", "plain")
+    assert fastlin.load_run("plain").history.records()[-1] == record
+    assert_array_equal(fastlin.load_run("plain").model.W, trainer.result().model.W)
+    again = call("train", "--config", "plain/config.json", "--no-figures", "--out", "again")
+    assert "changed" not in again.stderr
+    same_run("plain", "again")
+    grid = ["grid", *common, "--lr", "0.02,0.01", "--l2", "0.01", "--out", "grid"]
+    call(*grid)
+    assert fastlin.load_run("grid/winner").data.sample_weight == ":w"
+    call("evaluate", "grid/winner")
+    assert "--sample-weight :w" in summary("grid")["winner"]["command"]

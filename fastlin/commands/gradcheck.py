@@ -23,7 +23,7 @@ _KERNELS = (
 
 
 @click.command()
-@options.data_options(DEFAULT_DATA, without=["scale", "val_fraction"])
+@options.data_options(DEFAULT_DATA, without=["scale", "val_fraction", "sample_weight"])
 @click.option(
     "--coordinates",
     type=click.IntRange(min=1),

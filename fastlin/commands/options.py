@@ -126,6 +126,11 @@ def _data_declared(default_text: str) -> dict[str, tuple[click.ParamType[Any] | 
             "NUMBER",
             "Factor of stored values, such as 1 or 1/255  [default: 1/255 for uint8, else 1]",
         ),
+        "sample_weight": (
+            DATA,
+            "PATH",
+            f"How much each training row counts; {path}, :NAME one of the files of rows.",
+        ),
     }
 
 

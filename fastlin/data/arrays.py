@@ -39,8 +39,8 @@ def split_of_arrays(
     arrays : Mapping[str, ArrayLike]
         X_train, y_train and, where they are there, X_val, y_val, X_test, y_test. Rows are (n, d),
         or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels, of numbers as
-        `numeric` takes them. Labels are as `fastlin.data.labels.distinct` takes them. names_train,
-        ... are the names of the columns, a tuple of text, or None.
+        `numeric` takes them. Labels are as `fastlin.data.labels.distinct` takes them. There may be
+        names_train, ..., the names of the columns, a tuple of text, and weights_train, ..., (n,).
     class_names : Iterable[str], optional
         Of integer labels the names in order; by default the classes are the labels that occur.
     image_shape : Iterable[int], optional
@@ -79,7 +79,7 @@ def split_of_arrays(
         try:
             datasets[part] = Dataset(
                 rows[part], numbers[f"y_{part}"], names, shapes[part],
-                feature_names=arrays.get(f"names_{part}"),
+                weights=arrays.get(f"weights_{part}"), feature_names=arrays.get(f"names_{part}"),
             )  # fmt: skip
         except InputError as error:
             raise InputError(f"{part}: {error}") from None

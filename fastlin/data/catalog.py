@@ -103,6 +103,7 @@ def load_split(
     test_labels: str | Path | None = None,
     scale: float | None = None,
     val_fraction: float | None = None,
+    sample_weight: str | Path | None = None,
 ) -> Split:
     """Load a data set by name or path.
 
@@ -111,30 +112,29 @@ def load_split(
     data : str or Path
         The name of a data set (``fastlin data list``), or a path: a file of any format in
         `.formats.registry`, a folder of such files called X_train, y_train, ..., a folder of
-        images by class, or CIFAR as a folder or archive. A name means the data set, even if there
-        is a folder of that name: that one is ``./cifar10``. ~ is the home folder. ``PATH:NAME`` is
-        the array or column NAME of a file.
+        images by class, or CIFAR. A name means the data set, even if there is a folder of that
+        name: that one is ``./cifar10``. ``PATH:NAME`` is the array or column NAME of a file.
     split : str, optional
         Of CIFAR-10: ``assignment`` (the default) or ``full``.
     data_dir : str or Path, optional
-        Where to look for ``cifar10`` and ``cifar100``; None for the folder in the environment
-        variable FASTLIN_DATA, or else the user's cache folder, into which CIFAR-10 is downloaded if
-        need be.
+        Where to look for ``cifar10`` and ``cifar100``; by default in the folder in the environment
+        variable FASTLIN_DATA, or else in the user's cache, into which CIFAR-10 is downloaded.
     labels : str or Path, optional
-        The labels of the training rows, where they are not with them: a file, ``PATH:NAME``, or
-        ``:NAME`` for an array or column of the file of the rows.
+        Labels of the training rows that are not with them: a file, ``PATH:NAME``, or ``:NAME`` for
+        an array or column of the file of the rows.
     val_data, val_labels, test_data, test_labels : str or Path, optional
         Validation and test rows, where they are not in `data`, and their labels.
     scale : float, optional
-        What a stored value is multiplied by; by default 1/255 for uint8 (pixels), and 1 for others.
+        What a stored value is multiplied by; by default 1/255 for uint8 (pixels), else 1.
     val_fraction : float, optional
         Hold out this share of the training rows for validation; see `Split.hold_out`.
+    sample_weight : str or Path, optional
+        How much each training row counts, named as `labels`; ``:NAME`` also of rows in other files.
 
     Returns
     -------
     Split
-        Its `source` says where the data were found. What was converted or left out is a
-        `fastlin.errors.DataWarning`.
+        With its `source`. What was converted or left out is a `fastlin.errors.DataWarning`.
 
     Raises
     ------
@@ -146,10 +146,10 @@ def load_split(
     given = _given(
         data, split, data_dir, scale, val_fraction, labels=labels, val_data=val_data,
         val_labels=val_labels, test_data=test_data, test_labels=test_labels,
+        sample_weight=sample_weight,
     )  # fmt: skip
     found = _load(given).with_scale(given.scale)
-    if given.val_fraction is not None:
-        found = found.hold_out(given.val_fraction)
+    found = found if given.val_fraction is None else found.hold_out(given.val_fraction)
     return replace(found, source=_absolute(given))
 
 

@@ -29,6 +29,8 @@ from fastlin.data.formats.registry import FORMATS, Wanted, read_arrays
 from fastlin.data.source import DataReference
 from fastlin.errors import DataWarning, InputError, listed, quoted
 
+_OF_PARTS = ("X", "y", "names", "weights")  # what is read of a part
+
 
 class Place(NamedTuple):
     """A file or folder, and the name of an array or a column in it, if one is named.
@@ -91,7 +93,10 @@ def read_split(given: DataReference) -> Split:
         data, labels = given.of_part(part)
         if data is None:
             continue
-        found = _of_place(Place.of(data), labels, part)
+        weights = given.sample_weight
+        if weights is not None and part != PARTS[0] and not weights.startswith(":"):
+            weights = None
+        found = _of_place(Place.of(data), labels, part, weights)
         for name in found:
             if name in arrays:
                 raise InputError(f"{name} is in {given.data} and in {data}; leave one of them out")
@@ -124,27 +129,40 @@ def read_rows(data: str) -> dict[str, Any]:
 
 
 def _of_place(
-    place: Place, labels: str | None, part: str, *, needs_labels: bool = True
+    place: Place,
+    labels: str | None,
+    part: str,
+    weights: str | None = None,
+    *,
+    needs_labels: bool = True,
 ) -> dict[str, Any]:
-    """Return rows and labels of a file or folder by their meaning."""
+    """Return rows, labels and weights of a file or folder by their meaning."""
     if not place.path.exists():
         raise InputError(f"there is no file {place.path}")
     if place.path.is_dir():
         arrays = _of_folder(place.path)
     else:
-        arrays = _of_file(place, _same_file(labels, place))
+        arrays = _of_file(place, _same_file(labels, place), _same_file(weights, place))
     _name_features(place.path, arrays)
     arrays = _as_part(place.path, arrays, part)
     if labels is not None:
         if _same_file(labels, place) is None or f"y_{part}" not in arrays:
             if f"y_{part}" in arrays:
                 _note(f"{place.path} has labels of its own; those of {labels} are taken")
-            arrays[f"y_{part}"] = _read_labels(_label_place(labels, place), part)
+            arrays[f"y_{part}"] = _read_labels(_place_beside(labels, place), part)
     elif needs_labels and f"y_{part}" not in arrays:
         raise InputError(
             f"{place.path} holds rows without labels; say where they are: {_labels_setting(part)} "
             "is a file of labels, such as y.npy or table.csv:COLUMN"
         )
+    if weights is not None and f"weights_{part}" not in arrays:
+        name = _same_file(weights, place)
+        if name is None:
+            arrays[f"weights_{part}"] = _read_weights(_place_beside(weights, place))
+        elif part == PARTS[0]:
+            raise InputError(f"{place.path} has no {quoted(name)}, as sample_weight says")
+        else:
+            _note(f"{place.path} has no {quoted(name)}: its rows all count the same")
     return arrays
 
 
@@ -152,32 +170,35 @@ def _labels_setting(part: str) -> str:
     return "labels" if part == PARTS[0] else f"{part}_labels"
 
 
-def _label_place(labels: str, place: Place) -> Place:
-    """Return where labels are; ``:NAME`` is an array or a column of the file of the rows."""
-    found = Place.of(labels)
-    return Place(place.path, found.name) if labels.startswith(":") else found
+def _place_beside(text: str, place: Place) -> Place:
+    """Return where labels or weights are; ``:NAME`` is in the file of the rows."""
+    found = Place.of(text)
+    return Place(place.path, found.name) if text.startswith(":") else found
 
 
-def _same_file(labels: str | None, place: Place) -> str | None:
-    """Return the name of the labels if they are in the file of the rows."""
-    if labels is None:
+def _same_file(text: str | None, place: Place) -> str | None:
+    """Return the name of labels or weights if they are in the file of the rows."""
+    if text is None:
         return None
-    found = _label_place(labels, place)
+    found = _place_beside(text, place)
     return found.name if found.path == place.path else None
 
 
-def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
+def _of_file(
+    place: Place, label_name: str | None, weight_name: str | None = None
+) -> dict[str, Any]:
     """Return the arrays of a file by their meaning."""
+    named = {place.name, label_name, weight_name}
     path = place.path
 
     def is_wanted(name: str) -> bool:
-        if name in {place.name, label_name}:
+        if name in named:
             return True
         meaning = meaning_of(name)
         return meaning is not None and not (place.name and meaning.startswith("X_"))
 
     def is_wanted_column(name: str) -> bool:
-        return place.name is None or name in {place.name, label_name} or is_label_column(name)
+        return place.name is None or name in named or is_label_column(name)
 
     def is_label(name: str) -> bool:
         return is_label_column(name) if label_name is None else name == label_name
@@ -185,10 +206,10 @@ def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
     wanted = Wanted(is_wanted, is_wanted_column, is_label)
     format_of_file, arrays = read_arrays(path, wanted)
     if format_of_file.is_table:
-        return tables.rows_and_labels(path, arrays, place.name, label_name)
+        return tables.rows_and_labels(path, arrays, place.name, label_name, weight_name)
     if "" in arrays:
         return {"X_train": arrays[""]}
-    names = [name for name in wanted.names if name not in {place.name, label_name}]
+    names = [name for name in wanted.names if name not in named]
     try:
         found = {meaning: arrays[name] for meaning, name in by_meaning(names).items()}
     except InputError as error:
@@ -198,9 +219,11 @@ def _of_file(place: Place, label_name: str | None) -> dict[str, Any]:
             if name not in arrays:
                 raise _no_such(path, name, [*wanted.names, *wanted.left_out])
             found[meaning] = arrays[name]
+    if weight_name in arrays:
+        found["weights_train"] = arrays[weight_name]
     if not any(meaning.startswith("X_") for meaning in found):
         if not found and len(wanted.left_out) == 1:
-            return _of_file(Place(path, wanted.left_out[0]), label_name)
+            return _of_file(Place(path, wanted.left_out[0]), label_name, weight_name)
         every = [*wanted.names, *wanted.left_out]
         raise InputError(
             f"{path}: the array X_train is missing, or has no usual name (X, features, ...); the "
@@ -271,7 +294,7 @@ def _as_part(path: Path, arrays: dict[str, Any], part: str) -> dict[str, Any]:
     """Return the arrays that a file has for a part: those of that name, or else its rows."""
     if part == PARTS[0]:
         return arrays
-    wanted = [f"{what}_{part}" for what in ("X", "y", "names")]
+    wanted = [f"{what}_{part}" for what in _OF_PARTS]
     of_part = {name: arrays[name] for name in wanted if name in arrays}
     if of_part:
         return of_part
@@ -279,9 +302,7 @@ def _as_part(path: Path, arrays: dict[str, Any], part: str) -> dict[str, Any]:
     if others:
         raise InputError(f"{path} has {listed(others)}; for {part} rows it must have X_{part}")
     return {
-        name.replace("train", part): arrays[name]
-        for name in ("X_train", "y_train", "names_train")
-        if name in arrays
+        f"{what}_{part}": arrays[f"{what}_train"] for what in _OF_PARTS if f"{what}_train" in arrays
     }
 
 
@@ -313,6 +334,24 @@ def _read_labels(place: Place, part: str = PARTS[0]) -> NDArray[Any]:
         f"{path}: no array has a usual name of labels (y, labels, target); the arrays are "
         f"{listed(list(arrays))}; name one as PATH:ARRAY"
     )
+
+
+def _read_weights(place: Place) -> NDArray[Any]:
+    """Return the weights of a file: the array or column that is named, or is alone."""
+    path, name = place
+
+    def is_wanted(found: str) -> bool:
+        return name is None or found == name
+
+    wanted = Wanted(is_wanted, is_wanted, lambda _: False)
+    if not path.is_file():
+        raise InputError(f"there is no file {path} of weights")
+    _, arrays = read_arrays(path, wanted)
+    if name is not None and "" not in arrays and name not in arrays:
+        raise _no_such(path, name, wanted.left_out)
+    if len(arrays) != 1:
+        raise InputError(f"{path} has {listed(list(arrays))}; name the weights as PATH:NAME")
+    return next(iter(arrays.values()))
 
 
 def _no_such(path: Path, name: str, names: list[str]) -> InputError:

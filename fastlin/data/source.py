@@ -40,6 +40,8 @@ class DataReference:
         What stored values are multiplied by, where that was said.
     val_fraction : float or None
         The share of the training rows that is held out for validation, where none are given.
+    sample_weight : str or None
+        Where the weights of rows are, if there are any.
     """
 
     data: str
@@ -53,6 +55,7 @@ class DataReference:
     test_labels: str | None = None
     scale: float | None = None
     val_fraction: float | None = None
+    sample_weight: str | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None:
@@ -100,7 +103,9 @@ class DataReference:
 
 # Of `fastlin.load_split`; the commands have an option for each.
 ARGUMENTS = tuple(field.name for field in fields(DataReference) if field.name != "sha256")
-PLACES = ("data", "labels", "val_data", "val_labels", "test_data", "test_labels")  # files, folders
+PLACES = (  # files and folders
+    "data", "labels", "val_data", "val_labels", "test_data", "test_labels", "sample_weight",
+)  # fmt: skip
 
 
 def fingerprint_of(parts: Mapping[str, Dataset]) -> str:

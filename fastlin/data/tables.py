@@ -21,7 +21,11 @@ _BLOCK_ROWS = 4096  # of a table, filled together: columns are written row by ro
 
 
 def rows_and_labels(
-    path: Path, columns: Columns, rows_name: str | None, label_name: str | None
+    path: Path,
+    columns: Columns,
+    rows_name: str | None,
+    label_name: str | None,
+    weight_name: str | None = None,
 ) -> dict[str, Any]:
     """Return X_train (n, d) of a table and, where columns have them, y_train (n,), ids_train (n,).
 
@@ -39,6 +43,8 @@ def rows_and_labels(
         numbers.
     label_name : str or None
         Of the column of the labels; None for one with a usual name.
+    weight_name : str or None
+        Of the column of the weights of rows, which becomes weights_train (n,) if it is there.
 
     Raises
     ------
@@ -50,8 +56,11 @@ def rows_and_labels(
     label = label_name if label_name is not None else _label_column(path, columns)
     if label is not None and label not in columns:
         raise _no_such(path, label, list(columns))
-    ids = next((name for name in columns if name != label and is_id_column(name)), None)
-    features = {name: column for name, column in columns.items() if name not in {label, ids}}
+    others = {label, weight_name}
+    ids = next((name for name in columns if name not in others and is_id_column(name)), None)
+    features = {
+        name: column for name, column in columns.items() if name not in others and name != ids
+    }
     chosen = _feature_columns(path, features, rows_name)
     arrays = [columns[name] for name in chosen]
     found: dict[str, Any] = {}
@@ -60,6 +69,8 @@ def rows_and_labels(
     else:
         found["X_train"] = _side_by_side(arrays)
         found["names_train"] = None if isinstance(columns, Numbered) else tuple(chosen)
+    if weight_name in columns:
+        found["weights_train"] = columns[weight_name]
     if ids is not None:
         found["ids_train"] = columns[ids]
     if label is not None:
