@@ -60,21 +60,17 @@ class LinearModel:
         (d,), by which features were divided in training, else None. The penalty is on
         W * feature_std, the weights that were trained.
     feature_offset : NDArray[np.float64] or None
-        (d,), what is subtracted from features before W is applied, else None: where means are
-        large, W x and b would cancel.
+        (d,), what is subtracted from features before W is applied, as means are large; else None.
     feature_range : FeatureRange or None
         Where the features of the training rows lay; None if it is not known.
     loss : str or None
         The name of the loss that it was trained with; None if it is not known.
     scale : float or None
-        What a stored value is multiplied by to become a feature, if it was said in training; None
-        for the default of the rows' dtype, 1/255 for uint8 and 1 for others.
+        What makes a stored value a feature; None for 1/255 of uint8, and 1 of others.
     feature_names : tuple[str, ...] or None
-        The names of the d features; None if they are not known. Columns of rows that have names are
-        put into their order.
+        The names of the d features, into whose order named columns are put; None if not known.
     l2 : float or None
-        The factor of the penalty that it was trained with; None if it is not known. Files of a
-        model do not hold it: it is in the settings of the run.
+        The factor of the penalty in training; None if not known, as of a model that was saved.
 
     Raises
     ------

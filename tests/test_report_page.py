@@ -198,7 +198,9 @@ def test_rows_that_are_no_images_have_no_pictures_of_weights(study, monkeypatch)
 
 
 def test_settings_as_text():
-    config = TrainConfig(l2=0.001, schedule="cosine", flip=True, standardize=True, momentum=0.9)
+    config = TrainConfig(
+        lr=0.02, l2=0.001, schedule="cosine", flip=True, standardize=True, momentum=0.9
+    )
     text = (
         "softmax, lr 0.02, l2 0.001, batch 64, standardised, mirrored images, cosine schedule, "
         "momentum 0.9"

@@ -112,6 +112,14 @@ def note_on_fit(fitting: Fitting, split: Split, notes: Console) -> str:
     return fitting.remark
 
 
+def print_advice(result: TrainResult, split: Split, notes: Console) -> None:
+    """Print what should be tried after a run."""
+    from fastlin.training.advice import advise
+
+    for advice in advise(result.config, result.history, split.train):
+        print_note(notes, advice)
+
+
 def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) -> Path:
     """Make the folder of --out, or the next one of that name; see `runs.create_run_folder`."""
     from fastlin import runs

@@ -69,7 +69,6 @@ def train(
         several = Study(reference, config, fitting, loaded, threads, eval_train_every)
         ctx.exit(several.run(out, notes, started, figures=figures))
     from fastlin import runs
-    from fastlin.training.advice import advise
     from fastlin.training.trainer import Trainer
 
     preparing = time.perf_counter()
@@ -93,8 +92,7 @@ def train(
                 compile_seconds=compile_seconds, started=started,
             )  # fmt: skip
         _print_result(result, summary["results"], folder)
-        for advice in advise(result.config, result.history, loaded.train):
-            outcome.print_note(notes, advice)
+        outcome.print_advice(result, loaded, notes)
         drawn = 0.0, 0.0
         if figures and stop is None:  # who stops a command does not want to wait for pictures
             drawn = outcome.draw(result, loaded, folder, trainer.threads, notes)

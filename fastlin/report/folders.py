@@ -172,7 +172,7 @@ def _measure(text: str) -> float:
 
 def _value(name: str, text: str) -> Any:
     """Return the value of a setting that a cell of a table holds."""
-    kind = SETTINGS[name].kind
+    kind = SETTINGS[name].plain_kind
     if isinstance(kind, ClassWeights):
         return text or NONE
     value: Any = text

@@ -81,7 +81,9 @@ def noise_note(best: float, rows: int) -> str:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Return the settings of a run that tell it from others, or the few that are given."""
     parts = [str(settings["loss"])] if "loss" in settings else []
-    parts += [f"{word} {settings[name]:g}" for name, word in _ALWAYS.items() if name in settings]
+    parts += [
+        f"{word} {_short(settings[name])}" for name, word in _ALWAYS.items() if name in settings
+    ]
     if "lr_decay" in settings and settings.get("schedule", "exponential") == "exponential":
         decay = settings["lr_decay"]
         parts.append("no decay" if decay == 1 else f"decay {decay:g}")
@@ -118,3 +120,8 @@ def footer(
         ends.append(f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds")
     texts = [f"{data}, {rows} rows", settings_text(fixed), ", ".join(ends), remark]
     return " \N{MIDDLE DOT} ".join(text for text in texts if text)
+
+
+def _short(value: float | str) -> str:
+    """Return a number, or the word for one that training chooses."""
+    return value if isinstance(value, str) else f"{value:g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from fastlin.search.progress import GridProgress
 from fastlin.search.ranking import GridEntry, GridResult, Rule, Status, rank_entries
 from fastlin.search.search import check_comparable, grid_search
 from fastlin.settings import whole_number
-from fastlin.training.defaults import with_chosen
+from fastlin.training.advice import Advice
+from fastlin.training.defaults import notes_on_chosen, with_chosen
 from fastlin.training.measuring import measure_matched
 from fastlin.training.trainer import Trainer, TrainResult, with_settings
 
@@ -103,16 +104,15 @@ def cross_validate(
     """
     started, calls, rule = time.perf_counter(), calls or Calls(), Rule(select, "last")
     split, cv = _split_of(data, y), check_repeats("cv", cv, 2)
-    candidates = _candidates(grid, config, settings)
-    check_comparable(candidates, rule)
+    check_comparable(given := _candidates(grid, config, settings), rule)
     rows = training_and_validation(split)
-    candidates = with_chosen(candidates, rows)  # alike in every fold
+    candidates = with_chosen(given, rows)  # alike in every fold
     folds = stratified_folds(rows.y, cv, whole_number("seed", seed, 0))
     trained = _Folds(split.name, rows, folds, candidates, rule, threads, calls, eval_train_every)
-    results = trained.search(journals)
+    results = trained.search(journals, notes_on_chosen(given, candidates, rows))
     ranking = _ranking(results, candidates, rule, started)
-    whole = Split(split.name, rows, test=split.test)
-    final = _fit(whole, ranking.best.config, trained.threads, select, eval_train_every)
+    split = Split(split.name, rows, test=split.test)
+    final = _fit(split, ranking.best.config, trained.threads, select, eval_train_every)
     seconds = time.perf_counter() - started
     return trained.judged(results, replace(ranking, refitted=final, seconds=seconds))
 
@@ -153,8 +153,10 @@ class _Folds:
         with functional.use_threads(threads) as count:
             self.threads = count
 
-    def search(self, journals: str | Path | None) -> list[GridResult]:
-        """Train all candidates outside of every fold."""
+    def search(self, journals: str | Path | None, notes: Iterable[str]) -> list[GridResult]:
+        """Train all candidates outside of every fold; say the notes, and what may be wrong."""
+        for note in notes:
+            self._note(note)
         self._tell_of_small_classes()
         return [self._search_outside(fold, journals) for fold in range(self._count)]
 
@@ -170,8 +172,8 @@ class _Folds:
             )
 
     def _note(self, text: str) -> None:
-        """Say what a user should know, once."""
-        if text not in self._said:
+        """Say what a user should know, once; no advice, which would be of a single fold."""
+        if text not in self._said and not isinstance(text, Advice):
             self._said.add(text)
             say = self._calls.note or functools.partial(warnings.warn, stacklevel=4)
             say(text)

@@ -76,8 +76,7 @@ def grid_search(
     journal, resume : str or Path or None, bool
         A file (.jsonl) for results as they come, and whether to go on with one that is there.
     keep, refit : str, bool
-        Whose weights the result holds, ``winner`` or ``all``; and whether the winner is fitted
-        again on all rows, see `fastlin.search.winner.with_refit`.
+        Whose weights to hold (``winner``, ``all``); whether the winner is fitted again on all rows.
 
     Raises
     ------

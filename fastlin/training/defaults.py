@@ -114,7 +114,7 @@ def are_pixels(data: Dataset) -> bool:
     return data.X.dtype == np.uint8 and data.feature_scale != 1
 
 
-def with_chosen(configs: Sequence[TrainConfig], data: Dataset) -> list[TrainConfig]:
+def with_chosen(configs: Sequence[TrainConfig], data: Dataset) -> tuple[TrainConfig, ...]:
     """Return settings without ``auto``: a function of the settings and the rows alone.
 
     Parameters
@@ -127,13 +127,13 @@ def with_chosen(configs: Sequence[TrainConfig], data: Dataset) -> list[TrainConf
 
     Returns
     -------
-    list[TrainConfig]
+    tuple[TrainConfig, ...]
         One for each, the same if it leaves nothing to choose.
     """
     if not any(AUTO in (config.lr, config.l2, config.standardize) for config in configs):
-        return list(configs)
+        return tuple(configs)
     scales = Scales.of(data)
-    return [_with_chosen(config, data, scales) for config in configs]
+    return tuple(_with_chosen(config, data, scales) for config in configs)
 
 
 def _with_chosen(config: TrainConfig, data: Dataset, scales: Scales) -> TrainConfig:
@@ -156,12 +156,15 @@ def _with_chosen(config: TrainConfig, data: Dataset, scales: Scales) -> TrainCon
     return config
 
 
-def standardized_note(data: Dataset) -> str:
-    """Return what is said where `with_chosen` standardises features."""
-    return (
-        f"{Scales.of(data).trouble}; they are standardised: set standardize to False to take them "
-        "as they are"
-    )
+def notes_on_chosen(
+    given: Sequence[TrainConfig], chosen: Sequence[TrainConfig], data: Dataset
+) -> tuple[str, ...]:
+    """Return what a user should know of what `with_chosen` made of settings, a sentence each."""
+    pairs = zip(given, chosen, strict=True)
+    if not any(one.standardize == AUTO and two.standardize for one, two in pairs):
+        return ()
+    note = f"{Scales.of(data).trouble}; they are standardised: set standardize to False"
+    return (f"{note} to take them as they are",)
 
 
 def _can_divide(scales: Scales) -> bool:

@@ -18,8 +18,8 @@ from fastlin.errors import DivergedError
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.passes import Measured
-from fastlin.settings import AUTO, whole_number
-from fastlin.training.defaults import standardized_note, with_chosen
+from fastlin.settings import whole_number
+from fastlin.training.defaults import notes_on_chosen, with_chosen
 from fastlin.training.entries import SHARED, Entries
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
@@ -88,7 +88,7 @@ class GridTrainer:
             check_fits(split, dtype)
         self.split = split
         given, configs = configs, with_chosen(configs, split.train)
-        self.configs = tuple(configs)
+        self.configs = configs
         self.select = select
         self._seconds = dict.fromkeys(Seconds.__dataclass_fields__, 0.0)
         with functional.use_threads(threads) as count, self._timed("train"):
@@ -99,12 +99,9 @@ class GridTrainer:
             if split.val is not None:
                 for config in {config.class_weight: config for config in configs}.values():
                     row_weights(split.val, config)  # which refuses before anything is trained
-        self.notes = () if standardization is None else standardization.notes
-        if any(
-            one.standardize == AUTO and two.standardize
-            for one, two in zip(given, configs, strict=True)
-        ):
-            self.notes = (standardized_note(split.train), *self.notes)
+        self.notes = notes_on_chosen(given, self.configs, split.train)
+        if standardization is not None:
+            self.notes += standardization.notes
         states = {
             e: state
             for entries, numbers in self._groups

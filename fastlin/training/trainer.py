@@ -195,8 +195,7 @@ def train(
 ) -> TrainResult:
     """Train a linear classifier.
 
-    Notes on the data are warnings, and what should be tried next is an
-    `fastlin.errors.AdviceWarning`.
+    Notes on the data are warnings; what should be tried next is a `fastlin.AdviceWarning`.
 
     Parameters
     ----------
@@ -234,19 +233,29 @@ def train(
     trainer = Trainer(split, config, threads, eval_train_every=eval_train_every)
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
+    result = _with_advice(_trained(trainer, on_epoch), split)
+    if refit:
+        from fastlin.training.refit import refit as fit_again  # noqa: PLC0415  (it imports this)
+
+        result = fit_again(result, split, threads=trainer.threads)
+    return result
+
+
+def _trained(trainer: Trainer, on_epoch: Callable[[EpochRecord], None] | None) -> TrainResult:
+    """Train all epochs."""
     trainer.compile()
     for _ in range(trainer.config.epochs):
         record = trainer.run_epoch()
         if on_epoch is not None:
             on_epoch(record)
-    result = trainer.result()
-    for advice in advise(result.config, result.history, split.train):
-        warnings.warn(advice, AdviceWarning, stacklevel=2)
-    if not refit:
-        return result
-    from fastlin.training.refit import refit as fit_again  # noqa: PLC0415  (it imports this module)
+    return trainer.result()
 
-    return fit_again(result, split, threads=trainer.threads)
+
+def _with_advice(result: TrainResult, split: Split) -> TrainResult:
+    """Warn the caller of `train` of what should be tried next, and return the result."""
+    for advice in advise(result.config, result.history, split.train):
+        warnings.warn(advice, AdviceWarning, stacklevel=3)
+    return result
 
 
 def with_settings(config: TrainConfig | None, settings: Mapping[str, Any]) -> TrainConfig:
