@@ -16,6 +16,7 @@ from fastlin.data.splits import stratified_folds
 from fastlin.errors import GridDivergedError, InputError
 from fastlin.label_errors import likely_label_errors
 from fastlin.search.cross_validation import Calls
+from fastlin.training.defaults import with_chosen
 
 QUICK = {"lr": 0.1, "epochs": 4, "batch_size": 16}
 
@@ -238,3 +239,19 @@ def test_journals_are_gone_on_with(tmp_path, monkeypatch):
     assert equal(again.model, whole.model)
     with pytest.raises(InputError, match="journal"):
         fastlin.cross_validate(X[::-1], y, journals=tmp_path, **arguments)
+
+
+def test_settings_left_to_the_rows_are_alike_in_every_fold_and_advice_comes_once():
+    X, y = rows(200)
+    X[:, 0] *= 1000
+    notes = []
+    found = fastlin.cross_validate(
+        X, y, cv=4, grid={"l2": [0.0, 1e-4, "auto"]}, epochs=6, calls=Calls(note=notes.append)
+    )
+    (chosen,) = with_chosen([fastlin.TrainConfig()], fastlin.Split.from_arrays(X, y).train)
+    assert {entry.config.lr for entry in found.ranking.entries} >= {chosen.lr}
+    assert all(entry.config.standardize is True for entry in found.ranking.entries)
+    assert sum("they are standardised" in note for note in notes) == 1
+    assert len(notes) == len(set(notes))
+    with pytest.warns(fastlin.AdviceWarning, match="set standardize to True"):
+        fastlin.cross_validate(X, y, cv=3, standardize=False, epochs=2, lr=1e-7)

@@ -16,6 +16,7 @@ from fastlin.data.splits import few_rows
 from fastlin.errors import InputError
 from fastlin.fitting import Fitting
 from fastlin.runs import load_run, save_run
+from fastlin.training.defaults import with_chosen
 
 QUICK = {"lr": 0.1, "epochs": 3, "batch_size": 8}
 
@@ -63,11 +64,10 @@ def test_draws_are_single_runs_on_their_rows(threads):
     found = fastlin.few_shots(data, shots=4, draws=5, threads=threads, **QUICK)
     accuracies = []
     for draw, rows in enumerate(found.rows):
-        alone = fastlin.train(
-            fastlin.Split.from_arrays(
-                data.train.X[rows], data.train.y[rows], class_names=data.train.class_names
-            ), **QUICK,
-        )  # fmt: skip
+        part = fastlin.Split.from_arrays(
+            data.train.X[rows], data.train.y[rows], class_names=data.train.class_names
+        )
+        alone = fastlin.train(part, found.result.config)
         assert np.bincount(data.train.y[rows]).tolist() == [4, 4, 4]
         if draw == 0:
             assert alone.model.W.tobytes() == found.model.W.tobytes()
@@ -89,6 +89,18 @@ def test_draws_differ_and_follow_the_seed():
     assert [r.tolist() for r in more.rows[:3]] == [r.tolist() for r in first.rows]
     other = fastlin.few_shots(data, shots=3, draws=3, seed=1, **QUICK)
     assert other.rows[0].tolist() != first.rows[0].tolist()
+
+
+def test_settings_left_to_the_rows_are_alike_in_every_draw():
+    notes = []
+    data = split()
+    data.train.X[:, 0] *= 1000
+    found = fastlin.few_shots(data, shots=3, draws=3, epochs=2, note=notes.append)
+    (chosen,) = with_chosen([fastlin.TrainConfig()], data.train)
+    assert (found.result.config.lr, found.result.config.l2) == (chosen.lr, chosen.l2)
+    assert sum("they are standardised" in note for note in notes) == 1
+    again = fastlin.few_shots(data, shots=3, draws=3, config=found.result.config)
+    assert again.values["val"]["log_loss"].tolist() == found.values["val"]["log_loss"].tolist()
 
 
 def test_what_cannot_be_drawn_is_refused_or_said():

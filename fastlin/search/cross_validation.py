@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_split
 from fastlin.data.joining import training_and_validation
 from fastlin.data.splits import stratified_folds
-from fastlin.errors import GridDivergedError, InputError, listed
+from fastlin.errors import AdviceWarning, GridDivergedError, InputError, listed
 from fastlin.files import as_path
 from fastlin.fitting import check_repeats
 from fastlin.history import History, Measure
 from fastlin.metrics import Tally
 from fastlin.model import LinearModel
+from fastlin.search.advice import advise_on_search
 from fastlin.search.configs import Configs, grid_configs
 from fastlin.search.fold_results import CrossValidation
 from fastlin.search.progress import GridProgress
@@ -87,10 +87,8 @@ def cross_validate(
     config, grid, **settings
         The settings, as in `fastlin.train`, and those that are searched, as in
         `fastlin.grid_search`.
-    select : Measure
-        By which candidates are ranked.
-    threads, eval_train_every : int or None, int
-        See `fastlin.Trainer`.
+    select, threads, eval_train_every
+        See `fastlin.grid_search`.
     calls : Calls, optional
     journals : str or Path, optional
         A folder for the journals of the folds; those that are there are gone on with.
@@ -104,15 +102,17 @@ def cross_validate(
     """
     started, calls, rule = time.perf_counter(), calls or Calls(), Rule(select, "last")
     split, cv = _split_of(data, y), check_repeats("cv", cv, 2)
-    check_comparable(given := _candidates(grid, config, settings), rule)
+    given = _candidates(grid, config, settings)
+    check_comparable(given, rule)
     rows = training_and_validation(split)
-    candidates = with_chosen(given, rows)  # alike in every fold
+    candidates = tuple(with_chosen(given, rows))  # alike in every fold
     folds = stratified_folds(rows.y, cv, whole_number("seed", seed, 0))
     trained = _Folds(split.name, rows, folds, candidates, rule, threads, calls, eval_train_every)
-    results = trained.search(journals, notes_on_chosen(given, candidates, rows))
+    results = trained.search(given, journals)
     ranking = _ranking(results, candidates, rule, started)
-    split = Split(split.name, rows, test=split.test)
-    final = _fit(split, ranking.best.config, trained.threads, select, eval_train_every)
+    trained.advise(ranking)
+    whole = Split(split.name, rows, test=split.test)
+    final = _fit(whole, ranking.best.config, trained.threads, select, eval_train_every)
     seconds = time.perf_counter() - started
     return trained.judged(results, replace(ranking, refitted=final, seconds=seconds))
 
@@ -153,10 +153,10 @@ class _Folds:
         with functional.use_threads(threads) as count:
             self.threads = count
 
-    def search(self, journals: str | Path | None, notes: Iterable[str]) -> list[GridResult]:
-        """Train all candidates outside of every fold; say the notes, and what may be wrong."""
-        for note in notes:
-            self._note(note)
+    def search(self, given: Sequence[TrainConfig], journals: str | Path | None) -> list[GridResult]:
+        """Train all candidates, which were given so, outside of every fold."""
+        for text in notes_on_chosen(given, self._candidates, self._rows):
+            self._note(text)
         self._tell_of_small_classes()
         return [self._search_outside(fold, journals) for fold in range(self._count)]
 
@@ -171,12 +171,24 @@ class _Folds:
                 f"{names}; some folds have none of them"
             )
 
+    def advise(self, ranking: GridResult) -> None:
+        """Say what should be tried next, by the means over the folds."""
+        every_row_once = Split(self._name, self._rows, self._rows)  # is a validation row
+        for advice in advise_on_search(ranking, every_row_once):
+            self._say(advice)
+
     def _note(self, text: str) -> None:
-        """Say what a user should know, once; no advice, which would be of a single fold."""
+        """Say what a user should know, once; what one fold alone advises is left out."""
         if text not in self._said and not isinstance(text, Advice):
             self._said.add(text)
-            say = self._calls.note or functools.partial(warnings.warn, stacklevel=4)
-            say(text)
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self._calls.note is not None:
+            self._calls.note(text)
+            return
+        category = AdviceWarning if isinstance(text, Advice) else UserWarning
+        warnings.warn(text, category, stacklevel=4)
 
     def _part(self, fold: int) -> Split:
         """Return the other folds as training rows, and a fold as validation rows."""

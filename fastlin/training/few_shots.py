@@ -24,6 +24,7 @@ from fastlin.fitting import DEFAULT_DRAWS, Fitting
 from fastlin.metrics import METRICS
 from fastlin.model import LinearModel
 from fastlin.threads import use_threads
+from fastlin.training.defaults import notes_on_chosen, with_chosen
 from fastlin.training.measuring import measure_matched
 from fastlin.training.trainer import Trainer, TrainResult, with_settings
 
@@ -167,10 +168,8 @@ def few_shots(
     shots, draws : int
         How many training rows of every class, and how often they are drawn; by the `seed` of the
         settings, which is also that of every training.
-    config, **settings
-        As in `fastlin.train`.
-    threads : int, optional
-        See `fastlin.Trainer`.
+    config, threads, **settings
+        As in `fastlin.train`; what is left at ``auto`` is chosen by all training rows.
     note, on_draw : Callable, optional
         Called with what a user should know, a sentence each, which are warnings by default; and
         with the number of a draw, from 1, before it.
@@ -186,12 +185,13 @@ def few_shots(
     DivergedError
         If a cost is not finite.
     """
-    config = with_settings(config, settings)
+    given = with_settings(config, settings)
     fitting = Fitting(shots=shots, draws=draws)
     shots, draws = fitting.shots or shots, fitting.draws or draws
     check_few_shots(split, shots, draws)
     say = _once(note or functools.partial(warnings.warn, stacklevel=3))
-    for text in _small_classes(split, shots):
+    config = with_chosen([given], split.train)[0]  # alike in every draw
+    for text in (*notes_on_chosen([given], [config], split.train), *_small_classes(split, shots)):
         say(text)
     judged = {part: data for part, data in split.parts().items() if part != "train"}
     values: dict[str, dict[str, list[float]]] = {part: {} for part in judged}
