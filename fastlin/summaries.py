@@ -52,7 +52,7 @@ def evaluate_all(
     """
     from fastlin.threads import use_threads  # noqa: PLC0415  (loads Numba)
     from fastlin.training.evaluation import evaluate_matched  # noqa: PLC0415
-    from fastlin.training.measuring import measure_matched  # noqa: PLC0415
+    from fastlin.training.measuring import cost_and_tally  # noqa: PLC0415
 
     start = time.perf_counter()
     evaluations: dict[str, dict[str, dict[str, float]]] = {}
@@ -64,10 +64,13 @@ def evaluate_all(
         for which, (model, parts) in judged.items():
             evaluations[which] = {}
             for part, data in parts.items():
-                found = evaluate_matched(model, data, result.config)
-                measures = {} if part == "train" else measure_matched(model, data).values()
-                cost_and_accuracy = {"cost": found.cost, "accuracy": found.accuracy}
-                evaluations[which][part] = measures | cost_and_accuracy
+                if part == "train":
+                    found = evaluate_matched(model, data, result.config)
+                    values = {"cost": found.cost, "accuracy": found.accuracy}
+                else:
+                    cost, tally = cost_and_tally(model, data, result.config)
+                    values = tally.values() | {"cost": cost}
+                evaluations[which][part] = values
     return evaluations, time.perf_counter() - start
 
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 import fastlin
-from fastlin import figures
+from fastlin import figures, passes
+from fastlin.data.dataset import Dataset
 from fastlin.errors import InputError, MatchWarning
 from fastlin.metrics import METRICS, Tally, confusions, wilson_interval
-from fastlin.training import measuring
+from fastlin.training import evaluation, measuring
 
 
 def tally_of(y, scores, blocks=1):
@@ -185,6 +186,50 @@ def test_a_model_is_measured_in_blocks_as_scikit_learn_does(monkeypatch, dtype):
     assert values["balanced_accuracy"] == pytest.approx(
         sklearn_metrics.balanced_accuracy_score(data.y, model.predict(data.X))
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "loss", ["softmax", "softmax(smoothing=0.1)", "hinge", "squared-hinge(margin=0.5)"]
+)
+@pytest.mark.parametrize("K", [2, 3, 7, 13])
+def test_cost_and_metrics_of_one_pass_have_the_bits_of_two(monkeypatch, dtype, loss, K):
+    rng = np.random.default_rng(K)
+    n, d = 1037, 21
+    y = rng.integers(0, K, n)
+    rows = {"float32": rng.normal(size=(n, d)), "uint8": rng.integers(0, 256, (n, d))}
+    config = fastlin.TrainConfig(
+        loss=loss, lr=0.01, l2=0.01, standardize=False, dtype=dtype, class_weight="balanced"
+    )
+    W, b = rng.normal(size=(K, d)).astype(dtype), rng.normal(size=K).astype(dtype)
+    names = tuple(map(str, range(K)))
+    monkeypatch.setattr(measuring, "_BYTES_OF_BLOCK", 16_000)  # several blocks
+    for of_rows, X in rows.items():
+        for weights in (None, rng.integers(0, 3, n) / 2):
+            data = Dataset(X.astype(of_rows), y, names, weights=weights)
+            offset = None if of_rows == "uint8" else np.full(d, 0.5)
+            model = fastlin.LinearModel(W, b, names, feature_offset=offset, loss=loss)
+            cost, tally = measuring.cost_and_tally(model, data, config)
+            found = evaluation.evaluate_matched(model, data, config)
+            assert cost == found.cost
+            assert tally.values() == measuring.measure_matched(model, data).values()
+            assert tally.values()["accuracy"] == found.accuracy
+
+
+def test_held_out_rows_are_passed_over_once(run, monkeypatch):
+    rows = {}
+
+    def counting(what, pass_over):
+        def counted(X, *arguments, **named):
+            rows[what] = rows.get(what, 0) + len(X)
+            return pass_over(X, *arguments, **named)
+
+        return counted
+
+    for what in ("unchecked_scores", "unchecked_evaluate"):
+        monkeypatch.setattr(passes, what, counting(what, getattr(passes, what)))
+    call("evaluate", "run")
+    assert rows == {"unchecked_scores": 150 + 40 + 30}
 
 
 def test_a_hinge_loss_has_no_probabilities_to_judge():

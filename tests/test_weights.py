@@ -117,7 +117,15 @@ def test_runs_and_grids_are_those_of_weighted_rows(class_weight, has_weights):
     weights = np.random.default_rng(4).random(160) if has_weights else None
     split = split_of(weights=weights)
     configs = [
-        TrainConfig(epochs=2, lr=lr, batch_size=16, class_weight=class_weight, init="xavier")
+        TrainConfig(
+            epochs=2,
+            lr=lr,
+            l2=0.01,
+            standardize=False,
+            batch_size=16,
+            class_weight=class_weight,
+            init="xavier",
+        )  # fmt: skip
         for lr in (0.1, 0.02, 0.05)
     ]
     grid = GridTrainer(split, configs, eval_train_every=2)

@@ -40,8 +40,7 @@ def evaluate(
     """
     from fastlin import runs
     from fastlin.functional import use_threads
-    from fastlin.training.evaluation import evaluate_matched
-    from fastlin.training.measuring import measure_matched
+    from fastlin.training.measuring import cost_and_tally
 
     saved = runs.load_run(run)
     reference = options.override(saved.data, data)
@@ -52,7 +51,7 @@ def evaluate(
     console = options.console()
     with use_threads(threads):
         found = {
-            part: (evaluate_matched(model, rows, saved.config).cost, measure_matched(model, rows))
+            part: cost_and_tally(model, rows, saved.config)
             for part, rows in matched.parts().items()
         }
     options.print_table(console, _table(found))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastlin import functional, matching
 from fastlin.config import TrainConfig
@@ -48,9 +52,19 @@ def evaluate_matched(model: LinearModel, data: Dataset, config: TrainConfig) -> 
     """Return what `evaluate` does, of rows that `fastlin.matching.match` returned."""
     found = functional.evaluate(
         data.X, data.y, model.W, model.b, loss=config.loss, offset=model.feature_offset,
-        scale=data.scale, weights=row_weights(data, config),
+        scale=data.scale,
     )  # fmt: skip
-    return replace(found, cost=found.cost + model.penalty(_penalty_factor(model, config)))
+    return replace(found, cost=cost_of_losses(model, found.losses, data, config))
+
+
+def cost_of_losses(
+    model: LinearModel, losses: NDArray[Any], data: Dataset, config: TrainConfig
+) -> float:
+    """Return the cost of a model, as `evaluate` does, from the losses (n,) of rows."""
+    weights = row_weights(data, config)
+    weighted = losses if weights is None else losses * weights.astype(losses.dtype)
+    penalty = model.penalty(_penalty_factor(model, config))
+    return float(weighted.mean(dtype=np.float64)) + penalty
 
 
 def gradient(model: LinearModel, data: Dataset, config: TrainConfig) -> Array:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
+from typing import Any
 
-from fastlin import functional, matching
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import functional, matching, passes
+from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
+from fastlin.losses import Loss
 from fastlin.metrics import Tally
 from fastlin.model import LinearModel
+from fastlin.training.evaluation import cost_of_losses
 
 _BYTES_OF_BLOCK = 16_000_000  # of the scores of a block, with what is computed from them
 
@@ -42,18 +49,44 @@ def measure_matched(model: LinearModel, data: Dataset, tally: Tally | None = Non
 
     With a tally of so many classes, the rows are added to those that it has.
     """
-    K = len(model.b)
-    tally = tally or Tally(K)
-    rows = max(1, _BYTES_OF_BLOCK // (4 * K * model.W.dtype.itemsize))
+    tally = tally or Tally(len(model.b))
+    for y, scores in _blocks(model, data):
+        _add(tally, model, y, scores)
+    return tally
+
+
+def cost_and_tally(model: LinearModel, data: Dataset, config: TrainConfig) -> tuple[float, Tally]:
+    """Return the cost of `evaluate_matched` and the tally of `measure_matched`, in one pass."""
+    tally, losses = Tally(len(model.b)), np.empty(len(data), model.W.dtype)
+    done = 0
+    for y, scores in _blocks(model, data):
+        cross_entropies = _add(tally, model, y, scores)
+        if cross_entropies is None or config.loss != Loss.SOFTMAX:
+            cross_entropies, _ = passes.row_losses_and_gradient(config.loss, scores, y)
+        losses[done : done + len(y)] = cross_entropies
+        done += len(y)
+    return cost_of_losses(model, losses, data, config), tally
+
+
+def _blocks(model: LinearModel, data: Dataset) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """Return labels (rows,) and scores (rows, K), block after block."""
+    rows = max(1, _BYTES_OF_BLOCK // (4 * len(model.b) * model.W.dtype.itemsize))
     for first in range(0, len(data), rows):
-        y = data.y[first : first + rows]
         scores = functional.scores(
             data.X[first : first + rows], model.W, model.b, offset=model.feature_offset,
             scale=data.feature_scale, first_row=first,
         )  # fmt: skip
-        tally.add_scores(y, scores)
-        if model.has_probabilities:
-            losses, dscores = functional.cross_entropy(scores, y)
-            dscores[np.arange(len(y)), y] += 1  # the gradient is the probability less the target
-            tally.add_probabilities(y, dscores, losses)
-    return tally
+        yield data.y[first : first + rows], scores
+
+
+def _add(
+    tally: Tally, model: LinearModel, y: NDArray[np.int64], scores: NDArray[Any]
+) -> NDArray[Any] | None:
+    """Add rows to a tally; return their cross-entropies (rows,) if the model has probabilities."""
+    tally.add_scores(y, scores)
+    if not model.has_probabilities:
+        return None
+    losses, dscores = functional.cross_entropy(scores, y)
+    dscores[np.arange(len(y)), y] += 1  # the gradient is the probability less the target
+    tally.add_probabilities(y, dscores, losses)
+    return losses
