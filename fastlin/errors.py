@@ -18,6 +18,10 @@ class InputError(ValueError):
     """
 
 
+class MissingDataError(InputError):
+    """A named data set is not where it was looked for, and cannot be downloaded."""
+
+
 class PackageError(InputError, ImportError):
     """A package that fastlin needs is missing, broken, or does not fit another one."""
 

@@ -245,6 +245,11 @@ def test_bad_input_is_one_line_and_exit_2(small, name, monkeypatch):
     assert not Path("runs").exists()
 
 
+def test_missing_cifar_says_how_to_name_its_folder():
+    told = call("train", "--data", "cifar10", "--data-dir", "nowhere", code=2).stderr
+    assert "name the folder with FASTLIN_DATA or data_dir (--data-dir FOLDER)" in told
+
+
 def test_a_run_that_does_not_fit_its_data_or_is_damaged_is_one_line(small):
     call("train", "--data", small, "--epochs", 1, "--no-figures", "--out", "run")
     assert "features" in call("evaluate", "run", "--data", "cifar10-mini", code=2).stderr

@@ -90,7 +90,8 @@ def test_a_grid_leaves_its_table_its_figures_and_its_winner(small):
         "total",
     ):
         assert text in result.stdout
-    assert "epoch 4/4  12 of 12 entries done" in result.stderr
+    assert "epoch 3/4  12 entries: 12 in training  best val. accuracy " in result.stderr
+    assert "epoch 4/4  12 entries: 12 finished  best val. accuracy " in result.stderr
 
 
 def test_the_winner_is_an_ordinary_run_and_its_command_repeats_it(small):
@@ -213,7 +214,8 @@ def test_random_search_and_halving(small):
     assert [row["status"] for row in rows] == sorted(row["status"] for row in rows)
     again = call("--data", small, *RANDOM, "--halving", "--out", "h")
     assert table("h") == rows
-    assert "of 9 went on:" in again.stdout
+    assert "of 9 entries; " in again.stdout
+    assert "entries: 9 in training" in again.stderr
     assert "stopped" in first.stdout
     logged = (Path("g") / "journal.jsonl").read_text()
     assert '"rung":10' in logged
@@ -223,7 +225,7 @@ def test_random_search_and_halving(small):
 def test_a_halving_plan_is_kept_and_resumed(small):
     plan = ("--halving-plan", "0.15:0.36,0.7:0.07")
     result = call("--data", small, *RANDOM, *plan, "--out", "g")
-    assert "After epoch 10," in result.stdout
+    assert "Stopped early: 8 of 9 entries; 8 after epoch 10" in result.stdout
     asked = json.loads(Path("g/grid.json").read_text())
     assert asked["halving"] == {"decisions": [[0.15, 0.36], [0.7, 0.07]]}
     found = summary("g")
@@ -231,7 +233,10 @@ def test_a_halving_plan_is_kept_and_resumed(small):
     header = Path("g/journal.jsonl").read_text().splitlines()[0]
     assert '"decisions":[[0.15,0.36],[0.7,0.07]]' in header
     rows = table("g")
-    assert "went on" in call("--resume", "g", "--no-figures").stdout
+    again = call("--resume", "g", "--no-figures")
+    assert "Stopped early: 8 of 9" in again.stdout
+    assert "finished already: nothing was left to train" in again.stderr
+    assert "finished already" not in result.stderr
     assert table("g") == rows
     call("--resume", "g", "--data", small, *RANDOM, "--halving", *plan)
     for other in ("0.15:0.36", "0.15:0.36,0.7:0.08"):
@@ -256,7 +261,7 @@ def test_entries_that_were_trained_on_are_named(small):
     assert summary("g")["trained_on"] == [1]
     assert summary("g")["entries"] == {"finished": 2}
     result = call("--resume", "g", "--no-figures")
-    assert "Stopped, then trained to the end as they might have won: 1" in result.stdout
+    assert "trained to the end as they might have won: entries 1" in result.stdout
 
 
 def test_a_search_too_short_for_halving_says_so(small):
@@ -527,15 +532,36 @@ def test_on_a_terminal_a_table_lives_while_the_grid_runs():
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100, height=25)
     configs = (TrainConfig(lr=0.1), TrainConfig(lr=0.2))
-    with progress_shown(console, configs) as report:
+    with progress_shown(console, configs, "val_accuracy") as report:
         report(GridProgress(4, 10, 9, 0, 0, 0, 9, None, float("nan"), 12.0, 0.0))
         report(GridProgress(3, 10, 9, 6, 0, 2, 1, 1, 0.4321, 12.0, 34.0))
     shown = text.getvalue()
     for part in (
-        "3 of 9 entries done (2 stopped early, 1 diverged)", "3 of 10", "0.4321 (lr 0.2)",
-        "12 s, 34 s left",
+        "9 entries: 6 in training, 2 stopped early, 1 diverged", "3 of 10",
+        "val. accuracy 43.21% (lr 0.2)", "12 s, 34 s left",
     ):  # fmt: skip
         assert part in shown
+
+
+def test_a_resumed_search_keeps_how_it_was_asked_to_choose_and_draw(small):
+    asked = ("--select", "cost", "--at", "best", "--no-figures")
+    call("--data", small, *LISTS, *asked, "--out", "g")
+    rows = table("g")
+    again = call("--resume", "g")
+    assert "by validation cost at the best epoch" in again.stdout
+    assert table("g") == rows
+    assert not Path("g/figures").exists()
+    other = call("--resume", "g", "--select", "accuracy", "--figures")
+    assert "by validation accuracy at the best epoch" in other.stdout
+    assert Path("g/figures").exists()
+    content = json.loads(Path("g/grid.json").read_text())
+    for name, value in (("select", "speed"), ("at", 3), ("figures", "no")):
+        Path("g/grid.json").write_text(json.dumps({**content, name: value}))
+        assert f"{name} is" in call("--resume", "g", code=2).stderr
+    for name in ("select", "at", "figures"):
+        del content[name]  # as older versions wrote it
+    Path("g/grid.json").write_text(json.dumps(content))
+    assert "by validation accuracy at the last epoch" in call("--resume", "g").stdout
 
 
 def test_heat_maps_are_of_lists_only(small, place):

@@ -82,7 +82,9 @@ def folds_of(
 
     configs = arguments.get("grid")
     with (
-        nullcontext() if configs is None else progress_shown(notes, configs) as progress,
+        nullcontext()
+        if configs is None
+        else progress_shown(notes, configs, arguments["select"]) as progress,
         outcome.compiling(notes) as compilation,
     ):
         calls = Calls(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fastlin.data import Split
+    from fastlin.search.progress import GridProgress
     from fastlin.search.ranking import GridResult, Rule
     from fastlin.search.request import SearchRequest
 
@@ -128,7 +129,7 @@ def grid(
     The winner becomes a run folder of its own; only it sees the test rows.
     """  # noqa: D301  (\b keeps click from filling the list)
     started = time.perf_counter()
-    request = _request(**searched)
+    request = replace(_request(**searched), select=select, at=at, figures=figures)
     folder = _folder_to_resume(resume, out)
     if folder is not None:
         request = _resumed(ctx, folder, request, **searched)
@@ -141,8 +142,8 @@ def grid(
     configs = request.configs()
     if len(configs) == 1 and request.search == "grid":
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
-    loaded, held_out = fit_options.rows_to_search(request, at)
-    rule = Rule(select=f"val_{select}", at=at)  # type: ignore[arg-type]
+    loaded, held_out = fit_options.rows_to_search(request, request.at)
+    rule = Rule(select=f"val_{request.select}", at=request.at)  # type: ignore[arg-type]
     check_comparable(configs, rule, request.halving)
     with use_threads(threads) as thread_count:  # an error comes before anything is written
         pass
@@ -157,11 +158,11 @@ def grid(
     search = Search(request, configs, rule, loaded, thread_count, folder, started)
     try:
         if request.cv is not None:
-            ctx.exit(folds.search_in_folds(search, notes, figures=figures))
+            ctx.exit(folds.search_in_folds(search, notes, figures=request.figures))
         result, compile_seconds = search.run(notes, resume=resume is not None)
         if result.best.status == "diverged":
             ctx.exit(1)
-        search.finish(result, compile_seconds, notes, figures=figures)
+        search.finish(result, compile_seconds, notes, figures=request.figures)
     except KeyboardInterrupt as stop:
         notes.print(f"Interrupted; go on with: fastlin grid --resume {quote(str(folder))}")
         ctx.exit(process.exit_code(stop))
@@ -186,9 +187,15 @@ class Search:
         from fastlin.search.request import JOURNAL, TABLE
         from fastlin.search.search import grid_search
 
-        failure = None
+        failure, trained = None, 0
+
+        def on_epoch(found: GridProgress) -> None:
+            nonlocal trained
+            trained += found.active
+            progress(found)
+
         with (
-            progress_shown(notes, self.configs) as progress,
+            progress_shown(notes, self.configs, self.rule.select) as progress,
             outcome.compiling(notes) as compilation,
         ):
             try:
@@ -199,7 +206,7 @@ class Search:
                     at=self.rule.at,
                     halving=self.request.halving or False,
                     threads=self.threads,
-                    on_epoch=progress,
+                    on_epoch=on_epoch,
                     note=lambda note: outcome.print_note(notes, note),
                     journal=self.folder / JOURNAL,
                     resume=resume,
@@ -208,6 +215,8 @@ class Search:
             except GridDivergedError as error:
                 result = error.result
                 failure = f"{error} (--lr {error.smaller_lr:g})"
+        if trained == 0:
+            notes.print("The search was finished already: nothing was left to train")
         with process.writing_results():
             save_table(self.folder / TABLE, result)
         val_rows = 0 if self.split.val is None else len(self.split.val)
@@ -302,7 +311,12 @@ def _resumed(
             f"cannot resume {folder}: the grid is not what it was begun with; leave its options "
             "out, or start anew in another folder"
         )
-    return replace(request, data=options.override(request.data, data))
+    given = {
+        name: getattr(again, name)
+        for name in ("select", "at", "figures")
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    return replace(request, data=options.override(request.data, data), **given)
 
 
 def _request(

@@ -21,7 +21,7 @@ SHOWN_ENTRIES = 10
 
 @contextmanager
 def progress_shown(
-    notes: Console, configs: tuple[TrainConfig, ...]
+    notes: Console, configs: tuple[TrainConfig, ...], select: str
 ) -> Iterator[Callable[[GridProgress], None]]:
     """Yield what is called after every epoch: a table that lives, or lines where none can."""
     from rich.live import Live
@@ -33,7 +33,10 @@ def progress_shown(
     def leader(progress: GridProgress) -> str:
         if progress.best is None:
             return "none"
-        return f"{progress.score:.4g} ({values_text(configs[progress.best], swept)})"
+        is_accuracy = select == "val_accuracy"
+        score = f"{progress.score:.2%}" if is_accuracy else f"{progress.score:.4f}"
+        name = f"val. {select.removeprefix('val_')}"
+        return f"{name} {score} ({values_text(configs[progress.best], swept)})"
 
     if notes.is_terminal:
         with Live(console=notes, transient=True, refresh_per_second=8) as live:
@@ -55,14 +58,14 @@ def progress_shown(
 
 
 def _counts(progress: GridProgress) -> str:
-    done = progress.finished + progress.stopped + progress.diverged
-    text = f"{done} of {progress.entries} entries done"
-    parts = [
-        f"{count} {name}"
-        for name, count in (("stopped early", progress.stopped), ("diverged", progress.diverged))
-        if count
-    ]
-    return f"{text} ({', '.join(parts)})" if parts else text
+    ended = (
+        ("finished", progress.finished),
+        ("stopped early", progress.stopped),
+        ("diverged", progress.diverged),
+    )
+    in_training = progress.entries - sum(count for _, count in ended)
+    parts = [f"{count} {name}" for name, count in (("in training", in_training), *ended) if count]
+    return f"{progress.entries} entries: {', '.join(parts)}"
 
 
 def _live_table(progress: GridProgress | None, count: int, best: str) -> Table:
@@ -90,14 +93,17 @@ def print_ranking(console: Console, result: GridResult, name: str, val_rows: int
     from fastlin.report.wording import noise_note
     from fastlin.search.ranking import value_text, within_noise
 
-    for rung in result.rungs:
-        if rung.stopped:
-            total = len(rung.kept) + len(rung.stopped)
-            kept = ", ".join(map(str, rung.kept))
-            console.print(f"After epoch {rung.epoch}, {len(rung.kept)} of {total} went on: {kept}")
+    stops = [
+        f"{len(rung.stopped)} after epoch {rung.epoch}" for rung in result.rungs if rung.stopped
+    ]
+    if stops:
+        total = sum(len(rung.stopped) for rung in result.rungs)
+        console.print(
+            f"Stopped early: {total} of {len(result.entries)} entries; {', '.join(stops)}"
+        )
     if result.trained_on:
         indices = ", ".join(map(str, result.trained_on))
-        console.print(f"Stopped, then trained to the end as they might have won: {indices}")
+        console.print(f"Of these, trained to the end as they might have won: entries {indices}")
     shown = result.ranked()[:SHOWN_ENTRIES]
     console.print(f"Best {len(shown)} of {len(result.entries)} by {result.rule}, {name}:")
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)

@@ -271,9 +271,13 @@ def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) 
 def load_reference(reference: DataReference) -> Split:
     """Load the data that a reference names; print what was converted or left out as notes."""
     from fastlin.data import load_split
+    from fastlin.errors import MissingDataError
 
     with data_notes():
-        return load_split(**reference.arguments())
+        try:
+            return load_split(**reference.arguments())
+        except MissingDataError as error:
+            raise InputError(f"{error} (--data-dir FOLDER)") from None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from fastlin.data.dataset import Split
 from fastlin.data.formats import cifar, cifar100, kaggle
 from fastlin.data.reading import Place, files_by_meaning, read_split
 from fastlin.data.source import PLACES, DataReference
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, MissingDataError, quoted
 
 if TYPE_CHECKING:
     import requests
@@ -240,6 +240,9 @@ def _find_cifar(path: Path) -> tuple[Callable[..., Split] | None, Path]:
     return None, path
 
 
+_ELSEWHERE = "if it lies elsewhere, name the folder with FASTLIN_DATA or data_dir"
+
+
 def is_cifar(path: Path) -> bool:
     """Return whether CIFAR lies at a path, and no arrays do, so that `load_split` reads it."""
     return _find_cifar(path)[0] is not None
@@ -278,9 +281,9 @@ def _find_cifar10(data_dir: str | Path | None) -> Path:
         return found
     if named_by == "cache":
         return fetch_cifar10(place)
-    raise InputError(
+    raise MissingDataError(
         f"no CIFAR-10 in {place} ({named_by}); "
-        f"`fastlin data fetch cifar10 --data-dir {place}` downloads it there"
+        f"`fastlin data fetch cifar10 --data-dir {place}` downloads it there; {_ELSEWHERE}"
     )
 
 
@@ -288,8 +291,9 @@ def _find_cifar100(data_dir: str | Path | None) -> Path:
     place, named_by = data_place(data_dir)
     found = cifar100.find(place) if files.is_file_or_folder(place) else None
     if found is None:
-        raise InputError(
-            f"no CIFAR-100 in {place} ({named_by}); download {CIFAR100_URL} and put it there"
+        raise MissingDataError(
+            f"no CIFAR-100 in {place} ({named_by}); download {CIFAR100_URL} and put it there; "
+            f"{_ELSEWHERE}"
         )
     return found
 
@@ -342,7 +346,9 @@ def fetch_cifar10(place: str | Path, url: str | None = None) -> Path:
                 _move_folder(Path(temporary) / cifar.BINARY_FOLDER, folder)
             archive.unlink(missing_ok=True)
     except requests.RequestException as error:
-        raise InputError(f"cannot download {url} ({_reason(error)}); {by_hand}") from None
+        raise MissingDataError(
+            f"cannot download {url} ({_reason(error)}); {by_hand}; {_ELSEWHERE}"
+        ) from None
     except (ValueError, EOFError, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"what came from {url} is not CIFAR-10 ({reason}); {by_hand}") from None

@@ -8,7 +8,7 @@ winner/          the best entry as a run folder
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ from fastlin.settings import whole_number
 REQUEST, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
 FILES = (REQUEST, JOURNAL, TABLE)
 FORMAT = 1  # of grid.json
+# What files of older versions do not say.
 _LATER = {
     "eval_train_every": 1,
     "refit": False,
     "cv": None,
-}  # what files of older versions do not say
+    "select": "accuracy",
+    "at": "last",
+    "figures": True,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class SearchRequest:
     cv : int or None
         In how many folds rows are divided, as in `fastlin.cross_validate`; None for validation rows
         that are held out once.
+    select, at : str
+        By what the winner is chosen: ``accuracy`` or ``cost``, after the ``last`` epoch or the
+        ``best``. Who resumes a search may choose another, unless entries are stopped early.
+    figures : bool
+        Whether figures are drawn. Likewise.
 
     Raises
     ------
@@ -69,16 +78,25 @@ class SearchRequest:
     eval_train_every: int = 1
     refit: bool = False
     cv: int | None = None
+    select: str = field(default="accuracy", compare=False)
+    at: str = field(default="last", compare=False)
+    figures: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
         if self.search not in ("grid", "random"):
             raise InputError(f"search is {quoted(self.search)}; it must be grid or random")
+        for name, known in (("select", ("accuracy", "cost")), ("at", ("last", "best"))):
+            if getattr(self, name) not in known:
+                found = quoted(getattr(self, name))
+                raise InputError(f"{name} is {found}; it must be {' or '.join(known)}")
         if self.trials is not None:
             whole_number("trials", self.trials, 1)
         whole_number("search_seed", self.search_seed, 0)
         whole_number("eval_train_every", self.eval_train_every, 0)
-        if not isinstance(self.refit, bool):
-            raise InputError(f"refit is {quoted(self.refit)}; it must be true or false")
+        for name in ("refit", "figures"):
+            if not isinstance(getattr(self, name), bool):
+                found = quoted(getattr(self, name))
+                raise InputError(f"{name} is {found}; it must be true or false")
         if self.cv is not None:
             check_repeats("cv", self.cv, 2)
             if self.refit or self.halving or self.data.val_fraction is not None:
