@@ -28,8 +28,8 @@ from fastlin.data.checks import (
 from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
-from fastlin.metrics import confusion_counts
-from fastlin.model import Evaluation, weight_penalty
+from fastlin.metrics import Evaluation, confusion_counts
+from fastlin.model import weight_penalty
 from fastlin.passes import Reading
 from fastlin.threads import use_threads
 

@@ -299,3 +299,25 @@ METRICS = (
         lambda tally: None if tally.calibration is None else tally.calibration.error,
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How well W and b do on a data set.
+
+    Attributes
+    ----------
+    cost : mean loss + l2 * sum(W**2).
+    accuracy : fraction of rows whose largest score is at their label, in [0, 1].
+    losses : (n,) of W's dtype, without the penalty.
+    predictions : (n,) int64, the class of the largest score, the first of equals.
+    """
+
+    cost: float
+    accuracy: float
+    losses: NDArray[Any]
+    predictions: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        rows = f"{len(self.predictions):,} rows"
+        return f"Evaluation(cost {self.cost:.4f}, accuracy {self.accuracy:.2%} of {rows})"

@@ -376,21 +376,3 @@ def _scale(array: NDArray[Any] | None) -> float | None:
     if array is not None and (array.shape != () or array.dtype != np.float64):
         raise InputError(f"scale is {array.dtype} {array.shape}; it must be one float64")
     return None if array is None else float(array)
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """How well W and b do on a data set.
-
-    Attributes
-    ----------
-    cost : mean loss + l2 * sum(W**2).
-    accuracy : fraction of rows whose largest score is at their label, in [0, 1].
-    losses : (n,) of W's dtype, without the penalty.
-    predictions : (n,) int64, the class of the largest score, the first of equals.
-    """
-
-    cost: float
-    accuracy: float
-    losses: NDArray[Any]
-    predictions: NDArray[np.int64]

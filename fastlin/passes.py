@@ -18,7 +18,8 @@ from fastlin.kernels import gradients, losses
 from fastlin.kernels.features import COLUMN_BLOCK, Scaled, add_columns
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
 from fastlin.losses import Loss
-from fastlin.model import Evaluation, weight_penalty
+from fastlin.metrics import Evaluation
+from fastlin.model import weight_penalty
 from fastlin.threads import current_count
 
 # Losses and predictions of single rows are kept for so many bytes, or for `SUMMED_ROWS` rows. That

@@ -415,7 +415,7 @@ def test_what_is_shown_fits_on_a_screen():
     result = fastlin.train(split, epochs=2)
     for shown in (
         split, split.train, result, result.model, result.history, grid, grid.best,
-        fastlin.History.from_records([]),
+        fastlin.History.from_records([]), fastlin.evaluate(result.model, split.val, result.config),
     ):  # fmt: skip
         text = repr(shown)
         assert text.startswith(f"{type(shown).__name__}(")

@@ -138,7 +138,9 @@ def test_evaluate_and_plot_read_a_run_back(small):
     expected = summary("runs/small-1")["results"]
     for part in ("train", "val", "test"):
         assert f"{expected['last'][part]['cost']:.4f}" in lines
+    assert "runs/small-1, weights of the last epoch" in lines
     best = call("evaluate", "runs/small-1", "--weights", "best", "--data", small).stdout
+    assert "runs/small-1, weights of the best epoch" in best
     assert f"{expected['best']['test']['cost']:.4f}" in best
     drawn = call("plot", "runs/small-1").stdout.split()
     assert len(drawn) == 7

@@ -55,6 +55,7 @@ def evaluate(
             for part, rows in matched.parts().items()
         }
     options.print_table(console, _table(found))
+    console.print(f"{run}, weights of the {weights} epoch", style="dim", markup=False)
     if per_class:
         part, (_, tally) = list(found.items())[-1]
         _print_classes(console, part, tally, model.class_names)

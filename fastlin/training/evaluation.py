@@ -12,7 +12,8 @@ from fastlin import functional, matching
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
 from fastlin.engine import Array
-from fastlin.model import Evaluation, LinearModel
+from fastlin.metrics import Evaluation
+from fastlin.model import LinearModel
 from fastlin.settings import AUTO
 from fastlin.training.weighting import row_weights
 
