@@ -69,9 +69,7 @@ def draw_grid(
     place = sum(len(entry.history) > 0 for entry in entries[: result.winner])
     unit = "validation accuracy (%)"
     lists = {name: found for name, found in columns.items() if 2 * len(set(found)) <= len(entries)}
-    title = "validation accuracy"
-    title += ", best over the other settings" if len(columns) > 2 else ""
-    drawn = _heat_maps(lists, accuracy, rows, title)
+    drawn = _heat_maps(lists, accuracy, rows, is_best_of_others=len(columns) > 2)
     if len(lists) < len(columns):
         drawn["settings"] = partial(
             figures.score_by_setting, columns, 100 * accuracy, unit, result.winner, rows
@@ -93,11 +91,17 @@ def _comparable(value: Any) -> Any:
 
 
 def _heat_maps(
-    columns: Mapping[str, list[Any]], accuracy: NDArray[np.float64], rows: int | None, title: str
+    columns: Mapping[str, list[Any]],
+    accuracy: NDArray[np.float64],
+    rows: int | None,
+    *,
+    is_best_of_others: bool,
 ) -> dict[str, Callable[[], Figure]]:
     """Return what draws the heat map of each pair of settings of which lists were searched."""
     from fastlin import figures  # noqa: PLC0415  (loads matplotlib)
 
+    title = "validation accuracy"
+    title += ", best over the other settings" if is_best_of_others else ""
     drawn: dict[str, Callable[[], Figure]] = {}
     for pair in combinations(columns, 2):
         down, across = (len(set(columns[name])) for name in pair)
