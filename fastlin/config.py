@@ -26,10 +26,7 @@ from fastlin.settings import (
     whole_number,
 )
 
-__all__ = [
-    "SETTINGS", "Init", "Loss", "Precision", "Schedule",
-    "TrainConfig", "as_json",
-]  # fmt: skip
+__all__ = ["SETTINGS", "Init", "Loss", "Precision", "Schedule", "TrainConfig", "as_json"]
 
 
 class Init(StrEnum):

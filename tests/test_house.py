@@ -136,6 +136,15 @@ def test_what_reads_and_describes_loads_no_compiler():
     assert len(modules) > 20
 
 
+def test_the_list_of_commands_loads_none_of_them():
+    code = "import sys; from fastlin.commands import main, COMMANDS\n"
+    code += "try: main(['--help'])\nfinally: print(sorted(set(COMMANDS) & {"
+    code += "name.rpartition('.')[2] for name in sys.modules if name.startswith('fastlin.c')}))"
+    found = run(code)
+    assert found.endswith("\n[]\n")
+    assert "gradcheck  Compare" in found
+
+
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["grid", "--help"]])
 def test_help_loads_nothing_that_takes_time(words):
     code = f"""

@@ -17,7 +17,18 @@ try:
 except KeyboardInterrupt:  # Ctrl-C before there is a command: this module is all that has begun
     raise SystemExit(130) from None
 
-COMMANDS = ("train", "grid", "evaluate", "predict", "export", "plot", "report", "gradcheck", "data")
+# What `fastlin --help` says of each command: their modules are loaded when they are called.
+COMMANDS = {
+    "train": "Train a linear classifier.",
+    "grid": "Find the best settings on validation rows.",
+    "evaluate": "Print how good a trained classifier is.",
+    "predict": "Write the classes that it predicts for rows.",
+    "export": "Write it as a file of another program.",
+    "plot": "Draw the figures of a run again.",
+    "report": "Write a page on runs, or the reference study.",
+    "gradcheck": "Compare gradients with central differences.",
+    "data": "List, describe and fetch data sets.",
+}
 
 
 class OneLineError(click.ClickException):
@@ -38,6 +49,11 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order a user meets them."""
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names of the commands, and what they do."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of that name from `fastlin.commands.<name>`."""

@@ -101,11 +101,11 @@ def _print_table(results: list[GradientCheck]) -> None:
         lines.setdefault(key, []).append(result)
     for key, line in lines.items():
         found = {(result.problem, result.kernel): result for result in line}
+        checks = [found[column] for column in _KERNELS]
         cells = [
-            f"{found[column].error:.1e}" if found[column].passed
-            else Text(f"{found[column].error:.1e} FAILED", "bold red")
-            for column in _KERNELS
-        ]  # fmt: skip
+            f"{one.error:.1e}" if one.passed else Text(f"{one.error:.1e} FAILED", "bold red")
+            for one in checks
+        ]
         skipped = sum(result.skipped for result in line)
         table.add_row(*key, *cells, f"{line[0].threshold:.0e}", str(skipped))
     options.print_table(options.console(), table)

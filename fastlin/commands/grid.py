@@ -247,10 +247,8 @@ class Search:
         command += fit_options.words_of(run)
         with process.writing_results():
             reference = replace(self.request.data, sha256=self.split.fingerprint())
-            written = runs.write_run(
-                make_directory(folder / WINNER), reference, run, self.split, best.status,
-                self.threads,
-            )  # fmt: skip
+            place = make_directory(folder / WINNER)
+            written = runs.write_run(place, reference, run, self.split, best.status, self.threads)
             which = "last" if best.epoch == len(best.history) else "best"
             test = written["results"][which].get("test")
             summary = summaries.summarize_grid(

@@ -56,8 +56,7 @@ def draw_grid(
     from fastlin import figures  # noqa: PLC0415  (loads matplotlib)
 
     entries, swept = result.entries, result.swept
-    records = [entry.record for entry in entries]
-    accuracy = np.array([record.val_accuracy if record else np.nan for record in records])
+    accuracy = np.array([e.record.val_accuracy if e.record else np.nan for e in entries])
     settings = [entry.config.to_dict() for entry in entries]
     columns = {name: [_comparable(setting[name]) for setting in settings] for name in swept}
     rows = len(split.val) if split.val is not None else None

@@ -35,9 +35,8 @@ Event = EpochsEvent | DivergedEvent | Rung
 def to_json(event: Event) -> dict[str, Any]:
     """Return an event as plain JSON values."""
     if isinstance(event, Rung):
-        return {
-            "rung": event.epoch, "kept": event.kept, "stopped": event.stopped, "alike": event.alike,
-        }  # fmt: skip
+        lists = {name: getattr(event, name) for name in ("kept", "stopped", "alike")}
+        return {"rung": event.epoch, **lists}
     if isinstance(event, DivergedEvent):
         return {"entry": event.entry, "diverged": event.epoch}
     rows = [
@@ -98,11 +97,9 @@ def _finite(value: Any) -> float:
 def _record(row: Sequence[Any], epochs: int) -> EpochRecord:
     """Return an epoch of an entry. Raises ValueError if it is none."""
     epoch, lr, *on_train, val_cost, val_accuracy = row
-    if on_train == [None, None]:  # training rows need not be evaluated
-        train_cost = train_accuracy = math.nan
-    else:
-        train_cost, train_accuracy = map(_finite, on_train)
-    return EpochRecord(
-        _whole(epoch, 1, epochs), _finite(lr), train_cost, train_accuracy, _finite(val_cost),
-        _finite(val_accuracy),
-    )  # fmt: skip
+    of_train = 2 * [math.nan]
+    if on_train != [None, None]:  # training rows need not be evaluated
+        train_cost, train_accuracy = on_train
+        of_train = [_finite(train_cost), _finite(train_accuracy)]
+    measures = [_finite(lr), *of_train, _finite(val_cost), _finite(val_accuracy)]
+    return EpochRecord._make([_whole(epoch, 1, epochs), *measures])
