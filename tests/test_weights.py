@@ -125,7 +125,7 @@ def test_runs_and_grids_are_those_of_weighted_rows(class_weight, has_weights):
             batch_size=16,
             class_weight=class_weight,
             init="xavier",
-        )  # fmt: skip
+        )
         for lr in (0.1, 0.02, 0.05)
     ]
     grid = GridTrainer(split, configs, eval_train_every=2)
