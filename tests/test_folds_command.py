@@ -70,6 +70,8 @@ def test_a_grid_is_ranked_by_means_and_goes_on_where_it_was_stopped(monkeypatch)
         entry = int(line["entry"])
         assert float(line["score"]) == pytest.approx(found.fold_scores[entry].mean())
         assert float(line["standard_error"]) == found.errors[entry]
+    assert min(summary("whole")["seconds"].values()) >= 0
+    call("report", "whole", "--out", "page")
     command = summary("whole")["winner"]["command"].split()
     assert command[-2:] == ["--cv", "3"]
     call(*command[1:], "--no-figures", "--out", "alone")

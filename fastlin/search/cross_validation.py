@@ -113,8 +113,7 @@ def cross_validate(
     trained.advise(ranking)
     whole = Split(split.name, rows, test=split.test)
     final = _fit(whole, ranking.best.config, trained.threads, select, eval_train_every)
-    seconds = time.perf_counter() - started
-    return trained.judged(results, replace(ranking, refitted=final, seconds=seconds))
+    return trained.judged(results, replace(ranking, refitted=final), started)
 
 
 def _split_of(data: Split | ArrayLike, y: ArrayLike | None) -> Split:
@@ -211,7 +210,9 @@ class _Folds:
         except GridDivergedError as error:
             return error.result
 
-    def judged(self, results: Sequence[GridResult], ranking: GridResult) -> CrossValidation:
+    def judged(
+        self, results: Sequence[GridResult], ranking: GridResult, started: float
+    ) -> CrossValidation:
         """Return all that was found, with what the winner says of the rows that it has not seen."""
         rows, K = self._rows, len(self._rows.class_names)
         predictions, tally = np.empty(len(rows), np.int64), Tally(K)
@@ -229,6 +230,7 @@ class _Folds:
                     if probabilities is None:
                         probabilities = np.empty((len(rows), K), np.float32)
                     probabilities[held] = functional.softmax(found)
+        ranking = replace(ranking, seconds=time.perf_counter() - started)
         return CrossValidation(
             ranking, _scores(results), self._folds, rows, probabilities, predictions, tally,
             self._count,
