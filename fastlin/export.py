@@ -153,9 +153,10 @@ def to_onnx(model: LinearModel, input_dtype: DTypeLike | None = None) -> Any:
         rest = rest - part
     W, b = _folded(model, rest)
     constants = [
-        array(W.astype(computed), "W"), array(b.astype(computed), "b"),
+        array(W.astype(computed), "W"),
+        array(b.astype(computed), "b"),
         array(np.array(model.class_names, object), "class_names"),
-    ]  # fmt: skip
+    ]
     nodes, rows = [], "X"
     if shift is not None:
         constants.append(array(shift, "offset"))
@@ -183,9 +184,12 @@ def to_onnx(model: LinearModel, input_dtype: DTypeLike | None = None) -> Any:
     inputs = [helper.make_tensor_value_info("X", taken, ["rows", d])]
     graph = helper.make_graph(nodes, "fastlin", inputs, outputs, constants)
     proto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR,
-        producer_name="fastlin", producer_version=__version__,
-    )  # fmt: skip
+        graph,
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR,
+        producer_name="fastlin",
+        producer_version=__version__,
+    )
     helper.set_model_props(proto, metadata(model))
     onnx.checker.check_model(proto, full_check=True)
     return proto

@@ -136,9 +136,13 @@ def blocks(model: LinearModel, rows: Rows, content: Content) -> Iterator[Columns
         last = min(first + count, len(rows))
         try:
             scores = functional.scores(
-                rows.block(first, last), model.W, model.b, offset=model.feature_offset,
-                scale=scale, first_row=first,
-            )  # fmt: skip
+                rows.block(first, last),
+                model.W,
+                model.b,
+                offset=model.feature_offset,
+                scale=scale,
+                first_row=first,
+            )
         except InputError as error:
             raise InputError(f"{rows.name}: {error}") from None
         numbered = {"row": np.arange(first, last)}
@@ -222,9 +226,10 @@ def _write_npy(file: IO[bytes], table: Iterator[Columns], row_count: int) -> Non
         array = chosen[0] if len(chosen) == 1 else np.stack(chosen, axis=1)
         if number == 0:
             header = {
-                "descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False,
+                "descr": np.lib.format.dtype_to_descr(array.dtype),
+                "fortran_order": False,
                 "shape": (row_count, *array.shape[1:]),
-            }  # fmt: skip
+            }
             np.lib.format.write_array_header_1_0(file, header)
         file.write(np.ascontiguousarray(array).data)
 

@@ -360,8 +360,11 @@ def load_run(folder: str | Path) -> Run:
 
 def _check_is_of(model: LinearModel, config: TrainConfig, folder: Path) -> None:
     """Raise InputError if a model cannot have been trained with the settings beside it."""
-    found = {"loss": model.loss, "standardize": model.feature_std is not None,
-             "dtype": str(model.W.dtype)}  # fmt: skip
+    found = {
+        "loss": model.loss,
+        "standardize": model.feature_std is not None,
+        "dtype": str(model.W.dtype),
+    }
     for name, of_model in found.items():
         of_config = getattr(config, name)
         if of_config != AUTO and str(of_config) != str(of_model):

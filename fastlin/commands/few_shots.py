@@ -28,10 +28,14 @@ def draws_of(
     with outcome.compiling(notes) as compilation:
         try:
             found = few_shots(
-                split, shots=fitting.shots, draws=fitting.draws, config=config, threads=threads,
+                split,
+                shots=fitting.shots,
+                draws=fitting.draws,
+                config=config,
+                threads=threads,
                 note=lambda note: outcome.print_note(notes, note),
                 on_draw=lambda draw: notes.print(f"draw {draw} of {fitting.draws}"),
-            )  # fmt: skip
+            )
         except DivergedError as error:
             notes.print(f"{error} (--lr {error.smaller_lr:g})")
             return None, compilation.seconds

@@ -111,9 +111,13 @@ def report(
 
 
 def _of_study(
-    reference: DataReference, seeds: int, epochs: int, threads: int | None, out: Path | None,
+    reference: DataReference,
+    seeds: int,
+    epochs: int,
+    threads: int | None,
+    out: Path | None,
     notes: Console,
-) -> _Report:  # fmt: skip
+) -> _Report:
     """Run the study."""
     from fastlin.report.study import findings, page
 

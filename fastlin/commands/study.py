@@ -48,9 +48,16 @@ class Study:
                 return 1
             with process.writing_results():
                 summary = runs.write_run(
-                    folder, reference, found.result, split, "finished", count,
-                    compile_seconds=compile_seconds, started=started, study=found,
-                )  # fmt: skip
+                    folder,
+                    reference,
+                    found.result,
+                    split,
+                    "finished",
+                    count,
+                    compile_seconds=compile_seconds,
+                    started=started,
+                    study=found,
+                )
             self._print(found, summary["results"]["last"].get("test"), folder)
             drawn = 0.0, 0.0
             if figures:
@@ -66,9 +73,13 @@ class Study:
         if self.fitting.shots is not None:
             return few_shots.draws_of(self.split, self.config, self.fitting, threads, notes)
         return folds.folds_of(
-            self.split, notes, cv=self.fitting.cv, config=self.config, threads=threads,
+            self.split,
+            notes,
+            cv=self.fitting.cv,
+            config=self.config,
+            threads=threads,
             eval_train_every=self.eval_train_every,
-        )  # fmt: skip
+        )
 
     def _print(
         self, found: CrossValidation | FewShots, test: dict[str, float] | None, folder: Path

@@ -32,9 +32,14 @@ def training_and_validation(split: Split) -> Dataset:
             [np.ones(len(part)) if part.weights is None else part.weights for part in (train, val)]
         )
     return Dataset(
-        np.concatenate([train.X, val.X]), np.concatenate([train.y, val.y]), train.class_names,
-        train.image_shape, train.scale, weights, train.feature_names,
-    )  # fmt: skip
+        np.concatenate([train.X, val.X]),
+        np.concatenate([train.y, val.y]),
+        train.class_names,
+        train.image_shape,
+        train.scale,
+        weights,
+        train.feature_names,
+    )
 
 
 def check_can_refit(split: Split) -> None:

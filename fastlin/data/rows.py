@@ -186,9 +186,8 @@ def load_rows(
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     return Rows(
-        name, X, found.get(f"ids_{chosen}"), image_shape,
-        feature_names=found.get(f"names_{chosen}"),
-    )  # fmt: skip
+        name, X, found.get(f"ids_{chosen}"), image_shape, feature_names=found.get(f"names_{chosen}")
+    )
 
 
 def rows_of_part(split: Split, part: str | None) -> Rows:

@@ -105,9 +105,14 @@ def _tiles(tiles: Floats, captions: Sequence[str], note: str) -> tuple[Figure, A
         left = index % columns * cell_width + (cell_width - width) // 2
         mosaic[top : top + height, left : left + width] = tile
         axes.annotate(
-            text, (left + width / 2 - 0.5, top - 0.5), (0, 2), textcoords="offset points",
-            ha="center", va="bottom", fontsize=font,
-        )  # fmt: skip
+            text,
+            (left + width / 2 - 0.5, top - 0.5),
+            (0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=font,
+        )
     axes.set_axis_off()
     figure.text(0.5, 0.07 / down, note, ha="center", va="bottom", fontsize=8)
     return figure, axes.imshow(mosaic, aspect="auto")

@@ -140,8 +140,9 @@ def _plot_evaluated(axes: Axes, epochs: Floats, values: Floats, color: str, labe
     chosen = ~np.isnan(values)
     if chosen.any():
         marker = "o" if chosen.sum() <= 10 else ""  # a lone point has no line to be seen by
-        axes.plot(epochs[chosen], values[chosen], color=color, marker=marker, label=label,
-                  clip_on=False)  # fmt: skip
+        axes.plot(
+            epochs[chosen], values[chosen], color=color, marker=marker, label=label, clip_on=False
+        )
 
 
 def confusions(found: Confusions, class_names: Sequence[str]) -> Figure:
@@ -204,8 +205,9 @@ def confused_pairs(found: Confusions, class_names: Sequence[str]) -> Figure:
     letters = max(map(len, labels), default=0)
     left, height = 0.35 + 0.078 * letters, 0.9 + 0.24 * max(len(labels), 1)
     figure = Figure((left + 3.2, height))
-    axes = figure.add_axes((left / (left + 3.2), 0.45 / height, 2.9 / (left + 3.2),
-                            1 - 0.9 / height))  # fmt: skip
+    axes = figure.add_axes(
+        (left / (left + 3.2), 0.45 / height, 2.9 / (left + 3.2), 1 - 0.9 / height)
+    )
     bars = axes.barh(range(len(labels)), sizes, color=BLUE)
     texts = [f"{rows / found.rows_of_class[true]:.0%}" for true, _, rows in found.pairs]
     axes.bar_label(bars, texts, padding=2, fontsize=8)

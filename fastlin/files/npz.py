@@ -36,9 +36,18 @@ _MUCH_MEMORY = 1 << 30  # bytes of an array that is read where others would be m
 _OBJECTS = "|O"  # the dtype of Python objects
 _AS_PLAIN_VALUES = "save plain numbers, or text: y.astype(str)"
 _OF_DAMAGED_ARCHIVES = (
-    zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, TypeError, LookupError,
-    AttributeError, EOFError, RuntimeError, OSError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    ValueError,
+    OverflowError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    OSError,
+)
 _NPY_MAGIC = b"\x93NUMPY"
 
 

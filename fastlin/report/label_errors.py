@@ -56,8 +56,10 @@ def draw_label_errors(found: CrossValidation, name: str, folder: Path) -> Path |
             [-error["margin"] for error in errors],
         )
     foot = footer(
-        name, ["train"], found.result.config.to_dict(),
+        name,
+        ["train"],
+        found.result.config.to_dict(),
         remark=f"likeliest wrong labels by out-of-fold probabilities of {found.folds} folds",
-    )  # fmt: skip
+    )
     drawn = {FIGURE: figures.with_footer(figure, foot)}
     return figures.save_figures(drawn, folder / runs.FIGURES)[0]

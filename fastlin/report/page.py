@@ -131,8 +131,9 @@ _AT_THE_LEFT = ("text", "verdict", "share", "strip")
 def class_table(names: list[str], columns: Mapping[str, list[float]], summary: str = "") -> Table:
     """Return a table of the accuracy of every class, a column per classifier."""
     rows = [Row([name, *values]) for name, *values in zip(names, *columns.values(), strict=True)]
-    return Table([Column("class"), *(Column(title, "share") for title in columns)], rows,
-                 summary=summary)  # fmt: skip
+    return Table(
+        [Column("class"), *(Column(title, "share") for title in columns)], rows, summary=summary
+    )
 
 
 def facts_section(facts: Mapping[str, str], command: str, threads: int) -> Section:

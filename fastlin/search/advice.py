@@ -100,9 +100,12 @@ def _beyond(tried: list[float], *, is_largest: bool) -> tuple[float, float]:
 def _on_noise(result: GridResult, val_rows: int) -> Iterator[Advice]:
     """Say so if the validation rows do not tell any two of the entries apart."""
     accuracies = np.array(
-        [entry.record.val_accuracy for entry in result.entries
-         if entry.status == "finished" and entry.record is not None]
-    )  # fmt: skip
+        [
+            entry.record.val_accuracy
+            for entry in result.entries
+            if entry.status == "finished" and entry.record is not None
+        ]
+    )
     if len(accuracies) < _LEAST_VALUES:
         return
     noise = binomial_error(float(accuracies.max()), val_rows)

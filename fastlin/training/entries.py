@@ -157,7 +157,11 @@ class Entries:
         for state in states if mirrored else ():
             state.mirror()
         mean_losses = engine.unchecked_sgd_epochs(
-            self._data.X, self._data.y, self._W, self._b, epochs,
+            self._data.X,
+            self._data.y,
+            self._W,
+            self._b,
+            epochs,
             loss=config.loss,
             features=states[0].features(mirrored=mirrored),
             scales=self._scales,
@@ -165,7 +169,7 @@ class Entries:
             nesterov=config.nesterov,
             pieces=pieces,
             weights=self._weights,
-        )  # fmt: skip
+        )
         for state in states if mirrored else ():
             state.mirror()
         return mean_losses
@@ -202,14 +206,15 @@ class Entries:
             for first in range(0, len(entries), _EVALUATED_TOGETHER):
                 together = entries[first : first + _EVALUATED_TOGETHER]
                 results = passes.unchecked_measure(
-                    data.X, data.y,
+                    data.X,
+                    data.y,
                     np.stack([weights[e][0] for e in together]),
                     np.stack([weights[e][1] for e in together]),
                     loss=loss,
                     penalties=[self.states[e].penalty(weights[e][0]) for e in together],
                     reading=Reading(data.scale, self.states[together[0]].offset),
                     weights=weights_of_rows,
-                )  # fmt: skip
+                )
                 measured |= zip(together, results, strict=True)
         return measured
 

@@ -252,10 +252,18 @@ class RunState:
         """Return the classifier of arrays that `weights` returned."""
         data = self._data
         return LinearModel(
-            W, b, data.class_names, data.image_shape, self.feature_std, self.offset,
-            data.feature_range, str(self.config.loss), data.scale, data.feature_names,
+            W,
+            b,
+            data.class_names,
+            data.image_shape,
+            self.feature_std,
+            self.offset,
+            data.feature_range,
+            str(self.config.loss),
+            data.scale,
+            data.feature_names,
             self.config.penalty_factor,
-        )  # fmt: skip
+        )
 
 
 def initial_weights(

@@ -103,9 +103,13 @@ def _array(path: Path, name: str, column: Any) -> NDArray[Any] | None:
     if types.is_decimal(kind):
         column = column.cast(pa.float64())
     elif not (
-        _is_number(kind) or types.is_null(kind) or types.is_string(kind)
-        or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
-    ):  # fmt: skip
+        _is_number(kind)
+        or types.is_null(kind)
+        or types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+    ):
         return None
     values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return values

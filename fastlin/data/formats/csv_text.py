@@ -95,15 +95,19 @@ def _arrow_columns(
     content = arrow_csv.read_csv(
         path,
         arrow_csv.ReadOptions(
-            use_threads=False, block_size=min(size + 1, _LARGEST_BLOCK), column_names=table.names,
+            use_threads=False,
+            block_size=min(size + 1, _LARGEST_BLOCK),
+            column_names=table.names,
             skip_rows=int(table.has_header),
         ),
         arrow_csv.ParseOptions(delimiter=table.delimiter, newlines_in_values=True),
         arrow_csv.ConvertOptions(
-            include_columns=names, strings_can_be_null=True, null_values=_MISSING,
+            include_columns=names,
+            strings_can_be_null=True,
+            null_values=_MISSING,
             column_types=dict.fromkeys(texts, pa.string()),
         ),
-    )  # fmt: skip
+    )
     return arrays_of_table(path, content)
 
 
@@ -257,10 +261,12 @@ def _are_names(cells: list[str], rows: list[list[str]]) -> bool:
         return True
     # A text above numbers is their name, unless it stands for a value that is missing.
     return any(
-        cells[place] not in _MISSING and any(map(str.isalpha, cells[place]))
+        cells[place] not in _MISSING
+        and any(map(str.isalpha, cells[place]))
         and all(_is_number(cell) or cell in _MISSING for cell in columns[place])
-        for place in texts if columns
-    )  # fmt: skip
+        for place in texts
+        if columns
+    )
 
 
 def _is_number(cell: str) -> bool:

@@ -64,9 +64,12 @@ def _array(path: Path, name: str, dataset: Any) -> NDArray[Any]:
         raise InputError(f"{shown} cannot have {size:,} bytes, it takes {stored:,} in the file")
     place = dataset.id.get_offset()
     is_mappable = (
-        place is not None and size >= _LEAST_MAPPED and dataset.dtype.kind in "biuf"
-        and place % dataset.dtype.alignment == 0 and place + size <= os.path.getsize(path)  # noqa: PTH202
-    )  # fmt: skip
+        place is not None
+        and size >= _LEAST_MAPPED
+        and dataset.dtype.kind in "biuf"
+        and place % dataset.dtype.alignment == 0
+        and place + size <= os.path.getsize(path)  # noqa: PTH202
+    )
     if is_mappable:
         return np.asarray(np.memmap(path, dataset.dtype, "r", place, dataset.shape))
     if dataset.dtype.hasobject:

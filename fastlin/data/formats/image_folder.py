@@ -14,9 +14,10 @@ from fastlin.errors import InputError, one_line, quoted
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _PART_FOLDERS = {
-    "train": ("train", "training"), "val": ("val", "valid", "validation", "dev"),
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
-}  # fmt: skip
+}
 _LARGEST = 1 << 22  # pixels of an image; more features than that are no linear classifier's
 
 
@@ -33,9 +34,11 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
         names the files.
     """
     folders = {
-        part: path / name for part, names in _PART_FOLDERS.items() for name in names
+        part: path / name
+        for part, names in _PART_FOLDERS.items()
+        for name in names
         if (path / name).is_dir()
-    }  # fmt: skip
+    }
     if "train" not in folders:
         folders = {"train": path}
     found = {part: _files_by_class(folder) for part, folder in folders.items()}

@@ -164,9 +164,15 @@ class Runner:
         ):
             is_drawn = config.seed == PICTURED_SEED
             records[key] = RunRecord(
-                config, history, found.cost, found.accuracy, found.predictions.astype(kind),
-                model.W if is_drawn else model.W[:0], model.b if is_drawn else model.b[:0], seconds,
-            )  # fmt: skip
+                config,
+                history,
+                found.cost,
+                found.accuracy,
+                found.predictions.astype(kind),
+                model.W if is_drawn else model.W[:0],
+                model.b if is_drawn else model.b[:0],
+                seconds,
+            )
         _save(self._folder, records)
         self.trained += len(records)
         return records
@@ -231,9 +237,15 @@ def _load(path: Path) -> dict[str, RunRecord]:
             history = History.from_records([EpochRecord(int(e), *v) for e, *v in rows.tolist()])
             cost, accuracy, seconds = arrays[f"test_{index}"].tolist()
             records[str(key)] = RunRecord(
-                config, history, cost, accuracy, arrays[f"predictions_{index}"],
-                arrays[f"W_{index}"], arrays[f"b_{index}"], seconds,
-            )  # fmt: skip
+                config,
+                history,
+                cost,
+                accuracy,
+                arrays[f"predictions_{index}"],
+                arrays[f"W_{index}"],
+                arrays[f"b_{index}"],
+                seconds,
+            )
     except (ValueError, KeyError, TypeError):  # an InputError is a ValueError
         return {}
     return records
