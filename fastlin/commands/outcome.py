@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fastlin.config import SETTINGS
 from fastlin.errors import InputError, reason_of
+from fastlin.settings import AUTO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,6 +89,18 @@ def note_if_changed(reference: DataReference, split: Split, notes: Console) -> N
     note = matching.change_note(reference, split)
     if note is not None:
         print_note(notes, note)
+
+
+def print_heading(data: str, given: TrainConfig, chosen: TrainConfig) -> None:
+    """Print which loss was trained on which data, and the settings that the rows decided."""
+    from fastlin.commands import options
+
+    words = []
+    for name in SETTINGS:
+        if getattr(given, name) == AUTO != getattr(chosen, name):
+            words += options.setting_words(name, getattr(chosen, name))
+    decided = f", with {' '.join(words)} by the rows" if words else ""
+    options.console().print(f"{chosen.loss} on {data}{decided}", markup=False)
 
 
 def print_note(notes: Console, note: str) -> None:

@@ -141,7 +141,7 @@ def _type_of(kind: Kind) -> Any:
     if isinstance(kind, Number):
         return click.FloatRange(kind.low, kind.high, kind.above_low, kind.below_high)
     if isinstance(kind, Whole):
-        return click.IntRange(kind.least, 2**63 - 1)
+        return click.IntRange(kind.least)
     if isinstance(kind, Choice):
         return click.Choice([choice.value for choice in kind.of])
     if isinstance(kind, ClassWeights):

@@ -88,7 +88,8 @@ class Study:
         from fastlin.training.few_shots import FewShots
 
         console = options.console()
-        console.print(f"{self.config.loss} on {folder.name}")
+        of = found.result if isinstance(found, FewShots) else found.ranking.best
+        outcome.print_heading(self.split.name, self.config, of.config)
         if isinstance(found, FewShots):
             few_shots.print_draws(console, found, folder)
         else:

@@ -76,8 +76,8 @@ def train(
         outcome.compile_moments(loaded, config)
     compile_seconds = time.perf_counter() - preparing
     trainer = Trainer(loaded, config, threads, eval_train_every=eval_train_every)
-    content = runs.config_content(replace(reference, sha256=None), trainer.config, fitting)
-    folder = outcome.new_folder(out, loaded.name, runs.CONFIG, content)
+    begun = runs.config_content(replace(reference, sha256=None), trainer.config, fitting)
+    folder = outcome.new_folder(out, loaded.name, runs.CONFIG, begun)
     # The fingerprint takes a while: it is computed beside training, and written at the end.
     compared = (reference, loaded, notes)
     hashing = threading.Thread(target=outcome.note_if_changed, args=compared, daemon=True)
@@ -91,6 +91,7 @@ def train(
                 folder, reference, result, loaded, status, trainer.threads,
                 compile_seconds=compile_seconds, started=started,
             )  # fmt: skip
+        outcome.print_heading(loaded.name, config, result.config)
         _print_result(result, summary["results"], folder)
         outcome.print_advice(result, loaded, notes)
         drawn = 0.0, 0.0
@@ -100,9 +101,7 @@ def train(
     except KeyboardInterrupt as error:
         stop = error
         notes.print(f"Interrupted; the results are in {folder}, figures may be missing")
-    if stop is not None:
-        ctx.exit(process.exit_code(stop))
-    ctx.exit(1 if status == "diverged" else 0)
+    ctx.exit(int(status == "diverged") if stop is None else process.exit_code(stop))
 
 
 def _what_to_run(
@@ -210,7 +209,6 @@ def _print_result(
     from rich.table import Table
 
     console, last, best = options.console(), len(result.history), result.best_epoch
-    console.print(f"{result.config.loss} on {folder.name}")
     table = Table("")
     for heading in (f"last epoch ({last})", "", f"best epoch ({best})", ""):
         table.add_column(heading, justify="right")
