@@ -10,7 +10,7 @@ from command_line import call, same_run, small_images, summary
 import fastlin
 from fastlin.config import TrainConfig
 from fastlin.data.joining import training_and_validation
-from fastlin.errors import InputError
+from fastlin.errors import DataWarning, InputError
 from fastlin.runs import load_run, save_run
 
 
@@ -102,7 +102,8 @@ def test_a_winner_by_its_best_epoch_is_refitted_for_as_many_with_the_same_rates(
 
 def test_rows_without_weights_count_one_beside_those_with():
     data = split(weights=np.arange(70) + 1.0)
-    every = training_and_validation(data)
+    with pytest.warns(DataWarning, match="validation rows have no weights.*counts 1"):
+        every = training_and_validation(data)
     assert every.weights.tolist() == [*range(1, 71), *[1] * 30]
     assert every.X.tobytes() == data.train.X.tobytes() + data.val.X.tobytes()
 
@@ -151,3 +152,16 @@ def test_a_run_and_a_grid_are_refitted_from_the_shell(place):
     same_run("g/winner", "alone")
     call("grid", "--data", "small.npz", *lists, "--no-refit", "--resume", "g", code=2)
     call("plot", "alone")
+
+
+def test_weights_that_only_training_rows_have_are_said_when_both_are_fitted(place):
+    with np.load("small.npz") as found:
+        arrays = dict(found)
+    for part in ("train", "val"):
+        np.savez(f"{part}.npz", X=arrays[f"X_{part}"], y=arrays[f"y_{part}"])
+    np.save("w.npy", np.arange(150) + 1.0)
+    words = ("--data", "train.npz", "--val-data", "val.npz", "--sample-weight", "w.npy",
+             "--epochs", 2, "--no-figures")  # fmt: skip
+    for way in (("--refit",), ("--cv", 3)):
+        said = call("train", *words, *way).stderr
+        assert said.count("Note: the validation rows have no weights") == 1

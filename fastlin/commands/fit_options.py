@@ -154,7 +154,7 @@ def refitted(
     if fitting.refit_epochs is None:
         return result, "finished", None
     try:
-        with outcome.compiling(notes):
+        with outcome.compiling(notes), options.data_notes():
             again = refit(result, split, epochs=fitting.refit_epochs, threads=threads)
     except DivergedError as error:
         notes.print(f"On training and validation rows, {error} (--lr {error.smaller_lr:g})")
@@ -178,7 +178,7 @@ def run_of_winner(
 
     if again:
         try:
-            with outcome.compiling(notes):
+            with outcome.compiling(notes), options.data_notes():
                 result = winner.with_refit(result, split, threads)
         except DivergedError as error:
             notes.print(f"On training and validation rows, {error} (--lr {error.smaller_lr:g})")

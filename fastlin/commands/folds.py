@@ -86,6 +86,7 @@ def folds_of(
         if configs is None
         else progress_shown(notes, configs, arguments["select"]) as progress,
         outcome.compiling(notes) as compilation,
+        options.data_notes(),
     ):
         calls = Calls(
             lambda note: outcome.print_note(notes, note),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from fastlin.data.dataset import Dataset, Split
-from fastlin.errors import InputError
+from fastlin.errors import DataWarning, InputError
 
 
 def training_and_validation(split: Split) -> Dataset:
     """Return all rows that may be learned from: training rows, then validation rows, in order.
 
     Where there are both it is a copy, as large as they are. If one part has weights, the rows of
-    the other, which has none, count 1 each.
+    the other, which has none, count 1 each, which is a `fastlin.errors.DataWarning`.
 
     Parameters
     ----------
@@ -27,6 +29,12 @@ def training_and_validation(split: Split) -> Dataset:
     if val is None:
         return train
     weights = None
+    if (train.weights is None) != (val.weights is None):
+        which = "training" if train.weights is None else "validation"
+        warnings.warn(
+            f"the {which} rows have no weights; beside the others each counts 1", DataWarning,
+            stacklevel=2,
+        )  # fmt: skip
     if train.weights is not None or val.weights is not None:
         weights = np.concatenate(
             [np.ones(len(part)) if part.weights is None else part.weights for part in (train, val)]

@@ -34,5 +34,5 @@ def label_margins(rows: Sequence[str], margins: Sequence[float]) -> Figure:
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("probability of the other class less that of the label")
+    axes.set_xlabel("lead of the other class in probability")
     return figure
