@@ -222,7 +222,7 @@ def test_curve_overlay_shows_the_winner_over_the_others():
     assert len(others.get_segments()) == 5
     np.testing.assert_array_equal(others.get_segments()[4][:, 1], curves[5][2])
     assert figure.axes[0].get_ylim()[1] < 100  # the curve that runs away does not set the scale
-    assert "5 other settings" in texts(figure)
+    assert "5 others" in texts(figure)
     assert figure.axes[0].get_ylabel() == "cost"
 
 
@@ -449,8 +449,11 @@ def test_a_grid_of_two_settings_is_a_heat_map_of_the_best():
     figure = figures.grid_figure(columns, score, 100)
     cells = [cell.get_text() for cell in figure.axes[0].texts]
     assert cells == ["35.00", "", "40.00", "20.00"]
-    more = figures.grid_figure({**columns, "seed": [0, 1, 2, 3, 4]}, score)
+    more = figures.grid_figure({**columns, "seed": [0, 1, 0, 1, 1]}, score)
     assert "best, 40" in texts(more)
+    drawn = figures.grid_figure({**columns, "sigma": [0.1, 0.2, 0.3, 0.4, 0.5]}, score, 100)
+    assert [panel.get_xlabel() for panel in drawn.axes] == ["lr", "l2", "sigma"]
+    assert figures.grid_figure({"lr": [1, 2]}, score[:2], 100).axes[0].get_xlabel() == "lr"
 
 
 def test_heat_map_values_must_fit_the_labels():

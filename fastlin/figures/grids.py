@@ -58,7 +58,7 @@ def curve_overlay(curves: Sequence[tuple[str, Floats, Floats]], winner: int, yla
     axes.set_ylim(low - margin, high + margin)
     if others:
         outside = sum(other[:, 1].min() < low or other[:, 1].max() > high for other in others)
-        text = f"{len(others)} other settings, {outside} of them partly off the scale"
+        text = f"{len(others)} others, {outside} of them partly off the scale"
         text = text if outside else text.partition(",")[0]
         axes.add_collection(LineCollection(others, colors=FAINT, linewidths=0.8, label=text))
     axes.plot(epochs, values, color=ORANGE, linewidth=2.2, label=label)
@@ -158,16 +158,26 @@ def grid_heat_map(
 def grid_figure(
     columns: Mapping[str, Sequence[Any]], score: Floats, rows_behind: int | None = None
 ) -> Figure:
-    """Draw the validation accuracies of a grid, of two settings as a heat map, of more as lines.
+    """Draw the validation accuracies of a grid, best entry first.
+
+    They are drawn over each setting if one has many values, as of those drawn from a range; else
+    two settings are a heat map, and more are lines.
 
     Parameters
     ----------
     columns, score, rows_behind : Mapping[str, Sequence[Any]], NDArray[np.float64], int | None
         See `grid_heat_map`.
     """
+    if len(columns) == 1 or any(map(has_many_values, columns.values())):
+        return score_by_setting(columns, 100 * score, "validation accuracy (%)", 0, rows_behind)
     if len(columns) > 2:
         return parallel_coordinates(columns, 100 * score, "validation accuracy (%)")
     return grid_heat_map(columns, score, "validation accuracy", rows_behind)
+
+
+def has_many_values(values: Sequence[Any]) -> bool:
+    """Return whether more than half of the entries of a search have a value of their own."""
+    return 2 * len(set(values)) > len(values)
 
 
 def _label(value: object) -> str:

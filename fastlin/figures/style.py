@@ -90,7 +90,9 @@ STYLE: Any = {
     "lines.markersize": 4.0,
     "xtick.color": INK,
     "ytick.color": INK,
-    "legend.frameon": False,
+    # A pale ground, so that a text can be read where a curve passes behind it.
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.8,
 }
 
 

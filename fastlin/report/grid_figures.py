@@ -67,7 +67,7 @@ def draw_grid(
     ]
     place = sum(len(entry.history) > 0 for entry in entries[: result.winner])
     unit = "validation accuracy (%)"
-    lists = {name: found for name, found in columns.items() if 2 * len(set(found)) <= len(entries)}
+    lists = {name: found for name, found in columns.items() if not figures.has_many_values(found)}
     drawn = _heat_maps(lists, accuracy, rows, is_best_of_others=len(columns) > 2)
     if len(lists) < len(columns):
         drawn["settings"] = partial(

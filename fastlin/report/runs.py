@@ -23,7 +23,7 @@ from fastlin.report.results import Json
 from fastlin.report.statistics import Sample
 from fastlin.report.wording import PARTS, footer, noise_note, percent, settings_text
 from fastlin.runs import Run
-from fastlin.search.ranking import within_noise
+from fastlin.search.ranking import value_text, within_noise
 
 MAX_DETAILED = 6  # runs that are shown with all their pictures
 MAX_LISTED = 20  # entries of a grid
@@ -185,7 +185,7 @@ def _seed_table(groups: Sequence[Sequence[RunOutcome]]) -> Table:
 
 
 def _grid(grid: GridOutcome, runs: Sequence[RunOutcome], key: str) -> Section:
-    """Return the table of a grid, and its figure if two settings or more were searched."""
+    """Return the table of a grid, and its figure if settings were searched."""
     winner = next(found for found in runs if found.name == grid.winner)
     best, val_rows = grid.entries[0], winner.rows.get("val", 0)
     listed = grid.entries[:MAX_LISTED]
@@ -194,7 +194,7 @@ def _grid(grid: GridOutcome, runs: Sequence[RunOutcome], key: str) -> Section:
     rows = []
     for rank, entry in enumerate(listed, start=1):
         said = "winner" if rank == 1 else "within noise" if is_close[rank - 1] else ""
-        values = [str(entry.settings[name]) for name in grid.swept]
+        values = [value_text(entry.settings[name]) for name in grid.swept]
         rows.append(Row([str(rank), *values, entry.score, entry.val_accuracy, entry.status, said]))
     heads = [Column("rank"), *(Column(name, "number") for name in grid.swept)]
     heads += [Column("score", "cost"), Column("validation accuracy", "percent"),
@@ -203,13 +203,13 @@ def _grid(grid: GridOutcome, runs: Sequence[RunOutcome], key: str) -> Section:
     if is_close.any():
         caption += f" {noise_note(best.val_accuracy, val_rows)}"
     title, pictures = f"The grid of {grid.name}", []
-    if len(grid.swept) > 1:
+    if grid.swept:
         columns = {name: [entry.settings[name] for entry in grid.entries] for name in grid.swept}
         score = np.array([entry.val_accuracy for entry in grid.entries])
         note = "Validation accuracy of every entry; the best is marked."
         foot = winner.foot("val", swept=grid.swept)
         pictures = [
-            Picture(key, title, note, foot, True,
+            Picture(key, title, note, foot, len(grid.swept) > 1,
                     lambda figures: figures.grid_figure(columns, score, val_rows))
         ]  # fmt: skip
     return Section(key, title, [], [Table(heads, rows, caption)], pictures)
