@@ -300,6 +300,11 @@ METRICS = (
     ),
 )  # fmt: skip
 
+# Metrics that only classifiers with probabilities have, and by their names in files all but the
+# accuracy, which histories hold after every epoch.
+OF_PROBABILITIES = frozenset({"log_loss", "calibration_error"})
+BY_NAME = {metric.name: metric for metric in METRICS if metric.name != "accuracy"}
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:

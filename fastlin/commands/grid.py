@@ -75,10 +75,11 @@ _OWN_FOLDER = "-"  # --resume without a folder: that of --out
 )
 @click.option(
     "--select",
-    type=click.Choice(["accuracy", "cost"]),
+    type=options.MeasureName(),
     default="accuracy",
     show_default=True,
-    help="Choose the best by validation accuracy or cost.",
+    help="Choose the best by this measure of validation rows: accuracy, cost, balanced-accuracy, "
+    "macro-f1, log-loss, ... Beside others than accuracy and cost, --halving goes by accuracy.",
 )
 @click.option(
     "--at",
@@ -143,7 +144,7 @@ def grid(
     if len(configs) == 1 and request.search == "grid":
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
     loaded, held_out = fit_options.rows_to_search(request, request.at)
-    rule = Rule(select=f"val_{request.select}", at=request.at)  # type: ignore[arg-type]
+    rule = Rule(f"val_{request.select}", at=request.at)  # type: ignore[arg-type]
     check_comparable(configs, rule, request.halving)
     with use_threads(threads) as thread_count:  # an error comes before anything is written
         pass
@@ -195,7 +196,7 @@ class Search:
             progress(found)
 
         with (
-            progress_shown(notes, self.configs, self.rule.select) as progress,
+            progress_shown(notes, self.configs, self.rule.of_epochs) as progress,
             outcome.compiling(notes) as compilation,
         ):
             try:

@@ -107,7 +107,11 @@ def print_ranking(console: Console, result: GridResult, name: str, val_rows: int
     shown = result.ranked()[:SHOWN_ENTRIES]
     console.print(f"Best {len(shown)} of {len(result.entries)} by {result.rule}, {name}:")
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("rank", "entry", *result.swept, "val. accuracy", "val. cost", "epoch"):
+    metric = result.ranked_by.metric
+    chosen_by = [] if metric is None else [f"val. {metric.title}"]
+    for heading in (
+        "rank", "entry", *result.swept, *chosen_by, "val. accuracy", "val. cost", "epoch",
+    ):  # fmt: skip
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     table.add_column("status")
     table.add_column("against\nthe winner")
@@ -123,6 +127,7 @@ def print_ranking(console: Console, result: GridResult, name: str, val_rows: int
             str(rank),
             str(entry.index),
             *(value_text(settings[name]) for name in result.swept),
+            *([] if metric is None else [metric.text(entry.score) if record else ""]),
             f"{record.val_accuracy:.2%}" if record else "",
             f"{record.val_cost:.4f}" if record else "",
             str(entry.epoch),

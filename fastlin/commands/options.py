@@ -56,6 +56,21 @@ class DataName(click.types.StringParamType):
         return _expanded(self, value, param, ctx)
 
 
+class MeasureName(click.types.StringParamType):
+    """By what entries of a search are ranked, in words with hyphens: ``balanced-accuracy``."""
+
+    name = "measure"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the measure without ``val_``. Fails if there is none of that name."""
+        from fastlin.search.ranking import SELECTABLE
+
+        names = [select.removeprefix("val_").replace("_", "-") for select in SELECTABLE]
+        if value not in names:
+            self.fail(f"{value!r} is not one of {', '.join(names)}", param, ctx)
+        return str(value).replace("-", "_")
+
+
 class ScaleType(click.types.StringParamType):
     """A number, or a fraction such as 1/255."""
 

@@ -16,7 +16,7 @@ from fastlin.training.advice import Advice, advise
 
 _LEAST_VALUES = 3  # of fewer, one is at the edge in any case
 _LEAST_LEAD = 2.0  # of an accuracy, in standard errors, so that the lead is no accident
-_LEAST_GAIN = 0.01  # of a cost, as a share: a smaller difference is noise
+_LEAST_GAIN = 0.01  # of a cost or a metric, as a share: a smaller difference is noise
 
 
 def advise_on_search(result: GridResult, split: Split) -> tuple[Advice, ...]:
@@ -82,7 +82,8 @@ def _is_clearly_better(result: GridResult, other: GridEntry, val_rows: int) -> b
     if result.ranked_by.select == "val_accuracy":
         noise = binomial_error(best.val_accuracy, val_rows)
         return best.val_accuracy - other.record.val_accuracy > _LEAST_LEAD * noise
-    return other.record.val_cost - best.val_cost > _LEAST_GAIN * abs(best.val_cost)
+    lead = result.ranked_by.sign * (result.best.score - other.score)
+    return lead > _LEAST_GAIN * abs(result.best.score)
 
 
 def _beyond(tried: list[float], *, is_largest: bool) -> tuple[float, float]:

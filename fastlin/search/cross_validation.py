@@ -63,7 +63,7 @@ def cross_validate(
     seed: int = 0,
     config: TrainConfig | None = None,
     grid: Configs | None = None,
-    select: Measure = "val_accuracy",
+    select: str = "val_accuracy",
     threads: int | None = None,
     calls: Calls | None = None,
     journals: str | Path | None = None,
@@ -103,7 +103,7 @@ def cross_validate(
     started, calls, rule = time.perf_counter(), calls or Calls(), Rule(select, "last")
     split, cv = _split_of(data, y), check_repeats("cv", cv, 2)
     given = _candidates(grid, config, settings)
-    check_comparable(given, rule)
+    check_comparable(given, rule, has_folds=True)
     rows = training_and_validation(split)
     candidates = tuple(with_chosen(given, rows))  # alike in every fold
     folds = stratified_folds(rows.y, cv, whole_number("seed", seed, 0))
@@ -112,7 +112,7 @@ def cross_validate(
     ranking = _ranking(results, candidates, rule, started)
     trained.advise(ranking)
     whole = Split(split.name, rows, test=split.test)
-    final = _fit(whole, ranking.best.config, trained.threads, select, eval_train_every)
+    final = _fit(whole, ranking.best.config, trained.threads, rule.of_epochs, eval_train_every)
     return trained.judged(results, replace(ranking, refitted=final), started)
 
 
@@ -242,7 +242,7 @@ class _Folds:
             kept = result.entries[winner].last_model
             if kept is None:
                 again = (self._part(fold), self._candidates[winner], self.threads)
-                kept = _fit(*again, self._rule.select, 0).model
+                kept = _fit(*again, self._rule.of_epochs, 0).model
             yield kept
 
 

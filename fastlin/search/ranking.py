@@ -17,7 +17,7 @@ from fastlin.config import TrainConfig
 from fastlin.errors import InputError
 from fastlin.files import as_path, atomic_write
 from fastlin.history import EpochRecord, History, Measure, html_table
-from fastlin.metrics import binomial_error
+from fastlin.metrics import BY_NAME, Metric, binomial_error
 from fastlin.model import LinearModel
 
 if TYPE_CHECKING:
@@ -28,14 +28,20 @@ Status = Literal["finished", "stopped", "diverged"]
 STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged")
 
 
+# By what entries can be ranked.
+SELECTABLE = ("val_accuracy", "val_cost", *(f"val_{name}" for name in BY_NAME))
+
+
 @dataclass(frozen=True)
 class Rule:
     """By what the entries of a grid are ranked.
 
     Attributes
     ----------
-    select : ``val_accuracy`` (the higher the better) or ``val_cost`` (the lower the better; it
-        contains the penalty).
+    select : ``val_accuracy`` (the higher the better), ``val_cost`` (the lower the better; it
+        contains the penalty), or ``val_`` and the name of another of `fastlin.metrics.METRICS`.
+        Such a metric is computed of every entry when all are trained: which of them are stopped
+        early is then decided by their accuracy.
     at : ``last`` epoch, or the ``best`` one by the same measure, the first of equals.
 
     Raises
@@ -44,24 +50,41 @@ class Rule:
         If there is no such rule.
     """
 
-    select: Measure = "val_accuracy"
+    select: str = "val_accuracy"
     at: Moment = "last"
 
     def __post_init__(self) -> None:
         for name, value, choices in (
-            ("select", self.select, ("val_accuracy", "val_cost")),
+            ("select", self.select, SELECTABLE),
             ("at", self.at, ("last", "best")),
         ):
             if value not in choices:
                 raise InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
 
+        if self.metric is not None and self.at == "best":
+            raise InputError(
+                f"{self.select} is not known after every epoch; at must be last with it"
+            )
+
     def __str__(self) -> str:
-        measure = {"val_accuracy": "validation accuracy", "val_cost": "validation cost"}
-        return f"{measure[self.select]} at the {self.at} epoch"
+        measure = self.select.removeprefix("val_").replace("_", " ").replace("f1", "F1")
+        return f"validation {measure} at the {self.at} epoch"
+
+    @property
+    def metric(self) -> Metric | None:
+        """The metric that is computed when all are trained; None if histories hold the measure."""
+        return BY_NAME.get(self.select.removeprefix("val_"))
+
+    @property
+    def of_epochs(self) -> Measure:
+        """By what epochs are compared: the accuracy, where the metric is not known of them."""
+        return "val_cost" if self.select == "val_cost" else "val_accuracy"
 
     @property
     def sign(self) -> int:
         """1 if the higher of two scores is the better one, else -1."""
+        if self.metric is not None:
+            return 1 if self.metric.is_better_high else -1
         return 1 if self.select == "val_accuracy" else -1
 
     def epoch(self, history: History) -> int:

@@ -19,6 +19,7 @@ from fastlin.files import MissingFileError, check_format, read_json
 from fastlin.fitting import check_repeats
 from fastlin.search.configs import grid_configs
 from fastlin.search.halving import Plan
+from fastlin.search.ranking import SELECTABLE
 from fastlin.search.spec import GridSpec
 from fastlin.settings import whole_number
 
@@ -85,7 +86,8 @@ class SearchRequest:
     def __post_init__(self) -> None:
         if self.search not in ("grid", "random"):
             raise InputError(f"search is {quoted(self.search)}; it must be grid or random")
-        for name, known in (("select", ("accuracy", "cost")), ("at", ("last", "best"))):
+        measures = tuple(select.removeprefix("val_") for select in SELECTABLE)
+        for name, known in (("select", measures), ("at", ("last", "best"))):
             if getattr(self, name) not in known:
                 found = quoted(getattr(self, name))
                 raise InputError(f"{name} is {found}; it must be {' or '.join(known)}")

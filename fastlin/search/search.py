@@ -16,7 +16,6 @@ from fastlin.data.dataset import Split, check_split
 from fastlin.data.splits import DEFAULT_FRACTION
 from fastlin.errors import AdviceWarning, GridDivergedError, InputError
 from fastlin.files import as_path
-from fastlin.history import Measure
 from fastlin.search.advice import advise_on_search
 from fastlin.search.configs import Configs, grid_configs
 from fastlin.search.halving import FIRST_EPOCH, Plan
@@ -24,6 +23,7 @@ from fastlin.search.journal import Journal
 from fastlin.search.progress import GridProgress
 from fastlin.search.ranking import GridEntry, GridResult, Moment, Rule, rank_entries
 from fastlin.search.running import RunningSearch
+from fastlin.search.selection import check_selectable, scored
 from fastlin.search.state import SearchState
 from fastlin.search.winner import with_refit
 from fastlin.settings import Switch
@@ -39,7 +39,7 @@ def grid_search(
     grid: Configs,
     *,
     base: TrainConfig | None = None,
-    select: Measure = "val_accuracy",
+    select: str = "val_accuracy",
     at: Moment = "last",
     search: Literal["grid", "random"] = "grid",
     trials: int | None = None,
@@ -63,7 +63,7 @@ def grid_search(
         Training and validation rows; a tenth of the training rows where there are none of these.
     grid, base, search, trials, search_seed
         What to search: see `fastlin.search.configs.grid_configs`.
-    select, at : Measure, Moment
+    select, at : str, Moment
         The rule by which the best is chosen; see `fastlin.search.ranking.Rule`.
     halving : bool or Plan
         Whether to stop entries early that can no longer come first; see `fastlin.search.halving`.
@@ -88,12 +88,22 @@ def grid_search(
     started, rule, plan = time.perf_counter(), Rule(select, at), _plan(halving, keep)
     refit = Switch().checked("refit", refit)
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
-    check_comparable(configs, rule, plan)
-    split, held_out = with_validation(split)
-    trainer = GridTrainer(split, configs, threads, rule.select, eval_train_every)
-    running = RunningSearch(trainer, SearchState(trainer.configs, rule), plan, on_epoch or progress)
+    split, held_out = _searchable(split, configs, rule, plan)
+    trainer = GridTrainer(split, configs, threads, rule.of_epochs, eval_train_every)
+    state = SearchState(trainer.configs, replace(rule, select=rule.of_epochs))
+    running = RunningSearch(trainer, state, plan, on_epoch or progress)
     _run(running, plan, journal, note, held_out, resume=resume)
-    return _advised(_result(running, keep, started, refit=refit), split, note or _warn)
+    return _advised(_result(running, rule, keep, started, refit=refit), split, note or _warn)
+
+
+def _searchable(
+    split: Split, configs: Sequence[TrainConfig], rule: Rule, plan: Plan | None
+) -> tuple[Split, str | None]:
+    """Do `with_validation`. Raises InputError if the entries cannot be compared on these rows."""
+    check_comparable(configs, rule, plan)
+    found, held_out = with_validation(split)
+    check_selectable(configs, rule, found)
+    return found, held_out
 
 
 def _plan(halving: bool | Plan, keep: str) -> Plan | None:
@@ -146,19 +156,29 @@ def _warn(text: str) -> None:
 
 
 def _result(
-    running: RunningSearch, keep: Literal["winner", "all"], started: float, *, refit: bool
+    running: RunningSearch,
+    rule: Rule,
+    keep: Literal["winner", "all"],
+    started: float,
+    *,
+    refit: bool,
 ) -> GridResult:
     """Return what was found. Raises GridDivergedError if every entry diverged."""
     state, trainer = running.state, running.trainer
     entries = state.entries()
-    winner = rank_entries(entries, state.rule)[0].index
+    if rule.metric is not None:
+        entries = scored(
+            entries, rule, trainer.split, trainer.threads,
+            with_models=lambda entry: _with_models(entry, trainer),
+        )  # fmt: skip
+    winner = rank_entries(entries, rule)[0].index
     result = GridResult(
         tuple(
             _with_models(entry, trainer) if keep == "all" or entry.index == winner else entry
             for entry in entries
         ),
         winner,
-        state.rule,
+        rule,
         time.perf_counter() - started,
         state.decisions(),
         tuple(state.trained_on),
@@ -217,8 +237,18 @@ def with_validation(split: Split) -> tuple[Split, str | None]:
     )
 
 
-def check_comparable(configs: Sequence[TrainConfig], rule: Rule, plan: Plan | None = None) -> None:
-    """Raise InputError if a rule or a plan cannot compare such configurations."""
+def check_comparable(
+    configs: Sequence[TrainConfig],
+    rule: Rule,
+    plan: Plan | None = None,
+    *,
+    has_folds: bool = False,
+) -> None:
+    """Raise InputError if a rule or a plan cannot compare such configurations, or not by folds."""
+    if has_folds and rule.metric is not None:
+        raise InputError(
+            f"cross-validation cannot select by {rule.select}; select by val_accuracy or val_cost"
+        )
     if rule.select == "val_cost" and len({config.loss for config in configs}) > 1:
         raise InputError("costs of different losses cannot be compared; select by val_accuracy")
     if plan is not None and len({config.epochs for config in configs}) > 1:

@@ -32,7 +32,7 @@ def run_of_winner(result: GridResult) -> TrainResult:
         best.last_model,
         best.best_model,
         Seconds(),
-        result.ranked_by.select,
+        result.ranked_by.of_epochs,
     )
 
 
