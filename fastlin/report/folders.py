@@ -22,6 +22,7 @@ from fastlin.search.ranking import STATUSES
 from fastlin.search.request import TABLE, WINNER
 from fastlin.settings import Number, Switch, Whole
 from fastlin.training.evaluation import evaluate_matched
+from fastlin.training.measuring import measure_matched
 
 MAX_ENTRIES = 10_000  # of a grid
 
@@ -111,6 +112,11 @@ def _describe_run(
         accuracies={part: evaluation.accuracy for part, evaluation in found.items()},
         mistakes=find_mistakes(parts[judged], found[judged].predictions, run.model, run.config),
         notes=notes,
+        tallies={
+            part: measure_matched(run.model, rows)
+            for part, rows in parts.items()
+            if part != "train" or part == judged
+        },
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastlin.metrics import Tally
 from fastlin.report.mistakes import Mistakes, weights_picture
 from fastlin.report.page import (
     Column,
@@ -20,6 +21,7 @@ from fastlin.report.page import (
     facts_section,
 )
 from fastlin.report.results import Json
+from fastlin.report.run_metrics import metrics_pictures, metrics_table
 from fastlin.report.statistics import Sample
 from fastlin.report.wording import PARTS, footer, noise_note, percent, settings_text
 from fastlin.runs import Run
@@ -35,7 +37,8 @@ class RunOutcome:
     """A run, evaluated anew.
 
     `data` and `sha256` name what is evaluated, `rows` counts it. `costs` and `accuracies` are of
-    the model after the last epoch, by part, as `rows` is; `mistakes` of the last part.
+    the model after the last epoch, by part, as `rows` is; `mistakes` of the last part; `tallies` of
+    the parts that were not trained on, or of the training rows if there are no others.
     """
 
     name: str
@@ -48,6 +51,7 @@ class RunOutcome:
     accuracies: dict[str, float]
     mistakes: Mistakes
     notes: list[str]
+    tallies: dict[str, Tally]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -254,10 +258,13 @@ def _details(found: RunOutcome, key: str) -> Section:
     if model.image_shape is not None:
         pictures.append(weights_picture(f"{key}-templates", f"Weights of {name}", model,
                                         found.foot("train")))  # fmt: skip
-    pictures += found.mistakes.pictures(f"{key}-", name, found.foot(found.judged))
-    tables = []
+    foot = found.foot(found.judged)
+    pictures += found.mistakes.pictures(f"{key}-", name, foot)
+    tally = found.tallies[found.judged]
+    pictures += metrics_pictures(tally, model.class_names, key, name, foot)
+    tables = [metrics_table(found.tallies)]
     if len(model.class_names) <= MAX_CLASSES:
         summary = f"Accuracy per class, on {PARTS[found.judged]} rows"
         columns = {"accuracy": found.mistakes.confusions.per_class}
-        tables = [class_table(list(model.class_names), columns, summary)]
+        tables += [class_table(list(model.class_names), columns, summary)]
     return Section(key, name, [], tables, pictures)
