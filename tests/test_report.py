@@ -400,7 +400,8 @@ def test_runs_without_images_validation_or_test_are_reported(place):
     _, found = files.load_results(Path("reports/plain"))
     assert found.sections[0].tables[0].rows[0].cells[3:7] == [None] * 4
     assert [picture.name for picture in found.sections[1].pictures] == [
-        "run-1-cost", "run-1-accuracy", "run-1-confusion",
+        "run-1-cost", "run-1-accuracy", "run-1-confusion", "run-1-classes",
+        "run-1-calibration",
     ]  # fmt: skip
 
 
