@@ -548,7 +548,7 @@ def _grid_json() -> Loader:
 
 
 def _grid_csv() -> Loader:
-    configs = [TrainConfig(lr=lr, nesterov=False, epochs=2) for lr in (0.01, 0.1, 0.5)]
+    configs = [TrainConfig(lr=lr, l2=0.01, standardize=False, epochs=2) for lr in (0.01, 0.1, 0.5)]
     records = [EpochRecord(epoch, 0.02, 1.0, 0.5, 0.9, 0.4) for epoch in (1, 2)]
     statuses = ("finished", "stopped", "diverged")
     entries = tuple(
