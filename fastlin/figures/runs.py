@@ -235,7 +235,7 @@ def reliability_diagram(found: Calibration) -> Figure:
     check(total > 0, "there are no rows to draw")
     figure = Figure((4.2, 4.2))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    figure.subplots_adjust(0.16, 0.13, 0.97, 0.92, hspace=0.08)
+    figure.subplots_adjust(0.16, 0.13, 0.95, 0.92, hspace=0.08)
     used = found.rows > 0
     middles = 100 * (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
     width = 100 / CALIBRATION_BINS
@@ -243,7 +243,8 @@ def reliability_diagram(found: Calibration) -> Figure:
     above.bar(middles[used], accuracy, width, color=BLUE, edgecolor="white", linewidth=0.8)
     above.plot((0, 100), (0, 100), color=INK, linewidth=0.8, linestyle=":", label="calibrated")
     confidence = 100 * found.confidence[used] / found.rows[used]
-    above.plot(confidence, accuracy, "D", color=ORANGE, markersize=4, label="mean of the bin")
+    above.plot(confidence, accuracy, "D", color=ORANGE, markersize=4, label="mean of the bin",
+               clip_on=False)  # fmt: skip
     above.set_xlim(0, 100)
     above.set_ylim(0, 100)
     above.set_ylabel("accuracy (%)")

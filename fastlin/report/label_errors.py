@@ -45,8 +45,7 @@ def draw_label_errors(found: CrossValidation, name: str, folder: Path) -> Path |
     if rows.image_shape is not None:
         shown = as_pixels(rows.X[[error["row"] for error in errors]])
         captions = [
-            f"{error['row']}: {error['given_label']}\nlike {error['predicted_label']}\n"
-            f"{-error['margin']:.2f} ahead"
+            f"row {error['row']}\n{error['given_label']}\n{error['predicted_label']}?"
             for error in errors
         ]
         figure = figures.image_grid(shown.reshape(-1, *rows.image_shape), captions)
@@ -59,7 +58,8 @@ def draw_label_errors(found: CrossValidation, name: str, folder: Path) -> Path |
         name,
         ["train"],
         found.result.config.to_dict(),
-        remark=f"likeliest wrong labels by out-of-fold probabilities of {found.folds} folds",
+        remark="likeliest wrong labels: row, label and likelier class by out-of-fold "
+        f"probabilities of {found.folds} folds",
     )
     drawn = {FIGURE: figures.with_footer(figure, foot)}
     return figures.save_figures(drawn, folder / runs.FIGURES)[0]
