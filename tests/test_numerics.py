@@ -156,7 +156,7 @@ def test_float32_rows_without_digits_left_are_named():
     assert "\n" not in note
     assert Trainer(split, TrainConfig(standardize=True)).notes == (note,)
     assert Standardization(X + offset).notes == ()
-    assert Trainer(split_of(rows, y), TrainConfig()).notes == ()
+    assert Trainer(split_of(rows, y), TrainConfig(standardize=False)).notes == ()
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
