@@ -22,6 +22,7 @@ from fastlin.functional import use_threads
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.model import LinearModel
 from fastlin.report.study.experiments import PICTURED_SEED
+from fastlin.training.defaults import with_chosen
 from fastlin.training.evaluation import evaluate
 from fastlin.training.grid import GridTrainer
 
@@ -132,7 +133,8 @@ class Runner:
         InputError
             If a run diverges, or a checkpoint cannot be written.
         """
-        keys = [self._key(split, config) for config in configs]
+        chosen = with_chosen(configs, split.train)  # a rule may become another one
+        keys = [self._key(split, config) for config in chosen]
         missing: dict[tuple[Any, ...], dict[str, TrainConfig]] = {}
         for key, config in zip(keys, configs, strict=True):
             if not self._is_known(key, config):
