@@ -20,6 +20,11 @@ Pairs = tuple[tuple[str, float], ...]
 ClassWeight = str | Mapping[Any, float] | Pairs | None
 
 
+def lists_words(value: object) -> bool:
+    """Return whether a value is a text such as ``balanced,none``."""
+    return isinstance(value, str) and {BALANCED, NONE}.issuperset(value.split(","))
+
+
 class ClassWeights:
     """The kind of the setting `class_weight`."""
 

@@ -351,6 +351,10 @@ def test_names_are_saved_and_exported_with_the_model():
     assert "feature_names" not in export.metadata(model_of(None))
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=list(NAMES))
+    frame["true"], frame["count"] = Y % 2 == 0, Y
+    mixed = Split.from_arrays(frame, Y).train.X
+    assert np.array_equal(mixed, np.column_stack([X, Y % 2 == 0, Y]))
+    frame = frame[list(NAMES)]
     np.testing.assert_allclose(estimator.predict_proba(frame), model.predict_proba(X), atol=1e-6)
     with pytest.raises(ValueError, match="feature names should match"):
         estimator.predict(frame[list(MOVED)])

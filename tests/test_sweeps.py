@@ -268,6 +268,11 @@ def test_a_file_holds_lists_and_fixed_settings(tmp_path):
     assert (grid.base.epochs, grid.base.seed) == (7, 3)
 
 
+def test_words_for_class_weights_may_be_listed():
+    assert parse_values("class_weight", ["balanced,none"]) == ("balanced", "none")
+    assert parse_values("class_weight", ["none", "a,b.csv"]) == ("none", "a,b.csv")
+
+
 def test_a_file_lists_parameters_of_losses(tmp_path):
     path = tmp_path / "grid.toml"
     path.write_text("[grid]\nloss = ['softmax', 'hinge']\nlr = [1, 2]\nmargin = '0.5,1'\n")

@@ -117,7 +117,8 @@ def print_ranking(console: Console, result: GridResult, name: str, val_rows: int
     table.add_column("against\nthe winner")
     records = [entry.record for entry in shown]
     accuracies = np.array([record.val_accuracy if record else np.nan for record in records])
-    is_close = within_noise(accuracies, accuracies[0], val_rows)
+    by_accuracy = result.ranked_by.select == "val_accuracy"  # of others no noise is known
+    is_close = within_noise(accuracies, accuracies[0], val_rows if by_accuracy else None)
     for rank, (entry, record) in enumerate(zip(shown, records, strict=True), start=1):
         settings = entry.config.to_dict()
         status: str = entry.status

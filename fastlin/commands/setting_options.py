@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fastlin.class_weights import BALANCED, NONE, ClassWeights, read_class_weights
+from fastlin.class_weights import ClassWeights, lists_words, read_class_weights
 from fastlin.commands import options
 from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.errors import InputError
@@ -57,7 +57,7 @@ class ClassWeightType(click.types.StringParamType):
         """Return what the setting takes. Fails if a file is missing or holds something else."""
         from fastlin import files
 
-        if not isinstance(value, str) or value in {BALANCED, NONE}:
+        if not isinstance(value, str) or lists_words(value):
             return value
         try:
             if value.startswith("{"):

@@ -322,7 +322,7 @@ def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
             values = np.from_dlpack(values)  # type: ignore[arg-type]
         elif str(getattr(values, "dtype", "")) == "torch.bfloat16":  # which NumPy lacks
             values = values.float()  # type: ignore[union-attr]
-        array = np.asarray(values)
+        array = np.asarray(_of_one_type(values))
     except (ValueError, TypeError, BufferError):  # lists of different lengths, huge integers
         raise InputError(f"{name} is no array of numbers: {quoted(values)}") from None
     except RuntimeError as error:  # a tensor that cannot be read as it is
@@ -332,6 +332,14 @@ def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
     if array.ndim == 0 and hasattr(values, "toarray"):
         raise InputError(f"{name} is sparse; give an array of all values, such as .toarray() makes")
     return array
+
+
+def _of_one_type(values: Any) -> Any:
+    """Return a DataFrame of numbers and booleans as float64; of pandas it would be objects."""
+    kinds = {getattr(dtype, "kind", "") for dtype in getattr(values, "dtypes", ())}
+    if "b" in kinds and kinds <= set("biuf") and hasattr(values, "to_numpy"):
+        return values.to_numpy(dtype=np.float64)
+    return values
 
 
 def as_rows(X: ArrayLike) -> NDArray[Any]:

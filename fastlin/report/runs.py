@@ -194,7 +194,8 @@ def _grid(grid: GridOutcome, runs: Sequence[RunOutcome], key: str) -> Section:
     best, val_rows = grid.entries[0], winner.rows.get("val", 0)
     listed = grid.entries[:MAX_LISTED]
     accuracies = np.array([entry.val_accuracy for entry in listed])
-    is_close = within_noise(accuracies, best.val_accuracy, val_rows)
+    by_accuracy = best.score == best.val_accuracy  # of other scores no noise is known
+    is_close = within_noise(accuracies, best.val_accuracy, val_rows if by_accuracy else None)
     rows = []
     for rank, entry in enumerate(listed, start=1):
         said = "winner" if rank == 1 else "within noise" if is_close[rank - 1] else ""

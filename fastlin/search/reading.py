@@ -11,7 +11,7 @@ from decimal import Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from fastlin.class_weights import ClassWeights
+from fastlin.class_weights import ClassWeights, lists_words
 from fastlin.config import SETTINGS, TrainConfig
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.files import read_bytes
@@ -57,8 +57,10 @@ def parse_values(name: str, texts: Iterable[str]) -> tuple[Any, ...] | LogRange:
     """
     declared = SETTINGS.get(name) or PARAMETERS.get(name)
     kind = None if declared is None else declared.plain_kind
-    if isinstance(kind, ClassWeights):
-        return tuple(texts)
+    if isinstance(kind, ClassWeights):  # of which a text is one value, unless it lists words
+        return tuple(
+            value for text in texts for value in (text.split(",") if lists_words(text) else [text])
+        )
     items = [item.strip() for text in texts for item in text.split(",")]
     if len(items) == 1 and items[0].count(":") == 1:
         low, high = (_number(name, end, items[0]) for end in items[0].split(":"))
