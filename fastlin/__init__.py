@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fastlin.search.ranking import GridEntry, GridResult
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
+    from fastlin.training.calibration import calibrate
     from fastlin.training.evaluation import evaluate
     from fastlin.training.few_shots import FewShots, few_shots
     from fastlin.training.measuring import measure
@@ -58,6 +59,7 @@ _HOMES = {
     "fastlin.search.ranking": ("GridEntry", "GridResult"),
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
+    "fastlin.training.calibration": ("calibrate",),
     "fastlin.training.evaluation": ("evaluate",),
     "fastlin.training.few_shots": ("FewShots", "few_shots"),
     "fastlin.training.measuring": ("measure",),
@@ -71,8 +73,9 @@ __all__ = [
     "GridDivergedError", "GridEntry", "GridResult", "GridSpec", "Hinge", "History", "Init",
     "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning", "Precision", "Rows", "Run",
     "Schedule", "Softmax", "Split", "SquaredHinge", "TrainConfig", "TrainResult", "Trainer",
-    "cross_validate", "evaluate", "few_shots", "functional", "grid_search", "load_rows", "load_run",
-    "load_split", "measure", "reference", "save_predictions", "save_run", "train",
+    "calibrate", "cross_validate", "evaluate", "few_shots", "functional", "grid_search",
+    "load_rows", "load_run", "load_split", "measure", "reference", "save_predictions", "save_run",
+    "train",
 ]  # fmt: skip
 
 

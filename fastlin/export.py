@@ -26,6 +26,8 @@ _INPUT_DTYPES = ("uint8", "float32", "float64")
 def folded(model: LinearModel) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return W (K, d) and b (K,), of which W x + b are the scores of values x as they are stored.
 
+    They are the scores over the temperature of the model, whose softmax are its probabilities.
+
     Parameters
     ----------
     model : LinearModel
@@ -37,6 +39,8 @@ def folded(model: LinearModel) -> tuple[NDArray[Any], NDArray[Any]]:
         b would cancel in float32.
     """
     W, b = _folded(model, model.feature_offset)
+    if model.temperature is not None:
+        W, b = W / model.temperature, b / model.temperature
     dtype = model.W.dtype if model.feature_offset is None else np.dtype(np.float64)
     return W.astype(dtype), b.astype(dtype)
 
@@ -68,6 +72,8 @@ def metadata(model: LinearModel) -> dict[str, str]:
     }
     if model.loss is not None:
         known["loss"] = model.loss
+    if model.temperature is not None:
+        known["temperature"] = f"{model.temperature:.17g}"
     if model.image_shape is not None:
         known["image_shape"] = json.dumps(list(model.image_shape))  # channels, height, width
     return known
@@ -178,7 +184,12 @@ def to_onnx(model: LinearModel, input_dtype: DTypeLike | None = None) -> Any:
         helper.make_tensor_value_info("scores", real, ["rows", K]),
     ]
     if model.has_probabilities:
-        nodes.append(helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1))
+        powers = "scores"
+        if model.temperature is not None:
+            constants.append(array(np.array(model.temperature, computed), "temperature"))
+            nodes.append(helper.make_node("Div", [powers, "temperature"], ["tempered"]))
+            powers = "tempered"
+        nodes.append(helper.make_node("Softmax", [powers], ["probabilities"], axis=1))
         outputs.append(helper.make_tensor_value_info("probabilities", real, ["rows", K]))
     taken = helper.np_dtype_to_tensor_dtype(given)
     inputs = [helper.make_tensor_value_info("X", taken, ["rows", d])]
@@ -199,7 +210,7 @@ def save_onnx(model: LinearModel, path: str | Path, input_dtype: DTypeLike | Non
     """Write a model as an ONNX graph for values as they are stored.
 
     Its input is ``X`` (rows, d). Its outputs are ``label`` (rows,), the class names, ``scores``
-    (rows, K) and, of the softmax loss, ``probabilities`` (rows, K).
+    (rows, K) and, of the softmax loss, ``probabilities`` (rows, K), with the temperature.
 
     Parameters
     ----------
@@ -301,8 +312,9 @@ def save(model: LinearModel, to: str, path: str | Path) -> None:
         One of `TARGETS`. ``npz`` and ``safetensors`` hold ``weight`` (K, d) and ``bias`` (K,);
         ``onnx`` is the graph of `save_onnx`; ``sklearn`` the estimator of `to_sklearn`, as skops
         keeps it; ``torch`` a dictionary whose ``state_dict`` is that of a `torch.nn.Linear`, for
-        `torch.load` with ``weights_only``. All have the class names, and the names of the features
-        where they are known.
+        `torch.load` with ``weights_only``. The temperature of a model is folded into its weights
+        but in ``onnx``, which has scores and probabilities. All have the class names, and the
+        names of the features where they are known.
     path : str or Path
         A file that is there is replaced.
 

@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastlin import files
+from fastlin import files, model_arrays
 from fastlin.data.arrays import numeric
-from fastlin.data.checks import as_array, check_image_shape, check_labels, check_scale, is_unicode
+from fastlin.data.checks import as_array, check_image_shape, check_labels, check_scale
 from fastlin.data.feature_names import (
     ORDER_NOTE,
     check_feature_names,
@@ -30,7 +30,7 @@ from fastlin.settings import whole_number
 _WHOLE = re.compile(r"-?[0-9]+")
 _OPTIONAL = (  # fields that a file has where they are known
     "image_shape", "feature_std", "feature_offset", "feature_range", "loss", "scale",
-    "feature_names",
+    "feature_names", "temperature",
 )  # fmt: skip
 
 
@@ -71,6 +71,9 @@ class LinearModel:
         The names of the d features, into whose order named columns are put; None if not known.
     l2 : float or None
         The factor of the penalty in training; None if not known, as of a model that was saved.
+    temperature : float or None
+        What scores are divided by before they become probabilities; None for 1. It is that of
+        `fastlin.calibrate`, and changes no scores and no predictions.
 
     Raises
     ------
@@ -89,6 +92,7 @@ class LinearModel:
     scale: float | None = None
     feature_names: tuple[str, ...] | None = None
     l2: float | None = None
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
@@ -119,6 +123,10 @@ class LinearModel:
         loss = self.loss
         if loss is not None and (not isinstance(loss, str) or one_line(loss, 60) != loss):
             raise InputError(f"loss is {quoted(loss)}; it must be the name of a loss, or None")
+        if self.temperature is not None:
+            self.check_has_probabilities()
+            if not (np.isfinite(self.temperature) and self.temperature > 0):
+                raise InputError(f"temperature is {self.temperature}; it must be above 0, finite")
 
     def penalty(self, l2: float) -> float:
         """Return l2 times the sum of the squared weights that were trained, in float64."""
@@ -167,16 +175,29 @@ class LinearModel:
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Return the probabilities (n, K) of the classes, the softmax of the scores of rows X.
 
+        The scores are divided by the `temperature` first.
+
         Raises
         ------
         InputError
             If the loss of the model is not softmax, whose scores alone are log-probabilities up to
             a constant; and as in `scores`.
         """
+        self.check_has_probabilities()
+        return self.probabilities_of(self._scores(X))
+
+    def probabilities_of(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """Return what `predict_proba` does, of the scores (n, K) of a model that has them."""
         from fastlin import functional  # noqa: PLC0415  (loads Numba)
 
-        self.check_has_probabilities()
-        return functional.softmax(self._scores(X))
+        return functional.softmax(self.tempered(scores))
+
+    def tempered(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """Return scores (n, K) over the temperature, of the same dtype."""
+        if self.temperature is None:
+            return scores
+        divided: NDArray[Any] = scores / scores.dtype.type(self.temperature)
+        return divided
 
     @property
     def has_probabilities(self) -> bool:
@@ -320,14 +341,15 @@ class LinearModel:
         return cls(
             arrays["W"],
             arrays["b"],
-            _texts("class_names", arrays["class_names"]),
+            model_arrays.texts("class_names", arrays["class_names"]),
             None if shape is None else tuple(shape.ravel().tolist()),
-            _of_features(arrays, "feature_std"),
-            _of_features(arrays, "feature_offset"),
+            model_arrays.of_features(arrays, "feature_std"),
+            model_arrays.of_features(arrays, "feature_offset"),
             FeatureRange.of_array(arrays.get("feature_range")),
-            None if loss is None else _texts("loss", loss.reshape(1))[0],
-            _scale(arrays.get("scale")),
-            None if names is None else _texts("feature_names", names),
+            None if loss is None else model_arrays.texts("loss", loss.reshape(1))[0],
+            model_arrays.one_number(arrays, "scale"),
+            None if names is None else model_arrays.texts("feature_names", names),
+            temperature=model_arrays.one_number(arrays, "temperature"),
         )
 
     def _scores(self, X: ArrayLike) -> NDArray[Any]:
@@ -353,26 +375,3 @@ def best_classes(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
         return highest
     order: NDArray[np.int64] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return order
-
-
-def _of_features(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:
-    """Return an array of float64, of which a model has one value a feature, if it is there."""
-    array = arrays.get(name)
-    if array is not None and array.dtype != np.float64:
-        raise InputError(f"{name} has dtype {array.dtype}; it must be float64")
-    return array
-
-
-def _texts(name: str, array: NDArray[Any]) -> tuple[str, ...]:
-    """Return an array of text as a tuple."""
-    if array.ndim != 1 or array.dtype.kind != "U":
-        raise InputError(f"{name} must be a list of text")
-    if not is_unicode(array):
-        raise InputError(f"{name} is no text")
-    return tuple(array.tolist())
-
-
-def _scale(array: NDArray[Any] | None) -> float | None:
-    if array is not None and (array.shape != () or array.dtype != np.float64):
-        raise InputError(f"scale is {array.dtype} {array.shape}; it must be one float64")
-    return None if array is None else float(array)

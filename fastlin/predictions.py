@@ -147,14 +147,16 @@ def blocks(model: LinearModel, rows: Rows, content: Content) -> Iterator[Columns
             raise InputError(f"{rows.name}: {error}") from None
         numbered = {"row": np.arange(first, last)}
         columns = numbered if rows.ids is None else {"id": rows.ids[first:last]}
-        yield columns | _columns(scores, names, content)
+        yield columns | _columns(model, scores, names, content)
 
 
-def _columns(scores: NDArray[Any], names: NDArray[np.str_], content: Content) -> Columns:
+def _columns(
+    model: LinearModel, scores: NDArray[Any], names: NDArray[np.str_], content: Content
+) -> Columns:
     """Return the columns that say what is predicted from scores (n, K)."""
     values: Columns = {}
     if content.probabilities:
-        values["probability"] = functional.softmax(scores)
+        values["probability"] = model.probabilities_of(scores)
     if content.scores:
         values["score"] = scores
     best = best_classes(scores, content.top)

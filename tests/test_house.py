@@ -18,6 +18,7 @@ LAYERS = (
     ("losses", "class_weights", "history_file", "fitting"),
     ("config",),
     ("data",),
+    ("model_arrays",),
     ("model", "reference", "metrics", "label_errors"),
     ("matching", "kernels"),
     ("threads", "machine"),

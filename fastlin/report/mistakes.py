@@ -123,7 +123,7 @@ def most_wrong(model: LinearModel, data: Dataset, config: TrainConfig, most: int
     predicted = scores.argmax(axis=1)
     lead = scores.max(axis=1) - scores[np.arange(len(data)), data.y]
     is_softmax = isinstance(config.loss, Softmax)
-    confidence = functional.softmax(scores).max(axis=1) if is_softmax else lead
+    confidence = model.probabilities_of(scores).max(axis=1) if is_softmax else lead
     wrong = np.flatnonzero(predicted != data.y)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
     return [

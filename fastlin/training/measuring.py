@@ -50,7 +50,7 @@ def measure_matched(model: LinearModel, data: Dataset, tally: Tally | None = Non
     With a tally of so many classes, the rows are added to those that it has.
     """
     tally = tally or Tally(len(model.b))
-    for y, scores in _blocks(model, data):
+    for y, scores in score_blocks(model, data):
         _add(tally, model, y, scores)
     return tally
 
@@ -59,7 +59,7 @@ def cost_and_tally(model: LinearModel, data: Dataset, config: TrainConfig) -> tu
     """Return the cost of `evaluate_matched` and the tally of `measure_matched`, in one pass."""
     tally, losses = Tally(len(model.b)), np.empty(len(data), model.W.dtype)
     done = 0
-    for y, scores in _blocks(model, data):
+    for y, scores in score_blocks(model, data):
         cross_entropies = _add(tally, model, y, scores)
         if cross_entropies is None or config.loss != Loss.SOFTMAX:
             cross_entropies, _ = passes.row_losses_and_gradient(config.loss, scores, y)
@@ -68,8 +68,10 @@ def cost_and_tally(model: LinearModel, data: Dataset, config: TrainConfig) -> tu
     return cost_of_losses(model, losses, data, config), tally
 
 
-def _blocks(model: LinearModel, data: Dataset) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-    """Return labels (rows,) and scores (rows, K), block after block."""
+def score_blocks(
+    model: LinearModel, data: Dataset
+) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """Return labels (rows,) and scores (rows, K) of rows that were matched, block after block."""
     rows = max(1, _BYTES_OF_BLOCK // (4 * len(model.b) * model.W.dtype.itemsize))
     for first in range(0, len(data), rows):
         scores = functional.scores(
@@ -82,11 +84,11 @@ def _blocks(model: LinearModel, data: Dataset) -> Iterator[tuple[NDArray[np.int6
 def _add(
     tally: Tally, model: LinearModel, y: NDArray[np.int64], scores: NDArray[Any]
 ) -> NDArray[Any] | None:
-    """Add rows to a tally; return their cross-entropies (rows,) if the model has probabilities."""
+    """Add rows to a tally; return the cross-entropies (rows,) of their scores if they are known."""
     tally.add_scores(y, scores)
     if not model.has_probabilities:
         return None
-    losses, dscores = functional.cross_entropy(scores, y)
+    losses, dscores = functional.cross_entropy(model.tempered(scores), y)
     dscores[np.arange(len(y)), y] += 1  # the gradient is the probability less the target
     tally.add_probabilities(y, dscores, losses)
-    return losses
+    return losses if model.temperature is None else None

@@ -19,6 +19,7 @@ from fastlin.training.advice import advise
 from fastlin.training.grid import GridTrainer, Seconds
 
 if TYPE_CHECKING:
+    from fastlin.training.calibration import Temperature
     from fastlin.training.refit import Refit
 
 
@@ -43,6 +44,9 @@ class TrainResult:
     refit : Refit or None
         Where the classifier was fitted again on training and validation rows: it is then both
         `model` and `best_model`, and `refit` has those that the history is of.
+    calibration : Mapping[str, Temperature] or None
+        Where temperatures were fitted on the validation rows: those of `model` (``last``) and of
+        `best_model` (``best``).
     """
 
     config: TrainConfig
@@ -52,6 +56,7 @@ class TrainResult:
     seconds: Seconds
     select: Measure = "val_accuracy"
     refit: Refit | None = None
+    calibration: Mapping[str, Temperature] | None = None
 
     @property
     def chosen(self) -> TrainResult:
