@@ -336,8 +336,10 @@ def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
 
 def _of_one_type(values: Any) -> Any:
     """Return a DataFrame of numbers and booleans as float64; of pandas it would be objects."""
-    kinds = {getattr(dtype, "kind", "") for dtype in getattr(values, "dtypes", ())}
-    if "b" in kinds and kinds <= set("biuf") and hasattr(values, "to_numpy"):
+    if not (hasattr(values, "columns") and hasattr(values, "dtypes")):
+        return values
+    kinds = {getattr(dtype, "kind", "") for dtype in values.dtypes}
+    if "b" in kinds and kinds <= set("biuf"):
         return values.to_numpy(dtype=np.float64)
     return values
 
