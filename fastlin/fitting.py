@@ -5,7 +5,7 @@ It imports neither NumPy nor Numba.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -24,6 +24,15 @@ def check_repeats(name: str, count: object, least: int) -> int:
     return number
 
 
+def check_calibrates_alone(kinds: Sequence[str], *, calibrate: bool) -> None:
+    """Raise InputError if a classifier is calibrated beside fits of such kinds."""
+    if calibrate and kinds:
+        raise InputError(
+            f"calibrate cannot be combined with {kinds[0]}: it takes one classifier, and "
+            "validation rows that it was not fitted on; leave one of them out"
+        )
+
+
 @dataclass(frozen=True)
 class Fitting:
     """On which rows a classifier is fitted: by default once, on the training rows.
@@ -38,6 +47,8 @@ class Fitting:
     shots, draws : int or None
         On how many training rows of every class it is fitted, and how often such rows are drawn;
         both None for all training rows.
+    calibrate : bool
+        Whether temperatures are fitted on the validation rows afterwards.
 
     Raises
     ------
@@ -49,9 +60,12 @@ class Fitting:
     cv: int | None = None
     shots: int | None = None
     draws: int | None = None
+    calibrate: bool = False
 
     def __post_init__(self) -> None:
-        given = self.content()
+        if not isinstance(self.calibrate, bool):
+            raise InputError(f"calibrate is {quoted(self.calibrate)}; it must be true or false")
+        given = {name: value for name, value in self.content().items() if name != "calibrate"}
         for name, value in given.items():
             checked = whole_number(name, value, 1)
             if name in _LEAST_REPEATS:
@@ -62,10 +76,12 @@ class Fitting:
         kinds = [name for name in ("refit_epochs", "cv", "shots") if name in given]
         if len(kinds) > 1:
             raise InputError(f"{kinds[0]} has no effect with {kinds[1]}; leave one of them out")
+        check_calibrates_alone(kinds, calibrate=self.calibrate)
 
     def content(self) -> dict[str, int]:
         """Return what is not left at its default, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        found, of = asdict(self).items(), type(self).__dataclass_fields__
+        return {name: value for name, value in found if value is not of[name].default}
 
     @classmethod
     def from_dict(cls, content: Any) -> Self:

@@ -36,6 +36,7 @@ FILES = (CONFIG, HISTORY, MODEL, SUMMARY)
 FORMAT = 1  # of config.json
 DataReference = source.DataReference  # of config.json, as in a split
 _PLAIN = Fitting()  # once, on the training rows
+_OF_EPOCH = ("W", "b", "temperature")  # arrays in which the last and the best model differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +152,9 @@ def save_config(
 
 def save_models(folder: str | Path, model: LinearModel, best_model: LinearModel) -> None:
     """Write model.npz. Raises InputError if the folder cannot be written."""
-    arrays = model.to_arrays() | {"best_W": best_model.W, "best_b": best_model.b}
-    files.save_npz(files.as_path(folder) / MODEL, arrays)
+    best = best_model.to_arrays()
+    own = {f"best_{name}": best[name] for name in _OF_EPOCH if name in best}
+    files.save_npz(files.as_path(folder) / MODEL, model.to_arrays() | own)
 
 
 def save_summary(folder: str | Path, summary: dict[str, Any]) -> None:
@@ -277,7 +279,8 @@ def write_run(
 def _fitting_of(result: TrainResult, study: Study | None) -> Fitting:
     if study is not None:
         return study.fitting
-    return _PLAIN if result.refit is None else Fitting(refit_epochs=result.refit.epochs)
+    epochs = None if result.refit is None else result.refit.epochs
+    return Fitting(refit_epochs=epochs, calibrate=result.calibration is not None)
 
 
 def load_config(path: str | Path) -> tuple[DataReference, TrainConfig]:
@@ -385,10 +388,11 @@ def load_models(path: str | Path) -> tuple[LinearModel, LinearModel]:
     path = files.as_path(path)
     arrays = files.read_npz(path)
     try:
-        for name in ("best_W", "best_b"):
-            if name not in arrays:
-                raise InputError(f"it lacks the array {name}")
-        best = arrays | {"W": arrays["best_W"], "b": arrays["best_b"]}
+        own = [name for name in _OF_EPOCH if name in arrays]
+        for name in own:
+            if f"best_{name}" not in arrays:
+                raise InputError(f"it lacks the array best_{name}")
+        best = arrays | {name: arrays[f"best_{name}"] for name in own}
         return LinearModel.from_arrays(arrays), LinearModel.from_arrays(best)
     except InputError as error:
         raise InputError(f"{path} is damaged: {error}") from None

@@ -114,6 +114,8 @@ def summarize(
     if refit is not None:
         samples += refit.rows * refit.epochs
         again = {"refit": {"rows": refit.rows, "epochs": refit.epochs, "note": refit.note()}}
+    if result.calibration is not None:
+        again["calibration"] = {name: asdict(of) for name, of in result.calibration.items()}
     return {
         "status": status,
         "epochs": {"asked": result.config.epochs, "finished": len(result.history)},

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from command_line import call, same_run, small_images, summary
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
@@ -140,3 +141,82 @@ def test_what_is_exported_has_the_calibrated_probabilities(kind, tmp_path):
         scores, probabilities = session.run(["scores", "probabilities"], {"X": X})
         np.testing.assert_allclose(scores, found.scores(X), rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(probabilities, found.predict_proba(X), atol=2e-6)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "small.npz", **small_images(noise=200, contrast=35))
+    return tmp_path
+
+
+def split_of(rows=600):
+    _, data = problem(rows=rows)
+    X, y, half = data.X, data.y, rows // 2
+    return fastlin.Split.from_arrays(X[:half], y[:half], X_val=X[half:], y_val=y[half:])
+
+
+def test_training_and_searching_calibrate_both_models(tmp_path):
+    split, settings = split_of(), {"lr": 0.5, "epochs": 4, "l2": 0.0}
+    plain = fastlin.train(split, **settings)
+    result = fastlin.train(split, **settings, calibrate=True)
+    for name, model in (("last", result.model), ("best", result.best_model)):
+        assert model.temperature == result.calibration[name].value
+    assert result.model.temperature == fastlin.calibrate(plain.model, split.val).temperature
+    assert result.model.W.tobytes() == plain.model.W.tobytes()
+    base = fastlin.TrainConfig(epochs=4, l2=0.0)
+    grid = fastlin.grid_search(split, {"lr": [0.5]}, base=base, calibrate=True)
+    assert grid.model.temperature == result.model.temperature
+    for number, found in enumerate((result, grid)):
+        fastlin.save_run(tmp_path / str(number), found, split)
+        run = fastlin.load_run(tmp_path / str(number))
+        assert run.model.temperature == result.model.temperature
+        assert run.best_model.temperature == result.best_model.temperature
+        assert run.fitting.calibrate
+        known = summary(tmp_path / str(number))
+        assert known["calibration"]["last"]["value"] == run.model.temperature
+        found = known["results"]["last"]["val"]["log_loss"]
+        assert found == pytest.approx(known["calibration"]["last"]["log_loss_after"], rel=1e-5)
+
+
+def test_a_run_and_a_grid_are_calibrated_from_the_shell(place):
+    lists = ("--lr", "0.02,0.2", "--epochs", 3, "--no-figures")
+    said = call("grid", "--data", "small.npz", *lists, "--calibrate", "--out", "g").stdout
+    assert "Calibrated (last epoch): temperature" in said
+    command = summary("g")["winner"]["command"].split()
+    assert command[-1] == "--calibrate"
+    said = call(*command[1:], "--no-figures", "--out", "alone").stdout
+    assert "log loss of 40 validation rows" in said
+    call("train", "--config", "g/winner/config.json", "--no-figures", "--out", "again")
+    same_run("g/winner", "alone")
+    same_run("g/winner", "again")
+    assert summary("g")["calibration"] == summary("alone")["calibration"]
+    assert f"{summary('alone')['results']['last']['val']['log_loss']:.4f}" in (
+        call("evaluate", "alone").stdout
+    )
+    call("train", "--config", "alone/config.json", "--no-calibrate", "--no-figures", "--out", "raw")
+    assert fastlin.load_run("raw").model.temperature is None
+    call("grid", "--data", "small.npz", *lists, "--calibrate", "--resume", "g")
+    same_run("g/winner", "alone")
+    call("grid", "--data", "small.npz", *lists, "--no-calibrate", "--resume", "g", code=2)
+    call("predict", "alone", "small.npz", "--part", "test", "--proba", "--out", "p.npy")
+
+
+def test_the_shell_refuses_what_cannot_be_calibrated(place):
+    train = ("train", "--data", "small.npz", "--epochs", 1, "--no-figures", "--calibrate")
+    for words, said in (
+        (("--refit",), "cannot be combined with refit"),
+        (("--cv", 3), "cannot be combined with cv"),
+        (("--shots", 3), "cannot be combined with shots"),
+        (("--loss", "hinge"), "no effect with the loss hinge"),
+    ):
+        assert said in call(*train, *words, code=2).stderr
+    with np.load("small.npz") as found:
+        np.savez("alone.npz", X=found["X_train"], y=found["y_train"])
+    said = call("train", "--data", "alone.npz", "--calibrate", "--epochs", 1, code=2).stderr
+    assert "no validation rows to calibrate on" in said
+    grid = ("grid", "--data", "small.npz", "--lr", "0.1,0.2", "--calibrate")
+    assert "cannot be combined with cv" in call(*grid, "--cv", 3, code=2).stderr
+    assert "no effect with the loss hinge" in (
+        call(*grid, "--loss", "hinge,softmax", code=2).stderr
+    )

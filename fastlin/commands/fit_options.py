@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastlin.commands import options, outcome, process
 from fastlin.errors import InputError
-from fastlin.fitting import DEFAULT_DRAWS, MOST_REPEATS, Fitting
+from fastlin.fitting import DEFAULT_DRAWS, MOST_REPEATS, Fitting, check_calibrates_alone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,7 @@ Given = dict[str, Any]  # the options that were given, by name
 
 
 def fit_options(*, shots: bool) -> options.Decorator:
-    """Add --refit and --cv, and --shots and --draws if there are such.
+    """Add --refit, --calibrate and --cv, and --shots and --draws if there are such.
 
     The command gets one argument for those that were given, `fit`.
     """
@@ -35,6 +35,13 @@ def fit_options(*, shots: bool) -> options.Decorator:
             default=None,
             help="Fit the classifier again on training and validation rows, with the same "
             "settings, or not. --l2 counts per row, so it stays as it is.  [default: no-refit]",
+        ),
+        click.option(
+            "--calibrate/--no-calibrate",
+            default=None,
+            help="Fit a temperature on the validation rows, by which scores are divided before "
+            "they become probabilities (softmax); it changes no predictions.  "
+            "[default: no-calibrate]",
         ),
         click.option(
             "--cv",
@@ -61,7 +68,7 @@ def fit_options(*, shots: bool) -> options.Decorator:
                 help=f"How often --shots draws.  [default: {DEFAULT_DRAWS}]",
             ),
         ]
-    names = ("refit", "cv", "shots", "draws") if shots else ("refit", "cv")
+    names = ("refit", "calibrate", "cv", *(("shots", "draws") if shots else ()))
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -92,6 +99,8 @@ def fitting_of(fit: Given, config: TrainConfig, saved: Fitting) -> Fitting:
         kind = None
     if "draws" in fit and kind != "shots":
         raise InputError("--draws has a meaning only beside --shots")
+    calibrate = fit.get("calibrate", saved.calibrate)
+    check_calibrates_alone([kind] if kind else [], calibrate=calibrate)
     if kind == "refit":
         return Fitting(refit_epochs=min(saved.refit_epochs or config.epochs, config.epochs))
     if kind == "cv":
@@ -99,11 +108,11 @@ def fitting_of(fit: Given, config: TrainConfig, saved: Fitting) -> Fitting:
     if kind == "shots":
         draws = fit.get("draws", saved.draws or DEFAULT_DRAWS)
         return Fitting(shots=fit.get("shots", saved.shots), draws=draws)
-    return Fitting()
+    return Fitting(calibrate=calibrate)
 
 
-def check_rows(fitting: Fitting, split: Split) -> None:
-    """Raise InputError if a split lacks rows that are to be fitted on."""
+def check_rows(fitting: Fitting, split: Split, losses: Sequence[object] = ()) -> None:
+    """Raise InputError if a split lacks rows that are to be fitted on, by such losses."""
     from fastlin.data.joining import check_can_refit
     from fastlin.data.splits import check_fold_count
 
@@ -113,6 +122,10 @@ def check_rows(fitting: Fitting, split: Split) -> None:
         check_few_shots(split, fitting.shots, fitting.draws or DEFAULT_DRAWS)
     if fitting.refit_epochs is not None:
         check_can_refit(split)
+    if fitting.calibrate:
+        from fastlin.training.calibration import check_can_calibrate
+
+        check_can_calibrate(split, losses)
     if fitting.cv is None:
         return
     check_fold_count(len(split.train) + (0 if split.val is None else len(split.val)), fitting.cv)
@@ -122,7 +135,9 @@ def check_rows(fitting: Fitting, split: Split) -> None:
         )
 
 
-def rows_to_search(request: SearchRequest, at: str) -> tuple[Split, str | None]:
+def rows_to_search(
+    request: SearchRequest, at: str, losses: Sequence[object]
+) -> tuple[Split, str | None]:
     """Return the data of a search, and what is said of rows that are held out of it.
 
     Raises InputError if there are too few rows, or folds exclude what else is asked for.
@@ -131,7 +146,9 @@ def rows_to_search(request: SearchRequest, at: str) -> tuple[Split, str | None]:
 
     loaded = options.load_reference(request.data)
     if request.cv is None:
-        return with_validation(loaded)
+        split, held_out = with_validation(loaded)
+        check_rows(Fitting(calibrate=request.calibrate), split, losses)
+        return split, held_out
     if at == "best":
         raise InputError(
             "--at best has no effect with --cv; search numbers of epochs, such as --epochs 5,10,20"
@@ -143,18 +160,21 @@ def rows_to_search(request: SearchRequest, at: str) -> tuple[Split, str | None]:
 def refitted(
     trainer: Trainer, fitting: Fitting, notes: Console
 ) -> tuple[TrainResult, str, KeyboardInterrupt | None]:
-    """Return a finished result, fitted again if that is asked for; status of the run, and the stop.
+    """Return a finished result, its status, and the stop; fitted again or calibrated if asked for.
 
     One that diverges or is interrupted then is as it was before.
     """
     from fastlin.errors import DivergedError
+    from fastlin.training.calibration import with_calibration
     from fastlin.training.refit import refit
 
     result, split, threads = trainer.result(), trainer.split, trainer.threads
-    if fitting.refit_epochs is None:
+    if fitting.refit_epochs is None and not fitting.calibrate:
         return result, "finished", None
     try:
         with outcome.compiling(notes), options.data_notes():
+            if fitting.calibrate:
+                return with_calibration(result, split, threads), "finished", None
             again = refit(result, split, epochs=fitting.refit_epochs, threads=threads)
     except DivergedError as error:
         notes.print(f"On training and validation rows, {error} (--lr {error.smaller_lr:g})")
@@ -167,16 +187,19 @@ def refitted(
 
 
 def run_of_winner(
-    result: GridResult, split: Split, again: bool, threads: int, notes: Console
+    result: GridResult, split: Split, request: SearchRequest, threads: int, notes: Console
 ) -> TrainResult:
-    """Return the winner of a grid as a run, fitted again if that is asked for.
+    """Return the winner of a grid as a run, fitted again or calibrated if that is asked for.
 
     If that diverges, it is said, and the winner is as it was before.
     """
     from fastlin.errors import DivergedError
     from fastlin.search import winner
 
-    if again:
+    if request.calibrate:
+        with outcome.compiling(notes):
+            result = winner.with_temperatures(result, split, threads)
+    if request.refit:
         try:
             with outcome.compiling(notes), options.data_notes():
                 result = winner.with_refit(result, split, threads)
@@ -188,11 +211,19 @@ def run_of_winner(
 def words_of(run: TrainResult) -> str:
     """Return the options of `fastlin train` that fit a run again as it was, if they can."""
     is_whole = run.refit is not None and run.refit.epochs == run.config.epochs
-    return " --refit" if is_whole else ""
+    return " --refit" if is_whole else " --calibrate" if run.calibration is not None else ""
 
 
-def print_refit(console: Console, result: TrainResult, evaluations: dict[str, Any]) -> None:
-    """Print what a classifier that was fitted again was fitted on, and what it reaches."""
+def print_fit(
+    console: Console, result: TrainResult, evaluations: dict[str, Any], which: str = "last"
+) -> None:
+    """Print what was fitted again, and what that reaches; and the temperature of an epoch."""
+    from fastlin.training.calibration import notes_on
+
+    if result.calibration is not None:
+        console.print(f"Calibrated ({which} epoch): {result.calibration[which]}", markup=False)
+        for note in notes_on(result):
+            outcome.print_note(console, note)
     if result.refit is None:
         return
     console.print(f"Refit: {result.refit.note()}")

@@ -143,7 +143,8 @@ def grid(
     configs = request.configs()
     if len(configs) == 1 and request.search == "grid":
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
-    loaded, held_out = fit_options.rows_to_search(request, request.at)
+    losses = [config.loss for config in configs]
+    loaded, held_out = fit_options.rows_to_search(request, request.at, losses)
     rule = Rule(f"val_{request.select}", at=request.at)  # type: ignore[arg-type]
     check_comparable(configs, rule, request.halving)
     with use_threads(threads) as thread_count:  # an error comes before anything is written
@@ -243,7 +244,7 @@ class Search:
             "draw": 0.0,
             "total": time.perf_counter() - self.started,
         }
-        run = fit_options.run_of_winner(result, self.split, self.request.refit, self.threads, notes)
+        run = fit_options.run_of_winner(result, self.split, self.request, self.threads, notes)
         command = options.train_command(self.request.data, best.config)
         command += fit_options.words_of(run)
         with process.writing_results():
@@ -255,7 +256,7 @@ class Search:
             summary = summaries.summarize_grid(
                 result, self.split, test, command, seconds, self.threads
             )
-            summary |= {name: written[name] for name in ("refit",) if name in written}
+            summary |= {name: written[name] for name in ("refit", "calibration") if name in written}
             runs.save_summary(folder, summary)
         console = options.console()
         console.print(
@@ -266,7 +267,7 @@ class Search:
                 f"Test accuracy of the winner, after epoch {best.epoch}: "
                 f"{test['accuracy']:.2%} (no other entry saw the test rows)"
             )
-        fit_options.print_refit(console, run, written["results"])
+        fit_options.print_fit(console, run, written["results"], which)
         console.print(f"Train it alone: {command}")
         console.print(f"Grid folder: {folder}")
         of_winner = of_grid = 0.0, 0.0
@@ -356,5 +357,5 @@ def _request(
     options.refuse_without_effect(given, [replace(spec.base, **kind) for kind in kinds])
     return SearchRequest(
         reference, spec, search, trials, search_seed, plan, eval_train_every,
-        refit=fit.get("refit", False), cv=fit.get("cv"),
+        refit=fit.get("refit", False), cv=fit.get("cv"), calibrate=fit.get("calibrate", False),
     )  # fmt: skip

@@ -64,7 +64,7 @@ def train(
     reference, config, fitting = _what_to_run(data, fit, config_path, settings)
     notes = options.console(stderr=True)
     loaded = options.load_reference(reference)
-    fit_options.check_rows(fitting, loaded)
+    fit_options.check_rows(fitting, loaded, [config.loss])
     if fitting.cv or fitting.shots:
         several = Study(reference, config, fitting, loaded, threads, eval_train_every)
         ctx.exit(several.run(out, notes, started, figures=figures))
@@ -219,7 +219,7 @@ def _print_result(
             values = [f for c in cells for f in (_cost_text(c["cost"]), f"{c['accuracy']:.2%}")]
             table.add_row(title, *values)
     options.print_table(console, table)
-    fit_options.print_refit(console, result, evaluations)
+    fit_options.print_fit(console, result, evaluations)
     console.print(f"Run folder: {folder}")
 
 

@@ -175,6 +175,7 @@ class GridResult:
         might have been the best.
     refitted : the winner as a run that was fitted again on training and validation rows, if it was;
         the entries have the classifiers that were fitted on training rows alone.
+    calibrated : the winner as a run with temperatures, if they were fitted; the entries have none.
     """
 
     entries: tuple[GridEntry, ...]
@@ -184,6 +185,7 @@ class GridResult:
     rungs: tuple[Rung, ...] = ()
     trained_on: tuple[int, ...] = ()
     refitted: TrainResult | None = None
+    calibrated: TrainResult | None = None
 
     def __repr__(self) -> str:
         best, settings = self.best, self.best.config.to_dict()
@@ -216,7 +218,11 @@ class GridResult:
 
     @property
     def model(self) -> LinearModel | None:
-        """The classifier to use: the winner's, fitted again if it was."""
+        """The classifier to use: the winner's, fitted again or calibrated if it was."""
+        run = self.calibrated
+        if run is not None:
+            is_last = self.best.epoch == len(self.best.history)
+            return run.model if is_last else run.best_model
         return self.best.model if self.refitted is None else self.refitted.model
 
     def ranked(self) -> tuple[GridEntry, ...]:

@@ -16,7 +16,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
 from fastlin.files import MissingFileError, check_format, read_json
-from fastlin.fitting import check_repeats
+from fastlin.fitting import check_calibrates_alone, check_repeats
 from fastlin.search.configs import grid_configs
 from fastlin.search.halving import Plan
 from fastlin.search.ranking import SELECTABLE
@@ -31,6 +31,7 @@ _LATER = {
     "eval_train_every": 1,
     "refit": False,
     "cv": None,
+    "calibrate": False,
     "select": "accuracy",
     "at": "last",
     "figures": True,
@@ -58,6 +59,8 @@ class SearchRequest:
     cv : int or None
         In how many folds rows are divided, as in `fastlin.cross_validate`; None for validation rows
         that are held out once.
+    calibrate : bool
+        As in `fastlin.grid_search`.
     select, at : str
         By what the winner is chosen: ``accuracy`` or ``cost``, after the ``last`` epoch or the
         ``best``. Who resumes a search may choose another, unless entries are stopped early.
@@ -79,6 +82,7 @@ class SearchRequest:
     eval_train_every: int = 1
     refit: bool = False
     cv: int | None = None
+    calibrate: bool = False
     select: str = field(default="accuracy", compare=False)
     at: str = field(default="last", compare=False)
     figures: bool = field(default=True, compare=False)
@@ -95,10 +99,12 @@ class SearchRequest:
             whole_number("trials", self.trials, 1)
         whole_number("search_seed", self.search_seed, 0)
         whole_number("eval_train_every", self.eval_train_every, 0)
-        for name in ("refit", "figures"):
+        for name in ("refit", "calibrate", "figures"):
             if not isinstance(getattr(self, name), bool):
                 found = quoted(getattr(self, name))
                 raise InputError(f"{name} is {found}; it must be true or false")
+        kinds = [name for name in ("refit", "cv") if getattr(self, name)]
+        check_calibrates_alone(kinds, calibrate=self.calibrate)
         if self.cv is not None:
             check_repeats("cv", self.cv, 2)
             if self.refit or self.halving or self.data.val_fraction is not None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from fastlin import machine
 from fastlin.config import TrainConfig
@@ -16,6 +16,7 @@ from fastlin.data.dataset import Split, check_split
 from fastlin.data.splits import DEFAULT_FRACTION
 from fastlin.errors import AdviceWarning, GridDivergedError, InputError
 from fastlin.files import as_path
+from fastlin.fitting import check_calibrates_alone
 from fastlin.search.advice import advise_on_search
 from fastlin.search.configs import Configs, grid_configs
 from fastlin.search.halving import FIRST_EPOCH, Plan
@@ -25,9 +26,10 @@ from fastlin.search.ranking import GridEntry, GridResult, Moment, Rule, rank_ent
 from fastlin.search.running import RunningSearch
 from fastlin.search.selection import check_selectable, scored
 from fastlin.search.state import SearchState
-from fastlin.search.winner import with_refit
+from fastlin.search.winner import with_refit, with_temperatures
 from fastlin.settings import Switch
 from fastlin.training.advice import Advice
+from fastlin.training.calibration import check_can_calibrate, notes_on
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
 
@@ -54,6 +56,7 @@ def grid_search(
     keep: Literal["winner", "all"] = "winner",
     eval_train_every: int = 1,
     refit: bool = False,
+    calibrate: bool = False,
 ) -> GridResult:
     """Train many configurations, each bit for bit as `train` does, and find the best.
 
@@ -63,10 +66,8 @@ def grid_search(
         Training and validation rows; a tenth of the training rows where there are none of these.
     grid, base, search, trials, search_seed
         What to search: see `fastlin.search.configs.grid_configs`.
-    select, at : str, Moment
-        The rule by which the best is chosen; see `fastlin.search.ranking.Rule`.
-    halving : bool or Plan
-        Whether to stop entries early that can no longer come first; see `fastlin.search.halving`.
+    select, at, halving
+        What is best (`fastlin.search.ranking.Rule`), what is stopped (`fastlin.search.halving`).
     threads, eval_train_every
         See `fastlin.Trainer`; no choice depends on them.
     on_epoch, progress : Callable[[GridProgress], None] or None
@@ -75,8 +76,9 @@ def grid_search(
         Called with what a user should know, a sentence each; by default they are warnings.
     journal, resume : str or Path or None, bool
         A file (.jsonl) for results as they come, and whether to go on with one that is there.
-    keep, refit : str, bool
-        Whose weights to hold (``winner``, ``all``); whether the winner is fitted again on all rows.
+    keep, refit, calibrate : str, bool, bool
+        Whose weights to hold (``winner``, ``all``); whether the winner is fitted again on all rows,
+        or gets temperatures (`fastlin.calibrate`).
 
     Raises
     ------
@@ -86,23 +88,51 @@ def grid_search(
         If every configuration diverged. One that does stops no other.
     """
     started, rule, plan = time.perf_counter(), Rule(select, at), _plan(halving, keep)
-    refit = Switch().checked("refit", refit)
+    after = _After.checked(refit, calibrate)
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
-    split, held_out = _searchable(split, configs, rule, plan)
+    split, held_out = _searchable(split, configs, rule, plan, after)
     trainer = GridTrainer(split, configs, threads, rule.of_epochs, eval_train_every)
     state = SearchState(trainer.configs, replace(rule, select=rule.of_epochs))
     running = RunningSearch(trainer, state, plan, on_epoch or progress)
     _run(running, plan, journal, note, held_out, resume=resume)
-    return _advised(_result(running, rule, keep, started, refit=refit), split, note or _warn)
+    return _advised(_result(running, rule, keep, started, after), split, note or _warn)
+
+
+class _After(NamedTuple):
+    """What is done with the winner of a search."""
+
+    refit: bool
+    calibrate: bool
+
+    @classmethod
+    def checked(cls, refit: object, calibrate: object) -> _After:
+        """Return one of arguments. Raises InputError if they are impossible together."""
+        found = cls(Switch().checked("refit", refit), Switch().checked("calibrate", calibrate))
+        check_calibrates_alone(["refit"] if found.refit else [], calibrate=found.calibrate)
+        return found
+
+    def check(self, split: Split, configs: Sequence[TrainConfig]) -> None:
+        """Raise InputError if the winner could not be calibrated on these rows."""
+        if self.calibrate:
+            check_can_calibrate(split, [config.loss for config in configs])
+
+    def do(self, result: GridResult, trainer: GridTrainer) -> GridResult:
+        """Return the result with its winner fitted again or calibrated."""
+        if self.refit:
+            return with_refit(result, trainer.split, trainer.threads)
+        if self.calibrate:
+            return with_temperatures(result, trainer.split, trainer.threads)
+        return result
 
 
 def _searchable(
-    split: Split, configs: Sequence[TrainConfig], rule: Rule, plan: Plan | None
+    split: Split, configs: Sequence[TrainConfig], rule: Rule, plan: Plan | None, after: _After
 ) -> tuple[Split, str | None]:
     """Do `with_validation`. Raises InputError if the entries cannot be compared on these rows."""
     check_comparable(configs, rule, plan)
     found, held_out = with_validation(split)
     check_selectable(configs, rule, found)
+    after.check(found, configs)
     return found, held_out
 
 
@@ -145,7 +175,8 @@ def _run(
 
 def _advised(result: GridResult, split: Split, note: Callable[[str], None]) -> GridResult:
     """Say what should be tried next, and return the result."""
-    for advice in advise_on_search(result, split):
+    of_winner = () if result.calibrated is None else notes_on(result.calibrated)
+    for advice in (*of_winner, *advise_on_search(result, split)):
         note(advice)
     return result
 
@@ -160,8 +191,7 @@ def _result(
     rule: Rule,
     keep: Literal["winner", "all"],
     started: float,
-    *,
-    refit: bool,
+    after: _After,
 ) -> GridResult:
     """Return what was found. Raises GridDivergedError if every entry diverged."""
     state, trainer = running.state, running.trainer
@@ -185,7 +215,7 @@ def _result(
     )
     if result.best.status == "diverged":
         raise GridDivergedError(result)
-    return with_refit(result, trainer.split, trainer.threads) if refit else result
+    return after.do(result, trainer)
 
 
 def _with_models(entry: GridEntry, trainer: GridTrainer) -> GridEntry:

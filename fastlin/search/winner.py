@@ -8,13 +8,16 @@ from dataclasses import replace
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError
 from fastlin.search.ranking import GridResult
+from fastlin.training.calibration import with_calibration
 from fastlin.training.grid import Seconds
 from fastlin.training.refit import refit
 from fastlin.training.trainer import TrainResult
 
 
 def run_of_winner(result: GridResult) -> TrainResult:
-    """Return the best entry of a grid as if it had been trained alone; fitted again, if it was.
+    """Return the best entry of a grid as if it had been trained alone.
+
+    It is fitted again or calibrated, if it was.
 
     Raises
     ------
@@ -23,6 +26,8 @@ def run_of_winner(result: GridResult) -> TrainResult:
     """
     if result.refitted is not None:
         return result.refitted
+    if result.calibrated is not None:
+        return result.calibrated
     best = result.best
     if best.last_model is None or best.best_model is None:
         raise InputError("no epoch of the best entry is finished, so it has no weights to save")
@@ -58,3 +63,14 @@ def with_refit(
         run_of_winner(result), split, epochs=result.best.epoch, threads=threads, on_epoch=on_epoch
     )
     return replace(result, refitted=again)
+
+
+def with_temperatures(result: GridResult, split: Split, threads: int | None = None) -> GridResult:
+    """Return the result with its winner calibrated; see `fastlin.training.calibration`.
+
+    Raises
+    ------
+    InputError
+        If the winner cannot be calibrated, or has no weights.
+    """
+    return replace(result, calibrated=with_calibration(run_of_winner(result), split, threads))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,7 @@ from fastlin.data.dataset import Dataset, Split, check_split
 from fastlin.errors import AdviceWarning, InputError
 from fastlin.losses import Loss
 from fastlin.model import LinearModel
+from fastlin.threads import use_threads
 from fastlin.training.measuring import score_blocks
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _at(model: LinearModel, data: Dataset, inverse: float) -> _Point:
     return _Point(*(sums / len(data)).tolist())
 
 
-def with_calibration(result: TrainResult, split: Split) -> TrainResult:
+def with_calibration(result: TrainResult, split: Split, threads: int | None = None) -> TrainResult:
     """Return a result whose two classifiers have temperatures, fitted on the validation rows.
 
     Raises
@@ -218,7 +219,8 @@ def with_calibration(result: TrainResult, split: Split) -> TrainResult:
             "calibrate or refit out"
         )
     models = {"last": result.model, "best": result.best_model}
-    found = {name: fit_temperature(model, split.val) for name, model in models.items()}
+    with use_threads(threads):
+        found = {name: fit_temperature(model, split.val) for name, model in models.items()}
     return replace(
         result,
         model=replace(result.model, temperature=found["last"].value),
@@ -227,6 +229,7 @@ def with_calibration(result: TrainResult, split: Split) -> TrainResult:
     )
 
 
-def notes_on(calibration: Mapping[str, Temperature]) -> list[str]:
-    """Return what must be said of temperatures, each sentence once."""
-    return list(dict.fromkeys(found.note for found in calibration.values() if found.note))
+def notes_on(result: TrainResult) -> list[str]:
+    """Return what must be said of the temperatures of a result, each sentence once."""
+    fitted = () if result.calibration is None else result.calibration.values()
+    return list(dict.fromkeys(found.note for found in fitted if found.note))

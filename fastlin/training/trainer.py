@@ -12,9 +12,11 @@ from fastlin.data.dataset import Split, check_split
 from fastlin.data.joining import check_can_refit
 from fastlin.engine import Array
 from fastlin.errors import AdviceWarning, DivergedError, InputError
+from fastlin.fitting import check_calibrates_alone
 from fastlin.history import EpochRecord, History, Measure
 from fastlin.model import LinearModel
 from fastlin.settings import Switch
+from fastlin.training import calibration
 from fastlin.training.advice import advise
 from fastlin.training.grid import GridTrainer, Seconds
 
@@ -196,6 +198,7 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     eval_train_every: int = 1,
     refit: bool = False,
+    calibrate: bool = False,
     **settings: Any,
 ) -> TrainResult:
     """Train a linear classifier.
@@ -214,9 +217,9 @@ def train(
         Called with the record of every finished epoch.
     eval_train_every : int
         After every so many epochs the training rows are evaluated, 0 for never; see `Trainer`.
-    refit : bool
-        Whether the classifier is then fitted again on training and validation rows, with all epochs
-        of the settings: the validation rows have chosen none. See `fastlin.training.refit`.
+    refit, calibrate : bool
+        Whether the classifier is then fitted again on training and validation rows, for all epochs
+        of the settings (`fastlin.training.refit`), or gets a temperature (`fastlin.calibrate`).
     **settings : Any
         Settings by name, such as ``lr=0.1``; they take precedence over those of `config`.
 
@@ -231,10 +234,8 @@ def train(
     DivergedError
         If a cost is not finite. To keep the epochs before it, use `Trainer`.
     """
-    config, refit = with_settings(config, settings), Switch().checked("refit", refit)
-    if refit:
-        check_split(split)
-        check_can_refit(split)
+    config = with_settings(config, settings)
+    _check_after(split, config, refit, calibrate)
     trainer = Trainer(split, config, threads, eval_train_every=eval_train_every)
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
@@ -243,7 +244,23 @@ def train(
         from fastlin.training.refit import refit as fit_again  # noqa: PLC0415  (it imports this)
 
         result = fit_again(result, split, threads=trainer.threads)
+    if calibrate:
+        result = calibration.with_calibration(result, split, trainer.threads)
+        for text in calibration.notes_on(result):
+            warnings.warn(text, AdviceWarning, stacklevel=2)
     return result
+
+
+def _check_after(split: Split, config: TrainConfig, refit: object, calibrate: object) -> None:
+    """Raise InputError if a classifier cannot be fitted again or calibrated after training."""
+    refit = Switch().checked("refit", refit)
+    calibrate = Switch().checked("calibrate", calibrate)
+    check_calibrates_alone(["refit"] if refit else [], calibrate=calibrate)
+    if refit:
+        check_split(split)
+        check_can_refit(split)
+    if calibrate:
+        calibration.check_can_calibrate(split, [config.loss])
 
 
 def _trained(trainer: Trainer, on_epoch: Callable[[EpochRecord], None] | None) -> TrainResult:
