@@ -220,3 +220,10 @@ def test_the_shell_refuses_what_cannot_be_calibrated(place):
     assert "no effect with the loss hinge" in (
         call(*grid, "--loss", "hinge,softmax", code=2).stderr
     )
+
+
+def test_a_run_that_diverges_says_that_it_is_not_calibrated(place):
+    train = ("train", "--data", "small.npz", "--epochs", 3, "--no-figures", "--calibrate")
+    said = call(*train, "--lr", "1e30", "--out", "d", code=1).stderr
+    assert "; not calibrated" in said
+    assert "calibration" not in summary("d")

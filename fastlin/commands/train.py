@@ -140,6 +140,7 @@ def _train(
     """Train all epochs or up to what stops it; return the result, its status, and the stop."""
     from fastlin.errors import DivergedError
 
+    skipped = "; not calibrated" if fitting.calibrate else ""
     for note in trainer.notes:
         outcome.print_note(notes, note)
     try:
@@ -147,11 +148,12 @@ def _train(
             trainer.compile()
         _run_epochs(trainer, notes)
     except DivergedError as error:
-        notes.print(f"{error} (--lr {error.smaller_lr:g})")
+        notes.print(f"{error} (--lr {error.smaller_lr:g}){skipped}")
         return trainer.result(), "diverged", None
     except KeyboardInterrupt as stop:
         process.heed()
-        notes.print(f"Interrupted; keeping {trainer.epochs_done} finished epochs, without figures")
+        kept = f"keeping {trainer.epochs_done} finished epochs, without figures"
+        notes.print(f"Interrupted; {kept}{skipped}")
         return trainer.result(), "interrupted", stop
     return fit_options.refitted(trainer, fitting, notes)
 
