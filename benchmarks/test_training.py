@@ -48,7 +48,7 @@ def test_training_run(duel, thread_count):
     held_out = N // 5
     parts = slice(held_out, N), slice(0, held_out)
     split = Split("benchmark", *(Dataset(p.X[part], p.y[part], names) for part in parts))
-    config = TrainConfig(lr=0.001, batch_size=100, epochs=1 if QUICK else 3)
+    config = TrainConfig(lr=0.001, l2=0.01, batch_size=100, epochs=1 if QUICK else 3)
 
     def fastlin_run():
         result = fastlin.train(split, config, threads=thread_count)
