@@ -23,12 +23,10 @@ def test_the_task_is_one_of_unequal_classes_that_overlap(task):
     assert counts.max() > 5 * counts.min()
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_contestants_do_the_task(task, place):
+def test_the_commands_do_the_task(task):
     folder, truth = task
-    one = practitioner.contestants()[place]
-    assert practitioner.run(one, folder, f"{place}.csv") > 0
-    right, count = practitioner.accuracy_of(folder / f"{place}.csv", truth)
+    assert practitioner.run(practitioner.contestants()[0], folder, "0.csv") > 0
+    right, count = practitioner.accuracy_of(folder / "0.csv", truth)
     assert count == 300
     assert right / count > 0.3  # chance is a tenth
 
