@@ -308,6 +308,7 @@ def test_parameters_of_losses_are_told_how_they_are_listed_from_python():
         (f"[grid]\nlr = '{'9' * 400}'", "lr is inf"),
         (f"[grid]\nlr = [{'9' * 5000}]", "is not valid TOML"),
         ("[grid]\nlr = [nan]", "lr is nan"),
+        (f"[grid]\n{'x' * 5000} = '1:2:a'", r"grid\.toml: x{20,60}.*: 'a' in '1:2:a'"),
         ("[grid]\nlr = [[0.1]]", r"lr is \[0.1\]"),
         ("[grid]\nlr = []", "lr has no value"),
         ("[grid]\nlr = {low = 1}", "lr is {'low': 1}"),

@@ -265,7 +265,7 @@ def read_grid_file(path: str | Path, base: TrainConfig | None = None) -> GridSpe
         twice = sorted(grid.keys() & train.keys())
         if twice:
             raise InputError(f"{twice[0]} is under [grid] and under [train]")
-        lists = {name: _listed(name, values) for name, values in grid.items()}
+        lists = {name: _listed(one_line(name, 60), values) for name, values in grid.items()}
         return GridSpec(_losses_with_parameters(lists, GridSpec({}, fixed)), fixed)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
