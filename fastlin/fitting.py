@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from fastlin.errors import InputError, quoted
-from fastlin.settings import whole_number
+from fastlin.settings import Switch, whole_number
 
 MOST_REPEATS = 1000  # folds or draws: each is a training run
 DEFAULT_DRAWS = 10
@@ -63,8 +63,7 @@ class Fitting:
     calibrate: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.calibrate, bool):
-            raise InputError(f"calibrate is {quoted(self.calibrate)}; it must be true or false")
+        Switch().checked("calibrate", self.calibrate)
         given = {name: value for name, value in self.content().items() if name != "calibrate"}
         for name, value in given.items():
             checked = whole_number(name, value, 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,9 @@ HISTORY = "history.csv"
 
 def save_history(folder: str | Path, history: History) -> None:
     """Write history.csv; numbers are exact. Raises InputError if the folder cannot be written."""
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
-    for record in history.records():
-        writer.writerow("" if value != value else repr(value) for value in record)  # noqa: PLR0124
-    with files.atomic_write(files.as_path(folder) / HISTORY) as file:
-        file.write(lines.getvalue().encode())
+    records = history.records()
+    rows = [[None if np.isnan(value) else value for value in record] for record in records]
+    files.save_csv(files.as_path(folder) / HISTORY, HISTORY_COLUMNS, rows)
 
 
 def load_history(path: str | Path, epochs: int) -> History:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +56,8 @@ class LabelErrors:
 
     def save(self, path: str | Path) -> None:
         """Write the records as CSV. Raises InputError if it cannot be written."""
-        lines = io.StringIO(newline="")
-        writer = csv.DictWriter(lines, LABEL_ERROR_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.to_records())
-        with files.atomic_write(files.as_path(path)) as file:
-            file.write(lines.getvalue().encode())
+        rows = [record.values() for record in self.to_records()]
+        files.save_csv(path, LABEL_ERROR_COLUMNS, rows)
 
 
 def likely_label_errors(

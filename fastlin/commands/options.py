@@ -63,9 +63,9 @@ class MeasureName(click.types.StringParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the measure without ``val_``. Fails if there is none of that name."""
-        from fastlin.search.ranking import SELECTABLE
+        from fastlin.search.ranking import MEASURES
 
-        names = [select.removeprefix("val_").replace("_", "-") for select in SELECTABLE]
+        names = [measure.replace("_", "-") for measure in MEASURES]
         if value not in names:
             self.fail(f"{value!r} is not one of {', '.join(names)}", param, ctx)
         return str(value).replace("-", "_")

@@ -71,8 +71,7 @@ def stratified_share(
             "rows, a larger val_fraction, or validation rows"
         )
     is_held = np.zeros(len(y), bool)
-    order = np.random.default_rng(seed).permutation(len(y))
-    of_class = order[np.argsort(y[order], kind="stable")]  # class by class, each shuffled
+    of_class = _class_by_class(y, np.random.default_rng(seed))
     firsts = np.cumsum(counts) - counts
     for first, count in zip(firsts.tolist(), held.tolist(), strict=True):
         is_held[of_class[first : first + count]] = True
@@ -111,8 +110,7 @@ def stratified_folds(y: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.
         If there are fewer rows than folds.
     """
     check_fold_count(len(y), folds)
-    order = np.random.default_rng(seed).permutation(len(y))
-    of_class = order[np.argsort(y[order], kind="stable")]  # class by class, each shuffled
+    of_class = _class_by_class(y, np.random.default_rng(seed))
     found = np.empty(len(y), np.int64)
     found[of_class] = np.arange(len(y)) % folds
     return found
@@ -136,8 +134,13 @@ def few_rows(y: NDArray[np.int64], shots: int, seed: int, draw: int) -> NDArray[
         The numbers of the rows, ascending.
     """
     stream = np.random.SeedSequence(seed, spawn_key=(_SHOTS_STREAM, draw))
-    order = np.random.default_rng(stream).permutation(len(y))
-    of_class = order[np.argsort(y[order], kind="stable")]  # class by class, each shuffled
+    of_class = _class_by_class(y, np.random.default_rng(stream))
     counts = np.bincount(y)
     place_in_class = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.sort(of_class[place_in_class < shots])
+
+
+def _class_by_class(y: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the numbers of all rows, class by class, each shuffled."""
+    order = rng.permutation(len(y))
+    return order[np.argsort(y[order], kind="stable")]

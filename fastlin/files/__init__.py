@@ -20,6 +20,7 @@ from fastlin.files.writing import (
     atomic_write,
     flush_folder,
     make_directory,
+    save_csv,
     save_json,
     sweep,
     to_disk,
@@ -29,5 +30,6 @@ __all__ = [
     "MissingFileError", "OtherFormatError", "as_path", "atomic_write", "check_format",
     "check_reachable", "expand_home", "flush_folder", "holder_of", "is_file_or_folder", "locked",
     "make_directory", "map_npy", "open_regular", "parse_json", "parse_number", "read_bytes",
-    "read_csv", "read_json", "read_npz", "save_json", "save_npz", "sweep", "to_disk", "try_lock",
+    "read_csv", "read_json", "read_npz", "save_csv", "save_json", "save_npz", "sweep", "to_disk",
+    "try_lock",
 ]  # fmt: skip

@@ -5,8 +5,6 @@ results.json holds the page: its texts, and its tables with every number as it w
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import types
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from fastlin.errors import InputError, quoted
-from fastlin.files import atomic_write, check_format, read_json
+from fastlin.files import atomic_write, check_format, read_json, save_csv
 from fastlin.report.page import Page
 
 Json = dict[str, Any]
@@ -108,10 +106,5 @@ def load_results(folder: Path) -> tuple[str, Page]:
 def save_table(folder: Path, rows: Iterable[Json]) -> None:
     """Write results.csv, numbers exact. Raises InputError if it cannot be written."""
     rows = list(rows)
-    lines = io.StringIO(newline="")
     columns = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(lines, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(folder / TABLE) as file:
-        file.write(lines.getvalue().encode())
+    save_csv(folder / TABLE, columns, [map(row.get, columns) for row in rows])

@@ -17,7 +17,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_split
 from fastlin.data.joining import training_and_validation
 from fastlin.data.splits import stratified_folds
-from fastlin.errors import AdviceWarning, GridDivergedError, InputError, listed
+from fastlin.errors import GridDivergedError, InputError, listed
 from fastlin.files import as_path
 from fastlin.fitting import check_repeats
 from fastlin.history import History, Measure
@@ -30,9 +30,9 @@ from fastlin.search.progress import GridProgress
 from fastlin.search.ranking import GridEntry, GridResult, Rule, Status, rank_entries
 from fastlin.search.search import check_comparable, grid_search
 from fastlin.settings import whole_number
-from fastlin.training.advice import Advice
+from fastlin.training.advice import Advice, category_of, once
 from fastlin.training.defaults import notes_on_chosen, with_chosen
-from fastlin.training.measuring import measure_matched
+from fastlin.training.measuring import add_scores, score_blocks
 from fastlin.training.trainer import Trainer, TrainResult, with_settings
 
 
@@ -148,7 +148,7 @@ class _Folds:
         self._candidates, self._rule, self._calls = candidates, rule, calls
         self._eval_train_every = eval_train_every
         self._count = int(folds.max()) + 1
-        self._said: set[str] = set()
+        self._say_once = once(self._say)
         with functional.use_threads(threads) as count:
             self.threads = count
 
@@ -178,16 +178,14 @@ class _Folds:
 
     def _note(self, text: str) -> None:
         """Say what a user should know, once; what one fold alone advises is left out."""
-        if text not in self._said and not isinstance(text, Advice):
-            self._said.add(text)
-            self._say(text)
+        if not isinstance(text, Advice):
+            self._say_once(text)
 
     def _say(self, text: str) -> None:
         if self._calls.note is not None:
             self._calls.note(text)
             return
-        category = AdviceWarning if isinstance(text, Advice) else UserWarning
-        warnings.warn(text, category, stacklevel=4)
+        warnings.warn(text, category_of(text), stacklevel=4)
 
     def _part(self, fold: int) -> Split:
         """Return the other folds as training rows, and a fold as validation rows."""
@@ -220,16 +218,14 @@ class _Folds:
         with functional.use_threads(self.threads):
             for fold, model in enumerate(self._models(results, ranking.winner)):
                 held = np.flatnonzero(self._folds == fold)
-                part = rows.chosen(held)
-                found = functional.scores(
-                    part.X, model.W, model.b, offset=model.feature_offset, scale=part.feature_scale
-                )
-                predictions[held] = found.argmax(axis=1)
-                measure_matched(model, part, tally)
-                if model.has_probabilities:
-                    if probabilities is None:
-                        probabilities = np.empty((len(rows), K), np.float32)
-                    probabilities[held] = functional.softmax(found)
+                if model.has_probabilities and probabilities is None:
+                    probabilities = np.empty((len(rows), K), np.float32)
+                for y, scores in score_blocks(model, rows.chosen(held)):
+                    block, held = held[: len(y)], held[len(y) :]
+                    predictions[block] = scores.argmax(axis=1)
+                    add_scores(tally, model, y, scores)
+                    if probabilities is not None:
+                        probabilities[block] = functional.softmax(scores)
         ranking = replace(ranking, seconds=time.perf_counter() - started)
         return CrossValidation(
             ranking, _scores(results), self._folds, rows, probabilities, predictions, tally,
@@ -250,11 +246,7 @@ def _fit(
     split: Split, config: TrainConfig, threads: int, select: Measure, eval_train_every: int
 ) -> TrainResult:
     """Train all epochs of a run. Raises DivergedError if it diverges."""
-    trainer = Trainer(split, config, threads, select, eval_train_every)
-    trainer.compile()
-    for _ in range(config.epochs):
-        trainer.run_epoch()
-    return trainer.result()
+    return Trainer(split, config, threads, select, eval_train_every).run()
 
 
 def _ranking(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
-from fastlin.files import as_path, atomic_write
+from fastlin.files import save_csv
 from fastlin.history import EpochRecord, History, Measure, html_table
 from fastlin.metrics import BY_NAME, Metric, binomial_error
 from fastlin.model import LinearModel
@@ -28,8 +26,9 @@ Status = Literal["finished", "stopped", "diverged"]
 STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged")
 
 
-# By what entries can be ranked.
-SELECTABLE = ("val_accuracy", "val_cost", *(f"val_{name}" for name in BY_NAME))
+# By what entries can be ranked: measures of validation rows.
+MEASURES = ("accuracy", "cost", *BY_NAME)
+SELECTABLE = tuple(f"val_{measure}" for measure in MEASURES)
 
 
 @dataclass(frozen=True)
@@ -279,22 +278,11 @@ def save_table(path: str | Path, result: GridResult, errors: Sequence[float] | N
 
     Where scores are means, `errors` are their standard errors, by the index of the entry.
     """
-    lines = io.StringIO(newline="")
     records = result.to_records()
     if errors is not None:
         known = [None if math.isnan(error) else error for error in errors]
         records = [record | {"standard_error": known[record["entry"]]} for record in records]
-    writer = csv.DictWriter(lines, records[0], lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerow(
-            {
-                name: "" if value is None else repr(value) if isinstance(value, float) else value
-                for name, value in record.items()
-            }
-        )
-    with atomic_write(as_path(path)) as file:
-        file.write(lines.getvalue().encode())
+    save_csv(path, records[0], [record.values() for record in records])
 
 
 def swept_settings(configs: Sequence[TrainConfig]) -> tuple[str, ...]:

@@ -19,9 +19,9 @@ from fastlin.files import MissingFileError, check_format, read_json
 from fastlin.fitting import check_calibrates_alone, check_repeats
 from fastlin.search.configs import grid_configs
 from fastlin.search.halving import Plan
-from fastlin.search.ranking import SELECTABLE
+from fastlin.search.ranking import MEASURES
 from fastlin.search.spec import GridSpec
-from fastlin.settings import whole_number
+from fastlin.settings import Switch, whole_number
 
 REQUEST, JOURNAL, TABLE, WINNER = "grid.json", "journal.jsonl", "grid.csv", "winner"
 FILES = (REQUEST, JOURNAL, TABLE)
@@ -90,8 +90,7 @@ class SearchRequest:
     def __post_init__(self) -> None:
         if self.search not in ("grid", "random"):
             raise InputError(f"search is {quoted(self.search)}; it must be grid or random")
-        measures = tuple(select.removeprefix("val_") for select in SELECTABLE)
-        for name, known in (("select", measures), ("at", ("last", "best"))):
+        for name, known in (("select", MEASURES), ("at", ("last", "best"))):
             if getattr(self, name) not in known:
                 found = quoted(getattr(self, name))
                 raise InputError(f"{name} is {found}; it must be {' or '.join(known)}")
@@ -100,9 +99,7 @@ class SearchRequest:
         whole_number("search_seed", self.search_seed, 0)
         whole_number("eval_train_every", self.eval_train_every, 0)
         for name in ("refit", "calibrate", "figures"):
-            if not isinstance(getattr(self, name), bool):
-                found = quoted(getattr(self, name))
-                raise InputError(f"{name} is {found}; it must be true or false")
+            Switch().checked(name, getattr(self, name))
         kinds = [name for name in ("refit", "cv") if getattr(self, name)]
         check_calibrates_alone(kinds, calibrate=self.calibrate)
         if self.cv is not None:

@@ -14,7 +14,7 @@ from fastlin import machine
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split, check_split
 from fastlin.data.splits import DEFAULT_FRACTION
-from fastlin.errors import AdviceWarning, GridDivergedError, InputError
+from fastlin.errors import GridDivergedError, InputError
 from fastlin.files import as_path
 from fastlin.fitting import check_calibrates_alone
 from fastlin.search.advice import advise_on_search
@@ -28,7 +28,7 @@ from fastlin.search.selection import check_selectable, scored
 from fastlin.search.state import SearchState
 from fastlin.search.winner import with_refit, with_temperatures
 from fastlin.settings import Switch
-from fastlin.training.advice import Advice
+from fastlin.training.advice import category_of
 from fastlin.training.calibration import check_can_calibrate, notes_on
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
@@ -183,7 +183,7 @@ def _advised(result: GridResult, split: Split, note: Callable[[str], None]) -> G
 
 def _warn(text: str) -> None:
     """Warn the caller of `grid_search`."""
-    warnings.warn(text, AdviceWarning if isinstance(text, Advice) else UserWarning, stacklevel=4)
+    warnings.warn(text, category_of(text), stacklevel=4)
 
 
 def _result(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from fastlin.data.dataset import Split
@@ -41,12 +40,7 @@ def run_of_winner(result: GridResult) -> TrainResult:
     )
 
 
-def with_refit(
-    result: GridResult,
-    split: Split,
-    threads: int | None = None,
-    on_epoch: Callable[[int], None] | None = None,
-) -> GridResult:
+def with_refit(result: GridResult, split: Split, threads: int | None = None) -> GridResult:
     """Return the result with its winner fitted again; see `fastlin.training.refit`.
 
     It is trained for as many epochs as decided its rank: all of them, or up to its best one where
@@ -59,9 +53,7 @@ def with_refit(
     DivergedError
         If a cost is not finite.
     """
-    again = refit(
-        run_of_winner(result), split, epochs=result.best.epoch, threads=threads, on_epoch=on_epoch
-    )
+    again = refit(run_of_winner(result), split, epochs=result.best.epoch, threads=threads)
     return replace(result, refitted=again)
 
 

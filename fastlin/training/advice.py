@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
 
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
+from fastlin.errors import AdviceWarning
 from fastlin.history import History
 from fastlin.training.defaults import Scales, are_pixels
 
@@ -33,6 +34,23 @@ class Advice(str):
         advice = super().__new__(cls, text)
         advice.settings = settings
         return advice
+
+
+def category_of(text: str) -> type[Warning]:
+    """Return the kind of warning that a sentence for the user is."""
+    return AdviceWarning if isinstance(text, Advice) else UserWarning
+
+
+def once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that says every text once."""
+    said: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(text)
+
+    return say_once
 
 
 def advise(config: TrainConfig, history: History, data: Dataset) -> tuple[Advice, ...]:

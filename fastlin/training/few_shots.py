@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from fastlin.fitting import DEFAULT_DRAWS, Fitting
 from fastlin.metrics import METRICS
 from fastlin.model import LinearModel
 from fastlin.threads import use_threads
+from fastlin.training.advice import once
 from fastlin.training.defaults import notes_on_chosen, with_chosen
 from fastlin.training.measuring import measure_matched
 from fastlin.training.trainer import Trainer, TrainResult, with_settings
@@ -137,14 +136,12 @@ class FewShots:
             If it cannot be written.
         """
         path = files.as_path(folder) / TABLE
-        lines = io.StringIO(newline="")
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["draw", "part", *next(iter(self.values.values()))])
-        for draw in range(len(self.rows)):
-            for part, of_part in self.values.items():
-                writer.writerow([draw + 1, part, *(repr(float(v[draw])) for v in of_part.values())])
-        with files.atomic_write(path) as file:
-            file.write(lines.getvalue().encode())
+        rows = [
+            [draw + 1, part, *(float(values[draw]) for values in of_part.values())]
+            for draw in range(len(self.rows))
+            for part, of_part in self.values.items()
+        ]
+        files.save_csv(path, ["draw", "part", *next(iter(self.values.values()))], rows)
         return [path]
 
 
@@ -189,7 +186,7 @@ def few_shots(
     fitting = Fitting(shots=shots, draws=draws)
     shots, draws = fitting.shots or shots, fitting.draws or draws
     check_few_shots(split, shots, draws)
-    say = _once(note or functools.partial(warnings.warn, stacklevel=3))
+    say = once(note or functools.partial(warnings.warn, stacklevel=3))
     config = with_chosen([given], split.train)[0]  # alike in every draw
     for text in (*notes_on_chosen([given], [config], split.train), *_small_classes(split, shots)):
         say(text)
@@ -247,18 +244,6 @@ def _small_classes(split: Split, shots: int) -> Iterator[str]:
         )
 
 
-def _once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Return a function that says every text once."""
-    said: set[str] = set()
-
-    def say_once(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            say(text)
-
-    return say_once
-
-
 def _trained(
     split: Split, config: TrainConfig, threads: int, say: Callable[[str], None]
 ) -> TrainResult:
@@ -266,7 +251,4 @@ def _trained(
     trainer = Trainer(split, config, threads)
     for text in trainer.notes:
         say(text)
-    trainer.compile()
-    for _ in range(config.epochs):
-        trainer.run_epoch()
-    return trainer.result()
+    return trainer.run()

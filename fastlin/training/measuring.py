@@ -44,14 +44,11 @@ def measure(model: LinearModel, data: Dataset) -> Tally:
     return measure_matched(model, matching.matched(model, data))
 
 
-def measure_matched(model: LinearModel, data: Dataset, tally: Tally | None = None) -> Tally:
-    """Return what `measure` does, of rows that `fastlin.matching.match` returned.
-
-    With a tally of so many classes, the rows are added to those that it has.
-    """
-    tally = tally or Tally(len(model.b))
+def measure_matched(model: LinearModel, data: Dataset) -> Tally:
+    """Return what `measure` does, of rows that `fastlin.matching.match` returned."""
+    tally = Tally(len(model.b))
     for y, scores in score_blocks(model, data):
-        _add(tally, model, y, scores)
+        add_scores(tally, model, y, scores)
     return tally
 
 
@@ -60,7 +57,7 @@ def cost_and_tally(model: LinearModel, data: Dataset, config: TrainConfig) -> tu
     tally, losses = Tally(len(model.b)), np.empty(len(data), model.W.dtype)
     done = 0
     for y, scores in score_blocks(model, data):
-        cross_entropies = _add(tally, model, y, scores)
+        cross_entropies = add_scores(tally, model, y, scores)
         if cross_entropies is None or config.loss != Loss.SOFTMAX:
             cross_entropies, _ = passes.row_losses_and_gradient(config.loss, scores, y)
         losses[done : done + len(y)] = cross_entropies
@@ -81,7 +78,7 @@ def score_blocks(
         yield data.y[first : first + rows], scores
 
 
-def _add(
+def add_scores(
     tally: Tally, model: LinearModel, y: NDArray[np.int64], scores: NDArray[Any]
 ) -> NDArray[Any] | None:
     """Add rows to a tally; return the cross-entropies (rows,) of their scores if they are known."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from fastlin.data.dataset import Split, check_split
@@ -49,7 +48,6 @@ def refit(
     *,
     epochs: int | None = None,
     threads: int | None = None,
-    on_epoch: Callable[[int], None] | None = None,
 ) -> TrainResult:
     """Train the settings of a result once more, on training and validation rows.
 
@@ -67,8 +65,6 @@ def refit(
         For how many epochs; by default all of the settings.
     threads : int, optional
         To run on, by default all; the result does not depend on it.
-    on_epoch : Callable[[int], None], optional
-        Called with the number of every finished epoch.
 
     Returns
     -------
@@ -90,12 +86,7 @@ def refit(
         raise InputError(f"epochs is {count}; the settings have {config.epochs}")
     rows = training_and_validation(split)
     trainer = Trainer(Split(split.name, rows), config, threads, eval_train_every=0)
-    trainer.compile()
-    for epoch in range(1, count + 1):
-        trainer.run_epoch()
-        if on_epoch is not None:
-            on_epoch(epoch)
-    model = trainer.result().model
+    model = trainer.run(epochs=count).model
     return replace(
         result,
         model=model,

@@ -160,6 +160,21 @@ class Trainer:
             raise outcome
         return outcome
 
+    def run(
+        self, on_epoch: Callable[[EpochRecord], None] | None = None, *, epochs: int | None = None
+    ) -> TrainResult:
+        """Compile, train so many more epochs, by default all of the settings, and return the run.
+
+        `on_epoch` is called with the record of every epoch. Raises DivergedError as `run_epoch`
+        does.
+        """
+        self.compile()
+        for _ in range(self.config.epochs if epochs is None else epochs):
+            record = self.run_epoch()
+            if on_epoch is not None:
+                on_epoch(record)
+        return self.result()
+
     def result(self) -> TrainResult:
         """Return the run up to the last finished epoch."""
         grid = self._grid
@@ -239,7 +254,7 @@ def train(
     trainer = Trainer(split, config, threads, eval_train_every=eval_train_every)
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
-    result = _with_advice(_trained(trainer, on_epoch), split)
+    result = _with_advice(trainer.run(on_epoch), split)
     if refit:
         from fastlin.training.refit import refit as fit_again  # noqa: PLC0415  (it imports this)
 
@@ -261,16 +276,6 @@ def _check_after(split: Split, config: TrainConfig, refit: object, calibrate: ob
         check_can_refit(split)
     if calibrate:
         calibration.check_can_calibrate(split, [config.loss])
-
-
-def _trained(trainer: Trainer, on_epoch: Callable[[EpochRecord], None] | None) -> TrainResult:
-    """Train all epochs."""
-    trainer.compile()
-    for _ in range(trainer.config.epochs):
-        record = trainer.run_epoch()
-        if on_epoch is not None:
-            on_epoch(record)
-    return trainer.result()
 
 
 def _with_advice(result: TrainResult, split: Split) -> TrainResult:
