@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -22,10 +22,19 @@ from numpy.typing import NDArray
 
 from benchmarks.libraries import SCIKIT_LEARN
 from benchmarks.machine import header_lines
+from fastlin.files import atomic_write
 from fastlin.metrics import wilson_interval
 
 _CLASSES, _FEATURES = 30, 768
+_SHOWN = 3  # lines of a table
 _NEW, _TRAIN, _LABELS = "X_new.npy", "X_train.npy", "labels.csv"
+
+# As the README has them.
+_SETTINGS = "--lr 0.001:0.1:5 --l2 0,0.0001,0.001 --epochs 20"
+COMMANDS = (
+    f"fastlin grid --data {_TRAIN} --labels {_LABELS}:species {_SETTINGS} --out probe",
+    f"fastlin predict probe/winner {_NEW} --top 3 --proba --out pred.csv",
+)
 
 # What scikit-learn's users write; liblinear and saga are slower on such rows.
 _SCIKIT_LEARN = """
@@ -63,17 +72,12 @@ class Contestant(NamedTuple):
 
 def contestants() -> list[Contestant]:
     """Return fastlin, and scikit-learn with and without a choice of C."""
-    probe = "probe-{out}"
+    search, prediction = (
+        ["-m", *command.replace("probe", "probe-{out}").replace("pred.csv", "{out}").split()]
+        for command in COMMANDS
+    )
     return [
-        Contestant(
-            "fastlin, 5 lr x 3 l2",
-            [
-                ["-m", "fastlin", "grid", "--data", _TRAIN, "--labels", f"{_LABELS}:species",
-                 "--lr", "0.001:0.1:5", "--l2", "0,0.0001,0.001", "--epochs", "20",
-                 "--no-figures", "--out", probe],
-                ["-m", "fastlin", "predict", f"{probe}/winner", _NEW, "--out", "{out}"],
-            ],
-        ),
+        Contestant("fastlin, 15 settings", [[*search, "--no-figures"], prediction]),
         Contestant(
             "scikit-learn, C 1", [["-c", _SCIKIT_LEARN, "{out}", "1"]],
         ),
@@ -112,8 +116,24 @@ def write_task(folder: Path, seed: int, rows: int, new_rows: int) -> NDArray[np.
     return found
 
 
-def run(contestant: Contestant, folder: Path, out: str) -> float:
-    """Let one do the task; return its seconds. Raises ClickException if a command fails."""
+class Done(NamedTuple):
+    """What came of one's doing the task.
+
+    Attributes
+    ----------
+    seconds : float
+        From the first command to the file.
+    printed : str
+        What the first command printed.
+    """
+
+    seconds: float
+    printed: str
+
+
+def run(contestant: Contestant, folder: Path, out: str) -> Done:
+    """Let one do the task. Raises ClickException if a command fails."""
+    printed = []
     started = time.perf_counter()
     for command in contestant.commands:
         done = subprocess.run(
@@ -123,7 +143,8 @@ def run(contestant: Contestant, folder: Path, out: str) -> float:
         if done.returncode:
             last = (done.stderr.strip() or "nothing").splitlines()[-1]
             raise click.ClickException(f"{contestant.name}: exit code {done.returncode}: {last}")
-    return time.perf_counter() - started
+        printed.append(done.stdout)
+    return Done(time.perf_counter() - started, printed[0])
 
 
 def accuracy_of(path: Path, truth: NDArray[np.str_]) -> tuple[int, int]:
@@ -133,37 +154,79 @@ def accuracy_of(path: Path, truth: NDArray[np.str_]) -> tuple[int, int]:
     return int((found == truth).sum()), len(truth)
 
 
+def page(rows: int, races: dict[str, list[Done]], folder: Path, truth: NDArray[np.str_]) -> str:
+    """Return what was printed, written and measured as Markdown, for the README.
+
+    Parameters
+    ----------
+    rows : int
+        Training rows.
+    races : dict[str, list[Done]]
+        What every contestant did in every round, by name, fastlin first.
+    folder : Path
+        Where the file of the contestant i in its first round is ``i-0.csv``.
+    truth : NDArray[np.str_]
+        The classes of the new rows.
+    """
+    printed = next(iter(races.values()))[0].printed.splitlines()
+    ranking = [
+        line.rstrip().replace("probe-0-0.csv", "probe")
+        for line in printed[: 1 + _SHOWN + _first(printed, "rank")]
+    ]
+    predicted = (folder / "0-0.csv").read_text().splitlines()[: 1 + _SHOWN]
+    count = len(next(iter(races.values())))
+    seconds = {name: float(np.median([d.seconds for d in done])) for name, done in races.items()}
+    ours = next(iter(seconds.values()))
+    lines = [
+        f"On {rows:,} rows of {_FEATURES} float16 features and {_CLASSES} unequal classes the",
+        "first command prints", "", "```", *ranking, "```", "", "and the second writes", "", "```",
+        *predicted, "```", "",
+        f"| from the commands to the file | seconds | ratio | right of {len(truth):,} new rows |",
+        "|---|---|---|---|",
+    ]  # fmt: skip
+    for place, (name, took) in enumerate(seconds.items()):
+        right, _ = accuracy_of(folder / f"{place}-0.csv", truth)
+        low, high = wilson_interval(right / len(truth), len(truth))
+        lines.append(
+            f"| {name} | {took:.1f} | {took / ours:.1f}x | {right / len(truth):.2%} "
+            f"({low:.2%} to {high:.2%}) |"
+        )
+    rounds = "one round" if count == 1 else f"median of {count} rounds"
+    machine = header_lines()[0].removeprefix("machine: ")
+    return "\n".join([*lines, "", f"{machine}; {rounds}; kernels were compiled before."])
+
+
+def _first(lines: list[str], word: str) -> int:
+    """Return the number of lines up to the rule below the headings that begin with a word."""
+    return next(i for i, line in enumerate(lines) if line.startswith(word)) + 1
+
+
 @click.command()
 @click.option("--rows", default=50_000, type=click.IntRange(20 * _CLASSES), show_default=True)
 @click.option("--new", default=10_000, type=click.IntRange(_CLASSES), show_default=True)
 @click.option("--rounds", default=3, type=click.IntRange(1), show_default=True)
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True)
-def main(**options: Any) -> None:
+@click.option("--out", type=click.Path(path_type=Path), help="Write the page there, too.")
+def main(rows: int, new: int, rounds: int, seed: int, out: Path | None) -> None:
     """Race fastlin against scikit-learn's LogisticRegression, from command to file."""
     if not SCIKIT_LEARN.is_installed():
         raise click.ClickException("scikit-learn is missing: pip install scikit-learn")
     for line in header_lines():
         click.echo(line)
     everyone = contestants()
+    races: dict[str, list[Done]] = {one.name: [] for one in everyone}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        truth = write_task(folder, options["seed"], options["rows"], options["new"])
+        truth = write_task(folder, seed, rows, new)
         run(everyone[0], folder, "compiled.csv")  # kernels are compiled once on a machine
-        seconds: dict[str, list[float]] = {one.name: [] for one in everyone}
-        for number in range(options["rounds"]):
-            for one in everyone:
-                out = f"{everyone.index(one)}-{number}.csv"
-                seconds[one.name].append(run(one, folder, out))
-        click.echo(f"\n{'':<24}seconds, median  ratio  accuracy on the new rows (95 %)")
-        ours = float(np.median(seconds[everyone[0].name]))
-        for place_of, one in enumerate(everyone):
-            right, count = accuracy_of(folder / f"{place_of}-0.csv", truth)
-            low, high = wilson_interval(right / count, count)
-            took = float(np.median(seconds[one.name]))
-            click.echo(
-                f"{one.name:<24}{took:>15.2f}{took / ours:>7.2f}  {right / count:.2%} "
-                f"({low:.2%} to {high:.2%})"
-            )
+        for number in range(rounds):
+            for index, one in enumerate(everyone):
+                races[one.name].append(run(one, folder, f"{index}-{number}.csv"))
+        text = page(rows, races, folder, truth)
+    click.echo(f"\n{text}")
+    if out is not None:
+        with atomic_write(out) as file:
+            file.write(f"{text}\n".encode())
 
 
 if __name__ == "__main__":

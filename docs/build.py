@@ -1,8 +1,9 @@
 """Makes the README's pictures and tables anew from real runs: `python docs/build.py`.
 
 Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the machine that
-`python -m benchmarks` measured last; the summary of the study is made by `fastlin report` (see the
-README).
+`python -m benchmarks` measured last; the practitioner's task is what `python -m
+benchmarks.practitioner --out docs/benchmarks/task.md` wrote; the summary of the study is made by
+`fastlin report` (see the README).
 
 `python docs/build.py --check` needs no data and changes nothing. It looks whether the tables are
 those of the measured results and the study's commands, and whether all pictures are shown.
@@ -26,7 +27,7 @@ from fastlin.runs import DataReference
 from fastlin.training.evaluation import evaluate
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks are not installed
-from benchmarks import report
+from benchmarks import practitioner, report
 from benchmarks.outcomes import Outcome
 
 DOCS = Path(__file__).resolve().parent
@@ -112,6 +113,13 @@ def benchmark_table(table: str) -> str:
     return f"## How fast\n\n{table}\n\n{plots}{more}"
 
 
+def task() -> str:
+    """Return the commands of the practitioner's task, and what they print and take."""
+    measured = (DOCS / "benchmarks" / "task.md").read_text(encoding="utf-8").strip()
+    commands = "\n".join(practitioner.COMMANDS)
+    return f"```sh\n{commands}\n```\n\n{measured}"
+
+
 def section(name: str, content: str | None = None) -> str:
     """Return what is between a section's markers in the README; first put content there, if any."""
     text = README.read_text(encoding="utf-8")
@@ -136,6 +144,8 @@ def faults() -> list[str]:
         found.append(f"docs/benchmarks/table.md is not the table of {path.name} beside it")
     if section("benchmarks") != benchmark_table(table):
         found.append("README.md: the benchmarks are not those of docs/benchmarks/table.md")
+    if section("task") != task():
+        found.append("README.md: the task is not that of benchmarks.practitioner and task.md")
     if section("study") != study_table(shown_accuracies()):
         found.append("README.md: the study's table is not that of fastlin.report.study.experiments")
     shown = {
@@ -157,4 +167,5 @@ if __name__ == "__main__":
         sys.exit("\n".join(faults()) or None)
     make_figures()
     section("study", study_table(measured_accuracies()))
+    section("task", task())
     section("benchmarks", benchmark_table(report.illustrate(report.latest(DOCS / "benchmarks"))))

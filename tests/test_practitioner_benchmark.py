@@ -25,10 +25,16 @@ def test_the_task_is_one_of_unequal_classes_that_overlap(task):
 
 def test_the_commands_do_the_task(task):
     folder, truth = task
-    assert practitioner.run(practitioner.contestants()[0], folder, "0.csv") > 0
-    right, count = practitioner.accuracy_of(folder / "0.csv", truth)
+    done = practitioner.run(practitioner.contestants()[0], folder, "0-0.csv")
+    assert done.seconds > 0
+    right, count = practitioner.accuracy_of(folder / "0-0.csv", truth)
     assert count == 300
     assert right / count > 0.3  # chance is a tenth
+    page = practitioner.page(900, {"fastlin": [done]}, folder, truth)
+    assert f"| fastlin | {done.seconds:.1f} | 1.0x | {right / count:.2%} (" in page
+    assert "\n   3  " in page
+    assert "\n   4  " not in page
+    assert (folder / "0-0.csv").read_text().splitlines()[3] in page
 
 
 def test_a_contestant_that_fails_is_told(task):
