@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fastlin.search.ranking import GridEntry, GridResult
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
+    from fastlin.solving.config import FitConfig
+    from fastlin.solving.solver import Solution, solve
     from fastlin.training.calibration import calibrate
     from fastlin.training.evaluation import evaluate
     from fastlin.training.few_shots import FewShots, few_shots
@@ -59,6 +61,8 @@ _HOMES = {
     "fastlin.search.ranking": ("GridEntry", "GridResult"),
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
+    "fastlin.solving.config": ("FitConfig",),
+    "fastlin.solving.solver": ("Solution", "solve"),
     "fastlin.training.calibration": ("calibrate",),
     "fastlin.training.evaluation": ("evaluate",),
     "fastlin.training.few_shots": ("FewShots", "few_shots"),
@@ -70,12 +74,12 @@ _MODULES = ("functional", "reference")
 
 __all__ = [
     "AdviceWarning", "CrossValidation", "Dataset", "DivergedError", "EpochRecord", "FewShots",
-    "GridDivergedError", "GridEntry", "GridResult", "GridSpec", "Hinge", "History", "Init",
-    "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning", "Precision", "Rows", "Run",
-    "Schedule", "Softmax", "Split", "SquaredHinge", "TrainConfig", "TrainResult", "Trainer",
-    "calibrate", "cross_validate", "evaluate", "few_shots", "functional", "grid_search",
-    "load_rows", "load_run", "load_split", "measure", "reference", "save_predictions", "save_run",
-    "train",
+    "FitConfig", "GridDivergedError", "GridEntry", "GridResult", "GridSpec", "Hinge", "History",
+    "Init", "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning", "Precision", "Rows",
+    "Run", "Schedule", "Softmax", "Solution", "Split", "SquaredHinge", "TrainConfig",
+    "TrainResult", "Trainer", "calibrate", "cross_validate", "evaluate", "few_shots", "functional",
+    "grid_search", "load_rows", "load_run", "load_split", "measure", "reference",
+    "save_predictions", "save_run", "solve", "train",
 ]  # fmt: skip
 
 

@@ -214,6 +214,19 @@ def unchecked_loss_and_gradient(
     W, b, the penalty and the gradients are of the features that `reading` makes of rows; weights
     (n,) are of mean 1.
     """
+    mean, dW, db = unchecked_mean_loss(X, y, W, b, loss=loss, reading=reading, weights=weights)
+    dW += 2 * l2 * W.astype(np.float64)
+    return mean + weight_penalty(W, l2), dW.astype(W.dtype), db.astype(W.dtype)
+
+
+def unchecked_mean_loss(
+    X: Array, y: Array, W: Array, b: Array, *, loss: Loss,
+    reading: Reading = AS_THEY_ARE, weights: Array | None = None,
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
+    """Return the mean loss, without penalty, and its gradients by W and b, in float64.
+
+    Arguments are those of `unchecked_loss_and_gradient`.
+    """
     folded = _Folded.of(X, W[None], b[None], reading)
     tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
     packed, own_b = folded.packed[0], folded.b[0]
@@ -228,9 +241,7 @@ def unchecked_loss_and_gradient(
     dW = unpack(sums, tile, W.shape, W.dtype) * (folded.factors / len(X))
     if folded.rest is not None:
         dW -= np.outer(db / len(X), folded.rest)
-    dW += 2 * l2 * W.astype(np.float64)
-    cost = float(row_losses.mean(dtype=np.float64)) + weight_penalty(W, l2)
-    return cost, dW.astype(W.dtype), (db / len(X)).astype(W.dtype)
+    return float(row_losses.mean(dtype=np.float64)), dW, db / len(X)
 
 
 def unchecked_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

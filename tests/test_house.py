@@ -26,6 +26,7 @@ LAYERS = (
     ("passes",),
     ("functional",),
     ("training",),
+    ("solving",),
     ("search",),
     ("summaries",),
     ("runs",),

@@ -1,0 +1,7 @@
+"""The optimum of the objective, found by few passes over the rows, with a bound on the distance.
+
+problem.py     the objective: its value, its gradient, and the bound
+curvature.py   what its second derivatives are like, from the features' second moments
+lbfgs.py       steps from both, and the line search
+solver.py      `solve`: the passes from the start to the bound
+"""

@@ -1,0 +1,63 @@
+"""Products of matrices by NumPy, on as many threads as fastlin may use.
+
+A BLAS library has threads of its own, as many as the machine has cores, and waits for all of them:
+where a core is busy with something else, or a container grants fewer, small products and
+eigenvectors take twenty times as long. So the library gets one thread while a fit prepares, and
+large products are divided by rows, always in the same way: the bits depend on no number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.threads import current_count
+
+_ROWS_OF_PIECE = 256
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let BLAS use one thread in the body; what it used before is restored."""
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  (looks at all loaded libraries)
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def product(A: NDArray[np.floating], B: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return A @ B, its rows divided among threads."""
+    result = np.full((len(A), B.shape[1]), np.nan, A.dtype)
+
+    def piece(first: int) -> None:
+        np.matmul(A[first : first + _ROWS_OF_PIECE], B, out=result[first : first + _ROWS_OF_PIECE])
+
+    _in_parallel(piece, len(A))
+    return result
+
+
+def add_moments(X: NDArray[np.floating], S: NDArray[np.float64]) -> None:
+    """Add X^T X to S (d, d): to the lower half, with some more of the squares on the diagonal."""
+
+    def piece(first: int) -> None:
+        last = min(first + _ROWS_OF_PIECE, len(S))
+        S[first:last, :last] += X[:, first:last].T @ X[:, :last]
+
+    _in_parallel(piece, len(S))
+
+
+def _in_parallel(piece: Callable[[int], None], count: int) -> None:
+    """Call a function with the first row of every piece, the last and largest ones first."""
+    firsts = range(0, count, _ROWS_OF_PIECE)[::-1]
+    threads = min(current_count(), len(firsts))
+    if threads < 2:
+        for first in firsts:
+            piece(first)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(piece, first) for first in firsts]:
+            done.result()

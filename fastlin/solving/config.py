@@ -1,0 +1,115 @@
+"""The settings of an exact fit; it imports neither NumPy nor Numba."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fastlin.class_weights import ClassWeight, ClassWeights
+from fastlin.errors import InputError
+from fastlin.losses import Loss, LossKind, Softmax, SquaredHinge
+from fastlin.settings import (
+    AUTO,
+    Auto,
+    Number,
+    OrAuto,
+    Switch,
+    Whole,
+    check_settings,
+    setting,
+    settings_of,
+)
+
+SMOOTH_LOSSES = (Softmax, SquaredHinge)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Everything that decides which classifier an exact fit looks for, and how exactly.
+
+    Attributes
+    ----------
+    loss : Loss
+        Softmax, with or without smoothing, or squared hinge: a record or its text.
+    l2 : float or "auto"
+        Factor of the penalty l2 * sum(W**2), >= 0, beside the mean loss; ``"auto"`` for that of
+        `C`.
+    C : float
+        How scikit-learn states the same, > 0: l2 = 1 / (2 n C) for n rows. Unused with an l2.
+    gap : float
+        By which share the objective may be above the least one there is, in (0, 1].
+    standardize : bool
+        Fit on (x - mean) / std of every feature over the training rows; the model is then expressed
+        in the features themselves. The penalty is on the weights fitted.
+    class_weight : None, str, or Mapping[str, float]
+        As in `fastlin.TrainConfig`.
+    fit_intercept : bool
+        Whether there is a b, which is not penalised.
+    max_passes : int
+        Over the rows, >= 1; then the fit ends wherever it is.
+
+    Raises
+    ------
+    InputError
+        If a value is outside its range; the message names the setting.
+    """
+
+    loss: Loss = setting(
+        Loss.SOFTMAX, LossKind(), "Loss: softmax cross-entropy or squared multiclass hinge."
+    )
+    l2: float | Auto = setting(
+        AUTO,
+        OrAuto(Number()),
+        "Factor of the penalty on the sum of squared weights, beside the mean loss; auto takes "
+        "that of `C`.",
+    )
+    C: float = setting(
+        1.0,
+        Number(above_low=True),
+        "The same in scikit-learn's units, the larger the weaker: l2 is 1 / (2 n C) for n rows.",
+    )
+    gap: float = setting(
+        1e-6,
+        Number(0.0, 1.0, above_low=True),
+        "Stop when the objective is proved to be above the least one by no more than this share.",
+    )
+    standardize: bool = setting(
+        False,
+        Switch(),
+        "Fit on features less their mean, over their standard deviation, or as they are.",
+    )
+    class_weight: ClassWeight = setting(
+        None,
+        ClassWeights(),
+        "How much the rows of each class count: balanced, so that every class counts the same, or "
+        "weights from a file (.csv of class,weight, or .json).",
+    )
+    fit_intercept: bool = setting(True, Switch(), "Fit biases, which are not penalised, or none.")
+    max_passes: int = setting(1000, Whole(1), "Stop after so many passes over the rows.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not isinstance(self.loss, SMOOTH_LOSSES):
+            names = " or ".join(kind.name for kind in SMOOTH_LOSSES)
+            raise InputError(
+                f"loss is {self.loss}, which has corners; the loss of an exact fit must be {names}"
+            )
+        if self.l2 != AUTO and type(self)().C != self.C:
+            raise InputError("l2 and C are given, which say the same; leave one of them out")
+
+    def penalty_factor(self, row_count: int) -> float:
+        """Return l2 as a number, for so many rows."""
+        return penalty_of(self.C, row_count) if self.l2 == AUTO else float(self.l2)
+
+
+FIT_SETTINGS = settings_of(FitConfig)
+
+
+def penalty_of(C: float, row_count: int) -> float:
+    """Return the l2 that scikit-learn's C is for so many rows, whose weights have the mean 1."""
+    return 1 / (2 * row_count * C)
+
+
+def inverse_penalty_of(l2: float, row_count: int) -> float:
+    """Return scikit-learn's C for an l2 over so many rows; infinite for 0."""
+    return 1 / (2 * row_count * l2) if l2 > 0 else math.inf

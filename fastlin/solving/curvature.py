@@ -1,0 +1,196 @@
+"""Where the objective bends, and how much: the matrix from which steps start.
+
+The second derivatives by W are the mean over rows of A_i (x) x_i x_i^T, A_i (K, K) those of the
+loss by the scores. Taken apart, they are about C (x) S with C = mean A_i and S = mean x_i x_i^T:
+with C = U diag(g) U^T and S = Q diag(v) Q^T, dividing by g_j v_l + 2 l2 in these coordinates is a
+Newton step of that model (Kronecker factors, as Martens & Grosse 2015 use them). It costs two
+rotations of K vectors, d / n of a pass over the rows.
+
+S is taken of as many rows as it needs: some times the number of its directions that the penalty
+leaves free. C is that of some rows, anew after some steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.losses import SquaredHinge
+from fastlin.solving.blas import add_moments, product
+from fastlin.solving.problem import Point, Problem, Vector
+
+# Rows for every direction that the penalty leaves free, and at least.
+_ROWS_OF_DIRECTION, _LEAST_ROWS = 10, 512
+
+# Rows from which C is taken: at most, and values.
+_ROWS_OF_SCORES, _VALUES_OF_SCORES = 4096, 2**22
+
+# Features up to which all eigenvectors are computed, which takes some 10 d**3 operations; beyond,
+# the leading ones, as many as the penalty leaves free, but not more than this.
+_ALL_DIRECTIONS, _MOST_DIRECTIONS = 1024, 768
+_SUBSPACE_STEPS = 2
+
+# Eigenvalues below this part of the largest are rounding; of C, unseen classes have none.
+_LEAST_EIGENVALUE, _LEAST_OF_CLASSES = 1e-7, 1e-4
+_VALUES_OF_BLOCK = 2**20
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues (r,) and eigenvectors (d, r) of second moments; rest: all other eigenvalues."""
+
+    values: Vector
+    vectors: NDArray[np.float64]
+    rest: float
+
+
+class Curvature:
+    """The start matrix of a problem; `refresh` before its first use.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of which it is.
+    l2 : float
+        The least penalty that it is to serve.
+    """
+
+    def __init__(self, problem: Problem, l2: float) -> None:
+        self.problem = problem
+        self._spectrum = _spectrum(problem, l2)
+        n, d = problem.data.X.shape
+        count = min(n, _ROWS_OF_SCORES, max(256, _VALUES_OF_SCORES // d))
+        rows = np.linspace(0, n - 1, count).astype(np.int64)
+        self._labels = problem.data.y[rows]
+        self._weights = np.ones(count) if problem.weights is None else problem.weights[rows]
+        self._rows = problem.features(rows, np.float32)
+        self._class_values, self._class_vectors = np.ones(0), np.ones((0, 0))
+
+    def refresh(self, point: Point) -> None:
+        """Take C at a point."""
+        W, c = point[:, :-1], point[:, -1]
+        b = c if self.problem.fit_intercept else np.zeros_like(c)
+        scores = self._rows @ W.astype(np.float32).T + b.astype(np.float32)
+        loss = self.problem.loss
+        if isinstance(loss, SquaredHinge):
+            C = _of_squared_hinge(scores, self._labels, loss.margin, self._weights)
+        else:
+            C = _of_softmax(scores, self._weights)
+        values, self._class_vectors = np.linalg.eigh(C / self._weights.sum())
+        self._class_values = np.maximum(values, max(_LEAST_OF_CLASSES * values[-1], 1e-30))
+
+    def divide(self, gradient: Point, l2: float) -> Point:
+        """Return a gradient over the curvature: the step of the model, but for its sign."""
+        U, g = self._class_vectors, self._class_values[:, None]
+        values, Q, rest = self._spectrum
+        turned = U.T @ gradient
+        result: Point = np.empty_like(turned)
+        along = turned[:, :-1] @ Q
+        across = turned[:, :-1] - along @ Q.T
+        result[:, :-1] = (along / (g * values + 2 * l2)) @ Q.T + across / (g * rest + 2 * l2)
+        result[:, -1:] = turned[:, -1:] / g
+        turned[:] = U @ result
+        return turned
+
+
+def _of_softmax(scores: NDArray[np.floating], weights: Vector) -> NDArray[np.float64]:
+    """Return the sum over rows of weight * (diag(p) - p p^T), p the softmax of the scores."""
+    p: Vector = np.exp(scores - scores.max(axis=1, keepdims=True)).astype(np.float64)
+    p /= p.sum(axis=1, keepdims=True)
+    weighted = p * weights[:, None]
+    return np.diag(weighted.sum(axis=0)) - weighted.T @ p
+
+
+def _of_squared_hinge(
+    scores: NDArray[np.floating], labels: NDArray[np.int64], margin: float, weights: Vector
+) -> NDArray[np.float64]:
+    """Return the sum over rows of 2 weight (e_j - e_y)(e_j - e_y)^T over j within the margin."""
+    places = np.arange(len(scores))
+    near = (scores - scores[places, labels][:, None] + margin > 0).astype(np.float64)
+    near[places, labels] = 0
+    near *= 2 * weights[:, None]
+    K = scores.shape[1]
+    crossed = np.zeros((K, K))
+    np.add.at(crossed, labels, near)
+    of_label = crossed.sum(axis=1)
+    return np.diag(near.sum(axis=0) + of_label) - crossed - crossed.T
+
+
+def _spectrum(problem: Problem, l2: float) -> Spectrum:
+    """Return that of the features, of as many rows as the penalty calls for."""
+    n, d = problem.data.X.shape
+    free = 2 * l2 * len(problem.data.class_names)  # eigenvalues that the penalty equals at first
+    count, rank = min(n, _ROWS_OF_DIRECTION * d), d
+    if d > _LEAST_ROWS or n < d:
+        few = min(n, _LEAST_ROWS)
+        found = _of_few_rows(problem, few)
+        needed = _ROWS_OF_DIRECTION * float((found.values / (found.values + free)).sum())
+        if few >= min(n, needed):
+            return found
+        is_cut = needed > few * _ROWS_OF_DIRECTION / 2  # by the number of rows itself
+        count, rank = min(n, int(1.3 * needed)), 2 * int((found.values > free / 2).sum())
+        if is_cut:
+            count = min(n, _ROWS_OF_DIRECTION * d)
+        if count < d / 2 or count == n < d:
+            return _of_few_rows(problem, count)
+    return _of_moments(_second_moments(problem, count), rank)
+
+
+def _rows_of(problem: Problem, count: int) -> NDArray[np.int64]:
+    return np.linspace(0, len(problem.data) - 1, count).astype(np.int64)
+
+
+def _weighted(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return features times the roots of the rows' weights."""
+    values = problem.features(rows, np.float32)
+    if problem.weights is not None:
+        values *= np.sqrt(problem.weights[rows]).astype(np.float32)[:, None]
+    return values
+
+
+def _of_few_rows(problem: Problem, count: int) -> Spectrum:
+    """Return the spectrum of count rows, fewer than features, by the products of rows."""
+    X = _weighted(problem, _rows_of(problem, count))
+    values, vectors = np.linalg.eigh(product(X, X.T).astype(np.float64) / count)
+    kept = values > _LEAST_EIGENVALUE * max(values[-1], 1e-300)
+    values = values[kept]
+    Q = product(X.T, vectors[:, kept].astype(np.float32)).astype(np.float64)
+    return Spectrum(values, Q / np.sqrt(values * count), 0.0)
+
+
+def _second_moments(problem: Problem, count: int) -> NDArray[np.float64]:
+    """Return the second moments (d, d) of count rows: float32 in blocks, summed in float64."""
+    d = problem.data.X.shape[1]
+    S, step = np.zeros((d, d)), max(256, _VALUES_OF_BLOCK // d)
+    rows = _rows_of(problem, count)
+    for first in range(0, count, step):
+        add_moments(_weighted(problem, rows[first : first + step]), S)
+    S = np.tril(S) / count
+    return S + np.tril(S, -1).T
+
+
+def _of_moments(S: NDArray[np.float64], rank: int) -> Spectrum:
+    """Return the spectrum of second moments; of many features, that of the leading directions."""
+    d = len(S)
+    if d > _ALL_DIRECTIONS:
+        rank = min(rank, _MOST_DIRECTIONS)
+        values, vectors = _leading(S, rank)
+        return Spectrum(values, vectors, max(float(np.trace(S) - values.sum()) / (d - rank), 0.0))
+    values, vectors = np.linalg.eigh(S)
+    return Spectrum(np.maximum(values, _LEAST_EIGENVALUE * max(values[-1], 1e-300)), vectors, 0.0)
+
+
+def _leading(S: NDArray[np.float64], rank: int) -> tuple[Vector, NDArray[np.float64]]:
+    """Return about the `rank` largest eigenvalues, ascending, and their eigenvectors (d, rank).
+
+    By steps of a random subspace (Halko, Martinsson & Tropp 2011), in float32.
+    """
+    single = S.astype(np.float32)
+    start = np.random.default_rng(0).standard_normal((len(S), rank)).astype(np.float32)
+    basis = product(single, start)
+    for _ in range(_SUBSPACE_STEPS):
+        basis = product(single, np.linalg.qr(basis)[0])
+    basis = np.linalg.qr(basis)[0]
+    values, vectors = np.linalg.eigh((basis.T @ product(single, basis)).astype(np.float64))
+    return np.maximum(values, 0.0), product(basis, vectors.astype(np.float32)).astype(np.float64)

@@ -1,0 +1,122 @@
+"""Steps of L-BFGS from a given start matrix, and a line search that meets Wolfe's conditions.
+
+J. Nocedal, S. Wright, Numerical Optimization, 2006: algorithms 7.4, 3.5 and 3.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.solving.problem import Point, Value
+
+MEMORY = 10
+
+# Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
+_DECREASE, _SLOPE = 1e-4, 0.9
+_MOST_TRIALS = 20
+
+
+class Memory:
+    """The last steps, and how the gradient changed along them; kept in float32."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[NDArray[np.float32], NDArray[np.float32], float]] = []
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def clear(self) -> None:
+        """Forget all steps."""
+        self._pairs.clear()
+
+    def add(self, before: Value, after: Value) -> None:
+        """Keep a step, unless the gradient did not grow along it, as rounding may have it."""
+        step = (after.point - before.point).astype(np.float32)
+        change = (after.gradient - before.gradient).astype(np.float32)
+        product = _dot(step, change)
+        if product > 1e-10 * _dot(step, step) ** 0.5 * _dot(change, change) ** 0.5:
+            self._pairs = [*self._pairs[-(MEMORY - 1) :], (step, change, 1 / product)]
+
+    def direction(self, gradient: Point, divide: Callable[[Point], Point]) -> Point:
+        """Return a direction of descent; `divide` multiplies by the start matrix."""
+        left, factors = gradient.copy(), []
+        for step, change, inverse in reversed(self._pairs):
+            factors.append(inverse * _dot(step, left))
+            left -= factors[-1] * change
+        found = divide(left)
+        for (step, change, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
+            found += (factor - inverse * _dot(change, found)) * step
+        return -found
+
+
+def line_search(
+    evaluate: Callable[[Point], Value], start: Value, direction: Point, noise: float
+) -> Value | None:
+    """Return a value along a direction, from step 1, that meets Wolfe's strong conditions.
+
+    Parameters
+    ----------
+    evaluate : Callable
+        The objective at a point.
+    start : Value
+        Where the search begins.
+    direction : NDArray[np.float64]
+        (K, d + 1), of descent.
+    noise : float
+        Relative rounding of costs: differences below it are not told from 0, and slopes decide
+        (Hager & Zhang 2005).
+
+    Returns
+    -------
+    Value or None
+        None if there is none, as rounding is all that is left.
+    """
+    slope = _dot(start.gradient, direction)
+    if not slope < 0:
+        return None
+    tolerance = noise * abs(start.cost)
+    low, high = (0.0, start.cost, slope), None
+    step = 1.0
+    for _ in range(_MOST_TRIALS):
+        found = evaluate(start.point + step * direction)
+        own = _dot(found.gradient, direction)
+        is_finite = np.isfinite(found.cost) and np.isfinite(own)
+        decreases = is_finite and found.cost <= start.cost + _DECREASE * step * slope
+        is_equal = is_finite and found.cost <= start.cost + tolerance
+        if (decreases and abs(own) <= -_SLOPE * slope) or (
+            is_equal and _SLOPE * slope <= own <= (2 * _DECREASE - 1) * slope
+        ):
+            return found
+        here = (step, found.cost, own)
+        if not (decreases or is_equal) or found.cost > low[1] + tolerance:
+            high = here
+        else:
+            if own >= 0 if high is None else own * (high[0] - low[0]) >= 0:
+                high = low
+            low = here
+        step = 2 * step if high is None else _between(low, high)
+        if high is not None and abs(high[0] - low[0]) < 1e-12:
+            return None
+    return None
+
+
+def _between(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
+    """Return the least point of the cubic through two ends, or else the middle between them."""
+    (a, cost_a, slope_a), (b, cost_b, slope_b) = low, high
+    width = b - a
+    middle = a + width / 2
+    with np.errstate(all="ignore"):
+        first = slope_a + slope_b - 3 * (cost_a - cost_b) / (a - b)
+        root = np.sqrt(first * first - slope_a * slope_b) * np.sign(width)
+        found = b - width * (slope_b + root - first) / (slope_b - slope_a + 2 * root)
+    inside = abs(found - a) >= 0.1 * abs(width) and abs(found - b) >= 0.1 * abs(width)
+    inside = inside and min(a, b) < found < max(a, b)
+    return float(found) if np.isfinite(found) and inside else middle
+
+
+def _dot(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Return the sum of products, in float64."""
+    return float(np.vdot(a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)))

@@ -1,0 +1,254 @@
+"""The objective of labelled rows: value, gradient, and a bound on the distance to the optimum.
+
+F(W, b) = mean over rows of loss(W x + b, y) + l2 * sum(W**2), the mean weighted if rows are. The
+solver moves in coordinates in which features have the mean 0: a `Point` has W and, in one more
+column, c = b + W mean. There a step of W leaves the mean scores where they are, and curvature by W
+and by c are apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastlin import passes
+from fastlin.data.checks import number_dtype
+from fastlin.data.dataset import Dataset
+from fastlin.data.features import evenly_spaced
+from fastlin.engine import Array
+from fastlin.errors import InputError, quoted
+from fastlin.losses import Loss, Softmax, SquaredHinge
+from fastlin.model import LinearModel
+from fastlin.passes import Reading
+from fastlin.training.standardization import Standardization
+
+Vector = NDArray[np.float64]
+Point = NDArray[np.float64]  # (K, d + 1): W, and c in the last column
+
+# Rows are converted in blocks of about so many values, which stay in the second-level cache.
+_VALUES_OF_BLOCK = 2**17
+
+# Means beyond so many standard deviations are subtracted as rows are read, as in training.
+_LARGE_MEAN = 16.0
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """The objective at a point.
+
+    Attributes
+    ----------
+    point : NDArray[np.float64]
+        (K, d + 1), where.
+    cost : float
+        The objective.
+    gradient : NDArray[np.float64]
+        (K, d + 1), by the coordinates of the point.
+    bound : float
+        Cost less the least cost there is, at most; infinite where nothing is known.
+    """
+
+    point: Point
+    cost: float
+    gradient: Point
+    bound: float
+
+
+class Problem:
+    """The objective of labelled rows, and how many passes over them it took.
+
+    Parameters
+    ----------
+    data : Dataset
+        The rows.
+    loss : Loss
+        `Softmax` or `SquaredHinge`.
+    l2 : float
+        Factor of the penalty, 0 or above.
+    weights : NDArray[np.float64] or None
+        (n,) of mean 1; None if all rows count the same.
+    standardization : Standardization or None
+        Through which rows are seen; None for features as they are.
+    fit_intercept : bool
+        Whether there is a b; otherwise it is 0.
+
+    Attributes
+    ----------
+    passes : int
+        Over all rows so far: each for a value and a gradient.
+
+    Raises
+    ------
+    InputError
+        If a class has no row that counts.
+    """
+
+    def __init__(
+        self, data: Dataset, loss: Loss, l2: float, weights: Vector | None = None,
+        standardization: Standardization | None = None, *, fit_intercept: bool = True,
+    ) -> None:  # fmt: skip
+        self.data, self.loss, self.l2, self.weights = data, loss, l2, weights
+        self.fit_intercept, self.passes = fit_intercept, 0
+        self.standardization = standardization
+        self.class_shares = self._shares_of_classes()
+        mean = _mean(data.X, weights) * data.feature_scale
+        self.reading, self.center = self._reading(mean)
+        self._first_gradient: NDArray[np.float64] | None = None
+
+    def _shares_of_classes(self) -> Vector:
+        """Return the weighted share (K,) of every class, smoothed as the loss smooths labels."""
+        K = len(self.data.class_names)
+        shares = np.bincount(self.data.y, self.weights, minlength=K) / len(self.data)
+        smoothing = self.loss.smoothing if isinstance(self.loss, Softmax) else 0.0
+        shares = (1 - smoothing) * shares + smoothing / K
+        missing = np.flatnonzero(shares == 0).tolist()
+        if missing and self.fit_intercept:
+            raise InputError(
+                f"the class {quoted(self.data.class_names[missing[0]])} has no training row that "
+                "counts, so there is no optimum: its bias would fall for ever; leave the class out"
+            )
+        return shares
+
+    def _reading(self, mean: Vector) -> tuple[Reading, Vector]:
+        """Return how rows are read, and the mean (d,) of the features that come of it."""
+        data, scale = self.data, self.data.scale
+        if self.standardization is not None:
+            moved, std = self.standardization.mean, self.standardization.std
+            return Reading(scale, moved, std), self._center((mean - moved) / std)
+        if data.X.dtype != np.uint8:
+            rows = data.X[evenly_spaced(*data.X.shape)].astype(np.float64) * data.feature_scale
+            if (np.abs(mean) > _LARGE_MEAN * rows.std(axis=0)).any() and self.fit_intercept:
+                stored = (mean / data.feature_scale).astype(number_dtype(data.X.dtype))
+                offset = data.feature_scale * stored.astype(np.float64)
+                return Reading(scale, offset), self._center(mean - offset)
+        return Reading(scale), self._center(mean)
+
+    def _center(self, mean: Vector) -> Vector:
+        return mean if self.fit_intercept else np.zeros_like(mean)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a point: (K, d + 1)."""
+        return len(self.data.class_names), self.data.X.shape[1] + 1
+
+    def value(self, point: Point, dtype: DTypeLike = np.float64) -> Value:
+        """Return the objective at a point, from products in float32 or float64."""
+        W, c = point[:, :-1], point[:, -1]
+        mean_loss, G, db = passes.unchecked_mean_loss(
+            self.data.X, self.data.y, W.astype(dtype), (c - W @ self.center).astype(dtype),
+            loss=self.loss, reading=self.reading, weights=self.weights,
+        )  # fmt: skip
+        self.passes += 1
+        G -= np.outer(db, self.center)
+        if not self.fit_intercept:
+            db = np.zeros_like(db)
+        if self._first_gradient is None and not point.any():
+            self._first_gradient = G
+        gradient = np.concatenate([G + 2 * self.l2 * W, db[:, None]], axis=1)
+        cost = mean_loss + self.l2 * float(np.square(W).sum())
+        bound = math.inf
+        if self.l2 > 0 and self._first_gradient is not None:
+            bound = self._bound(point, mean_loss, G, gradient, self._first_gradient)
+        return Value(point, cost, gradient, bound)
+
+    def _bound(
+        self, point: Point, mean_loss: float, G: Point, gradient: Point, first: Point
+    ) -> float:
+        """Return how far the objective is above its least value, at most: a duality gap.
+
+        With u_i the gradient of the loss by the scores of row i, G = mean u_i x_i^T, the dual
+        objective is -mean loss*(u_i) - ||G||**2 / (4 l2), for u_i of mean 0, as b is not penalised.
+        Where the mean of u_i is db, not 0, (1 - e) u_i + e v_i with v_i = q - t_i has it: t_i is
+        the target of the row, and q, a distribution, the mean of t_i less (1 - e) / e * db. The
+        conjugate loss* is convex, so the gap at that point is at most
+
+        ||G + 2 l2 W||**2 / (4 l2) + <db, c> + e (mean loss - <G, W> - <db, c> + mean loss*(v_i))
+        + (2 e <G, E> + e**2 ||E||**2) / (4 l2),     E = mean v_i x_i^T - G.
+
+        In centred features E is `first`, what G is at a point of zeros, over `_slope`, less G.
+        """
+        W, c, db = point[:, :-1], point[:, -1], gradient[:, -1]
+        gap = float(np.square(gradient[:, :-1]).sum()) / (4 * self.l2)
+        if not self.fit_intercept or not db.any():
+            return gap
+        shares = self.class_shares
+        e = min(1.0, max(2 * float((db / shares).max()), 1e-300))
+        q = shares - (1 - e) / e * db
+        E = first / self._slope() - G
+        loss_less_scores = mean_loss - float((G * W).sum()) - float(db @ c)
+        gap += float(db @ c) + e * (loss_less_scores + self._conjugate_of(q))
+        return gap + (2 * e * float((G * E).sum()) + e**2 * float((E * E).sum())) / (4 * self.l2)
+
+    def _slope(self) -> float:
+        """Return how many times G at a point of zeros is the mean of (constant - t_i) x_i^T.
+
+        Features are centred, so that the constant has no part in it.
+        """
+        if isinstance(self.loss, SquaredHinge):
+            return 2 * self.loss.margin * len(self.data.class_names)
+        return 1.0
+
+    def _conjugate_of(self, q: Vector) -> float:
+        """Return the mean over rows of loss*(q - t_i)."""
+        if isinstance(self.loss, SquaredHinge):
+            others = 1 - self.class_shares
+            return float(others @ (q * q / 4 - self.loss.margin * q))
+        positive = q[q > 0]
+        return float(positive @ np.log(positive))
+
+    def features(self, rows: NDArray[np.int64], dtype: DTypeLike) -> NDArray[np.floating]:
+        """Return centred features of some rows, (m, d), as the solver sees them."""
+        scale, offset, std = self.data.feature_scale, self.reading.offset, self.reading.std
+        values = self.data.X[rows].astype(number_dtype(self.data.X.dtype)).astype(np.float64)
+        values *= scale
+        if offset is not None:
+            values -= offset
+        if std is not None:
+            values /= std
+        values -= self.center
+        return values.astype(dtype, copy=False)
+
+    def model(self, point: Point, dtype: DTypeLike) -> LinearModel:
+        """Return the classifier that a point is, of a dtype."""
+        W = point[:, :-1]
+        b = point[:, -1] - W @ self.center
+        data, standard = self.data, self.standardization
+        std, offset = None, self.reading.offset
+        if standard is not None:
+            std, offset = standard.std, standard.offset
+            W = W / std
+            b = b - W @ (standard.mean - (0.0 if offset is None else offset))
+        return LinearModel(
+            W.astype(dtype), b.astype(dtype), data.class_names, data.image_shape, std, offset,
+            data.feature_range, str(self.loss), data.scale, data.feature_names, self.l2,
+        )  # fmt: skip
+
+    def point_of(self, model: LinearModel) -> Point:
+        """Return the point that a classifier of the same features and classes is."""
+        W, b = model.W.astype(np.float64), model.b.astype(np.float64)
+        before = np.zeros(W.shape[1]) if model.feature_offset is None else model.feature_offset
+        mean, std = self.reading.offset, self.reading.std
+        b = b + W @ ((np.zeros(W.shape[1]) if mean is None else mean) - before)
+        W = W if std is None else W * std
+        return np.concatenate([W, (b + W @ self.center)[:, None]], axis=1)
+
+
+def _mean(X: Array, weights: Vector | None) -> Vector:
+    """Return the weighted mean (d,) of rows as stored: float32 sums of blocks, summed in float64.
+
+    Rows of float64 are summed in float64.
+    """
+    n, d = X.shape
+    dtype: Any = np.float64 if X.dtype == np.float64 else np.float32
+    total: Array = np.zeros(d)
+    step = max(1, _VALUES_OF_BLOCK // d)
+    for first in range(0, n, step):
+        block = X[first : first + step].astype(dtype, copy=False)
+        counts = np.ones(len(block)) if weights is None else weights[first : first + step]
+        total += counts.astype(dtype) @ block
+    mean: Vector = total / n
+    return mean

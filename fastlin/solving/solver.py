@@ -1,0 +1,340 @@
+"""The optimum of an L2-regularised linear classifier, with a bound on the distance to it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset, Split, check_fits
+from fastlin.errors import InputError, quoted
+from fastlin.model import LinearModel
+from fastlin.solving.blas import one_thread
+from fastlin.solving.config import FIT_SETTINGS, FitConfig
+from fastlin.solving.curvature import Curvature
+from fastlin.solving.lbfgs import Memory, line_search
+from fastlin.solving.problem import Point, Problem, Value
+from fastlin.threads import use_threads
+from fastlin.training.standardization import Standardization
+from fastlin.training.weighting import row_weights
+
+# After how many steps C is taken anew, and then every so many.
+_REFRESH, _REFRESH_EVERY = (0, 3, 7, 15), 15
+
+# Relative rounding of costs, of products in float32 and float64.
+_NOISE = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-14}
+
+# The gradient becomes no shorter after so many steps in which it did not.
+_STEPS_WITHOUT_GAIN = {np.dtype(np.float32): 6, np.dtype(np.float64): 60}
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Progress(NamedTuple):
+    """How far a solver is, after a step."""
+
+    passes: int
+    objective: float
+    gap: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The classifier that an exact fit found, and what is known of it.
+
+    Attributes
+    ----------
+    model : LinearModel
+        The classifier; float32 where that keeps the gap asked for, else float64.
+    objective : float
+        Mean loss + l2 * sum(W**2) over the training rows, of the model as it is.
+    gap : float
+        The objective less the least one there is, at most; infinite where l2 is 0.
+    gradient_norm : float
+        The length of the gradient, over that at weights of zero.
+    passes : int
+        Over the training rows.
+    seconds : float
+        From the call to the result.
+    converged : bool
+        Whether the gap asked for was reached; with l2 0, a gradient of that share.
+    l2 : float
+        The factor of the penalty.
+    trace : tuple[Progress, ...]
+        Objective and gap after every step.
+    note : str or None
+        Why it did not converge.
+    """
+
+    model: LinearModel
+    objective: float
+    gap: float
+    gradient_norm: float
+    passes: int
+    seconds: float
+    converged: bool
+    l2: float
+    trace: tuple[Progress, ...]
+    note: str | None = None
+
+    @property
+    def relative_gap(self) -> float:
+        """The gap over the least objective that it leaves possible."""
+        return relative(self.gap, self.objective)
+
+    def __repr__(self) -> str:
+        state = "" if self.converged else ", not converged"
+        return (
+            f"Solution({self.objective:.9g}, relative gap <= {self.relative_gap:.2g}, "
+            f"{self.passes} passes, {self.seconds:.2f} s{state})"
+        )
+
+
+def relative(gap: float, objective: float) -> float:
+    """Return a gap over the least objective that it leaves possible; infinite if that is 0."""
+    least = objective - gap
+    return gap / least if 0 < least < math.inf else (0.0 if gap == 0 else math.inf)
+
+
+def solve(
+    data: Split | Dataset | ArrayLike,
+    y: ArrayLike | None = None,
+    config: FitConfig | None = None,
+    *,
+    start: LinearModel | None = None,
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> Solution:
+    """Fit the one classifier that minimises mean loss + l2 * sum(W**2) over the training rows.
+
+    Rows are read as they are stored; every pass gives the objective and its gradient. Steps are
+    those of L-BFGS from a start matrix of the features' second moments. Passes compute in float32
+    until the gap is below what was asked for, or float32 gives no more; then in float64, in which
+    the gap that is returned is computed.
+
+    Parameters
+    ----------
+    data : Split, Dataset or ArrayLike
+        Of a split, the training rows; of an array, rows (n, d).
+    y : ArrayLike, optional
+        (n,) labels of an array.
+    config : FitConfig, optional
+        The settings; by default those of a `FitConfig`.
+    start : LinearModel, optional
+        Where to start; by default at zero.
+    threads : int, optional
+        By default as many as the process can keep busy. The bits do not depend on it.
+    progress : Callable, optional
+        Called after every step.
+    **settings : Any
+        Settings by name, such as ``l2=1e-4``; they take precedence over those of `config`.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit, a class has no rows, or a value is beyond float32.
+    """
+    began = time.perf_counter()
+    rows = _rows(data, y)
+    chosen = with_settings(config, settings)
+    with use_threads(threads), one_thread():
+        problem = problem_of(rows, chosen)
+        solver = Solver(problem, Curvature(problem, problem.l2), chosen, began, progress)
+        return solver.run(None if start is None else _point_of(start, problem))
+
+
+def with_settings(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
+    """Return settings, those given by name before those of a record.
+
+    Raises
+    ------
+    InputError
+        If there is no such setting, or a value does not fit.
+    """
+    for name in settings:
+        if name not in FIT_SETTINGS:
+            known = ", ".join(FIT_SETTINGS)
+            raise InputError(f"unknown setting {quoted(name)}; the settings are {known}")
+    return replace(config or FitConfig(), **settings)
+
+
+def problem_of(rows: Dataset, config: FitConfig) -> Problem:
+    """Return the objective of settings over rows."""
+    penalty = config.penalty_factor(len(rows))
+    weighted = TrainConfig(loss=config.loss, l2=penalty, class_weight=config.class_weight)
+    standardization = None
+    if config.standardize:
+        standardization = Standardization(rows.X, np.float32, rows.scale, rows.feature_names)
+    return Problem(
+        rows, config.loss, penalty, row_weights(rows, weighted), standardization,
+        fit_intercept=config.fit_intercept,
+    )  # fmt: skip
+
+
+class Solver:
+    """The steps from a point to the optimum of a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is solved.
+    curvature : Curvature
+        Its start matrix.
+    config : FitConfig
+        The gap to reach, and the passes after which to end before.
+    began : float
+        From when `time.perf_counter` counts seconds.
+    progress : Callable or None
+        Called after every step.
+    """
+
+    def __init__(
+        self, problem: Problem, curvature: Curvature, config: FitConfig, began: float,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._problem, self._curvature, self._gap = problem, curvature, config.gap
+        self._last_pass = problem.passes + config.max_passes
+        self._began, self._progress = began, progress
+        self._trace: list[Progress] = []
+        self._scale = math.inf  # the length of the gradient at zero
+
+    def run(self, start: Point | None = None) -> Solution:
+        """Return the optimum, from zero or another point."""
+        problem = self._problem
+        value = problem.value(np.zeros(problem.shape), _FLOAT32)
+        self._scale = _length(value)
+        if start is not None:
+            value = problem.value(start, _FLOAT32)
+        value, end = self._descend(value, _FLOAT32)
+        value, model = self._of_model(value, _FLOAT32)
+        if not self._is_solved(value) and end is not _OUT_OF_PASSES:
+            value, end = self._descend(value, _FLOAT64)
+            exact, model = value, problem.model(value.point, _FLOAT64)
+            if self._is_solved(value):
+                value, rounded = self._of_model(value, _FLOAT32)
+                value, model = (value, rounded) if self._is_solved(value) else (exact, model)
+        seconds = time.perf_counter() - self._began
+        is_solved = self._is_solved(value)
+        return Solution(
+            model, value.cost, value.bound, self._relative_length(value), problem.passes, seconds,
+            is_solved, problem.l2, tuple(self._trace), None if is_solved else self._note(end),
+        )  # fmt: skip
+
+    def _of_model(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, LinearModel]:
+        """Return the classifier of a dtype next to a point, and the objective of that, exactly."""
+        model = self._problem.model(value.point, dtype)
+        return self._problem.value(self._problem.point_of(model), _FLOAT64), model
+
+    def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
+        """Go from a value until it is solved, or products of a dtype give no more; say which."""
+        problem, memory = self._problem, Memory()
+        best, steps_since = math.inf, 0
+        for step in itertools.count():
+            self._tell(value)
+            if self._is_solved(value):
+                return value, _SOLVED
+            if problem.passes >= self._last_pass:
+                return value, _OUT_OF_PASSES
+            length = _length(value)
+            best, steps_since = (length, 0) if length < 0.8 * best else (best, steps_since + 1)
+            if steps_since > _STEPS_WITHOUT_GAIN[dtype]:
+                return value, _ROUNDING
+            if step in _REFRESH or step % _REFRESH_EVERY == 0:
+                self._curvature.refresh(value.point)
+            found = self._step(value, memory, dtype)
+            if found is None and len(memory) > 0:
+                memory.clear()
+                found = self._step(value, memory, dtype)
+            if found is None:
+                return value, _ROUNDING
+            memory.add(value, found)
+            value = found
+        raise AssertionError("steps are counted for ever")
+
+    def _step(self, value: Value, memory: Memory, dtype: np.dtype[Any]) -> Value | None:
+        l2 = self._problem.l2
+        direction = memory.direction(value.gradient, lambda g: self._curvature.divide(g, l2))
+        return line_search(
+            lambda point: self._problem.value(point, dtype), value, direction, _NOISE[dtype]
+        )
+
+    def _tell(self, value: Value) -> None:
+        seconds = time.perf_counter() - self._began
+        done = Progress(
+            self._problem.passes, value.cost, relative(value.bound, value.cost), seconds
+        )
+        self._trace.append(done)
+        if self._progress is not None:
+            self._progress(done)
+
+    def _left(self, value: Value) -> float:
+        """Return what is to become small: the relative gap, or the gradient where l2 is 0."""
+        if self._problem.l2 > 0:
+            return relative(value.bound, value.cost)
+        return self._relative_length(value)
+
+    def _relative_length(self, value: Value) -> float:
+        return _length(value) / self._scale if self._scale > 0 else 0.0
+
+    def _is_solved(self, value: Value) -> bool:
+        return self._left(value) <= self._gap
+
+    def _note(self, end: str) -> str:
+        """Return why a value is not the optimum that was asked for."""
+        if self._problem.l2 == 0:
+            return (
+                f"with l2 0 the objective was still falling after {self._problem.passes} passes; "
+                "where rows can be separated there is no optimum: give an l2 above 0"
+            )
+        if end is _OUT_OF_PASSES:
+            return f"{self._problem.passes} passes were not enough; raise max_passes or the gap"
+        return (
+            "float64 has no digits left for a smaller gap; a larger l2 has an optimum that can be "
+            "proved"
+        )
+
+
+_SOLVED, _OUT_OF_PASSES, _ROUNDING = "solved", "out of passes", "rounding"
+
+
+def _length(value: Value) -> float:
+    return float(np.linalg.norm(value.gradient))
+
+
+def _rows(data: Split | Dataset | ArrayLike, y: ArrayLike | None) -> Dataset:
+    """Return the labelled rows to fit, which float32 can hold."""
+    if isinstance(data, Split | Dataset):
+        if y is not None:
+            raise InputError("y is given beside data that have labels; leave it out")
+        split = data if isinstance(data, Split) else Split("rows", data)
+    elif y is None:
+        raise InputError("the data are an array without labels; give them as y")
+    else:
+        split = Split.from_arrays(data, y)
+    check_fits(split, _FLOAT32)
+    return split.train
+
+
+def _point_of(start: LinearModel, problem: Problem) -> Point:
+    """Return where to start. Raises InputError if features or classes are others."""
+    data = problem.data
+    if start.W.shape[1] != data.X.shape[1] or start.class_names != data.class_names:
+        raise InputError(
+            f"start is a classifier of {start.W.shape[1]:,} features and the classes "
+            f"{quoted(list(start.class_names))}; the rows have {data.X.shape[1]:,} and "
+            f"{quoted(list(data.class_names))}"
+        )
+    return problem.point_of(start)
