@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastlin.data.checks import default_scale
 from fastlin.data.dataset import Dataset, Split
-from fastlin.data.feature_names import ORDER_NOTE
+from fastlin.data.feature_names import order_note
 from fastlin.data.features import FeatureRange
 from fastlin.data.rows import Rows
 from fastlin.errors import InputError, MatchWarning
@@ -58,8 +58,8 @@ def match(model: LinearModel, data: Dataset) -> tuple[Dataset, list[str]]:
     Raises
     ------
     InputError
-        If the number of features, their names or the image shape are others, or a row is of a
-        class that the model does not know.
+        If the number of features or the image shape are others, features that the model knows by
+        name are missing, or a row is of a class that it does not know.
     """
     (matched,), notes = _match_parts(model, [data])
     return matched, notes
@@ -88,19 +88,20 @@ def match_rows(model: LinearModel, rows: Rows) -> tuple[Rows, list[str]]:
     Raises
     ------
     InputError
-        If the number of features, their names or the image shape are not those of the model.
+        If the number of features or the image shape are not those of the model, or features that
+        it knows by name are missing.
     """
     try:
         matched = rows.with_features(model.feature_names, "the model")
-        check_feature_count(model, rows.feature_count)
-        _check_image_shape(model, rows.image_shape)
+        check_feature_count(model, matched.feature_count)
+        _check_image_shape(model, matched.image_shape)
     except InputError as error:
         raise InputError(f"{rows.name}: {error}") from None
-    notes = [_layout_note(model, rows.image_shape)]
+    notes = [_layout_note(model, matched.image_shape)]
     if matched is not rows:
-        notes.append(ORDER_NOTE)
+        notes.append(order_note(rows.feature_names, model.feature_names))
     if model.feature_range is not None:
-        found = rows.feature_range(model.scale)
+        found = matched.feature_range(model.scale)
         notes.append(scale_note(model.feature_range, found, rows.X.size))
     return matched, [note for note in notes if note is not None]
 
@@ -189,7 +190,8 @@ def _match_parts(model: LinearModel, parts: Sequence[Dataset]) -> tuple[list[Dat
     elif first.feature_names != model.feature_names:
         names = model.feature_names
         parts = [data.with_features(names, whose="the model") for data in parts]
-        notes.append(ORDER_NOTE)
+        notes.append(order_note(first.feature_names, names))
+        first = parts[0]
     _check_image_shape(model, first.image_shape)
     notes.append(_layout_note(model, first.image_shape))
     if first.scale is None and model.scale not in {None, first.feature_scale}:

@@ -16,10 +16,11 @@ from fastlin import files, model_arrays
 from fastlin.data.arrays import numeric
 from fastlin.data.checks import as_array, check_image_shape, check_labels, check_scale
 from fastlin.data.feature_names import (
-    ORDER_NOTE,
     check_feature_names,
     column_order,
     names_of,
+    order_note,
+    select_columns,
 )
 from fastlin.data.features import FeatureRange
 from fastlin.data.labels import class_numbers
@@ -140,15 +141,15 @@ class LinearModel:
     def scores(self, X: ArrayLike) -> NDArray[Any]:
         """Return the scores of rows.
 
-        Rows on another scale than those trained on, and columns in another order, in which they
-        are not left, are a `fastlin.errors.MatchWarning`, here and in every other method that takes
-        rows.
+        Rows on another scale than those trained on, and columns in another order, or more columns
+        than features, are a `fastlin.errors.MatchWarning`, here and in every other method that
+        takes rows.
 
         Parameters
         ----------
         X : ArrayLike
             (n, d) real numbers, which `scale` makes features; the columns of a DataFrame are
-            matched by name where the model has names.
+            matched by name where the model has names, and others are left out.
 
         Returns
         -------
@@ -158,7 +159,7 @@ class LinearModel:
         Raises
         ------
         InputError
-            If X does not fit W, has other features by name, or a value that is not finite.
+            If X does not fit W, lacks features by name, or has a value that is not finite.
         """
         return self._scores(X)
 
@@ -356,11 +357,12 @@ class LinearModel:
         """Return the scores of rows; warnings name the caller of the method that calls this."""
         from fastlin import functional, matching  # noqa: PLC0415  (loads Numba)
 
-        order = column_order(names_of(X), self.feature_names, "the rows", "the model")
+        names, wanted = names_of(X), self.feature_names
+        order = column_order(names, wanted, "the rows", "the model", can_have_more=True)
+        if order is not None and wanted is not None:
+            warnings.warn(order_note(names, wanted), MatchWarning, stacklevel=3)
+            X = select_columns(X, wanted)
         X = numeric("X", X)
-        if order is not None:
-            X = np.take(X, order, axis=1)
-            warnings.warn(ORDER_NOTE, MatchWarning, stacklevel=3)
         if X.ndim == 2:
             matching.check_feature_count(self, X.shape[1])
         scores = functional.scores(X, self.W, self.b, offset=self.feature_offset, scale=self.scale)

@@ -103,7 +103,7 @@ def save_predictions(
         or cannot be written, or something is asked for that the model or the file does not have.
     """
     content = Content(top, probabilities, scores)
-    rows, notes = matching.match_rows(model, Rows.of(data))
+    rows, notes = matching.match_rows(model, Rows.of(data, model.feature_names))
     for note in notes:
         warnings.warn(note, MatchWarning, stacklevel=2)
     save_matched(model, rows, path, content)

@@ -369,3 +369,112 @@ def test_exported_files_have_the_names():
     export.save(model, "safetensors", "m.safetensors")
     with safetensors.safe_open("m.safetensors", "numpy") as file:
         assert json.loads(file.metadata()["feature_names"]) == list(NAMES)
+
+
+# --- more columns than features ---------------------------------------------------------------
+
+LEFT_OUT = "features are matched by name: left out {}, which the model does not have"
+
+
+def write_more(path, rows=X, names=NAMES):
+    """Write the features between columns of text, of labels with two usual names, and of ids."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["remark", *names, "outcome", "class", "target", "id"])
+        for place, row in enumerate(rows.tolist()):
+            label = int(Y[place])
+            table.writerow(["so, so", *row, f"kind {label}", label, label, f"row {place}"])
+
+
+def lines_of(path):
+    return list(csv.reader(Path(path).read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.fixture
+def run_of_outcome():
+    """Train on a table whose labels have no usual name; return the run folder."""
+    with Path("train.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow([*NAMES, "outcome"])
+        table.writerows([*row, f"kind {label}"] for row, label in zip(X.tolist(), Y, strict=True))
+    call("train", "--data", "train.csv", "--labels", ":outcome", *QUICK, "--out", "run")
+    return "run"
+
+
+def test_predict_takes_the_features_that_it_knows_by_name(run_of_outcome):
+    call("predict", "run", "train.csv", "--scores", "--out", "p.csv")
+    for names, order in ((NAMES, range(6)), (MOVED, ORDER)):
+        write_more("more.csv", X[:, list(order)], names)
+        found = call("predict", "run", "more.csv", "--scores", "--out", "q.csv", "--force")
+        left_out = "left out the columns 'remark', 'outcome', 'class', 'target'\n"
+        assert found.stderr.count("left out") == 1
+        assert left_out in found.stderr
+        ours, theirs = (lines_of(file) for file in ("p.csv", "q.csv"))
+        assert [line[1:] for line in ours] == [line[1:] for line in theirs]
+        assert [line[0] for line in theirs] == ["id", *(f"row {row}" for row in range(90))]
+
+
+def test_evaluate_takes_the_labels_of_the_column_that_was_trained_with(run_of_outcome):
+    right = call("evaluate", "run").stdout
+    write_more("more.csv")
+    found = call("evaluate", "run", "--data", "more.csv")
+    assert found.stdout.splitlines()[3].split()[1:] == right.splitlines()[3].split()[1:]
+    assert "left out the columns 'remark', 'class', 'target'\n" in found.stderr
+    classes = call(
+        "evaluate", "run", "--data", "more.csv", "--labels", ":class", code=2, begun=True
+    )
+    assert "which the model does not know" in classes.stderr
+
+
+def test_a_table_that_lacks_a_feature_or_has_no_names_is_refused_as_before(run_of_outcome):
+    write_more("more.csv", X[:, :5], NAMES[:5])
+    found = call("predict", "run", "more.csv", "--out", "p.csv", code=2)
+    assert "more.csv: the rows have other features than the model: they lack '2nd'" in found.stderr
+    write("bare.csv", np.column_stack([X, Y]), None, None)
+    found = call("predict", "run", "bare.csv", "--out", "p.csv", code=2)
+    assert "the rows have 7 features, but the model takes 6" in found.stderr
+
+
+def test_rows_and_arrays_may_have_more_features_than_a_model():
+    model = model_of()
+    wide, names = np.column_stack([X, X[:, 0]]), (*NAMES, "more")
+    note = LEFT_OUT.format("'more'")
+    matched, notes = matching.match(model, data_of(wide, names))
+    assert notes == [note]
+    np.testing.assert_array_equal(matched.X, X)
+    np.savez("wide.npz", X=wide, feature_names=np.array(names))
+    rows, notes = matching.match_rows(model, load_rows("wide.npz"))
+    assert notes == [note]
+    np.testing.assert_array_equal(rows.block(0, 90), X)
+
+
+def test_parts_of_a_split_still_need_the_same_features():
+    wide = data_of(np.column_stack([X, X[:, 0]]), (*NAMES, "more"))
+    with pytest.raises(InputError, match="val rows have other features than the train rows"):
+        Split("split", data_of(), wide)
+
+
+def test_columns_of_frames_that_the_model_does_not_know_are_left_out_and_named():
+    model = model_of()
+    wide = np.column_stack([X[:, ORDER], Y])
+    for frame in frames(wide, [*MOVED, "label"]):
+        with pytest.warns(MatchWarning, match="left out 'label'"):
+            found = model.scores(frame)
+        np.testing.assert_array_equal(found, model.scores(X))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_frames_with_text_and_ids_are_predicted_as_their_features(library):
+    frames_of = pytest.importorskip(library)
+    model = model_of()
+    columns = {"remark": ["so"] * 90, "id": [f"row {place}" for place in range(90)]}
+    columns |= {name: X[:, NAMES.index(name)] for name in MOVED}
+    make = frames_of.table if library == "pyarrow" else frames_of.DataFrame
+    frame = make(columns)
+    with pytest.warns(MatchWarning, match="left out 'remark', 'id'"):
+        np.testing.assert_array_equal(model.predict(frame), model.predict(X))
+    with pytest.warns(MatchWarning, match="left out 'remark', which"):
+        fastlin.save_predictions(model, frame, "p.csv")
+    assert lines_of("p.csv")[0] == ["id", "class"]
+    expected = zip(columns["id"], model.predict_names(X).tolist(), strict=True)
+    assert lines_of("p.csv")[1:] == [list(line) for line in expected]

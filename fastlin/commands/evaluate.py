@@ -45,7 +45,7 @@ def evaluate(
     saved = runs.load_run(run)
     reference = options.override(saved.data, data)
     model = saved.model if weights == "last" else saved.best_model
-    loaded = options.load_reference(reference)
+    loaded = options.load_for(model, reference, saved.data)
     matched = outcome.match(model, reference, loaded, options.console(stderr=True))
     outcome.note_on_fit(saved.fitting, matched, options.console(stderr=True))
     console = options.console()

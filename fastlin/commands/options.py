@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from fastlin.data import Split
     from fastlin.data.source import DataReference
+    from fastlin.data.tables import KnownColumns
+    from fastlin.model import LinearModel
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Data = dict[str, Any]  # the arguments of `fastlin.load_split` that were given, by name
@@ -283,14 +285,28 @@ def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) 
             )
 
 
-def load_reference(reference: DataReference) -> Split:
+def load_for(model: LinearModel, reference: DataReference, trained: DataReference) -> Split:
+    """Load the data that a reference names to be judged by a model; print notes.
+
+    Columns that the model does not know by name are left out. The column of labels that it was
+    trained with is looked for where no other is named.
+    """
+    from fastlin.data.reading import Place
+    from fastlin.data.tables import KnownColumns
+
+    label = None if trained.labels is None else Place.of(trained.labels).name
+    return load_reference(reference, KnownColumns(model.feature_names, label))
+
+
+def load_reference(reference: DataReference, known: KnownColumns | None = None) -> Split:
     """Load the data that a reference names; print what was converted or left out as notes."""
-    from fastlin.data import load_split
+    from fastlin.data import catalog
+    from fastlin.data.tables import NOTHING_KNOWN
     from fastlin.errors import MissingDataError
 
     with data_notes():
         try:
-            return load_split(**reference.arguments())
+            return catalog.load_reference(reference, known or NOTHING_KNOWN)
         except MissingDataError as error:
             raise InputError(f"{error} (--data-dir FOLDER)") from None
 

@@ -37,7 +37,7 @@ def plot(
 
     saved = runs.load_run(run)
     reference = options.override(saved.data, data)
-    loaded = options.load_reference(reference)
+    loaded = options.load_for(saved.model, reference, saved.data)
     matched = outcome.match(saved.model, reference, loaded, options.console(stderr=True))
     failures: list[str] = []
     remark = outcome.note_on_fit(saved.fitting, matched, options.console(stderr=True))

@@ -14,6 +14,7 @@ from fastlin.errors import InputError
 
 if TYPE_CHECKING:
     from fastlin.data.rows import Rows
+    from fastlin.model import LinearModel
     from fastlin.runs import Run
 
 _STDOUT = Path("-")
@@ -82,7 +83,7 @@ def predict(
         outcome.check_new_file(out, force)
         if data is not None and _is_same_file(out, data):
             raise InputError(f"{out} is the file of the rows; name another --out")
-    rows = _rows(saved, data, part, split, data_dir)
+    rows = _rows(saved, model, data, part, split, data_dir)
     rows, notes = matching.match_rows(model, rows)
     for note in notes:
         outcome.print_note(options.console(stderr=True), note)
@@ -108,15 +109,20 @@ def _is_read(_: object) -> bool:
 
 
 def _rows(
-    saved: Run, data: str | None, part: str | None, split: str | None, data_dir: Path | None
+    saved: Run,
+    model: LinearModel,
+    data: str | None,
+    part: str | None,
+    split: str | None,
+    data_dir: Path | None,
 ) -> Rows:
     """Return the rows of DATA, or those of a part of the run's own data."""
     from fastlin.data.rows import load_rows, rows_of_part
 
     if data is not None:
         with options.data_notes():
-            return load_rows(data, part, split, data_dir)
+            return load_rows(data, part, split, data_dir, features=model.feature_names)
     given = {"split": split, "data_dir": data_dir}
     named = {name: value for name, value in given.items() if value is not None}
     reference = options.override(saved.data, named)
-    return rows_of_part(options.load_reference(reference), part)
+    return rows_of_part(options.load_for(model, reference, saved.data), part)

@@ -21,6 +21,7 @@ from fastlin.data.dataset import Split
 from fastlin.data.formats import cifar, cifar100, kaggle
 from fastlin.data.reading import Place, files_by_meaning, read_split
 from fastlin.data.source import PLACES, DataReference
+from fastlin.data.tables import NOTHING_KNOWN, KnownColumns
 from fastlin.errors import InputError, MissingDataError, quoted
 
 if TYPE_CHECKING:
@@ -148,9 +149,14 @@ def load_split(
         val_labels=val_labels, test_data=test_data, test_labels=test_labels,
         sample_weight=sample_weight,
     )  # fmt: skip
-    found = _load(given).with_scale(given.scale)
+    return load_reference(given)
+
+
+def load_reference(given: DataReference, known: KnownColumns = NOTHING_KNOWN) -> Split:
+    """Load the data of a reference as `load_split` does, by what a model knows of their columns."""
+    found = _load(given, known).with_scale(given.scale)
     found = found if given.val_fraction is None else found.hold_out(given.val_fraction)
-    return replace(found, source=_absolute(given))
+    return replace(found, source=_absolute(replace(given, sha256=None)))
 
 
 def reference_of(
@@ -208,7 +214,7 @@ def _absolute(given: DataReference) -> DataReference:
     return replace(given, **places)
 
 
-def _load(given: DataReference) -> Split:
+def _load(given: DataReference, known: KnownColumns) -> Split:
     data, split = given.data, given.split
     own = [name for name in PLACES[1:] if getattr(given, name) is not None]
     if data in CATALOG and own:
@@ -227,7 +233,7 @@ def _load(given: DataReference) -> Split:
         raise InputError(f"{data} has one split only; leave out split {quoted(split)}")
     if data == sample.NAME:
         return sample.load()
-    return toys.load(data) if data in CATALOG else _load_path(given)
+    return toys.load(data) if data in CATALOG else _load_path(given, known)
 
 
 def _find_cifar(path: Path) -> tuple[Callable[..., Split] | None, Path]:
@@ -248,10 +254,10 @@ def is_cifar(path: Path) -> bool:
     return _find_cifar(path)[0] is not None
 
 
-def _load_path(given: DataReference) -> Split:
+def _load_path(given: DataReference, known: KnownColumns) -> Split:
     path = Place.of(given.data).path
     if path.exists():
-        return read_split(given)
+        return read_split(given, known)
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no file {path}")
     raise InputError(f"unknown data {given.data!r}: neither a file nor one of {', '.join(CATALOG)}")

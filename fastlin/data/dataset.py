@@ -129,8 +129,8 @@ class Dataset:
     ) -> Dataset:
         """Return the same rows, which are not checked again, with the features of these names.
 
-        Columns that have names are put into that order, in a copy if it is another one; those that
-        have none get these. None leaves them.
+        Columns that have names are put into that order, in a copy if it is another one, and others
+        are left out; those that have none get these. None leaves them.
 
         Parameters
         ----------
@@ -141,15 +141,18 @@ class Dataset:
         Raises
         ------
         InputError
-            If names are missing, or there are others.
+            If names are missing.
         """
         if names is None or names == self.feature_names:
             return self
-        order = column_order(self.feature_names, names, rows, whose)
+        order = column_order(self.feature_names, names, rows, whose, can_have_more=True)
         found = copy.copy(self)
         if order is not None:
             object.__setattr__(found, "X", np.take(self.X, order, axis=1))
-        object.__setattr__(found, "feature_names", check_feature_names(names, self.X.shape[1]))
+            if found.X.shape != self.X.shape:
+                found.__dict__.pop("feature_range", None)
+                object.__setattr__(found, "image_shape", None)
+        object.__setattr__(found, "feature_names", check_feature_names(names, found.X.shape[1]))
         return found
 
     def __len__(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ def names_of(values: object) -> FeatureNames:
 
 
 def column_order(
-    names: FeatureNames, wanted: FeatureNames, rows: str, whose: str
+    names: FeatureNames, wanted: FeatureNames, rows: str, whose: str, *, can_have_more: bool = False
 ) -> NDArray[np.int64] | None:
     """Return which columns of rows are the wanted features, in their order.
 
@@ -87,6 +87,8 @@ def column_order(
         Of the columns that there are, and of the features.
     rows, whose : str
         What the rows are, and whose the wanted features are, for messages.
+    can_have_more : bool
+        Whether there may be other columns, which are left out.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def column_order(
     Raises
     ------
     InputError
-        If names are missing, or there are others; the message has them.
+        If names are missing, or there are others that may not be; the message has them.
     """
     if names is None or wanted is None or names == wanted:
         return None
@@ -105,6 +107,8 @@ def column_order(
     known = set(wanted)
     missing = [name for name in wanted if name not in place_of]
     others = [name for name in names if name not in known]
+    if can_have_more and not missing:
+        others = []
     differences = []
     if missing:
         differences.append(f"lack {listed(missing)}")
@@ -117,6 +121,31 @@ def column_order(
             "in their order"
         )
     return np.array([place_of[name] for name in wanted], np.int64)
+
+
+def order_note(names: FeatureNames, wanted: FeatureNames) -> str:
+    """Return the sentence that says what `column_order` changed: order, or other columns."""
+    known = set(wanted or ())
+    others = [name for name in names or () if name not in known]
+    return left_out_note(others) if others else ORDER_NOTE
+
+
+def left_out_note(others: Sequence[str]) -> str:
+    """Return the sentence that says which columns a model does not know."""
+    return f"features are matched by name: left out {listed(others)}, which the model does not have"
+
+
+def select_columns(values: Any, names: tuple[str, ...]) -> Any:
+    """Return the columns of these names, in their order, of a DataFrame or a table.
+
+    A selection has the type of the whole: pandas, polars and pyarrow have one of the two ways.
+    Of what has neither it is an array.
+    """
+    for method in ("select", "__getitem__"):
+        if hasattr(values, method):
+            return getattr(values, method)(list(names))
+    every = list(names_of(values) or ())
+    return np.take(np.asarray(values), [every.index(name) for name in names], axis=1)
 
 
 def in_one_order(name: str, parts: Mapping[str, Dataset]) -> dict[str, Dataset]:
@@ -144,7 +173,9 @@ def in_one_order(name: str, parts: Mapping[str, Dataset]) -> dict[str, Dataset]:
     for part, data in parts.items():
         found[part] = data
         if data.feature_names is not None or data.X.shape[1] == len(names):
-            found[part] = data.with_features(names, f"{part} rows", f"the {first} rows")
+            described = f"{part} rows", f"the {first} rows"
+            column_order(data.feature_names, names, *described)  # refuses other columns
+            found[part] = data.with_features(names, *described)
         if found[part].X is not data.X:
             warnings.warn(f"{name}, {part}: {ORDER_NOTE}", DataWarning, stacklevel=4)
     return found

@@ -27,6 +27,7 @@ from fastlin.data.formats.names import (
 )
 from fastlin.data.formats.registry import FORMATS, Wanted, read_arrays
 from fastlin.data.source import DataReference
+from fastlin.data.tables import NOTHING_KNOWN, KnownColumns
 from fastlin.errors import DataWarning, InputError, listed, quoted
 
 _OF_PARTS = ("X", "y", "names", "weights")  # what is read of a part
@@ -68,13 +69,15 @@ class Place(NamedTuple):
         return path if self.name is None else f"{path}:{self.name}"
 
 
-def read_split(given: DataReference) -> Split:
+def read_split(given: DataReference, known: KnownColumns = NOTHING_KNOWN) -> Split:
     """Read a split from the files or folders that a reference names.
 
     Parameters
     ----------
     given : DataReference
         `data` holds the training rows, and perhaps validation and test rows and labels.
+    known : KnownColumns
+        What a model knows of the columns.
 
     Returns
     -------
@@ -96,7 +99,7 @@ def read_split(given: DataReference) -> Split:
         weights = given.sample_weight
         if weights is not None and part != PARTS[0] and not weights.startswith(":"):
             weights = None
-        found = _of_place(Place.of(data), labels, part, weights)
+        found = _of_place(Place.of(data), labels, part, known, weights)
         for name in found:
             if name in arrays:
                 raise InputError(f"{name} is in {given.data} and in {data}; leave one of them out")
@@ -111,19 +114,19 @@ def read_split(given: DataReference) -> Split:
         raise InputError(f"{shown}: {error}") from None
 
 
-def read_rows(data: str) -> dict[str, Any]:
+def read_rows(data: str, features: FeatureNames = None) -> dict[str, Any]:
     """Return the rows of a file or folder by their meaning, X_train, X_val, X_test, as stored.
 
     Rows without a part are X_train. Labels are not needed. Their ids (ids_train, ...), the names of
     their features (names_train, ...) and the shape of images (image_shape) are there if the file
-    has them.
+    has them. A table that has all features of these names gives them alone.
 
     Raises
     ------
     InputError
         As `read_split` does.
     """
-    found = _of_place(Place.of(data), None, PARTS[0], needs_labels=False)
+    found = _of_place(Place.of(data), None, PARTS[0], KnownColumns(features, needs_labels=False))
     wanted = ("X_", "ids_", "names_", IMAGE_SHAPE)
     return {name: array for name, array in found.items() if name.startswith(wanted)}
 
@@ -132,9 +135,8 @@ def _of_place(
     place: Place,
     labels: str | None,
     part: str,
+    known: KnownColumns,
     weights: str | None = None,
-    *,
-    needs_labels: bool = True,
 ) -> dict[str, Any]:
     """Return rows, labels and weights of a file or folder by their meaning."""
     if not place.path.exists():
@@ -142,7 +144,8 @@ def _of_place(
     if place.path.is_dir():
         arrays = _of_folder(place.path)
     else:
-        arrays = _of_file(place, _same_file(labels, place), _same_file(weights, place))
+        names = _same_file(labels, place), _same_file(weights, place)
+        arrays = _of_file(place, *names, known if labels is None else known._replace(label=None))
     _name_features(place.path, arrays)
     arrays = _as_part(place.path, arrays, part)
     if labels is not None:
@@ -150,7 +153,7 @@ def _of_place(
             if f"y_{part}" in arrays:
                 _note(f"{place.path} has labels of its own; those of {labels} are taken")
             arrays[f"y_{part}"] = _read_labels(_place_beside(labels, place), part)
-    elif needs_labels and f"y_{part}" not in arrays:
+    elif known.needs_labels and f"y_{part}" not in arrays:
         raise InputError(
             f"{place.path} holds rows without labels; say where they are: {_labels_setting(part)} "
             "is a file of labels, such as y.npy or table.csv:COLUMN"
@@ -185,10 +188,13 @@ def _same_file(text: str | None, place: Place) -> str | None:
 
 
 def _of_file(
-    place: Place, label_name: str | None, weight_name: str | None = None
+    place: Place,
+    label_name: str | None = None,
+    weight_name: str | None = None,
+    known: KnownColumns = NOTHING_KNOWN,
 ) -> dict[str, Any]:
     """Return the arrays of a file by their meaning."""
-    named = {place.name, label_name, weight_name}
+    named = {place.name, label_name, weight_name, known.label}
     path = place.path
 
     def is_wanted(name: str) -> bool:
@@ -201,12 +207,14 @@ def _of_file(
         return place.name is None or name in named or is_label_column(name)
 
     def is_label(name: str) -> bool:
-        return is_label_column(name) if label_name is None else name == label_name
+        is_usual = label_name is None and is_label_column(name)
+        return is_usual or name in {label_name, known.label}
 
     wanted = Wanted(is_wanted, is_wanted_column, is_label)
     format_of_file, arrays = read_arrays(path, wanted)
+    label_name = known.label if known.label in arrays else label_name
     if format_of_file.is_table:
-        return tables.rows_and_labels(path, arrays, place.name, label_name, weight_name)
+        return tables.rows_and_labels(path, arrays, place.name, label_name, weight_name, known)
     if "" in arrays:
         return {"X_train": arrays[""]}
     names = [name for name in wanted.names if name not in named]
@@ -223,7 +231,7 @@ def _of_file(
         found["weights_train"] = arrays[weight_name]
     if not any(meaning.startswith("X_") for meaning in found):
         if not found and len(wanted.left_out) == 1:
-            return _of_file(Place(path, wanted.left_out[0]), label_name, weight_name)
+            return _of_file(Place(path, wanted.left_out[0]), label_name, weight_name, known)
         every = [*wanted.names, *wanted.left_out]
         raise InputError(
             f"{path}: the array X_train is missing, or has no usual name (X, features, ...); the "
@@ -268,7 +276,7 @@ def _of_folder(path: Path) -> dict[str, Any]:
 
 def _single(path: Path) -> tuple[NDArray[Any], FeatureNames]:
     """Return the one array of a file whose name says that it holds rows, and feature names."""
-    found = _of_file(Place(path), None)
+    found = _of_file(Place(path))
     _name_features(path, found)
     rows = [name for name in found if name.startswith("X_")]
     if len(rows) != 1:

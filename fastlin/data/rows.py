@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +21,14 @@ from fastlin.data.feature_names import (
     FeatureNames,
     check_feature_names,
     column_order,
+    left_out_note,
     names_of,
+    select_columns,
 )
 from fastlin.data.features import FeatureRange, evenly_spaced
-from fastlin.data.formats.names import IMAGE_SHAPE, PARTS
+from fastlin.data.formats.names import IMAGE_SHAPE, PARTS, is_id_column
 from fastlin.data.reading import read_rows
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, MatchWarning, quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,18 +94,33 @@ class Rows:
             object.__setattr__(self, "ids", ids)
 
     @classmethod
-    def of(cls, data: Rows | Dataset | ArrayLike) -> Rows:
-        """Return rows given as an array, as a DataFrame, or as a data set."""
+    def of(cls, data: Rows | Dataset | ArrayLike, features: FeatureNames = None) -> Rows:
+        """Return rows given as an array, as a data set, or as a DataFrame.
+
+        Of a DataFrame that has all features of these names, and more columns, these are taken, and
+        a column ``id`` as the ids of its rows.
+        """
         if isinstance(data, Rows):
             return data
         if isinstance(data, Dataset):
             return cls("data", data.X, None, data.image_shape, data.scale, data.feature_names)
-        return cls("data", as_array("X", data), feature_names=names_of(data))
+        names, ids = names_of(data), None
+        if names is not None and features is not None and set(names) > set(features):
+            others = [name for name in names if name not in set(features)]
+            id_name = next((name for name in others if is_id_column(name)), None)
+            if id_name is not None:
+                ids = np.asarray(select_columns(data, (id_name,)))[:, 0]
+                others.remove(id_name)
+            if others:
+                warnings.warn(left_out_note(others), MatchWarning, stacklevel=3)
+            selected: ArrayLike = select_columns(data, features)
+            return cls("data", as_array("X", selected), ids, feature_names=features)
+        return cls("data", as_array("X", data), ids, feature_names=names)
 
     def with_features(self, names: FeatureNames, whose: str = "asked for") -> Rows:
         """Return the same rows with the features of these names, if they have names.
 
-        The columns are put into that order when a block is read.
+        The columns are put into that order when a block is read; others are left out.
 
         Parameters
         ----------
@@ -113,13 +131,14 @@ class Rows:
         Raises
         ------
         InputError
-            If names are missing, or there are others.
+            If names are missing.
         """
-        order = column_order(self.feature_names, names, "the rows", whose)
+        order = column_order(self.feature_names, names, "the rows", whose, can_have_more=True)
         if order is None:
             return self
         stored = order if self.order is None else self.order[order]
-        return replace(self, feature_names=names, order=stored)
+        shape = self.image_shape if len(order) == self.feature_count else None
+        return replace(self, image_shape=shape, feature_names=names, order=stored)
 
     def __len__(self) -> int:
         return int(self.X.shape[0])
@@ -127,7 +146,7 @@ class Rows:
     @property
     def feature_count(self) -> int:
         """How many features a row has."""
-        return math.prod(self.X.shape[1:])
+        return math.prod(self.X.shape[1:]) if self.order is None else len(self.order)
 
     def feature_range(self, scale: float | None = None) -> FeatureRange:
         """Return where the features lie, of evenly spaced rows; scale where the rows have none."""
@@ -151,6 +170,8 @@ def load_rows(
     part: str | None = None,
     split: str | None = None,
     data_dir: str | Path | None = None,
+    *,
+    features: FeatureNames = None,
 ) -> Rows:
     """Read rows that need no labels.
 
@@ -164,10 +185,14 @@ def load_rows(
         ``train``.
     split, data_dir : optional
         As in `load_split`.
+    features : tuple[str, ...], optional
+        The names of the features of a model (`LinearModel.feature_names`): of a table that has all
+        of them these columns are read, and the others, which may hold anything, are left out.
 
     Returns
     -------
     Rows
+        What was left out of a table is a `fastlin.errors.DataWarning`.
 
     Raises
     ------
@@ -178,7 +203,7 @@ def load_rows(
     is_named = data in CATALOG or split is not None or data_dir is not None
     if is_named or is_cifar(path):
         return rows_of_part(load_split(data, split, data_dir), part)
-    name, found = str(data), read_rows(str(data))
+    name, found = str(data), read_rows(str(data), features)
     chosen = _chosen(name, [each for each in PARTS if f"X_{each}" in found], part)
     X, shape = found[f"X_{chosen}"], found.get(IMAGE_SHAPE)
     try:

@@ -6,15 +6,37 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin.data.feature_names import FeatureNames, column_order
 from fastlin.data.formats.names import Numbered, is_id_column, is_label_column, is_row_number
 from fastlin.errors import DataWarning, InputError, listed, quoted
 
 Columns = dict[str, NDArray[Any]]
+
+
+class KnownColumns(NamedTuple):
+    """What is known of a table before it is read, as by the model that is to judge its rows.
+
+    Attributes
+    ----------
+    features : tuple[str, ...] or None
+        The names of the features: where all are there, other columns are left out.
+    label : str or None
+        The column, or array, of the labels, where it is there and no other is named.
+    needs_labels : bool
+        Whether rows without labels are refused.
+    """
+
+    features: FeatureNames = None
+    label: str | None = None
+    needs_labels: bool = True
+
+
+NOTHING_KNOWN = KnownColumns()
 
 _listed = partial(listed, most=8)
 _BLOCK_ROWS = 4096  # of a table, filled together: columns are written row by row
@@ -26,10 +48,11 @@ def rows_and_labels(
     rows_name: str | None,
     label_name: str | None,
     weight_name: str | None = None,
+    known: KnownColumns = NOTHING_KNOWN,
 ) -> dict[str, Any]:
     """Return X_train (n, d) of a table and, where columns have them, y_train (n,), ids_train (n,).
 
-    names_train are the names of the features, a tuple of text, unless the columns have none.
+    names_train are the names of the features, unless the columns have none.
 
     Parameters
     ----------
@@ -45,6 +68,8 @@ def rows_and_labels(
         Of the column of the labels; None for one with a usual name.
     weight_name : str or None
         Of the column of the weights of rows, which becomes weights_train (n,) if it is there.
+    known : KnownColumns
+        The features, if they are known by name.
 
     Raises
     ------
@@ -53,15 +78,16 @@ def rows_and_labels(
         clear which ones are meant; the message names columns.
     """
     _check_rows(path, columns)
-    label = label_name if label_name is not None else _label_column(path, columns)
+    own = [] if rows_name is not None else _known_features(path, columns, known)
+    label = label_name
+    if label is None and (known.needs_labels or not own):
+        label = _label_column(path, {name: columns[name] for name in columns if name not in own})
     if label is not None and label not in columns:
         raise _no_such(path, label, list(columns))
-    others = {label, weight_name}
+    others = {label, weight_name, *own}
     ids = next((name for name in columns if name not in others and is_id_column(name)), None)
-    features = {
-        name: column for name, column in columns.items() if name not in others and name != ids
-    }
-    chosen = _feature_columns(path, features, rows_name)
+    features = {name: columns[name] for name in columns if name not in {label, weight_name, ids}}
+    chosen = _feature_columns(path, features, rows_name, own)
     arrays = [columns[name] for name in chosen]
     found: dict[str, Any] = {}
     if arrays[0].ndim == 2:
@@ -75,6 +101,25 @@ def rows_and_labels(
         found["ids_train"] = columns[ids]
     if label is not None:
         found["y_train"] = _checked_labels(path, label, columns[label])
+    return found
+
+
+def _known_features(path: Path, columns: Columns, known: KnownColumns) -> list[str]:
+    """Return the features that are known by name, in the order of a table that has all of them.
+
+    Raises `InputError` if it has some of them and lacks others.
+    """
+    if known.features is None or isinstance(columns, Numbered):
+        return []
+    names = set(known.features)
+    found = [name for name in columns if name in names]
+    if found and len(found) < len(names):
+        others = [n for n in columns if n not in names and not is_label_column(n)]
+        given = (*found, *(name for name in others if not is_row_number(name)))
+        try:
+            column_order(given, known.features, "the rows", "the model", can_have_more=True)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
     return found
 
 
@@ -130,10 +175,14 @@ def _label_column(path: Path, columns: Columns) -> str | None:
     return found[0] if found else None
 
 
-def _feature_columns(path: Path, columns: Columns, name: str | None) -> list[str]:
+def _feature_columns(
+    path: Path, columns: Columns, name: str | None, known: Sequence[str]
+) -> list[str]:
     """Return the names of the columns that hold the rows, checked to be numbers."""
     lists = [column for column in columns if columns[column].ndim == 2]
-    if name is not None:
+    if known:
+        chosen = list(known)  # in the order of the table
+    elif name is not None:
         if name not in columns:
             raise _no_such(path, name, list(columns))
         chosen = [name]
