@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from fastlin import Split, load_rows, load_split
 from fastlin.data.arrays import numeric
+from fastlin.data.beside import Place
 from fastlin.data.checks import ROW_DTYPES
 from fastlin.data.formats import csv_text, names, registry
 from fastlin.data.labels import classes_that_occur
-from fastlin.data.reading import Place, read_rows
+from fastlin.data.reading import read_rows
 from fastlin.data.source import DataReference
 from fastlin.errors import DataWarning, InputError, PackageError
 

@@ -316,3 +316,68 @@ def test_rows_are_shown_and_compared_by_what_they_are(X):
     two = fastlin.LinearModel(np.eye(2, 7), np.zeros(2), ("a", "b"))
     predictions.write_csv(stream, predictions.blocks(two, rows, Content()))
     assert stream.getvalue().count("\n") == 301
+
+
+# --- ids --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_of_array(X):
+    """Train on rows of an array, and return the run folder."""
+    np.savez("train.npz", X=X, y=np.arange(300) % 3)
+    call("train", "--data", "train.npz", "--epochs", 1, "--no-figures", "--out", "run")
+    np.save("X.npy", X)
+    return "run"
+
+
+def test_ids_of_a_file_beside_the_rows_reach_the_predictions(run_of_array, X):
+    ids = [f"{row:04d}" for row in range(300)]
+    lines = "".join(f"{row},ant,{text}\n" for row, text in enumerate(ids))
+    Path("labels.csv").write_text("number,species,id\n" + lines)
+    Path("one.csv").write_text("customer\n" + "\n".join(ids))
+    np.savez("ids.npz", who=np.array(ids), other=np.arange(300))
+    np.save("ids.npy", np.array(ids))
+    for given in ("labels.csv", "labels.csv:id", "one.csv", "ids.npz:who", "ids.npy"):
+        call("predict", "run", "X.npy", "--ids", given, "--out", "p.csv", "--force")
+        assert [line["id"] for line in table("p.csv")] == ids, given
+    call("predict", "run", "X.npy", "--ids", "labels.csv:number", "--out", "p.csv", "--force")
+    assert [line["id"] for line in table("p.csv")] == [str(row) for row in range(300)]
+    call("predict", "run", "--ids", "ids.npy", "--out", "p.csv", "--force")  # the run's own rows
+    assert [line["id"] for line in table("p.csv")] == ids
+    rows = load_rows("X.npy", ids="labels.csv")
+    assert rows.ids.tolist() == ids
+
+
+def test_ids_may_be_a_column_of_the_rows_with_any_name(run_of_array, X):
+    columns = [f"f{j}" for j in range(7)]
+    with Path("X.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["customer", *columns], *([f"c {i}", *x] for i, x in enumerate(X.tolist()))]
+        )
+    call("predict", "run", "X.csv", "--ids", ":customer", "--out", "p.csv")
+    lines = table("p.csv")
+    assert [line["id"] for line in lines] == [f"c {i}" for i in range(300)]
+    call("predict", "run", "X.npy", "--out", "q.csv")
+    assert [line["class"] for line in lines] == [line["class"] for line in table("q.csv")]
+    np.savez("X.npz", X_test=X, customer=np.arange(300) + 7)
+    call("predict", "run", "X.npz", "--ids", ":customer", "--out", "p.csv", "--force")
+    assert [line["id"] for line in table("p.csv")] == [str(i + 7) for i in range(300)]
+
+
+def test_ids_that_do_not_fit_are_one_line(run_of_array, X):
+    np.save("few.npy", np.arange(299))
+    np.savez("two.npz", a=np.arange(300), b=np.arange(300))
+    np.savez("X.npz", X=X)
+    for given, data, words in (
+        ("few.npy", "X.npy", "ids is int64 (299,); it must be one integer or one text for each"),
+        ("missing.csv", "X.npy", "there is no file missing.csv of ids"),
+        ("two.npz", "X.npy", "two.npz has 'a', 'b'; name the ids as PATH:NAME"),
+        ("two.npz:c", "X.npy", "two.npz has no 'c'; there are 'a', 'b'"),
+        (":c", "X.npz", "X.npz has no 'c'; there are 'X'"),
+        (":c", "digits", "digits is no file that has ':c'; name a file of ids"),
+    ):  # fmt: skip
+        error = call("predict", "run", data, "--ids", given, "--out", "p.csv", code=2).stderr
+        assert words in error
+    error = call("predict", "run", "X.npy", "--ids", "few.npy", "--out", "few.npy", "--force",
+                 code=2).stderr  # fmt: skip
+    assert "few.npy is the file of the ids; name another --out" in error

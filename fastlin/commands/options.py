@@ -291,7 +291,7 @@ def load_for(model: LinearModel, reference: DataReference, trained: DataReferenc
     Columns that the model does not know by name are left out. The column of labels that it was
     trained with is looked for where no other is named.
     """
-    from fastlin.data.reading import Place
+    from fastlin.data.beside import Place
     from fastlin.data.tables import KnownColumns
 
     label = None if trained.labels is None else Place.of(trained.labels).name

@@ -43,6 +43,13 @@ _STDOUT = Path("-")
     metavar="K",
     help="The K best classes, best first; --proba and --scores are then of these.",
 )
+@click.option(
+    "--ids",
+    type=options.DATA,
+    metavar="PATH",
+    help="What the rows are known by, in place of their numbers, if it is not a column id of DATA; "
+    "FILE:NAME is an array or column, :NAME one of the file of the rows.",
+)
 @click.option("--split", metavar="NAME", help="Split of CIFAR-10: assignment or full.")
 @click.option("--data-dir", type=options.PLACE, help="Folder that holds the data set.")
 @options.weights_option()
@@ -56,6 +63,7 @@ def predict(
     proba: bool,
     scores: bool,
     top: int,
+    ids: str | None,
     split: str | None,
     data_dir: Path | None,
     weights: str,
@@ -81,9 +89,10 @@ def predict(
     if out != _STDOUT:
         content.check_file(out)
         outcome.check_new_file(out, force)
-        if data is not None and _is_same_file(out, data):
-            raise InputError(f"{out} is the file of the rows; name another --out")
-    rows = _rows(saved, model, data, part, split, data_dir)
+        for given, what in ((data, "rows"), (ids, "ids")):
+            if given is not None and _is_same_file(out, given):
+                raise InputError(f"{out} is the file of the {what}; name another --out")
+    rows = _rows(saved, model, data, part, ids, split, data_dir)
     rows, notes = matching.match_rows(model, rows)
     for note in notes:
         outcome.print_note(options.console(stderr=True), note)
@@ -97,7 +106,7 @@ def predict(
 
 
 def _is_same_file(out: Path, data: str) -> bool:
-    from fastlin.data.reading import Place
+    from fastlin.data.beside import Place
 
     path = Place.of(data).path
     return out.exists() and path.exists() and out.samefile(path)
@@ -113,16 +122,18 @@ def _rows(
     model: LinearModel,
     data: str | None,
     part: str | None,
+    ids: str | None,
     split: str | None,
     data_dir: Path | None,
 ) -> Rows:
     """Return the rows of DATA, or those of a part of the run's own data."""
-    from fastlin.data.rows import load_rows, rows_of_part
+    from fastlin.data.rows import load_rows, rows_of_part, with_ids
 
     if data is not None:
         with options.data_notes():
-            return load_rows(data, part, split, data_dir, features=model.feature_names)
+            features = model.feature_names
+            return load_rows(data, part, split, data_dir, features=features, ids=ids)
     given = {"split": split, "data_dir": data_dir}
     named = {name: value for name, value in given.items() if value is not None}
     reference = options.override(saved.data, named)
-    return rows_of_part(options.load_for(model, reference, saved.data), part)
+    return with_ids(rows_of_part(options.load_for(model, reference, saved.data), part), ids)

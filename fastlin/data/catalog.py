@@ -17,9 +17,10 @@ from platformdirs import user_cache_path
 
 from fastlin import files
 from fastlin.data import sample, toys
+from fastlin.data.beside import Place
 from fastlin.data.dataset import Split
 from fastlin.data.formats import cifar, cifar100, kaggle
-from fastlin.data.reading import Place, files_by_meaning, read_split
+from fastlin.data.reading import files_by_meaning, read_split
 from fastlin.data.source import PLACES, DataReference
 from fastlin.data.tables import NOTHING_KNOWN, KnownColumns
 from fastlin.errors import InputError, MissingDataError, quoted

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin import files
 from fastlin.data import tables
 from fastlin.data.arrays import numeric, split_of_arrays
+from fastlin.data.beside import (
+    Place,
+    name_in_file,
+    no_such,
+    place_beside,
+    read_labels,
+    read_weights,
+)
 from fastlin.data.checks import is_unicode
 from fastlin.data.dataset import Split
 from fastlin.data.feature_names import FeatureNames
@@ -22,6 +29,7 @@ from fastlin.data.formats.names import (
     IMAGE_SHAPE,
     PARTS,
     by_meaning,
+    is_id_column,
     is_label_column,
     meaning_of,
 )
@@ -31,42 +39,6 @@ from fastlin.data.tables import NOTHING_KNOWN, KnownColumns
 from fastlin.errors import DataWarning, InputError, listed, quoted
 
 _OF_PARTS = ("X", "y", "names", "weights")  # what is read of a part
-
-
-class Place(NamedTuple):
-    """A file or folder, and the name of an array or a column in it, if one is named.
-
-    Attributes
-    ----------
-    path : Path
-    name : str or None
-    """
-
-    path: Path
-    name: str | None = None
-
-    @classmethod
-    def of(cls, text: str) -> Place:
-        """Return the place that ``PATH`` or ``PATH:NAME`` means: PATH where it is there."""
-        whole = files.expand_home(text)
-        head, colon, name = text.rpartition(":")
-        if not colon or not name or files.is_file_or_folder(whole):
-            return cls(whole)
-        path = files.expand_home(head)
-        return cls(path, name) if head == "" or files.is_file_or_folder(path) else cls(whole)
-
-    def absolute(self, text: str) -> str:
-        """Return the text of the place, with an absolute path if there is a file or folder.
-
-        Parameters
-        ----------
-        text : str
-            What the place was made of; it is returned where nothing is there.
-        """
-        if text.startswith(":") or not files.is_file_or_folder(self.path):
-            return text
-        path = str(self.path.resolve())
-        return path if self.name is None else f"{path}:{self.name}"
 
 
 def read_split(given: DataReference, known: KnownColumns = NOTHING_KNOWN) -> Split:
@@ -114,19 +86,30 @@ def read_split(given: DataReference, known: KnownColumns = NOTHING_KNOWN) -> Spl
         raise InputError(f"{shown}: {error}") from None
 
 
-def read_rows(data: str, features: FeatureNames = None) -> dict[str, Any]:
+def read_rows(data: str, features: FeatureNames = None, ids: str | None = None) -> dict[str, Any]:
     """Return the rows of a file or folder by their meaning, X_train, X_val, X_test, as stored.
 
     Rows without a part are X_train. Labels are not needed. Their ids (ids_train, ...), the names of
     their features (names_train, ...) and the shape of images (image_shape) are there if the file
-    has them. A table that has all features of these names gives them alone.
+    has them.
+
+    Parameters
+    ----------
+    data : str
+        A place.
+    features : tuple[str, ...] or None
+        A table that has all features of these names gives them alone.
+    ids : str or None
+        ``:NAME``, the array or column of the ids in that file; ids of another file: `read_ids`.
 
     Raises
     ------
     InputError
         As `read_split` does.
     """
-    found = _of_place(Place.of(data), None, PARTS[0], KnownColumns(features, needs_labels=False))
+    place = Place.of(data)
+    known = KnownColumns(features, ids=name_in_file(ids, place), needs_labels=False)
+    found = _of_place(place, None, PARTS[0], known)
     wanted = ("X_", "ids_", "names_", IMAGE_SHAPE)
     return {name: array for name, array in found.items() if name.startswith(wanted)}
 
@@ -144,24 +127,24 @@ def _of_place(
     if place.path.is_dir():
         arrays = _of_folder(place.path)
     else:
-        names = _same_file(labels, place), _same_file(weights, place)
+        names = name_in_file(labels, place), name_in_file(weights, place)
         arrays = _of_file(place, *names, known if labels is None else known._replace(label=None))
     _name_features(place.path, arrays)
     arrays = _as_part(place.path, arrays, part)
     if labels is not None:
-        if _same_file(labels, place) is None or f"y_{part}" not in arrays:
+        if name_in_file(labels, place) is None or f"y_{part}" not in arrays:
             if f"y_{part}" in arrays:
                 _note(f"{place.path} has labels of its own; those of {labels} are taken")
-            arrays[f"y_{part}"] = _read_labels(_place_beside(labels, place), part)
+            arrays[f"y_{part}"] = read_labels(place_beside(labels, place), part)
     elif known.needs_labels and f"y_{part}" not in arrays:
         raise InputError(
             f"{place.path} holds rows without labels; say where they are: {_labels_setting(part)} "
             "is a file of labels, such as y.npy or table.csv:COLUMN"
         )
     if weights is not None and f"weights_{part}" not in arrays:
-        name = _same_file(weights, place)
+        name = name_in_file(weights, place)
         if name is None:
-            arrays[f"weights_{part}"] = _read_weights(_place_beside(weights, place))
+            arrays[f"weights_{part}"] = read_weights(place_beside(weights, place))
         elif part == PARTS[0]:
             raise InputError(f"{place.path} has no {quoted(name)}, as sample_weight says")
         else:
@@ -173,20 +156,6 @@ def _labels_setting(part: str) -> str:
     return "labels" if part == PARTS[0] else f"{part}_labels"
 
 
-def _place_beside(text: str, place: Place) -> Place:
-    """Return where labels or weights are; ``:NAME`` is in the file of the rows."""
-    found = Place.of(text)
-    return Place(place.path, found.name) if text.startswith(":") else found
-
-
-def _same_file(text: str | None, place: Place) -> str | None:
-    """Return the name of labels or weights if they are in the file of the rows."""
-    if text is None:
-        return None
-    found = _place_beside(text, place)
-    return found.name if found.path == place.path else None
-
-
 def _of_file(
     place: Place,
     label_name: str | None = None,
@@ -194,7 +163,7 @@ def _of_file(
     known: KnownColumns = NOTHING_KNOWN,
 ) -> dict[str, Any]:
     """Return the arrays of a file by their meaning."""
-    named = {place.name, label_name, weight_name, known.label}
+    named = {place.name, label_name, weight_name, known.label, known.ids}
     path = place.path
 
     def is_wanted(name: str) -> bool:
@@ -210,7 +179,10 @@ def _of_file(
         is_usual = label_name is None and is_label_column(name)
         return is_usual or name in {label_name, known.label}
 
-    wanted = Wanted(is_wanted, is_wanted_column, is_label)
+    def is_id(name: str) -> bool:
+        return is_id_column(name) if known.ids is None else name == known.ids
+
+    wanted = Wanted(is_wanted, is_wanted_column, is_label, is_id)
     format_of_file, arrays = read_arrays(path, wanted)
     label_name = known.label if known.label in arrays else label_name
     if format_of_file.is_table:
@@ -222,10 +194,12 @@ def _of_file(
         found = {meaning: arrays[name] for meaning, name in by_meaning(names).items()}
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    for name, meaning in ((place.name, "X_train"), (label_name, "y_train")):
+    for name, meaning in (
+        (place.name, "X_train"), (label_name, "y_train"), (known.ids, "ids_train"),
+    ):  # fmt: skip
         if name is not None:
             if name not in arrays:
-                raise _no_such(path, name, [*wanted.names, *wanted.left_out])
+                raise no_such(path, name, [*wanted.names, *wanted.left_out])
             found[meaning] = arrays[name]
     if weight_name in arrays:
         found["weights_train"] = arrays[weight_name]
@@ -269,7 +243,7 @@ def _of_folder(path: Path) -> dict[str, Any]:
             if meaning.startswith("X_"):
                 arrays[meaning], arrays[f"names{meaning[1:]}"] = _single(file)
             else:
-                arrays[meaning] = _read_labels(Place(file))
+                arrays[meaning] = read_labels(Place(file))
         return arrays
     return image_folder.read(path)
 
@@ -312,58 +286,6 @@ def _as_part(path: Path, arrays: dict[str, Any], part: str) -> dict[str, Any]:
     return {
         f"{what}_{part}": arrays[f"{what}_train"] for what in _OF_PARTS if f"{what}_train" in arrays
     }
-
-
-def _read_labels(place: Place, part: str = PARTS[0]) -> NDArray[Any]:
-    """Return the labels of a file: the array or column that is named, is called so, or is alone."""
-    path, name = place
-
-    def is_wanted(found: str) -> bool:
-        return name is None or found == name
-
-    wanted = Wanted(is_wanted, is_wanted, is_wanted)
-    if not path.is_file():
-        raise InputError(f"there is no file {path} of labels")
-    format_of_file, arrays = read_arrays(path, wanted)
-    if format_of_file.is_table:
-        return tables.labels(path, arrays, name, wanted.left_out)
-    if name is not None and "" not in arrays:
-        if name not in arrays:
-            raise _no_such(path, name, wanted.left_out)
-        return arrays[name]
-    if len(arrays) == 1:
-        return next(iter(arrays.values()))
-    named = by_meaning(arrays)
-    for meaning in (f"y_{part}", f"y_{PARTS[0]}"):
-        if meaning in named:
-            found: NDArray[Any] = arrays[named[meaning]]
-            return found
-    raise InputError(
-        f"{path}: no array has a usual name of labels (y, labels, target); the arrays are "
-        f"{listed(list(arrays))}; name one as PATH:ARRAY"
-    )
-
-
-def _read_weights(place: Place) -> NDArray[Any]:
-    """Return the weights of a file: the array or column that is named, or is alone."""
-    path, name = place
-
-    def is_wanted(found: str) -> bool:
-        return name is None or found == name
-
-    wanted = Wanted(is_wanted, is_wanted, lambda _: False)
-    if not path.is_file():
-        raise InputError(f"there is no file {path} of weights")
-    _, arrays = read_arrays(path, wanted)
-    if name is not None and "" not in arrays and name not in arrays:
-        raise _no_such(path, name, wanted.left_out)
-    if len(arrays) != 1:
-        raise InputError(f"{path} has {listed(list(arrays))}; name the weights as PATH:NAME")
-    return next(iter(arrays.values()))
-
-
-def _no_such(path: Path, name: str, names: list[str]) -> InputError:
-    return InputError(f"{path} has no {quoted(name)}; there are {listed(names)}")
 
 
 def _convert_rows(path: Path, arrays: dict[str, Any]) -> None:

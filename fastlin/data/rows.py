@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlin import files
 from fastlin.data.arrays import image_shape_of, numeric, rows_and_image_shape
+from fastlin.data.beside import Place, name_in_file, read_ids
 from fastlin.data.catalog import CATALOG, is_cifar, load_split
 from fastlin.data.checks import as_array, check_image_shape, scale_of
 from fastlin.data.dataset import Dataset, Split
@@ -172,6 +173,7 @@ def load_rows(
     data_dir: str | Path | None = None,
     *,
     features: FeatureNames = None,
+    ids: str | Path | None = None,
 ) -> Rows:
     """Read rows that need no labels.
 
@@ -188,6 +190,10 @@ def load_rows(
     features : tuple[str, ...], optional
         The names of the features of a model (`LinearModel.feature_names`): of a table that has all
         of them these columns are read, and the others, which may hold anything, are left out.
+    ids : str or Path, optional
+        What the rows are known by, where it is not with them or has no usual name: a file, in
+        which a column ``id`` or the only one is taken, ``PATH:NAME``, or ``:NAME`` for an array or
+        column of the file of the rows.
 
     Returns
     -------
@@ -197,22 +203,40 @@ def load_rows(
     Raises
     ------
     InputError
-        If the data are missing, damaged or of another kind, or `part` does not fit them.
+        If the data are missing, damaged or of another kind, or `part` or `ids` do not fit them.
     """
     path = files.expand_home(files.as_path(data))
     is_named = data in CATALOG or split is not None or data_dir is not None
     if is_named or is_cifar(path):
-        return rows_of_part(load_split(data, split, data_dir), part)
-    name, found = str(data), read_rows(str(data), features)
+        return with_ids(rows_of_part(load_split(data, split, data_dir), part), ids)
+    name, text = str(data), None if ids is None else str(files.as_path(ids))
+    own = text if name_in_file(text, Place.of(name)) is not None else None
+    found = read_rows(name, features, own)
     chosen = _chosen(name, [each for each in PARTS if f"X_{each}" in found], part)
     X, shape = found[f"X_{chosen}"], found.get(IMAGE_SHAPE)
     try:
         image_shape = None if shape is None else image_shape_of(shape, math.prod(X.shape[1:]))
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    return Rows(
-        name, X, found.get(f"ids_{chosen}"), image_shape, feature_names=found.get(f"names_{chosen}")
-    )
+    own_ids = found.get("ids_train" if own is not None else f"ids_{chosen}")
+    rows = Rows(name, X, own_ids, image_shape, feature_names=found.get(f"names_{chosen}"))
+    return rows if own is not None else with_ids(rows, ids)
+
+
+def with_ids(rows: Rows, ids: str | Path | None) -> Rows:
+    """Return rows with the ids of a file, as in `load_rows`; None leaves them as they are.
+
+    Raises
+    ------
+    InputError
+        If there are none, or not as many as rows.
+    """
+    if ids is None:
+        return rows
+    text = str(files.as_path(ids))
+    if text.startswith(":"):
+        raise InputError(f"{rows.name} is no file that has {quoted(text)}; name a file of ids")
+    return replace(rows, ids=read_ids(Place.of(text)))
 
 
 def rows_of_part(split: Split, part: str | None) -> Rows:

@@ -27,12 +27,15 @@ class KnownColumns(NamedTuple):
         The names of the features: where all are there, other columns are left out.
     label : str or None
         The column, or array, of the labels, where it is there and no other is named.
+    ids : str or None
+        The column, or array, of what rows are known by; None for one with a usual name.
     needs_labels : bool
         Whether rows without labels are refused.
     """
 
     features: FeatureNames = None
     label: str | None = None
+    ids: str | None = None
     needs_labels: bool = True
 
 
@@ -84,8 +87,7 @@ def rows_and_labels(
         label = _label_column(path, {name: columns[name] for name in columns if name not in own})
     if label is not None and label not in columns:
         raise _no_such(path, label, list(columns))
-    others = {label, weight_name, *own}
-    ids = next((name for name in columns if name not in others and is_id_column(name)), None)
+    ids = _id_column(path, columns, known.ids, {label, weight_name, *own})
     features = {name: columns[name] for name in columns if name not in {label, weight_name, ids}}
     chosen = _feature_columns(path, features, rows_name, own)
     arrays = [columns[name] for name in chosen]
@@ -121,6 +123,16 @@ def _known_features(path: Path, columns: Columns, known: KnownColumns) -> list[s
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
     return found
+
+
+def _id_column(
+    path: Path, columns: Columns, name: str | None, others: set[str | None]
+) -> str | None:
+    """Return the column of ids: that of a name, or one with a usual name that is none of others."""
+    if name is not None and name not in columns:
+        raise _no_such(path, name, list(columns))
+    usual = (column for column in columns if column not in others and is_id_column(column))
+    return next(usual, None) if name is None else name
 
 
 def labels(path: Path, columns: Columns, name: str | None, left_out: Sequence[str]) -> NDArray[Any]:

@@ -58,7 +58,7 @@ def read(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
     if not names:
         return {}
     labels = [name for name in names if wanted.of_labels(name)]
-    texts = [name for name in names if name in labels or is_id_column(name)]
+    texts = [name for name in names if name in labels or wanted.of_ids(name)]
     found = _columns(path, table, names, texts, size)
     for name in texts:
         found[name] = _identifiers(path, name, found[name], are_labels=name in labels)

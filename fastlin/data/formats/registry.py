@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastlin import files, packages
+from fastlin.data.formats.names import is_id_column
 from fastlin.errors import DataWarning, InputError
 from fastlin.files import OtherFormatError, kinds
 
@@ -88,6 +89,8 @@ class Wanted:
     of_labels : Callable[[str], bool]
         Whether a wanted column of a table would be labels, which are not to lose how they are
         written.
+    of_ids : Callable[[str], bool]
+        Whether one would be ids, which stay text where they are no plain whole numbers.
     is_table : bool
         Whether what is asked about are columns; known when the format is.
     names, left_out : list[str]
@@ -97,6 +100,7 @@ class Wanted:
     of_arrays: Callable[[str], bool]
     of_columns: Callable[[str], bool]
     of_labels: Callable[[str], bool]
+    of_ids: Callable[[str], bool] = is_id_column
     is_table: bool = False
     names: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
