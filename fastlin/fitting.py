@@ -1,4 +1,4 @@
-"""On which rows the classifier of a run is fitted, beside its settings.
+"""On which rows the classifier of a run is fitted, and how its epoch is chosen, beside settings.
 
 It imports neither NumPy nor Numba.
 """
@@ -49,6 +49,9 @@ class Fitting:
         both None for all training rows.
     calibrate : bool
         Whether temperatures are fitted on the validation rows afterwards.
+    select : str
+        By which measure of the validation rows the best epoch is chosen, one of
+        `fastlin.metrics.MEASURES`.
 
     Raises
     ------
@@ -61,10 +64,14 @@ class Fitting:
     shots: int | None = None
     draws: int | None = None
     calibrate: bool = False
+    select: str = "accuracy"
 
     def __post_init__(self) -> None:
         Switch().checked("calibrate", self.calibrate)
-        given = {name: value for name, value in self.content().items() if name != "calibrate"}
+        if not isinstance(self.select, str):
+            raise InputError(f"select is {quoted(self.select)}; it must be the name of a measure")
+        others = {"calibrate", "select"}
+        given = {name: value for name, value in self.content().items() if name not in others}
         for name, value in given.items():
             checked = whole_number(name, value, 1)
             if name in _LEAST_REPEATS:
@@ -75,9 +82,11 @@ class Fitting:
         kinds = [name for name in ("refit_epochs", "cv", "shots") if name in given]
         if len(kinds) > 1:
             raise InputError(f"{kinds[0]} has no effect with {kinds[1]}; leave one of them out")
+        if self.select != "accuracy" and kinds and kinds[0] != "refit_epochs":
+            raise InputError(f"select has no effect with {kinds[0]}; leave one of them out")
         check_calibrates_alone(kinds, calibrate=self.calibrate)
 
-    def content(self) -> dict[str, int]:
+    def content(self) -> dict[str, Any]:
         """Return what is not left at its default, as JSON values."""
         found, of = asdict(self).items(), type(self).__dataclass_fields__
         return {name: value for name, value in found if value is not of[name].default}

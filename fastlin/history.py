@@ -6,10 +6,12 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastlin.metrics import is_better_high, metric_of
 
 
 class EpochRecord(NamedTuple):
@@ -22,22 +24,25 @@ class EpochRecord(NamedTuple):
     val_cost: float
     val_accuracy: float
 
-    def rank(self, select: Measure) -> tuple[int, float]:
+    def rank(self, select: str, metric: float = math.nan) -> tuple[int, float]:
         """Return what is lower the better the epoch is.
 
         Parameters
         ----------
-        select : Measure
-            By which epochs with evaluated validation rows are compared. Next come those of which
-            the training rows were evaluated, by their cost, and then the others, the last first.
+        select : str
+            One of `fastlin.metrics.SELECTABLE`, by which epochs with evaluated validation rows are
+            compared. Next come those of which the training rows were evaluated, by their cost, and
+            then the others, the last first.
+        metric : float
+            Its value, where it is neither the accuracy nor the cost.
 
         Returns
         -------
         tuple[int, float]
         """
-        value = -self.val_accuracy if select == "val_accuracy" else self.val_cost
+        value = metric if metric_of(select) is not None else getattr(self, select)
         if not math.isnan(value):
-            return 0, value
+            return 0, -value if is_better_high(select) else value
         if not math.isnan(self.train_cost):
             return 1, self.train_cost
         return 2, -self.epoch
@@ -46,9 +51,6 @@ class EpochRecord(NamedTuple):
 HISTORY_COLUMNS = EpochRecord._fields
 
 _SHOWN_ROWS = 60  # of a table in a notebook
-
-# By what epochs and classifiers are compared: the higher accuracy, or the lower cost, is better.
-Measure = Literal["val_accuracy", "val_cost"]
 
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -92,6 +94,8 @@ class History:
         (E,), mean loss + l2 * sum(W**2), after the epoch.
     train_accuracy, val_accuracy : NDArray[np.float64]
         (E,), fraction in [0, 1], after the epoch.
+    val_metric : NDArray[np.float64] or None
+        (E,), the metric by which the best epoch is chosen; None where that is another of these.
     """
 
     epoch: NDArray[np.int64]
@@ -100,6 +104,7 @@ class History:
     train_accuracy: NDArray[np.float64]
     val_cost: NDArray[np.float64]
     val_accuracy: NDArray[np.float64]
+    val_metric: NDArray[np.float64] | None = None
 
     @classmethod
     def from_records(cls, records: list[EpochRecord]) -> Self:
@@ -112,6 +117,10 @@ class History:
         """Return the epochs as rows of plain Python numbers."""
         columns = (getattr(self, name).tolist() for name in HISTORY_COLUMNS)
         return [EpochRecord(*row) for row in zip(*columns, strict=True)]
+
+    def metrics(self) -> list[float]:
+        """Return `val_metric` as plain numbers, NaN where there is none."""
+        return len(self) * [math.nan] if self.val_metric is None else self.val_metric.tolist()
 
     def __len__(self) -> int:
         return len(self.epoch)
@@ -145,11 +154,14 @@ class History:
         """The epoch with the best validation accuracy, as in `best_by`."""
         return self.best_by("val_accuracy")
 
-    def best_by(self, select: Measure) -> int:
+    def best_by(self, select: str) -> int:
         """Return the epoch with the best value of a measure, the first of equals; 0 if none is.
 
         Without validation rows it is the epoch with the lowest training cost. Epochs that were not
         evaluated do not count, unless none was: then it is the last.
         """
-        records = self.records()
-        return min(records, key=lambda record: record.rank(select)).epoch if records else 0
+        ranks = [
+            record.rank(select, metric)
+            for record, metric in zip(self.records(), self.metrics(), strict=True)
+        ]
+        return ranks.index(min(ranks)) + 1 if ranks else 0

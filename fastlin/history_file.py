@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,30 @@ import numpy as np
 from fastlin import files
 from fastlin.errors import InputError, quoted
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
+from fastlin.metrics import metric_of
 
 HISTORY = "history.csv"
 
 
-def save_history(folder: str | Path, history: History) -> None:
-    """Write history.csv; numbers are exact. Raises InputError if the folder cannot be written."""
-    records = history.records()
-    rows = [[None if np.isnan(value) else value for value in record] for record in records]
-    files.save_csv(files.as_path(folder) / HISTORY, HISTORY_COLUMNS, rows)
+def columns_of(select: str) -> tuple[str, ...]:
+    """Return the columns of the history of a run whose best epoch is chosen by a measure."""
+    return HISTORY_COLUMNS if metric_of(select) is None else (*HISTORY_COLUMNS, select)
 
 
-def load_history(path: str | Path, epochs: int) -> History:
+def save_history(folder: str | Path, history: History, select: str = "val_accuracy") -> None:
+    """Write history.csv; numbers are exact. Raises InputError if the folder cannot be written.
+
+    Where the best epoch is chosen by a metric, `select`, that is the last column.
+    """
+    columns = columns_of(select)
+    rows = [
+        [None if np.isnan(value) else value for value in (*record, metric)][: len(columns)]
+        for record, metric in zip(history.records(), history.metrics(), strict=True)
+    ]
+    files.save_csv(files.as_path(folder) / HISTORY, columns, rows)
+
+
+def load_history(path: str | Path, epochs: int, select: str = "val_accuracy") -> History:
     """Read a history.csv.
 
     Parameters
@@ -28,6 +41,8 @@ def load_history(path: str | Path, epochs: int) -> History:
     path : str or Path
     epochs : int
         That it may have, at most.
+    select : str
+        By which measure the best epoch is chosen.
 
     Returns
     -------
@@ -38,11 +53,12 @@ def load_history(path: str | Path, epochs: int) -> History:
     InputError
         If the file is missing or damaged; the message names the line.
     """
-    path = files.as_path(path)
+    path, columns = files.as_path(path), columns_of(select)
     lines = files.read_csv(path)
-    if tuple(next(lines)) != HISTORY_COLUMNS:
-        raise InputError(f"{path} is damaged: its first line must be {','.join(HISTORY_COLUMNS)}")
+    if tuple(next(lines)) != columns:
+        raise InputError(f"{path} is damaged: its first line must be {','.join(columns)}")
     records: list[EpochRecord] = []
+    metrics: list[float] = []
     for number, (epoch, *cells) in enumerate(lines, start=1):
         if epoch != str(number):
             raise InputError(
@@ -53,15 +69,16 @@ def load_history(path: str | Path, epochs: int) -> History:
                 f"{path} is damaged: it has more than the {epochs} epochs of the run's settings"
             )
         # Rows that were not evaluated have neither cost nor accuracy.
-        pairs = {"train": cells[1:3], "val": cells[3:5]}
+        pairs = {"train": cells[1:3], "val": cells[3:]}
         values = []
-        for name, cell in zip(HISTORY_COLUMNS[1:], cells, strict=True):
+        for name, cell in zip(columns[1:], cells, strict=True):
             try:
-                is_absent = pairs.get(name.partition("_")[0]) == ["", ""]
+                is_absent = not any(pairs.get(name.partition("_")[0], [cell, "lr"]))
                 values.append(np.nan if is_absent else files.parse_number(cell))
             except ValueError as error:
                 raise InputError(f"{path} is damaged: line {number + 1}, {name}: {error}") from None
-        record = EpochRecord(number, *values)
+        record = EpochRecord(number, *values[: len(HISTORY_COLUMNS) - 1])
+        metrics += values[len(HISTORY_COLUMNS) - 1 :]
         for name in ("train_accuracy", "val_accuracy"):
             if not (np.isnan(getattr(record, name)) or 0 <= getattr(record, name) <= 1):
                 raise InputError(
@@ -69,4 +86,5 @@ def load_history(path: str | Path, epochs: int) -> History:
                     "outside 0 to 1"
                 )
         records.append(record)
-    return History.from_records(records)
+    found = History.from_records(records)
+    return found if columns == HISTORY_COLUMNS else replace(found, val_metric=np.array(metrics))

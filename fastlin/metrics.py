@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin.errors import InputError, quoted
+
 MAX_MATRIX_CLASSES = 20  # of more classes nobody can read a table of all pairs
 MAX_PAIRS = 20
 TOP = 5  # of the top-5 accuracy
@@ -304,6 +306,33 @@ METRICS = (
 # accuracy, which histories hold after every epoch.
 OF_PROBABILITIES = frozenset({"log_loss", "calibration_error"})
 BY_NAME = {metric.name: metric for metric in METRICS if metric.name != "accuracy"}
+
+# By what epochs and classifiers can be chosen: measures of validation rows.
+MEASURES = ("accuracy", "cost", *BY_NAME)
+SELECTABLE = tuple(f"val_{measure}" for measure in MEASURES)
+
+
+def check_select(select: object) -> None:
+    """Raise InputError if it is none of `SELECTABLE`."""
+    if select not in SELECTABLE:
+        raise InputError(f"select is {quoted(select)}; it must be one of {', '.join(SELECTABLE)}")
+
+
+def metric_of(select: str) -> Metric | None:
+    """Return the metric that one of `SELECTABLE` names; None of accuracy and cost."""
+    return BY_NAME.get(select.removeprefix("val_"))
+
+
+def is_better_high(select: str) -> bool:
+    """Return whether the larger value of one of `SELECTABLE` is the better one."""
+    metric = metric_of(select)
+    return select == "val_accuracy" if metric is None else metric.is_better_high
+
+
+def measure_text(select: str) -> str:
+    """Return one of `SELECTABLE` in words: "validation balanced accuracy"."""
+    measure = select.removeprefix("val_").replace("_", " ").replace("f1", "F1")
+    return f"validation {measure}"
 
 
 @dataclass(frozen=True, eq=False)

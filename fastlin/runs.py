@@ -23,7 +23,9 @@ from fastlin.errors import InputError, quoted
 from fastlin.fitting import Fitting
 from fastlin.history import History
 from fastlin.history_file import HISTORY, load_history, save_history
+from fastlin.metrics import check_select
 from fastlin.model import LinearModel
+from fastlin.model_file import MODEL, load_models, save_models
 from fastlin.settings import AUTO
 from fastlin.summaries import Study, evaluate_all, summarize
 
@@ -31,12 +33,11 @@ if TYPE_CHECKING:
     from fastlin.search.ranking import GridResult
     from fastlin.training.trainer import TrainResult
 
-CONFIG, MODEL, SUMMARY, FIGURES = "config.json", "model.npz", "summary.json", "figures"
+CONFIG, SUMMARY, FIGURES = "config.json", "summary.json", "figures"
 FILES = (CONFIG, HISTORY, MODEL, SUMMARY)
 FORMAT = 1  # of config.json
 DataReference = source.DataReference  # of config.json, as in a split
 _PLAIN = Fitting()  # once, on the training rows
-_OF_EPOCH = ("W", "b", "temperature")  # arrays in which the last and the best model differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,16 @@ class Run:
     model: LinearModel
     best_model: LinearModel
     fitting: Fitting = _PLAIN
+
+    @property
+    def select(self) -> str:
+        """By which measure `best_epoch` is the best, one of `fastlin.metrics.SELECTABLE`."""
+        return f"val_{self.fitting.select}"
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of `best_model`, before a refit; see `History.best_by`."""
+        return self.history.best_by(self.select)
 
     def __repr__(self) -> str:
         return (
@@ -148,13 +159,6 @@ def save_config(
 ) -> None:
     """Write config.json. Raises InputError if the folder cannot be written."""
     files.save_json(files.as_path(folder) / CONFIG, config_content(data, config, fitting))
-
-
-def save_models(folder: str | Path, model: LinearModel, best_model: LinearModel) -> None:
-    """Write model.npz. Raises InputError if the folder cannot be written."""
-    best = best_model.to_arrays()
-    own = {f"best_{name}": best[name] for name in _OF_EPOCH if name in best}
-    files.save_npz(files.as_path(folder) / MODEL, model.to_arrays() | own)
 
 
 def save_summary(folder: str | Path, summary: dict[str, Any]) -> None:
@@ -259,7 +263,7 @@ def write_run(
         split = study.fitted_on(split)
         study.save(folder)
     save_config(folder, reference, result.config, _fitting_of(result, study))
-    save_history(folder, result.history)
+    save_history(folder, result.history, result.select)
     save_models(folder, result.model, result.best_model)
     evaluations: dict[str, Any] = {"last": {}, "best": {}}
     evaluating = 0.0
@@ -280,7 +284,11 @@ def _fitting_of(result: TrainResult, study: Study | None) -> Fitting:
     if study is not None:
         return study.fitting
     epochs = None if result.refit is None else result.refit.epochs
-    return Fitting(refit_epochs=epochs, calibrate=result.calibration is not None)
+    return Fitting(
+        refit_epochs=epochs,
+        calibrate=result.calibration is not None,
+        select=result.select.removeprefix("val_"),
+    )
 
 
 def load_config(path: str | Path) -> tuple[DataReference, TrainConfig]:
@@ -321,6 +329,7 @@ def load_configuration(path: str | Path) -> tuple[DataReference, TrainConfig, Fi
         reference = DataReference.from_dict(content["data"])
         config = TrainConfig.from_dict(content["train"])
         fitting = Fitting.from_dict(content.get("fit", {}))
+        check_select(f"val_{fitting.select}")
         if (fitting.refit_epochs or 0) > config.epochs:
             raise InputError(
                 f"refit_epochs is {fitting.refit_epochs}, more than the {config.epochs} epochs"
@@ -357,7 +366,7 @@ def load_run(folder: str | Path) -> Run:
     )
     for which in (model, best_model):
         _check_is_of(which, config, folder)
-    history = load_history(folder / HISTORY, config.epochs)
+    history = load_history(folder / HISTORY, config.epochs, f"val_{fitting.select}")
     return Run(folder, data, config, history, model, best_model, fitting)
 
 
@@ -375,24 +384,3 @@ def _check_is_of(model: LinearModel, config: TrainConfig, folder: Path) -> None:
                 f"{folder}: {CONFIG} has {name} {quoted(str(of_config))}, but {MODEL} was trained "
                 f"with {name} {quoted(str(of_model))}; one of them is of another run"
             )
-
-
-def load_models(path: str | Path) -> tuple[LinearModel, LinearModel]:
-    """Read a model.npz: the classifiers after the last and after the best epoch.
-
-    Raises
-    ------
-    InputError
-        If it is missing or damaged.
-    """
-    path = files.as_path(path)
-    arrays = files.read_npz(path)
-    try:
-        own = [name for name in _OF_EPOCH if name in arrays]
-        for name in own:
-            if f"best_{name}" not in arrays:
-                raise InputError(f"it lacks the array best_{name}")
-        best = arrays | {name: arrays[f"best_{name}"] for name in own}
-        return LinearModel.from_arrays(arrays), LinearModel.from_arrays(best)
-    except InputError as error:
-        raise InputError(f"{path} is damaged: {error}") from None

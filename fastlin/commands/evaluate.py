@@ -40,6 +40,7 @@ def evaluate(
     """
     from fastlin import runs
     from fastlin.functional import use_threads
+    from fastlin.metrics import measure_text
     from fastlin.training.measuring import cost_and_tally
 
     saved = runs.load_run(run)
@@ -55,7 +56,8 @@ def evaluate(
             for part, rows in matched.parts().items()
         }
     options.print_table(console, _table(found))
-    console.print(f"{run}, weights of the {weights} epoch", style="dim", markup=False)
+    by = f" by {measure_text(saved.select)}" if weights == "best" else ""
+    console.print(f"{run}, weights of the {weights} epoch{by}", style="dim", markup=False)
     if per_class:
         part, (_, tally) = list(found.items())[-1]
         _print_classes(console, part, tally, model.class_names)

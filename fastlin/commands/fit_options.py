@@ -25,11 +25,11 @@ Given = dict[str, Any]  # the options that were given, by name
 
 
 def fit_options(*, shots: bool) -> options.Decorator:
-    """Add --refit, --calibrate and --cv, and --shots and --draws if there are such.
+    """Add --refit, --calibrate and --cv, and for one run --shots, --draws and --select.
 
     The command gets one argument for those that were given, `fit`.
     """
-    added = [
+    added: list[options.Decorator] = [
         click.option(
             "--refit/--no-refit",
             default=None,
@@ -54,6 +54,7 @@ def fit_options(*, shots: bool) -> options.Decorator:
     ]
     if shots:
         added += [
+            options.select_option("Take as the best epoch the one with the best such measure"),
             click.option(
                 "--shots",
                 type=click.IntRange(1),
@@ -68,7 +69,7 @@ def fit_options(*, shots: bool) -> options.Decorator:
                 help=f"How often --shots draws.  [default: {DEFAULT_DRAWS}]",
             ),
         ]
-    names = ("refit", "calibrate", "cv", *(("shots", "draws") if shots else ()))
+    names = ("refit", "calibrate", "cv", *(("shots", "draws", "select") if shots else ()))
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -101,21 +102,27 @@ def fitting_of(fit: Given, config: TrainConfig, saved: Fitting) -> Fitting:
         raise InputError("--draws has a meaning only beside --shots")
     calibrate = fit.get("calibrate", saved.calibrate)
     check_calibrates_alone([kind] if kind else [], calibrate=calibrate)
+    if kind in {"cv", "shots"} and "select" in fit:
+        raise InputError(f"--select has no effect with --{kind}; leave one of them out")
+    select = fit.get("select", saved.select)
     if kind == "refit":
-        return Fitting(refit_epochs=min(saved.refit_epochs or config.epochs, config.epochs))
+        epochs = min(saved.refit_epochs or config.epochs, config.epochs)
+        return Fitting(refit_epochs=epochs, select=select)
     if kind == "cv":
         return Fitting(cv=fit.get("cv", saved.cv))
     if kind == "shots":
         draws = fit.get("draws", saved.draws or DEFAULT_DRAWS)
         return Fitting(shots=fit.get("shots", saved.shots), draws=draws)
-    return Fitting(calibrate=calibrate)
+    return Fitting(calibrate=calibrate, select=select)
 
 
 def check_rows(fitting: Fitting, split: Split, losses: Sequence[object] = ()) -> None:
     """Raise InputError if a split lacks rows that are to be fitted on, by such losses."""
     from fastlin.data.joining import check_can_refit
     from fastlin.data.splits import check_fold_count
+    from fastlin.training.selection import check_can_select
 
+    check_can_select(split, f"val_{fitting.select}", losses)
     if fitting.shots is not None:
         from fastlin.training.few_shots import check_few_shots
 

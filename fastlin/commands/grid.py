@@ -73,13 +73,10 @@ _OWN_FOLDER = "-"  # --resume without a folder: that of --out
     help="Decide that at these fractions of the epochs, and let at most this share of the entries "
     "go on, such as 0.3:0.5,0.6  [default: 0.25 to 0.9 in steps of 0.05, no share]",
 )
-@click.option(
-    "--select",
-    type=options.MeasureName(),
+@options.select_option(
+    "Choose the best by such a measure (with --halving, stops go by accuracy where it is neither "
+    "accuracy nor cost)",
     default="accuracy",
-    show_default=True,
-    help="Choose the best by this measure of validation rows: accuracy, cost, balanced-accuracy, "
-    "macro-f1, log-loss, ... Beside others than accuracy and cost, --halving goes by accuracy.",
 )
 @click.option(
     "--at",

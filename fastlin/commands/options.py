@@ -65,7 +65,7 @@ class MeasureName(click.types.StringParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the measure without ``val_``. Fails if there is none of that name."""
-        from fastlin.search.ranking import MEASURES
+        from fastlin.metrics import MEASURES
 
         names = [measure.replace("_", "-") for measure in MEASURES]
         if value not in names:
@@ -194,7 +194,20 @@ def weights_option() -> Decorator:
         type=click.Choice(["last", "best"]),
         default="last",
         show_default=True,
-        help="Weights after the last epoch, or after the one with the best validation accuracy.",
+        help="Weights after the last epoch, or after the best one: by validation accuracy, or by "
+        "what the run was told to --select.",
+    )
+
+
+def select_option(text: str, default: str | None = None) -> Decorator:
+    """Add --select, of which the help says what is chosen by it."""
+    return click.option(
+        "--select",
+        type=MeasureName(),
+        default=default,
+        metavar="MEASURE",
+        help=f"{text}, of validation rows: accuracy, cost, balanced-accuracy, macro-f1, log-loss, "
+        "...  [default: accuracy]",
     )
 
 

@@ -217,7 +217,7 @@ def draw(
             of = "fit on training rows alone, before the refit"
         draw_figures(
             result.history, result.chosen.model, result.config, split, folder, threads,
-            notes.print, of,
+            notes.print, of, result.select,
         )  # fmt: skip
 
     return drawing(figures, notes)

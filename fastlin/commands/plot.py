@@ -42,8 +42,9 @@ def plot(
     failures: list[str] = []
     remark = outcome.note_on_fit(saved.fitting, matched, options.console(stderr=True))
     for path in draw_figures(
-        saved.history, saved.model, saved.config, matched, run, threads, failures.append, remark
-    ):
+        saved.history, saved.model, saved.config, matched, run, threads, failures.append, remark,
+        saved.select,
+    ):  # fmt: skip
         options.console().print(str(path))
     for failure in failures:
         options.console(stderr=True).print(failure)
@@ -59,6 +60,7 @@ def draw_figures(
     threads: int | None,
     on_failure: Callable[[str], None] | None = None,
     remark: str = "",
+    select: str = "val_accuracy",
 ) -> list[Path]:
     """Draw every figure that a run has into folder/figures, and return the files.
 
@@ -87,8 +89,8 @@ def draw_figures(
         )
     }
     if len(history) > 0:
-        drawn["cost"] = lambda: below(figures.cost_curves(history), *curved)
-        drawn["accuracy"] = lambda: below(figures.accuracy_curves(history), *curved)
+        drawn["cost"] = lambda: below(figures.cost_curves(history, select), *curved)
+        drawn["accuracy"] = lambda: below(figures.accuracy_curves(history, select), *curved)
     if image_shape is not None:
         drawn["templates"] = lambda: below(
             figures.weight_templates(model.W, image_shape, names), "train"

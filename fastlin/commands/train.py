@@ -75,7 +75,7 @@ def train(
     with outcome.compiling(notes):
         outcome.compile_moments(loaded, config)
     compile_seconds = time.perf_counter() - preparing
-    trainer = Trainer(loaded, config, threads, eval_train_every=eval_train_every)
+    trainer = Trainer(loaded, config, threads, f"val_{fitting.select}", eval_train_every)
     begun = runs.config_content(replace(reference, sha256=None), trainer.config, fitting)
     folder = outcome.new_folder(out, loaded.name, runs.CONFIG, begun)
     # The fingerprint takes a while: it is computed beside training, and written at the end.
@@ -210,6 +210,9 @@ def _print_result(
     """Print what was found, and where it is."""
     from rich.table import Table
 
+    from fastlin.metrics import measure_text
+    from fastlin.training.selection import DEFAULT_SELECT
+
     console, last, best = options.console(), len(result.history), result.best_epoch
     table = Table("")
     for heading in (f"last epoch ({last})", "", f"best epoch ({best})", ""):
@@ -221,6 +224,8 @@ def _print_result(
             values = [f for c in cells for f in (_cost_text(c["cost"]), f"{c['accuracy']:.2%}")]
             table.add_row(title, *values)
     options.print_table(console, table)
+    if result.select != DEFAULT_SELECT:
+        console.print(f"The best epoch is that of the best {measure_text(result.select)}")
     fit_options.print_fit(console, result, evaluations)
     console.print(f"Run folder: {folder}")
 

@@ -25,7 +25,14 @@ from fastlin.figures.style import (
     write_cells,
 )
 from fastlin.history import History
-from fastlin.metrics import CALIBRATION_BINS, MAX_MATRIX_CLASSES, Calibration, Confusions
+from fastlin.metrics import (
+    CALIBRATION_BINS,
+    MAX_MATRIX_CLASSES,
+    Calibration,
+    Confusions,
+    is_better_high,
+    measure_text,
+)
 
 COST = "cost (mean loss + penalty)"
 GRADIENT_BINS = 121
@@ -74,29 +81,39 @@ def gradient_histogram(dW: Floats) -> Figure:
 
 
 @styled()
-def cost_curves(history: History) -> Figure:
-    """Draw the cost after every epoch on training and validation rows, and mark the best epoch."""
-    return _history_curves(history, history.train_cost, history.val_cost, COST)
+def cost_curves(history: History, select: str = "val_accuracy") -> Figure:
+    """Draw the cost after every epoch on training and validation rows, and mark the best epoch.
+
+    Parameters
+    ----------
+    history : History
+    select : str
+        By which measure an epoch is the best, one of `fastlin.metrics.SELECTABLE`.
+    """
+    return _history_curves(history, history.train_cost, history.val_cost, COST, select)
 
 
 @styled()
-def accuracy_curves(history: History) -> Figure:
-    """Draw the accuracy after every epoch in percent, and mark the best epoch."""
+def accuracy_curves(history: History, select: str = "val_accuracy") -> Figure:
+    """Draw the accuracy after every epoch in percent, and mark the best epoch; as `cost_curves`."""
     train, val = 100 * history.train_accuracy, 100 * history.val_accuracy
-    return _history_curves(history, train, val, "accuracy (%)")
+    return _history_curves(history, train, val, "accuracy (%)", select)
 
 
-def _history_curves(history: History, train: Floats, val: Floats, ylabel: str) -> Figure:
+def _history_curves(
+    history: History, train: Floats, val: Floats, ylabel: str, select: str
+) -> Figure:
     check(len(history) > 0, "the history has no epoch to draw")
     figure, axes = epoch_axes(ylabel, *history.epoch[[0, -1]])
     _plot_evaluated(axes, history.epoch, train, BLUE, "training")
     judge, reason = train, "lowest training cost"
     if history.has_validation:
         _plot_evaluated(axes, history.epoch, val, ORANGE, "validation")
-        judge, reason = val, "highest validation accuracy"
+        extreme = "highest" if is_better_high(select) else "lowest"
+        judge, reason = val, f"{extreme} {measure_text(select)}"
     elif np.isnan(train).all():
         reason = "the last; no epoch was evaluated"
-    best = history.best_epoch
+    best = history.best_by(select)
     axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", zorder=1)
     label = f"best epoch: {best}\n({reason})"
     axes.plot(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlin.metrics import Tally
+from fastlin.metrics import Tally, measure_text
 from fastlin.report.mistakes import Mistakes, weights_picture
 from fastlin.report.page import (
     Column,
@@ -132,7 +132,7 @@ def runs_page(
     tiles = [
         [percent(best.accuracies[best.judged]), f"{PARTS[best.judged]} accuracy {which}"],
         [percent(best.accuracies["train"]), "its training accuracy"],
-        [str(len(best.run.history)), f"epochs; the best is {best.run.history.best_epoch}"],
+        [str(len(best.run.history)), f"epochs; the best is {_best_epoch(best.run)}"],
     ]
     shown = _all_curves(ranked)
     shown += [_seeds(members, f"seeds-{place}") for place, members in enumerate(groups, start=1)]
@@ -151,6 +151,12 @@ def runs_page(
     names = ", ".join(dict.fromkeys(found.data for found in runs))
     lead = f"Linear classifiers on {names}, trained by fastlin."
     return Page(title, lead, tiles, sections)
+
+
+def _best_epoch(run: Run) -> str:
+    """Return the best epoch, and by what it is the best if validation rows decided that."""
+    by = f" by {measure_text(run.select)}" if run.history.has_validation else ""
+    return f"{run.best_epoch}{by}"
 
 
 def _comparison(ranked: Sequence[RunOutcome]) -> Table:
@@ -247,14 +253,15 @@ def _seeds(members: Sequence[RunOutcome], name: str) -> Picture:
 def _details(found: RunOutcome, key: str) -> Section:
     """Return the section of a run that is shown with its pictures."""
     name, model, history = found.name, found.run.model, found.run.history
+    select = found.run.select
     pictures, note = [], "After every epoch."
     if len(history):
         foot = found.foot("train", "val")
         pictures = [
             Picture(f"{key}-cost", f"Cost of {name}", note, foot,
-                    draw=lambda figures: figures.cost_curves(history)),
+                    draw=lambda figures: figures.cost_curves(history, select)),
             Picture(f"{key}-accuracy", f"Accuracy of {name}", note, foot,
-                    draw=lambda figures: figures.accuracy_curves(history)),
+                    draw=lambda figures: figures.accuracy_curves(history, select)),
         ]  # fmt: skip
     if model.image_shape is not None:
         pictures.append(weights_picture(f"{key}-templates", f"Weights of {name}", model,

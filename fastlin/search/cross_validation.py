@@ -20,7 +20,7 @@ from fastlin.data.splits import stratified_folds
 from fastlin.errors import GridDivergedError, InputError, listed
 from fastlin.files import as_path
 from fastlin.fitting import check_repeats
-from fastlin.history import History, Measure
+from fastlin.history import History
 from fastlin.metrics import Tally
 from fastlin.model import LinearModel
 from fastlin.search.advice import advise_on_search
@@ -243,7 +243,7 @@ class _Folds:
 
 
 def _fit(
-    split: Split, config: TrainConfig, threads: int, select: Measure, eval_train_every: int
+    split: Split, config: TrainConfig, threads: int, select: str, eval_train_every: int
 ) -> TrainResult:
     """Train all epochs of a run. Raises DivergedError if it diverges."""
     return Trainer(split, config, threads, select, eval_train_every).run()

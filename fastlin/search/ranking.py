@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
 from fastlin.files import save_csv
-from fastlin.history import EpochRecord, History, Measure, html_table
-from fastlin.metrics import BY_NAME, Metric, binomial_error
+from fastlin.history import EpochRecord, History, html_table
+from fastlin.metrics import (
+    Metric,
+    binomial_error,
+    check_select,
+    is_better_high,
+    measure_text,
+    metric_of,
+)
 from fastlin.model import LinearModel
 
 if TYPE_CHECKING:
@@ -24,11 +31,6 @@ if TYPE_CHECKING:
 Moment = Literal["last", "best"]
 Status = Literal["finished", "stopped", "diverged"]
 STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged")
-
-
-# By what entries can be ranked: measures of validation rows.
-MEASURES = ("accuracy", "cost", *BY_NAME)
-SELECTABLE = tuple(f"val_{measure}" for measure in MEASURES)
 
 
 @dataclass(frozen=True)
@@ -53,38 +55,31 @@ class Rule:
     at: Moment = "last"
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("select", self.select, SELECTABLE),
-            ("at", self.at, ("last", "best")),
-        ):
-            if value not in choices:
-                raise InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
-
+        check_select(self.select)
+        if self.at not in ("last", "best"):
+            raise InputError(f"at is {self.at!r}; it must be one of last, best")
         if self.metric is not None and self.at == "best":
             raise InputError(
                 f"{self.select} is not known after every epoch; at must be last with it"
             )
 
     def __str__(self) -> str:
-        measure = self.select.removeprefix("val_").replace("_", " ").replace("f1", "F1")
-        return f"validation {measure} at the {self.at} epoch"
+        return f"{measure_text(self.select)} at the {self.at} epoch"
 
     @property
     def metric(self) -> Metric | None:
         """The metric that is computed when all are trained; None if histories hold the measure."""
-        return BY_NAME.get(self.select.removeprefix("val_"))
+        return metric_of(self.select)
 
     @property
-    def of_epochs(self) -> Measure:
+    def of_epochs(self) -> str:
         """By what epochs are compared: the accuracy, where the metric is not known of them."""
         return "val_cost" if self.select == "val_cost" else "val_accuracy"
 
     @property
     def sign(self) -> int:
         """1 if the higher of two scores is the better one, else -1."""
-        if self.metric is not None:
-            return 1 if self.metric.is_better_high else -1
-        return 1 if self.select == "val_accuracy" else -1
+        return 1 if is_better_high(self.select) else -1
 
     def epoch(self, history: History) -> int:
         """Return the epoch (counted from 1) that decides; 0 if no epoch is finished."""

@@ -17,9 +17,9 @@ from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted
 from fastlin.files import MissingFileError, check_format, read_json
 from fastlin.fitting import check_calibrates_alone, check_repeats
+from fastlin.metrics import MEASURES
 from fastlin.search.configs import grid_configs
 from fastlin.search.halving import Plan
-from fastlin.search.ranking import MEASURES
 from fastlin.search.spec import GridSpec
 from fastlin.settings import Switch, whole_number
 

@@ -24,13 +24,14 @@ from fastlin.search.journal import Journal
 from fastlin.search.progress import GridProgress
 from fastlin.search.ranking import GridEntry, GridResult, Moment, Rule, rank_entries
 from fastlin.search.running import RunningSearch
-from fastlin.search.selection import check_selectable, scored
+from fastlin.search.selection import scored
 from fastlin.search.state import SearchState
 from fastlin.search.winner import with_refit, with_temperatures
 from fastlin.settings import Switch
 from fastlin.training.advice import category_of
 from fastlin.training.calibration import check_can_calibrate, notes_on
 from fastlin.training.grid import GridTrainer
+from fastlin.training.selection import check_can_select
 from fastlin.training.trainer import Trainer
 
 JOURNAL_FORMAT = 1
@@ -131,7 +132,7 @@ def _searchable(
     """Do `with_validation`. Raises InputError if the entries cannot be compared on these rows."""
     check_comparable(configs, rule, plan)
     found, held_out = with_validation(split)
-    check_selectable(configs, rule, found)
+    check_can_select(found, rule.select, [config.loss for config in configs])
     after.check(found, configs)
     return found, held_out
 

@@ -6,31 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fastlin import functional
-from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
-from fastlin.errors import InputError
-from fastlin.losses import Softmax
-from fastlin.metrics import OF_PROBABILITIES, TOP
 from fastlin.search.ranking import GridEntry, Rule
 from fastlin.training.measuring import measure_matched
-
-
-def check_selectable(configs: Sequence[TrainConfig], rule: Rule, split: Split) -> None:
-    """Raise InputError if the classifiers of such configurations do not have the metric."""
-    if rule.metric is None:
-        return
-    name = rule.metric.name
-    others = [config.loss for config in configs if not isinstance(config.loss, Softmax)]
-    if name in OF_PROBABILITIES and others:
-        raise InputError(
-            f"{rule.select} is of probabilities, which the loss {others[0]} does not give; select "
-            "by another metric, or search the loss softmax alone"
-        )
-    K = len(split.train.class_names)
-    if name == "top_5_accuracy" and K <= TOP:
-        raise InputError(
-            f"{rule.select} is 1 with {K} classes, whatever is trained; select by another metric"
-        )
 
 
 def scored(

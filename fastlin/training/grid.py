@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,20 @@ from fastlin import functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
 from fastlin.engine import Array
-from fastlin.errors import DivergedError
-from fastlin.history import EpochRecord, History, Measure
+from fastlin.errors import DivergedError, InputError
+from fastlin.history import EpochRecord, History
+from fastlin.metrics import metric_of
 from fastlin.model import LinearModel
 from fastlin.passes import Measured
 from fastlin.settings import whole_number
 from fastlin.training.defaults import notes_on_chosen, with_chosen
 from fastlin.training.entries import SHARED, Entries
+from fastlin.training.measuring import measure_matched
+from fastlin.training.selection import check_can_select
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
+
+_METRICS = "val_metric"  # of all finished epochs, in the state of an entry
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,9 @@ class GridTrainer:
         The settings of every entry.
     threads : int or None
         To run on, None for all; the result does not depend on it.
-    select : Measure
-        By which measure `best_model` is the best.
+    select : str
+        By which measure `best_model` is the best, one of `fastlin.metrics.SELECTABLE`. Another than
+        accuracy and cost takes a pass over the validation rows after every epoch.
     eval_train_every : int
         After every so many epochs the training rows are evaluated, 0 for never; where they are not,
         the history has NaN. It changes no weights.
@@ -63,7 +70,7 @@ class GridTrainer:
     configs : tuple[TrainConfig, ...]
         With what was chosen from the rows in the place of ``auto``.
     threads : int
-    select : Measure
+    select : str
     notes : tuple[str, ...]
         What a user should know of the data, a sentence each.
 
@@ -71,8 +78,8 @@ class GridTrainer:
     ------
     InputError
         If `threads` is outside what the process can use, `eval_train_every` is no whole number, 0
-        or above, images are to be mirrored that are none, or a value is beyond the dtype of the
-        settings.
+        or above, images are to be mirrored that are none, a value is beyond the dtype of the
+        settings, or the classifiers do not have the metric `select`.
     """
 
     def __init__(
@@ -80,7 +87,7 @@ class GridTrainer:
         split: Split,
         configs: Sequence[TrainConfig],
         threads: int | None = None,
-        select: Measure = "val_accuracy",
+        select: str = "val_accuracy",
         eval_train_every: int = 1,
     ) -> None:
         self._eval_train_every = whole_number("eval_train_every", eval_train_every, 0)
@@ -90,6 +97,9 @@ class GridTrainer:
         given, configs = configs, with_chosen(configs, split.train)
         self.configs = configs
         self.select = select
+        self._metric = metric_of(select)
+        if self._metric is not None:
+            check_can_select(split, select, [config.loss for config in configs])
         self._seconds = dict.fromkeys(Seconds.__dataclass_fields__, 0.0)
         with functional.use_threads(threads) as count, self._timed("train"):
             self.threads = count
@@ -110,6 +120,7 @@ class GridTrainer:
         self._states = [states[e] for e in range(len(self.configs))]
         # Of an entry, as many records count as it has finished epochs.
         self._records: list[list[EpochRecord]] = [[] for _ in self.configs]
+        self._values: list[list[float]] = [[] for _ in self.configs]  # of the metric
         self._finished = [state.untrained() for state in self._states]
 
     @property
@@ -163,8 +174,11 @@ class GridTrainer:
             if record is None:
                 outcomes[e] = DivergedError(epoch, self.configs[e])
                 continue
+            value = self._value(e, weights[e]) if e in on_val else math.nan
             self._records[e][epoch - 1 :] = [record]
-            finished[e] = states[e].after(finished[e], record, *weights[e], self.select)
+            self._values[e][epoch - 1 :] = [value]
+            rank = record.rank(self.select, value)
+            finished[e] = states[e].after(finished[e], epoch, rank, *weights[e])
             outcomes[e] = record
         self._finished = finished  # in one step: from here on the epoch is finished for all
         for e in active:
@@ -202,6 +216,14 @@ class GridTrainer:
             found |= {numbers[place]: one for place, one in measured.items()}
         return found
 
+    def _value(self, index: int, weights: tuple[Array, Array]) -> float:
+        """Return the metric of an entry with these weights on the validation rows, if any."""
+        if self._metric is None or self.split.val is None:
+            return math.nan
+        with self._timed("evaluate"), functional.use_threads(self.threads):
+            model = self._states[index].model(*weights)
+            return measure_matched(model, self.split.val).values()[self._metric.name]
+
     def epochs_done(self, index: int) -> int:
         """Return how many epochs of an entry are finished."""
         return self._finished[index].epochs_done
@@ -212,7 +234,10 @@ class GridTrainer:
 
     def history(self, index: int) -> History:
         """Return cost and accuracy of an entry after every finished epoch."""
-        return History.from_records(self.records(index))
+        found = History.from_records(self.records(index))
+        if self._metric is None:
+            return found
+        return replace(found, val_metric=np.array(self._values[index][: len(found)], np.float64))
 
     def model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its last finished epoch."""
@@ -226,7 +251,8 @@ class GridTrainer:
 
     def state(self, index: int) -> dict[str, Array]:
         """Return the arrays from which, with its records, `restore` continues an entry."""
-        return self._finished[index].arrays()
+        arrays, metrics = self._finished[index].arrays(), self.history(index).val_metric
+        return arrays if metrics is None else arrays | {_METRICS: metrics}
 
     def restore(
         self, index: int, records: Sequence[EpochRecord], arrays: Mapping[str, Array]
@@ -247,8 +273,16 @@ class GridTrainer:
         InputError
             If the arrays are not those of such a run.
         """
-        finished = self._finished[index].of_arrays(records, arrays, self.select)
-        self._records[index] = list(records)
+        values = len(records) * [math.nan]
+        if self._metric is not None:
+            values = arrays.get(_METRICS, np.zeros(0)).tolist()
+            if len(values) != len(records):
+                raise InputError(f"the saved array {_METRICS} does not fit the run that it is of")
+        ranks = [
+            record.rank(self.select, value) for record, value in zip(records, values, strict=True)
+        ]
+        finished = self._finished[index].of_arrays(ranks, arrays)
+        self._records[index], self._values[index] = list(records), values
         self._finished[index] = finished
 
     @contextmanager

@@ -13,7 +13,6 @@ from fastlin.config import Init, TrainConfig
 from fastlin.data.dataset import Dataset
 from fastlin.engine import Array
 from fastlin.errors import InputError
-from fastlin.history import EpochRecord, Measure
 from fastlin.kernels.features import Scaled, Standardized
 from fastlin.model import LinearModel, weight_penalty
 from fastlin.training.standardization import Standardization
@@ -35,8 +34,8 @@ class Finished:
         weights of the epochs before that are averaged.
     W, b : Array
         The classifier after the last finished epoch, (K, d) and (K,).
-    best : EpochRecord or None
-        The best epoch; None before the first.
+    best_rank : tuple[int, float] or None
+        Of the best epoch, by `EpochRecord.rank`; None before the first.
     best_W, best_b : Array
         The classifier after it.
     """
@@ -45,7 +44,7 @@ class Finished:
     training: dict[str, Array]
     W: Array
     b: Array
-    best: EpochRecord | None
+    best_rank: tuple[int, float] | None
     best_W: Array
     best_b: Array
 
@@ -55,18 +54,16 @@ class Finished:
         return trained | {name: getattr(self, name) for name in _MODEL_ARRAYS}
 
     def of_arrays(
-        self, records: Sequence[EpochRecord], arrays: Mapping[str, Array], select: Measure
+        self, ranks: Sequence[tuple[int, float]], arrays: Mapping[str, Array]
     ) -> Finished:
         """Return a later state of the same run.
 
         Parameters
         ----------
-        records : Sequence[EpochRecord]
-            Of every epoch that is finished then.
+        ranks : Sequence[tuple[int, float]]
+            Of every epoch that is finished then, by `EpochRecord.rank`.
         arrays : Mapping[str, Array]
             What `arrays` returned then.
-        select : Measure
-            By which an epoch is the best.
 
         Raises
         ------
@@ -82,9 +79,9 @@ class Finished:
             for name, array in arrays.items()
             if name.startswith("training_")
         }
-        best = min(records, key=lambda record: record.rank(select), default=None)
         W, b, best_W, best_b = (arrays[name] for name in _MODEL_ARRAYS)
-        return Finished(len(records), training, W, b, best, best_W, best_b)
+        best_rank = min(ranks, default=None)
+        return Finished(len(ranks), training, W, b, best_rank, best_W, best_b)
 
 
 _MODEL_ARRAYS = ("W", "b", "best_W", "best_b")
@@ -201,7 +198,7 @@ class RunState:
         return weight_penalty(W, self.config.penalty_factor, self.feature_std)
 
     def after(
-        self, finished: Finished, record: EpochRecord, W: Array, b: Array, select: Measure
+        self, finished: Finished, epoch: int, rank: tuple[int, float], W: Array, b: Array
     ) -> Finished:
         """Return the run after the epoch that was begun with `finished`.
 
@@ -209,20 +206,20 @@ class RunState:
         ----------
         finished : Finished
             The run before the epoch.
-        record : EpochRecord
-            What came of the epoch.
+        epoch : int
+            Which one it is.
+        rank : tuple[int, float]
+            What is lower the better it is, by `EpochRecord.rank`; of equals the first is the best.
         W, b : Array
             Its classifier, the arrays that `weights` returned.
-        select : Measure
-            By which an epoch is the best, the first of equals.
         """
         kept = self.config.average_epochs - 1
         if kept:
             self._recent = (*self._recent, (self._scaled(), self.b.copy()))[-kept:]
-        best, best_W, best_b = finished.best, finished.best_W, finished.best_b
-        if best is None or record.rank(select) < best.rank(select):
-            best, best_W, best_b = record, W, b
-        return Finished(record.epoch, self._training(), W, b, best, best_W, best_b)
+        best_rank, best_W, best_b = finished.best_rank, finished.best_W, finished.best_b
+        if best_rank is None or rank < best_rank:
+            best_rank, best_W, best_b = rank, W, b
+        return Finished(epoch, self._training(), W, b, best_rank, best_W, best_b)
 
     def confirm(self, finished: Finished) -> None:
         """Take what `after` returned as the state that the arrays hold."""

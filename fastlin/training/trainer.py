@@ -13,12 +13,13 @@ from fastlin.data.joining import check_can_refit
 from fastlin.engine import Array
 from fastlin.errors import AdviceWarning, DivergedError, InputError
 from fastlin.fitting import check_calibrates_alone
-from fastlin.history import EpochRecord, History, Measure
+from fastlin.history import EpochRecord, History
 from fastlin.model import LinearModel
 from fastlin.settings import Switch
 from fastlin.training import calibration
 from fastlin.training.advice import advise
 from fastlin.training.grid import GridTrainer, Seconds
+from fastlin.training.selection import DEFAULT_SELECT, check_can_select
 
 if TYPE_CHECKING:
     from fastlin.training.calibration import Temperature
@@ -41,7 +42,7 @@ class TrainResult:
         The classifier after `best_epoch`.
     seconds : Seconds
         Where the time went.
-    select : Measure
+    select : str
         By which measure an epoch is the best.
     refit : Refit or None
         Where the classifier was fitted again on training and validation rows: it is then both
@@ -56,7 +57,7 @@ class TrainResult:
     model: LinearModel
     best_model: LinearModel
     seconds: Seconds
-    select: Measure = "val_accuracy"
+    select: str = DEFAULT_SELECT
     refit: Refit | None = None
     calibration: Mapping[str, Temperature] | None = None
 
@@ -95,8 +96,8 @@ class Trainer:
         The settings; with the data they decide every bit of the result.
     threads : int or None
         To run on, None for all; the result does not depend on it.
-    select : Measure
-        By which measure `best_model` is the best.
+    select : str
+        By which measure `best_model` is the best; see `GridTrainer`.
     eval_train_every : int
         After every so many epochs the training rows are evaluated, 0 for never; where they are not,
         the history has NaN. It changes no weights. Without validation rows, the best epoch is one
@@ -124,7 +125,7 @@ class Trainer:
         split: Split,
         config: TrainConfig,
         threads: int | None = None,
-        select: Measure = "val_accuracy",
+        select: str = DEFAULT_SELECT,
         eval_train_every: int = 1,
     ) -> None:
         self._grid = GridTrainer(split, [config], threads, select, eval_train_every)
@@ -212,13 +213,12 @@ def train(
     threads: int | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     eval_train_every: int = 1,
+    select: str = DEFAULT_SELECT,
     refit: bool = False,
     calibrate: bool = False,
     **settings: Any,
 ) -> TrainResult:
-    """Train a linear classifier.
-
-    Notes on the data are warnings; what should be tried next is a `fastlin.AdviceWarning`.
+    """Train a linear classifier; notes and advice are warnings (`fastlin.AdviceWarning`).
 
     Parameters
     ----------
@@ -232,6 +232,8 @@ def train(
         Called with the record of every finished epoch.
     eval_train_every : int
         After every so many epochs the training rows are evaluated, 0 for never; see `Trainer`.
+    select : str
+        By which measure `best_model` is the best, such as ``val_balanced_accuracy``.
     refit, calibrate : bool
         Whether the classifier is then fitted again on training and validation rows, for all epochs
         of the settings (`fastlin.training.refit`), or gets a temperature (`fastlin.calibrate`).
@@ -250,8 +252,8 @@ def train(
         If a cost is not finite. To keep the epochs before it, use `Trainer`.
     """
     config = with_settings(config, settings)
-    _check_after(split, config, refit, calibrate)
-    trainer = Trainer(split, config, threads, eval_train_every=eval_train_every)
+    _check_choices(split, config, select, refit, calibrate)
+    trainer = Trainer(split, config, threads, select, eval_train_every)
     for note in trainer.notes:
         warnings.warn(note, stacklevel=2)
     result = _with_advice(trainer.run(on_epoch), split)
@@ -266,13 +268,16 @@ def train(
     return result
 
 
-def _check_after(split: Split, config: TrainConfig, refit: object, calibrate: object) -> None:
-    """Raise InputError if a classifier cannot be fitted again or calibrated after training."""
+def _check_choices(
+    split: Split, config: TrainConfig, select: str, refit: object, calibrate: object
+) -> None:
+    """Raise InputError if what comes after training, or its best epoch, cannot be had."""
+    check_split(split)
+    check_can_select(split, select, [config.loss])
     refit = Switch().checked("refit", refit)
     calibrate = Switch().checked("calibrate", calibrate)
     check_calibrates_alone(["refit"] if refit else [], calibrate=calibrate)
     if refit:
-        check_split(split)
         check_can_refit(split)
     if calibrate:
         calibration.check_can_calibrate(split, [config.loss])
