@@ -377,3 +377,18 @@ def test_a_cost_that_its_dtype_cannot_hold_costs_no_result(place):
     results = json.loads((place / "run/summary.json").read_text())["results"]
     assert results["last"]["test"]["cost"] is None
     assert results["last"]["val"]["cost"] > 0
+
+
+def test_rows_of_other_data_are_called_what_they_are(small):
+    arrays = small_images(noise=60, contrast=20)
+    np.savez("new.npz", X=arrays["X_test"], y=arrays["y_test"])
+    quick = ("--epochs", 1, "--no-figures")
+    call("train", "--data", small, *quick, "--out", "run")
+    found = call("evaluate", "run", "--data", "new.npz", "--per-class").stdout
+    assert "rows of new" in found
+    assert "class (rows of new)" in found
+    assert "train" not in found
+    call("train", "--data", "new.npz", *quick, "--out", "own")
+    for words in ((), ("--data", "new.npz")):
+        assert "train" in call("evaluate", "own", *words).stdout
+    assert "train" in call("evaluate", "own", "--data", small).stdout  # which has several parts

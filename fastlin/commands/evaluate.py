@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from fastlin.data.source import DataReference
     from fastlin.metrics import Tally
 
 
@@ -50,17 +52,23 @@ def evaluate(
     matched = outcome.match(model, reference, loaded, options.console(stderr=True))
     outcome.note_on_fit(saved.fitting, matched, options.console(stderr=True))
     console = options.console()
+    parts = matched.parts()
+    if list(parts) == ["train"] and not _is_own(reference, saved.data):
+        parts = {f"rows of {options.name_in_table(matched.name)}": matched.train}
     with use_threads(threads):
-        found = {
-            part: cost_and_tally(model, rows, saved.config)
-            for part, rows in matched.parts().items()
-        }
+        found = {part: cost_and_tally(model, rows, saved.config) for part, rows in parts.items()}
     options.print_table(console, _table(found))
     by = f" by {measure_text(saved.select)}" if weights == "best" else ""
     console.print(f"{run}, weights of the {weights} epoch{by}", style="dim", markup=False)
     if per_class:
         part, (_, tally) = list(found.items())[-1]
         _print_classes(console, part, tally, model.class_names)
+
+
+def _is_own(reference: DataReference, trained: DataReference) -> bool:
+    """Return whether a reference names the data that a run was trained on."""
+    first, second = (replace(one, sha256=None, data_dir=None) for one in (reference, trained))
+    return first == second
 
 
 def _table(found: dict[str, tuple[float, Tally]]) -> Table:
