@@ -110,6 +110,12 @@ def one_line(text: str, letters: int | None = None) -> str:
     return shown if len(shown) <= letters else f"{shown[: letters - tail - 1]}…{shown[-tail:]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: "1 epoch", "20 epochs", "3 classes"."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def listed(names: Iterable[str], most: int = 5) -> str:
     """Return names as Python writes them, of many the first `most`, for a message."""
     every = list(names)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, counted, quoted
 from fastlin.settings import Switch, whole_number
 
 MOST_REPEATS = 1000  # folds or draws: each is a training run
@@ -108,8 +108,8 @@ class Fitting:
         """Return what must be said beside figures of the parts of the data, by name."""
         if self.shots is not None:
             return (
-                f"the classifier is that of the first of {self.draws} draws, fitted on "
-                f"{self.shots} training rows of every class"
+                f"the classifier is that of the first of {counted(self.draws or 1, 'draw')}, "
+                f"fitted on {counted(self.shots, 'training row')} of every class"
             )
         on_all = self.refit_epochs is not None or self.cv is not None
         if on_all and "val" in parts:
@@ -123,7 +123,7 @@ class Fitting:
     def remark(self) -> str:
         """What stands at the foot of figures of which `note` must be said."""
         if self.shots is not None:
-            return f"fitted on the first draw of {self.shots} training rows a class"
+            return f"fitted on the first draw of {counted(self.shots, 'training row')} a class"
         return "classifier fitted on training and validation rows"
 
 

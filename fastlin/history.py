@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin.errors import counted
 from fastlin.metrics import is_better_high, metric_of
 
 
@@ -138,7 +139,7 @@ class History:
             for part, cost, accuracy in parts
             if not math.isnan(cost)
         )
-        return f"History({len(self)} epochs{''.join(measured)})"
+        return f"History({counted(len(self), 'epoch')}{''.join(measured)})"
 
     def _repr_html_(self) -> str:
         """Return a table of the epochs, as notebooks show it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastlin import files
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, counted, quoted
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.metrics import metric_of
 
@@ -66,7 +66,8 @@ def load_history(path: str | Path, epochs: int, select: str = "val_accuracy") ->
             )
         if number > epochs:
             raise InputError(
-                f"{path} is damaged: it has more than the {epochs} epochs of the run's settings"
+                f"{path} is damaged: it has more than the {counted(epochs, 'epoch')} of the run's "
+                "settings"
             )
         # Rows that were not evaluated have neither cost nor accuracy.
         pairs = {"train": cells[1:3], "val": cells[3:]}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin import files
+from fastlin.errors import counted
 
 LABEL_ERROR_COLUMNS = ("row", "given_label", "predicted_label", "self_confidence", "margin")
 
@@ -43,7 +44,9 @@ class LabelErrors:
         return len(self.row)
 
     def __repr__(self) -> str:
-        return f"LabelErrors({len(self):,} rows, {len(self.class_names):,} classes)"
+        return (
+            f"LabelErrors({counted(len(self), 'row')}, {counted(len(self.class_names), 'class')})"
+        )
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return one dict a row, ready for `pandas.DataFrame`; classes are named."""

@@ -19,7 +19,7 @@ from fastlin.data.dataset import Dataset, Split
 from fastlin.data.feature_names import order_note
 from fastlin.data.features import FeatureRange
 from fastlin.data.rows import Rows
-from fastlin.errors import InputError, MatchWarning
+from fastlin.errors import InputError, MatchWarning, counted
 
 if TYPE_CHECKING:
     from fastlin.data.source import DataReference
@@ -120,7 +120,9 @@ def check_feature_count(model: LinearModel, count: int) -> None:
     """Raise `InputError` if rows of so many features are not what a model takes."""
     expected = model.W.shape[1]
     if count != expected:
-        raise InputError(f"the rows have {count} features, but the model takes {expected}")
+        raise InputError(
+            f"the rows have {counted(count, 'feature')}, but the model takes {expected}"
+        )
 
 
 def change_note(reference: DataReference, split: Split) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, counted, quoted
 
 MAX_MATRIX_CLASSES = 20  # of more classes nobody can read a table of all pairs
 MAX_PAIRS = 20
@@ -353,5 +353,5 @@ class Evaluation:
     predictions: NDArray[np.int64]
 
     def __repr__(self) -> str:
-        rows = f"{len(self.predictions):,} rows"
+        rows = counted(len(self.predictions), "row")
         return f"Evaluation(cost {self.cost:.4f}, accuracy {self.accuracy:.2%} of {rows})"

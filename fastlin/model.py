@@ -24,7 +24,7 @@ from fastlin.data.feature_names import (
 )
 from fastlin.data.features import FeatureRange
 from fastlin.data.labels import class_numbers
-from fastlin.errors import InputError, MatchWarning, one_line, quoted
+from fastlin.errors import InputError, MatchWarning, counted, one_line, quoted
 from fastlin.losses import Softmax
 from fastlin.settings import whole_number
 
@@ -110,10 +110,14 @@ class LinearModel:
         if std is not None and (
             std.shape != W.shape[1:] or not (np.isfinite(std) & (std > 0)).all()
         ):
-            raise InputError(f"feature_std does not fit {W.shape[1]} features, each above 0")
+            raise InputError(
+                f"feature_std does not fit {counted(W.shape[1], 'feature')}, each above 0"
+            )
         offset = self.feature_offset
         if offset is not None and (offset.shape != W.shape[1:] or not np.isfinite(offset).all()):
-            raise InputError(f"feature_offset does not fit {W.shape[1]} features, all finite")
+            raise InputError(
+                f"feature_offset does not fit {counted(W.shape[1], 'feature')}, all finite"
+            )
         if self.feature_range is not None:
             self.feature_range.check()
         if self.scale is not None:
@@ -136,7 +140,7 @@ class LinearModel:
     def __repr__(self) -> str:
         K, d = self.W.shape
         loss = "" if self.loss is None else f", {self.loss}"
-        return f"LinearModel({K:,} classes, {d:,} features, {self.W.dtype}{loss})"
+        return f"LinearModel({counted(K, 'class')}, {counted(d, 'feature')}, {self.W.dtype}{loss})"
 
     def scores(self, X: ArrayLike) -> NDArray[Any]:
         """Return the scores of rows.
@@ -233,7 +237,7 @@ class LinearModel:
         """Return a number of classes. Raises `InputError` if the model has not so many."""
         count = whole_number(name, count, 1)
         if count > len(self.b):
-            raise InputError(f"{name} is {count}; the model has {len(self.b)} classes")
+            raise InputError(f"{name} is {count}; the model has {counted(len(self.b), 'class')}")
         return count
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:

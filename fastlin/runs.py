@@ -19,7 +19,7 @@ from fastlin import files
 from fastlin.config import TrainConfig
 from fastlin.data import source
 from fastlin.data.dataset import Split, check_split
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, counted, quoted
 from fastlin.fitting import Fitting
 from fastlin.history import History
 from fastlin.history_file import HISTORY, load_history, save_history
@@ -82,7 +82,7 @@ class Run:
     def __repr__(self) -> str:
         return (
             f"Run({quoted(str(self.folder))}: {self.config.loss} on {quoted(self.data.data)}, "
-            f"{len(self.history)} of {self.config.epochs} epochs)"
+            f"{len(self.history)} of {counted(self.config.epochs, 'epoch')})"
         )
 
 
@@ -332,7 +332,8 @@ def load_configuration(path: str | Path) -> tuple[DataReference, TrainConfig, Fi
         check_select(f"val_{fitting.select}")
         if (fitting.refit_epochs or 0) > config.epochs:
             raise InputError(
-                f"refit_epochs is {fitting.refit_epochs}, more than the {config.epochs} epochs"
+                f"refit_epochs is {fitting.refit_epochs}, more than the "
+                f"{counted(config.epochs, 'epoch')}"
             )
         return reference, config, fitting
     except InputError as error:
@@ -365,12 +366,12 @@ def load_run(folder: str | Path) -> Run:
         for model in load_models(folder / MODEL)
     )
     for which in (model, best_model):
-        _check_is_of(which, config, folder)
+        _check_is_of(which, config, fitting, folder)
     history = load_history(folder / HISTORY, config.epochs, f"val_{fitting.select}")
     return Run(folder, data, config, history, model, best_model, fitting)
 
 
-def _check_is_of(model: LinearModel, config: TrainConfig, folder: Path) -> None:
+def _check_is_of(model: LinearModel, config: TrainConfig, fitting: Fitting, folder: Path) -> None:
     """Raise InputError if a model cannot have been trained with the settings beside it."""
     found = {
         "loss": model.loss,
@@ -384,3 +385,9 @@ def _check_is_of(model: LinearModel, config: TrainConfig, folder: Path) -> None:
                 f"{folder}: {CONFIG} has {name} {quoted(str(of_config))}, but {MODEL} was trained "
                 f"with {name} {quoted(str(of_model))}; one of them is of another run"
             )
+    if fitting.calibrate != (model.temperature is not None):
+        has, lacks = (CONFIG, MODEL) if fitting.calibrate else (MODEL, CONFIG)
+        raise InputError(
+            f"{folder}: {has} is of a calibrated run, and {lacks} of one that is not; one of them "
+            "is of another run"
+        )

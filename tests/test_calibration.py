@@ -227,3 +227,28 @@ def test_a_run_that_diverges_says_that_it_is_not_calibrated(place):
     said = call(*train, "--lr", "1e30", "--out", "d", code=1).stderr
     assert "; not calibrated" in said
     assert "calibration" not in summary("d")
+
+
+def test_a_temperature_at_its_bound_is_advice_wherever_it_is_fitted():
+    split = split_of()
+    wrong = replace(split, val=replace(split.val, y=(split.val.y + 1) % 4))
+    settings = {"lr": 0.5, "epochs": 4, "l2": 0.0}
+    with pytest.warns(AdviceWarning, match="kept at 100"):
+        fastlin.train(wrong, **settings, calibrate=True)
+    base = fastlin.TrainConfig(epochs=4, l2=0.0)
+    with pytest.warns(AdviceWarning, match="kept at 100") as said:
+        fastlin.grid_search(wrong, {"lr": [0.5, 0.4]}, base=base, calibrate=True)
+    of_temperature = [one for one in said if "kept at 100" in str(one.message)]
+    assert [one.category for one in of_temperature] == [AdviceWarning]
+
+
+@pytest.mark.parametrize("is_calibrated", [True, False])
+def test_a_run_whose_settings_and_model_disagree_on_it_is_refused(tmp_path, is_calibrated):
+    split = split_of()
+    for name, calibrate in (("run", is_calibrated), ("other", not is_calibrated)):
+        result = fastlin.train(split, lr=0.5, epochs=1, l2=0.0, calibrate=calibrate)
+        fastlin.save_run(tmp_path / name, result, split)
+    (tmp_path / "other/model.npz").replace(tmp_path / "run/model.npz")
+    first = "config.json" if is_calibrated else "model.npz"
+    with pytest.raises(InputError, match=f"{first} is of a calibrated run, and .* one of them is"):
+        fastlin.load_run(tmp_path / "run")

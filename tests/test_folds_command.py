@@ -136,3 +136,17 @@ def test_rows_that_are_no_images_have_a_figure_too(place):
     np.savez("rows.npz", X=X, y=y)
     call("train", "--data", "rows.npz", "--cv", 3, "--epochs", 5, "--lr", 0.1, "--out", "r")
     assert "label-errors.png" in names("r/figures")
+
+
+@pytest.mark.parametrize(("kind", "what"), [("cv", "folds"), ("shots", "draws")])
+def test_an_interrupt_says_what_is_kept(kind, what, monkeypatch):
+    from fastlin.training.grid import GridTrainer
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GridTrainer, "run_epoch", stopped)
+    words = ("train", "--data", "small.npz", f"--{kind}", 3, "--epochs", 2, "--out", "run")
+    said = call(*words, code=130).stderr
+    assert f"Interrupted; run: of finished {what} nothing is kept, only the settings in" in said
+    assert names("run") == {"config.json"}

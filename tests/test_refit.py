@@ -1,6 +1,7 @@
 """Classifiers that are fitted again on training and validation rows."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -165,3 +166,29 @@ def test_weights_that_only_training_rows_have_are_said_when_both_are_fitted(plac
     for way in (("--refit",), ("--cv", 3)):
         said = call("train", *words, *way).stderr
         assert said.count("Note: the validation rows have no weights") == 1
+
+
+@pytest.mark.parametrize("select", ["accuracy", "cost"])
+def test_the_winner_by_its_best_epoch_is_given_again_by_the_command_that_is_printed(place, select):
+    lists = ("--lr", "0.02,0.2", "--epochs", 6, "--at", "best", "--select", select)
+    for refit in ("--refit", "--no-refit"):
+        words = ("--data", "small.npz", *lists, refit, "--out", f"g{refit}", "--no-figures")
+        said = call("grid", *words).stdout
+        command = summary(f"g{refit}")["winner"]["command"]
+        assert f"Train it alone: {command}\n" in said
+        call(*shlex.split(command)[1:], "--no-figures", "--out", f"alone{refit}")
+        same_run(f"g{refit}/winner", f"alone{refit}")
+    epochs = summary("g--refit")["refit"]["epochs"]
+    assert ("--config" in summary("g--refit")["winner"]["command"]) == (epochs < 6)
+
+
+def test_one_epoch_is_no_epochs(place):
+    words = ("--data", "small.npz", "--epochs", 1, "--no-figures")
+    said = call("train", *words, "--refit", "--out", "run")
+    assert "for 1 epoch with" in said.stdout
+    assert "1 epochs" not in said.stdout + said.stderr + repr(load_run("run"))
+    assert repr(load_run("run").history).startswith("History(1 epoch;")
+    model = load_run("run").model
+    assert "1 feature," in repr(replace(model, W=model.W[:, :1], image_shape=None))
+    with pytest.raises(InputError, match="the rows have 1 feature, but"):
+        model.predict(np.ones((2, 1), np.float32))

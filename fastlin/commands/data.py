@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fastlin.commands import options
+from fastlin.errors import counted
 
 _data_dir = click.option(
     "--data-dir",
@@ -56,7 +57,7 @@ def info(name: str, data: options.Data) -> None:
     shape = (
         "" if train.image_shape is None else " as {} x {} x {} images".format(*train.image_shape)
     )
-    console.print(f"{loaded.name}: {train.X.shape[1]:,} features{shape}, {train.X.dtype}")
+    console.print(f"{loaded.name}: {counted(train.X.shape[1], 'feature')}{shape}, {train.X.dtype}")
     table = Table("class")
     for part in loaded.parts():
         table.add_column(part, justify="right")

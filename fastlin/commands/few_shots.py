@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastlin.commands import options, outcome
-from fastlin.errors import DivergedError
+from fastlin.errors import DivergedError, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +51,8 @@ def print_draws(console: Console, found: FewShots, folder: Path) -> None:
 
     draws = len(found.rows)
     console.print(
-        f"{found.shots} rows a class ({len(found.rows[0]):,} training rows), {draws} draws, means:"
+        f"{counted(found.shots, 'row')} a class ({counted(len(found.rows[0]), 'training row')}), "
+        f"{counted(draws, 'draw')}, means:"
     )
     table = Table("", "accuracy", "(95 %, t over draws)", "std. dev.", "balanced", "macro F1")
     for part in found.values:

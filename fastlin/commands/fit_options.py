@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,13 @@ from fastlin.errors import InputError
 from fastlin.fitting import DEFAULT_DRAWS, MOST_REPEATS, Fitting, check_calibrates_alone
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
+    from fastlin.data.source import DataReference
     from fastlin.search.ranking import GridResult
     from fastlin.search.request import SearchRequest
     from fastlin.training.trainer import Trainer, TrainResult
@@ -215,10 +219,26 @@ def run_of_winner(
     return winner.run_of_winner(result)
 
 
-def words_of(run: TrainResult) -> str:
-    """Return the options of `fastlin train` that fit a run again as it was, if they can."""
-    is_whole = run.refit is not None and run.refit.epochs == run.config.epochs
-    return " --refit" if is_whole else " --calibrate" if run.calibration is not None else ""
+def command_of(
+    run: TrainResult, reference: DataReference, config: TrainConfig, folder: Path
+) -> str:
+    """Return the `fastlin train` command that gives the winner of a search, which is in a folder.
+
+    Where a refit was for fewer epochs than there are, no options say so: config.json does.
+    """
+    from fastlin.runs import CONFIG
+    from fastlin.training.selection import DEFAULT_SELECT
+
+    if run.refit is not None and run.refit.epochs < run.config.epochs:
+        return shlex.join(["fastlin", "train", "--config", str(folder / CONFIG)])
+    words = [options.train_command(reference, config)]
+    if run.refit is not None:
+        words.append("--refit")
+    if run.calibration is not None:
+        words.append("--calibrate")
+    if run.select != DEFAULT_SELECT:
+        words.append(f"--select {run.select.removeprefix('val_')}")
+    return " ".join(words)
 
 
 def print_fit(

@@ -242,8 +242,7 @@ class Search:
             "total": time.perf_counter() - self.started,
         }
         run = fit_options.run_of_winner(result, self.split, self.request, self.threads, notes)
-        command = options.train_command(self.request.data, best.config)
-        command += fit_options.words_of(run)
+        command = fit_options.command_of(run, self.request.data, best.config, folder / WINNER)
         with process.writing_results():
             reference = replace(self.request.data, sha256=self.split.fingerprint())
             place = make_directory(folder / WINNER)

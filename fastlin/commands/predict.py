@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastlin.commands import options, outcome
-from fastlin.errors import InputError
+from fastlin.errors import InputError, counted
 
 if TYPE_CHECKING:
     from fastlin.data.rows import Rows
@@ -102,7 +102,7 @@ def predict(
             predictions.write_csv(sys.stdout, itertools.takewhile(_is_read, table))
             return
         predictions.save_matched(model, rows, out, content)
-    options.console().print(f"Predictions of {len(rows):,} rows: {out}")
+    options.console().print(f"Predictions of {counted(len(rows), 'row')}: {out}")
 
 
 def _is_same_file(out: Path, data: str) -> bool:

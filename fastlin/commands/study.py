@@ -42,6 +42,7 @@ class Study:
         reference = replace(self.reference, sha256=split.fingerprint())
         content = runs.config_content(reference, self.config, self.fitting)
         folder = outcome.new_folder(out, split.name, runs.CONFIG, content)
+        found = None
         try:
             found, compile_seconds = self._fit(count, notes)
             if found is None:
@@ -64,7 +65,11 @@ class Study:
                 drawn = self._draw(found, folder, count, notes)
             outcome.save_times(folder, summary, drawn, started)
         except KeyboardInterrupt as stop:
-            notes.print(f"Interrupted; in {folder} is what was written before")
+            what = "draws" if self.fitting.cv is None else "folds"
+            kept = "in it is what was written before"
+            if found is None:
+                kept = f"of finished {what} nothing is kept, only the settings in {runs.CONFIG}"
+            notes.print(f"Interrupted; {folder}: {kept}")
             return process.exit_code(stop)
         return 0
 

@@ -138,7 +138,7 @@ def _train(
     trainer: Trainer, fitting: Fitting, notes: Console
 ) -> tuple[TrainResult, str, KeyboardInterrupt | None]:
     """Train all epochs or up to what stops it; return the result, its status, and the stop."""
-    from fastlin.errors import DivergedError
+    from fastlin.errors import DivergedError, counted
 
     skipped = "; not calibrated" if fitting.calibrate else ""
     for note in trainer.notes:
@@ -152,7 +152,7 @@ def _train(
         return trainer.result(), "diverged", None
     except KeyboardInterrupt as stop:
         process.heed()
-        kept = f"keeping {trainer.epochs_done} finished epochs, without figures"
+        kept = f"keeping {counted(trainer.epochs_done, 'finished epoch')}, without figures"
         notes.print(f"Interrupted; {kept}{skipped}")
         return trainer.result(), "interrupted", stop
     return fit_options.refitted(trainer, fitting, notes)

@@ -31,7 +31,7 @@ from fastlin.data.feature_names import (
 from fastlin.data.features import FeatureRange
 from fastlin.data.source import DataReference, fingerprint_of
 from fastlin.data.splits import DEFAULT_FRACTION, check_fraction, stratified_share
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, counted, quoted
 from fastlin.settings import whole_number
 
 
@@ -159,7 +159,7 @@ class Dataset:
         return int(self.X.shape[0])
 
     def __repr__(self) -> str:
-        return f"Dataset({len(self):,} rows, {_kind(self)})"
+        return f"Dataset({counted(len(self), 'row')}, {_kind(self)})"
 
     @property
     def feature_scale(self) -> float:
@@ -363,7 +363,9 @@ def _kind(data: Dataset) -> str:
     """Return features and classes of a data set in a few words."""
     images = "" if data.image_shape is None else f", images {data.image_shape}"
     count = len(data.class_names)
-    return f"{data.X.shape[1]:,} features {data.X.dtype}{images}, {count:,} classes"
+    return (
+        f"{counted(data.X.shape[1], 'feature')} {data.X.dtype}{images}, {counted(count, 'class')}"
+    )
 
 
 def _shown(value: object) -> str:

@@ -29,7 +29,7 @@ from fastlin.data.feature_names import (
 from fastlin.data.features import FeatureRange, evenly_spaced
 from fastlin.data.formats.names import IMAGE_SHAPE, PARTS, is_id_column
 from fastlin.data.reading import read_rows
-from fastlin.errors import InputError, MatchWarning, quoted
+from fastlin.errors import InputError, MatchWarning, counted, quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class Rows:
             if ids.shape != (len(self),) or ids.dtype.kind not in "iuU":
                 raise InputError(
                     f"{self.name}: ids is {ids.dtype!s:.60} {ids.shape}; it must be one integer or "
-                    f"one text for each of {len(self):,} rows"
+                    f"one text for each of {counted(len(self), 'row')}"
                 )
             object.__setattr__(self, "ids", ids)
 

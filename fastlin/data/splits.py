@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, counted, quoted
 from fastlin.settings import as_float
 
 DEFAULT_FRACTION = 0.1
@@ -67,8 +67,8 @@ def stratified_share(
     held[has_more[: max(missing, 0)]] += 1
     if not held.any():
         raise InputError(
-            f"a share of {fraction:g} of {len(y)} rows holds out no row of any class; give more "
-            "rows, a larger val_fraction, or validation rows"
+            f"a share of {fraction:g} of {counted(len(y), 'row')} holds out no row of any class; "
+            "give more rows, a larger val_fraction, or validation rows"
         )
     is_held = np.zeros(len(y), bool)
     of_class = _class_by_class(y, np.random.default_rng(seed))
@@ -81,7 +81,9 @@ def stratified_share(
 def check_fold_count(row_count: int, folds: int) -> None:
     """Raise InputError if there are fewer rows than folds."""
     if row_count < folds:
-        raise InputError(f"{row_count} rows cannot be divided into {folds} folds; give fewer folds")
+        raise InputError(
+            f"{counted(row_count, 'row')} cannot be divided into {folds} folds; give fewer folds"
+        )
 
 
 def stratified_folds(y: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 
 from fastlin import machine
-from fastlin.errors import reason_of
+from fastlin.errors import counted, reason_of
 from fastlin.files import atomic_write, make_directory
 from fastlin.report import wording
 
@@ -142,7 +142,7 @@ def facts_section(facts: Mapping[str, str], command: str, threads: int) -> Secti
     rows = {
         **facts,
         "machine": f"{found['processor']} ({found['processor_kind']}), {found['cores']} cores, "
-        f"{found['system']}; {wording.counted(threads, 'thread')}",
+        f"{found['system']}; {counted(threads, 'thread')}",
         "versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
         "made": f"{machine.now()}, by {command}",
     }

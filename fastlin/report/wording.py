@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastlin.errors import counted
 from fastlin.metrics import binomial_error
 
 if TYPE_CHECKING:
@@ -44,11 +45,6 @@ def p_value(p: float | None) -> str:
 def seconds(value: float) -> str:
     """Return a time span in seconds, or in minutes and seconds."""
     return f"{value:.1f} s" if value < 100 else f"{int(value) // 60} min {int(value) % 60} s"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number of things."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def spread(mean: float, sd: float | None) -> str:
@@ -117,7 +113,7 @@ def footer(
     if ends and epochs_done not in {None, fixed["epochs"]}:
         ends[0] = f"{epochs_done:,} of {ends[0]}"
     if seeds:
-        ends.append(f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds")
+        ends.append(f"seed {seeds[0]}" if len(seeds) == 1 else counted(len(seeds), "seed"))
     texts = [f"{data}, {rows} rows", settings_text(fixed), ", ".join(ends), remark]
     return " \N{MIDDLE DOT} ".join(text for text in texts if text)
 

@@ -21,6 +21,7 @@ from fastlin.errors import AdviceWarning, InputError
 from fastlin.losses import Loss
 from fastlin.model import LinearModel
 from fastlin.threads import use_threads
+from fastlin.training.advice import Advice
 from fastlin.training.measuring import score_blocks
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Temperature:
         The number of validation rows.
     log_loss_before, log_loss_after : float
         The mean log loss of these rows at T = 1 and at `value`.
-    note : str or None
+    note : Advice or None
         A sentence where T stands at a bound, else None.
     """
 
@@ -51,7 +52,7 @@ class Temperature:
     rows: int
     log_loss_before: float
     log_loss_after: float
-    note: str | None = None
+    note: Advice | None = None
 
     def __str__(self) -> str:
         return (
@@ -138,16 +139,17 @@ def fit_temperature(model: LinearModel, data: Dataset) -> Temperature:
     """
     before = _at(model, data, 1.0)
     low, high = 1 / MOST, 1 / LEAST
-    inverse, best, note = 1.0, before, None
+    inverse, best = 1.0, before
+    note: Advice | None = None
     if (coldest := _at(model, data, high)).slope <= 0:  # 0 by underflow, too
         inverse, best = high, coldest
-        note = (
+        note = Advice(
             f"the validation rows are separated so well that the best temperature is below "
             f"{LEAST}; it is kept at {LEAST}, and more validation rows would give a better one"
         )
     elif (hottest := _at(model, data, low)).slope >= 0:
         inverse, best = low, hottest
-        note = (
+        note = Advice(
             f"the scores say so little about the validation rows that the best temperature is "
             f"above {MOST:g}; it is kept at {MOST:g}"
         )
@@ -229,7 +231,7 @@ def with_calibration(result: TrainResult, split: Split, threads: int | None = No
     )
 
 
-def notes_on(result: TrainResult) -> list[str]:
+def notes_on(result: TrainResult) -> list[Advice]:
     """Return what must be said of the temperatures of a result, each sentence once."""
     fitted = () if result.calibration is None else result.calibration.values()
     return list(dict.fromkeys(found.note for found in fitted if found.note))

@@ -17,7 +17,7 @@ from fastlin import files, packages
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_split
 from fastlin.data.splits import few_rows
-from fastlin.errors import InputError, listed
+from fastlin.errors import InputError, counted, listed
 from fastlin.fitting import DEFAULT_DRAWS, Fitting
 from fastlin.metrics import METRICS
 from fastlin.model import LinearModel
@@ -86,7 +86,8 @@ class FewShots:
 
     def __repr__(self) -> str:
         found = ", ".join(f"{part} accuracy {self.spread(part).mean:.4g}" for part in self.values)
-        return f"FewShots({self.shots} rows a class, {len(self.rows)} draws: {found})"
+        rows, draws = counted(self.shots, "row"), counted(len(self.rows), "draw")
+        return f"FewShots({rows} a class, {draws}: {found})"
 
     @property
     def model(self) -> LinearModel:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from fastlin.data.dataset import Split, check_split
 from fastlin.data.joining import check_can_refit, training_and_validation
-from fastlin.errors import InputError
+from fastlin.errors import InputError, counted
 from fastlin.model import LinearModel
 from fastlin.settings import whole_number
 from fastlin.training.grid import Seconds
@@ -37,8 +37,8 @@ class Refit:
         """Return the sentence that says what the figures beside it are of."""
         return (
             f"the classifier is fitted again on all {self.rows:,} training and validation rows, "
-            f"for {self.epochs} epochs with the same settings; histories and validation figures "
-            "are of the fit before, on the training rows alone"
+            f"for {counted(self.epochs, 'epoch')} with the same settings; histories and validation "
+            "figures are of the fit before, on the training rows alone"
         )
 
 

@@ -11,7 +11,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split, check_split
 from fastlin.data.joining import check_can_refit
 from fastlin.engine import Array
-from fastlin.errors import AdviceWarning, DivergedError, InputError
+from fastlin.errors import AdviceWarning, DivergedError, InputError, counted
 from fastlin.fitting import check_calibrates_alone
 from fastlin.history import EpochRecord, History
 from fastlin.model import LinearModel
@@ -75,7 +75,7 @@ class TrainResult:
         return self.history.best_by(self.select)
 
     def __repr__(self) -> str:
-        epochs = f"{len(self.history)} of {self.config.epochs} epochs"
+        epochs = f"{len(self.history)} of {counted(self.config.epochs, 'epoch')}"
         return f"TrainResult({self.config.loss}, {epochs}, best {self.best_epoch}; {self.history})"
 
 

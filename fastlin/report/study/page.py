@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastlin.errors import counted
 from fastlin.report import wording
 from fastlin.report.mistakes import weights_picture
 from fastlin.report.page import (
@@ -61,13 +62,13 @@ def study_page(s: Study) -> Page:
     tiles = [
         *(_comparison_tiles(s) if s.is_comparable else []),
         [best, f"test accuracy of {_name(s.best)}, the best by validation accuracy"],
-        [wording.counted(len(runs), "run"), f"in {seconds}"],
+        [counted(len(runs), "run"), f"in {seconds}"],
     ]
     per_class = {_name(name): found.confusions.per_class for name, found in s.mistakes.items()}
     others = [one for one in (*study.CHECKS, *study.TRIALS) if one.published is None]
     facts = {
         **s.facts,
-        "seeds, epochs": f"{', '.join(map(str, s.seeds))}; {wording.counted(s.epochs, 'epoch')}",
+        "seeds, epochs": f"{', '.join(map(str, s.seeds))}; {counted(s.epochs, 'epoch')}",
         "runs": f"{len(runs):,}, of which {len(runs) - s.runner.trained:,} were on disk already",
     }
     columns = [Column("what"), Column("")]
@@ -87,7 +88,7 @@ def study_page(s: Study) -> Page:
         facts_section(facts, s.source.command, s.threads),
     ]  # fmt: skip
     few = len(s.seeds) < MIN_SEEDS
-    seeds = wording.counted(len(s.seeds), "seed")
+    seeds = counted(len(s.seeds), "seed")
     lead = f"The experiments of {study.SOURCE}, run again by fastlin over {seeds}."
     lead += f" Intervals and p need {MIN_SEEDS} seeds: --seeds {MIN_SEEDS}." if few else ""
     return Page("The reference study, reproduced", lead, tiles, sections, _notice(s))
@@ -97,7 +98,7 @@ def _notice(s: Study) -> str:
     if not s.is_published_data:
         why = f"Made from {s.data_names[False]}, not from the data of the study"
     elif s.epochs != study.EPOCHS:
-        why = f"Every run has {wording.counted(s.epochs, 'epoch')}; the study has {study.EPOCHS}"
+        why = f"Every run has {counted(s.epochs, 'epoch')}; the study has {study.EPOCHS}"
     else:
         return ""
     return (
@@ -293,7 +294,7 @@ def _heat_map(s: Study, name: str) -> Picture:
         marked = [place not in against or not against[place].is_seen for place in range(len(means))]
         marks = np.array(marked)[cells], "the published winner, and what is not told from it"
     names = [" · ".join(f"{value:g}" for value in column) for column in columns]
-    note = f"Validation accuracy after the last epoch, {wording.counted(len(per_seed), 'seed')}."
+    note = f"Validation accuracy after the last epoch, {counted(len(per_seed), 'seed')}."
     foot = _foot(s, name, "val", seeds=s.seeds[: len(per_seed)])
     return Picture(
         f"grid-{name}", f"The grid of {_name(name)}", note, foot, len(columns) > 3,
