@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,7 @@ def names(folder):
 def test_a_run_is_judged_by_its_folds_and_fitted_on_all_rows():
     said = call("train", "--data", "small.npz", "--epochs", 3, "--cv", 4, "--out", "run").stdout
     assert names("run") == FOLD_FILES | {
-        "config.json", "history.csv", "model.npz", "summary.json", "figures"
+        "config.json", "history.csv", "model.npz", "summary.json", "figures", "label-errors.html"
     }  # fmt: skip
     assert "label-errors.png" in names("run/figures")
     split = fastlin.load_split("small.npz")
@@ -45,7 +48,7 @@ def test_a_run_is_judged_by_its_folds_and_fitted_on_all_rows():
     assert load_run("run").fitting.cv == 4
     save_run("python", found, split)
     same_run("run", "python")
-    assert names("python") == names("run") - {"figures"}
+    assert names("python") == names("run") - {"figures", "label-errors.html"}
     call("train", "--config", "run/config.json", "--no-figures", "--out", "again")
     same_run("run", "again")
     assert "fitted on the validation rows, too" in call("evaluate", "run").stderr
@@ -150,3 +153,60 @@ def test_an_interrupt_says_what_is_kept(kind, what, monkeypatch):
     said = call(*words, code=130).stderr
     assert f"Interrupted; run: of finished {what} nothing is kept, only the settings in" in said
     assert names("run") == {"config.json"}
+
+
+class Links(HTMLParser):
+    """The addresses that a page names, and its images."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.addresses, self.images = [], []
+        self.feed(Path(path).read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "img":
+            self.images.append(given["src"])
+        elif tag == "a":
+            self.addresses.append(given["href"])
+        else:
+            assert not {"src", "href"} & given.keys() or given["href"] == "data:,"
+
+
+def test_likely_wrong_labels_are_a_page_that_needs_nothing_else():
+    said = call("train", "--data", "small.npz", "--epochs", 3, "--cv", 4, "--out", "run").stdout
+    assert "Page of likely wrong labels: run/label-errors.html\n" in said
+    page = Path("run/label-errors.html").read_text(encoding="utf-8")
+    with Path("run/likely_label_errors.csv").open() as file:
+        errors = list(csv.DictReader(file))
+    assert f"<b>{len(errors)}</b>" in page
+    found = re.findall(r'<th scope="row">\s*<span>(\d+)</span>', page)
+    assert found == [error["row"] for error in errors]
+    for error in errors[:3]:
+        assert f"{100 * float(error['self_confidence']):.2f} %" in page
+    links = Links("run/label-errors.html")
+    assert links.images  # of images
+    assert all(image.startswith("data:image/png;base64,") for image in links.images)
+    assert all(address.startswith("#") for address in links.addresses)
+
+    call("report", "run", "--out", "page")
+    assert "./run-1-label-errors.html" in Links("page/index.html").addresses
+    assert Path("page/run-1-label-errors.html").read_text(encoding="utf-8") == page
+    assert "run-1-label-errors.html" in Path("page/summary.md").read_text(encoding="utf-8")
+    call("report", "page", "--out", "again")
+    assert Path("again/run-1-label-errors.html").read_text(encoding="utf-8") == page
+    call("train", "--data", "small.npz", "--epochs", 1, "--no-figures", "--out", "plain")
+    call("report", "plain", "--out", "other")
+    assert not any("label-errors" in name for name in names("other"))
+
+
+def test_without_jinja_there_is_the_figure_and_a_line_says_what_the_page_needs(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("fastlin.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    found = call("train", "--data", "small.npz", "--epochs", 3, "--cv", 4, "--out", "run")
+    assert "writing label-errors.html needs jinja2" in found.stderr
+    assert "pip install 'fastlin[report]'" in found.stderr
+    assert "not drawn" not in found.stderr
+    assert "label-errors.png" in names("run/figures")
+    assert "label-errors.html" not in names("run")

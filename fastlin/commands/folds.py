@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastlin.commands import options, outcome, process
 from fastlin.commands.grid_output import SHOWN_ENTRIES, progress_shown
-from fastlin.errors import DivergedError, GridDivergedError
+from fastlin.errors import DivergedError, GridDivergedError, PackageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -186,7 +186,10 @@ def draw_folds(
 
     whole = found.fitted_on(split)
     compiling, drawing = outcome.draw(found.result, whole, place, threads, notes)
-    jobs: list[Callable[[], object]] = [lambda: draw_label_errors(found, split.name, place)]
+    jobs: list[Callable[[], object]] = [
+        lambda: draw_label_errors(found, split.name, place),
+        lambda: _write_page(found, split.name, place, notes),
+    ]
     if grid_folder is not None:
         remark = f"means over {found.folds} folds"
         jobs.append(lambda: draw_grid(found.ranking, whole, grid_folder, notes.print, remark))
@@ -194,3 +197,16 @@ def draw_folds(
         more = outcome.drawing(job, notes)
         compiling, drawing = compiling + more[0], drawing + more[1]
     return compiling, drawing
+
+
+def _write_page(found: CrossValidation, name: str, place: Path, notes: Console) -> None:
+    """Write the page of likely wrong labels, if what it needs is installed."""
+    from fastlin.report.label_errors import save_label_page
+
+    try:
+        path = save_label_page(found, name, place)
+    except PackageError as error:
+        notes.print(str(error))
+        return
+    if path is not None:
+        options.console().print(f"Page of likely wrong labels: {path}")

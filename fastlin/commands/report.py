@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ class _Report:
     page: pages.Page
     rows: Iterable[dict[str, Any]] | None
     pictures: dict[str, bytes] | None = None
+    beside: dict[str, Path] = field(default_factory=dict)  # files that the page links to
 
 
 @click.command()
@@ -167,7 +168,7 @@ def _of_runs(
     """Describe runs and grids."""
     from fastlin.functional import use_threads
     from fastlin.report import folders
-    from fastlin.report.runs import csv_rows, runs_page
+    from fastlin.report.runs import csv_rows, pages_beside, runs_page
 
     name = runs[0].resolve().name if len(runs) == 1 else "runs"
     folder = _report_folder(out or Path("reports") / name, "runs")
@@ -183,12 +184,13 @@ def _of_runs(
         for note in one.notes:
             outcome.print_note(notes, f"{one.name}: {note}")
     command = shlex.join(["fastlin", "report", *map(str, runs)])
-    return _Report(folder, "runs", runs_page(found, grids, command, count), csv_rows(found))
+    page = runs_page(found, grids, command, count)
+    return _Report(folder, "runs", page, csv_rows(found), beside=pages_beside(found))
 
 
 def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> _Report:
     """Read a report that was made, with its pictures."""
-    from fastlin.report.page import read_pictures
+    from fastlin.report.page import linked_files, read_pictures
     from fastlin.report.results import RESULTS, load_results
 
     if len(runs) > 1:
@@ -197,7 +199,8 @@ def _of_report(runs: Sequence[Path], out: Path | None, data: str | None) -> _Rep
         raise InputError("--data has no meaning for a report that is drawn again")
     kind, page = load_results(runs[0])
     folder = runs[0] if out is None else _report_folder(out, kind)
-    return _Report(folder, kind, page, None, read_pictures(runs[0], page))
+    beside = {name: runs[0] / Path(name).name for name in linked_files(page)}
+    return _Report(folder, kind, page, None, read_pictures(runs[0], page), beside)
 
 
 def _report_folder(folder: Path, kind: str) -> Path:
@@ -247,11 +250,24 @@ def _write(made: _Report, notes: Console, *, markdown_only: bool, started: float
             raise click.exceptions.Exit(1) from None
     names = [pages.SUMMARY] if markdown_only else [pages.PAGE, pages.SUMMARY]
     paths = pages.save_page(folder, page, pictures, names)
+    _copy_linked(made)
     if markdown_only:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     console.print(f"Time: {time.perf_counter() - started:.1f} s")
     for path in paths:
         console.print(f"{'Page' if path.suffix == '.html' else 'Summary'}: {path}")
+
+
+def _copy_linked(made: _Report) -> None:
+    """Put the files that a page links to beside it."""
+    from fastlin.files import atomic_write
+    from fastlin.report.page import linked_files
+
+    for name in linked_files(made.page):
+        source, target = made.beside.get(name), made.folder / Path(name).name
+        if source is not None and source.is_file() and source != target:
+            with atomic_write(target) as file:
+                file.write(source.read_bytes())
 
 
 def _print_table(console: Console, table: pages.Table) -> None:

@@ -15,6 +15,7 @@ from fastlin.losses import Softmax
 from fastlin.metrics import Confusions, confusions
 from fastlin.model import LinearModel
 from fastlin.report.page import Picture
+from fastlin.report.pixels import as_pixels
 
 WRONG_ROWS = 20
 
@@ -131,12 +132,3 @@ def most_wrong(model: LinearModel, data: Dataset, config: TrainConfig, most: int
                  float(confidence[row]) if is_softmax else None)
         for row in rows
     ]  # fmt: skip
-
-
-def as_pixels(X: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return rows as pixels: as they are, or each stretched from its least to its largest value."""
-    if X.dtype == np.uint8:
-        return X
-    low, high = X.min(axis=1, keepdims=True), X.max(axis=1, keepdims=True)
-    span = np.where(high > low, high - low, 1)
-    return np.asarray(255 * (X - low) / span).round().astype(np.uint8)

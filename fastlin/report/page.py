@@ -113,6 +113,7 @@ class Page:
 # What the cells of a column are, and their text. A strip is drawn in HTML alone.
 KINDS: dict[str, Callable[[Any], str]] = {
     "text": str,
+    "link": str,  # the name of a file beside the page
     "verdict": str,
     "number": str,
     "count": lambda value: wording.NOTHING if value is None else f"{value:,}",
@@ -125,7 +126,7 @@ KINDS: dict[str, Callable[[Any], str]] = {
     "p": wording.p_value,
     "strip": lambda _: "",
 }
-_AT_THE_LEFT = ("text", "verdict", "share", "strip")
+_AT_THE_LEFT = ("text", "link", "verdict", "share", "strip")
 
 
 def class_table(names: list[str], columns: Mapping[str, list[float]], summary: str = "") -> Table:
@@ -186,8 +187,23 @@ def read_pictures(folder: Path, page: Page) -> dict[str, bytes]:
     return {name: content for name, content in found.items() if content.startswith(_PNG)}
 
 
-def render(page: Page, pictures: Mapping[str, bytes], name: str) -> str:
-    """Return the page as `PAGE` or `SUMMARY`, with the pictures that there are."""
+def linked_files(page: Page) -> list[str]:
+    """Return the names of the files that a page links to, which must stand beside it."""
+    tables = [table for section in page.sections for table in section.tables]
+    return [
+        row.cells[place]
+        for table in tables
+        for place, column in enumerate(table.columns)
+        if column.kind == "link"
+        for row in table.rows
+    ]
+
+
+def render(page: Page, pictures: Mapping[str, bytes], name: str, said: str = "") -> str:
+    """Return the page as `PAGE` or `SUMMARY`, with the pictures that there are.
+
+    At its foot stands `said`, or else where a report keeps its numbers.
+    """
     template = "page.html.j2" if name == PAGE else "page.md.j2"
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fastlin.report"),
@@ -204,7 +220,7 @@ def render(page: Page, pictures: Mapping[str, bytes], name: str) -> str:
         "code": _markdown_code,
     }
     return environment.get_template(template).render(
-        p=page, pictures=pictures, folder=FIGURES, left=_AT_THE_LEFT
+        p=page, pictures=pictures, folder=FIGURES, left=_AT_THE_LEFT, said=said
     )
 
 

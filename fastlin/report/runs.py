@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastlin.metrics import Tally, measure_text
+from fastlin.report.label_errors import LABEL_PAGE
 from fastlin.report.mistakes import Mistakes, weights_picture
 from fastlin.report.page import (
     Column,
@@ -119,6 +121,19 @@ def seed_groups(runs: Sequence[RunOutcome]) -> list[list[RunOutcome]]:
         key = f"{found.sha256} {found.judged} {len(found.run.history)} {settings}"
         groups.setdefault(key, []).append(found)
     return [members for members in groups.values() if len(members) > 1]
+
+
+def label_page_of(found: RunOutcome) -> Path:
+    """Return where the page of likely wrong labels of a run is, if it has one."""
+    return found.run.folder / LABEL_PAGE
+
+
+def pages_beside(runs: Sequence[RunOutcome]) -> dict[str, Path]:
+    """Return the files that the page of runs links to, by their names beside it."""
+    return {
+        f"run-{place}-{LABEL_PAGE}": label_page_of(found)
+        for place, found in enumerate(runs, start=1)
+    }
 
 
 def runs_page(
@@ -271,8 +286,11 @@ def _details(found: RunOutcome, key: str) -> Section:
     tally = found.tallies[found.judged]
     pictures += metrics_pictures(tally, model.class_names, key, name, foot)
     tables = [metrics_table(found.tallies)]
+    if label_page_of(found).is_file():
+        columns = [Column("page", "link"), Column("what it shows")]
+        tables.append(Table(columns, [Row([f"{key}-{LABEL_PAGE}", "likely wrong labels"])]))
     if len(model.class_names) <= MAX_CLASSES:
         summary = f"Accuracy per class, on {PARTS[found.judged]} rows"
-        columns = {"accuracy": found.mistakes.confusions.per_class}
-        tables += [class_table(list(model.class_names), columns, summary)]
+        accuracies = {"accuracy": found.mistakes.confusions.per_class}
+        tables += [class_table(list(model.class_names), accuracies, summary)]
     return Section(key, name, [], tables, pictures)
