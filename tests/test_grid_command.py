@@ -271,7 +271,7 @@ def test_a_search_too_short_for_halving_says_so(small):
 
 def test_data_without_images_validation_or_test_rows_work(place):
     rng = np.random.default_rng(0)
-    arrays = {"X_train": rng.random((20, 5)), "y_train": np.arange(20) % 5}
+    arrays = {"X_train": rng.random((20, 5), np.float32), "y_train": np.arange(20) % 5}
     np.savez(place / "bare.npz", **arrays)
     result = call("--data", "bare.npz", "--lr", "0.1,0.2", "--epochs", 2, "--no-figures")
     assert "bare has no validation rows: 2 of 20" in result.stderr
