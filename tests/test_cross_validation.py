@@ -71,9 +71,9 @@ def test_folds_depend_on_their_seed_and_are_random_within_classes():
 
 @pytest.mark.parametrize("more", [{}, {"standardize": True}, {"class_weight": "balanced"}])
 def test_out_of_fold_probabilities_are_those_of_single_runs(more):
-    X, y = rows()
+    X, y = rows(K=5)
     found = fastlin.cross_validate(X, y, cv=4, **QUICK, **more)
-    expected = np.empty((len(y), 3), np.float32)
+    expected = np.empty((len(y), 5), np.float32)
     accuracies = []
     for fold in range(4):
         held = found.fold_of_row == fold
@@ -242,7 +242,7 @@ def test_journals_are_gone_on_with(tmp_path, monkeypatch):
 
 
 def test_settings_left_to_the_rows_are_alike_in_every_fold_and_advice_comes_once():
-    X, y = rows(200)
+    X, y = rows(200, K=5)
     X[:, 0] *= 1000
     notes = []
     found = fastlin.cross_validate(

@@ -335,7 +335,7 @@ def test_losses_refuse(function, case):
 
 
 def test_what_float32_cannot_hold_is_refused_with_float32_weights(random_problem):
-    X, y, W, b = random_problem(9, 6, 4)
+    X, y, W, b = random_problem(9, 6, 5)
     X[7, 5] = -1e39
     arguments = {"X": X, "y": y, "W": W, "b": b, "l2": 1e39}
     assert np.isfinite(functional.loss_and_gradient(**arguments)[0])

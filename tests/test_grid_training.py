@@ -118,8 +118,8 @@ def test_entries_go_on_from_saved_arrays_with_the_same_bits():
 def test_cost_and_accuracy_by_sums_have_the_bits_of_an_evaluation(dtype, kept_rows, monkeypatch):
     rng = np.random.default_rng(kept_rows)
     for n in (1, 100, SUMMED_ROWS - 1, SUMMED_ROWS, 2 * SUMMED_ROWS + 1, 60_003):
-        X, y = rng.normal(size=(n, 3)).astype(np.float32), rng.integers(0, 4, n)
-        W, b = rng.normal(size=(3, 4, 3)).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
+        X, y = rng.normal(size=(n, 3)).astype(np.float32), rng.integers(0, 5, n)
+        W, b = rng.normal(size=(3, 5, 3)).astype(dtype), rng.normal(size=(3, 5)).astype(dtype)
         bytes_of_row = len(W) * (W.itemsize + 8)
         monkeypatch.setattr(passes, "BYTES_OF_ROW_RESULTS", kept_rows * SUMMED_ROWS * bytes_of_row)
         found = passes.unchecked_measure(X, y, W, b, loss=Hinge(), penalties=[0.5, 0.0, 1.0])

@@ -159,7 +159,7 @@ def test_wilson_intervals_are_those_of_published_examples():
     assert wilson_interval(1.0, 10) == pytest.approx((1 - 0.2775328, 1.0), abs=1e-6)
 
 
-def trained(K=7, loss="softmax", dtype="float32"):
+def trained(K=10, loss="softmax", dtype="float32"):
     rng = np.random.default_rng(K)
     y = np.concatenate([np.arange(K), rng.integers(0, K, 400 - K)])
     X = (rng.normal(size=(400, 9)) + 1.5 * np.eye(K, 9)[y]).astype(np.float32)
@@ -176,7 +176,7 @@ def test_a_model_is_measured_in_blocks_as_scikit_learn_does(monkeypatch, dtype):
     values = fastlin.measure(model, data).values()
     p = model.predict_proba(data.X).astype(np.float64)
     assert values["accuracy"] == fastlin.evaluate(model, data, config).accuracy
-    labels = np.arange(7)
+    labels = np.arange(10)
     assert values["log_loss"] == pytest.approx(
         sklearn_metrics.log_loss(data.y, p / p.sum(1, keepdims=True), labels=labels), rel=1e-5
     )
@@ -190,9 +190,10 @@ def test_a_model_is_measured_in_blocks_as_scikit_learn_does(monkeypatch, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "loss", ["softmax", "softmax(smoothing=0.1)", "hinge", "squared-hinge(margin=0.5)"]
-)
-@pytest.mark.parametrize("K", [2, 3, 7, 13])
+    ("loss", "K"),
+    [("softmax", 2), ("softmax(smoothing=0.1)", 3), ("hinge", 7), ("squared-hinge(margin=0.5)", 13),
+     ("softmax", 13)],
+)  # fmt: skip
 def test_cost_and_metrics_of_one_pass_have_the_bits_of_two(monkeypatch, dtype, loss, K):
     rng = np.random.default_rng(K)
     n, d = 1037, 21
