@@ -20,7 +20,7 @@ from fastlin.training.trainer import Trainer
 F32, F64 = np.float32, np.float64
 
 
-def pixels(n=120, d=37, K=4, seed=0):
+def pixels(n=120, d=37, K=5, seed=0):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, K, n)
     X = np.clip(100 + 30 * np.cos(y[:, None] * np.arange(d)) + rng.normal(0, 40, (n, d)), 0, 255)
@@ -57,11 +57,11 @@ def test_rows_of_one_scale_train_alike_whatever_their_dtype(dtypes, scales, stan
 
 def test_a_scaled_run_equals_its_twin():
     X, y = pixels()
-    W, b = np.full((4, 37), 1e-4), np.zeros(4)
+    W, b = np.full((5, 37), 1e-4), np.zeros(5)
     found = functional.sgd_epoch(
         X, y, np.arange(120), W, b, lr=1e-3, batch_size=16, l2=0.1, scale=0.25
     )
-    own_W, own_b = np.full((4, 37), 1e-4), np.zeros(4)
+    own_W, own_b = np.full((5, 37), 1e-4), np.zeros(5)
     expected = reference.sgd_epoch(
         X * 0.25, y, np.arange(120), own_W, own_b, 1e-3, 0.1, 16, Loss.SOFTMAX
     )
@@ -142,7 +142,7 @@ def test_the_standardised_gradient_is_that_of_standardised_rows(row_dtype, centr
     rng = np.random.default_rng(0)
     X, y = pixels()
     X = X if row_dtype == np.uint8 else (X.astype(F64) + centre).astype(row_dtype)
-    W, b = rng.normal(size=(4, 37)) / 6, rng.normal(size=4)
+    W, b = rng.normal(size=(5, 37)) / 6, rng.normal(size=5)
     weights = rng.random(120)
     mean, std = functional.feature_moments(X)
     arguments = {"offset": mean, "std": std}
