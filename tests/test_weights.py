@@ -101,7 +101,7 @@ def test_equal_weights_change_no_bit_and_only_ratios_count(random_problem):
             assert_array_equal(ours, theirs)
 
 
-def split_of(n=160, K=4, d=19, weights=None):
+def split_of(n=160, K=5, d=19, weights=None):
     rng = np.random.default_rng(0)
     y = np.minimum(rng.geometric(0.5, n) - 1, K - 1)
     X = (rng.normal(size=(n, d)) + np.sin(y[:, None] * np.arange(d))).astype(F32)
@@ -224,7 +224,7 @@ def test_class_weights_that_are_none_are_refused(value, said):
 def test_class_weights_of_classes_that_there_are_not_are_refused():
     with pytest.raises(InputError, match="class_weight has the class 'class 9'"):
         Trainer(split_of(), TrainConfig(class_weight={"class 9": 2}))
-    only_one = {f"class {k}": float(k == 3) for k in range(4)}
+    only_one = {f"class {k}": float(k == 3) for k in range(5)}
     split = split_of()
     rows = split.val.y != 3
     val = Dataset(split.val.X[rows], split.val.y[rows], split.val.class_names)
