@@ -92,12 +92,15 @@ def trained_in_a_grid(split, at, error):
     return interrupt.count, finished, [m.W.tobytes() + m.b.tobytes() for m in models], records
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, StopNowError, MemoryError])
+@pytest.mark.parametrize(
+    ("error", "first", "step"),
+    [(KeyboardInterrupt, 1, 1), (StopNowError, 1, 2), (MemoryError, 2, 2)],  # two share the calls
+)
 @pytest.mark.parametrize("trained", [trained_alone, trained_in_a_grid])
-def test_an_exception_at_any_call_changes_no_bit(split, trained, error):
+def test_an_exception_at_any_call_changes_no_bit(split, trained, error, first, step):
     calls, _, *undisturbed = trained(split, 0, error)
     assert calls > 30
-    for at in range(1, calls + 1):
+    for at in range(first, calls + 1, step):
         _, _, *found = trained(split, at, error)
         assert found == undisturbed, at
 
