@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
     from fastlin.solving.config import FitConfig
+    from fastlin.solving.path import PathResult, path
     from fastlin.solving.solver import Solution, solve
     from fastlin.training.calibration import calibrate
     from fastlin.training.evaluation import evaluate
@@ -62,6 +63,7 @@ _HOMES = {
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
     "fastlin.solving.config": ("FitConfig",),
+    "fastlin.solving.path": ("PathResult", "path"),
     "fastlin.solving.solver": ("Solution", "solve"),
     "fastlin.training.calibration": ("calibrate",),
     "fastlin.training.evaluation": ("evaluate",),
@@ -75,11 +77,11 @@ _MODULES = ("functional", "reference")
 __all__ = [
     "AdviceWarning", "CrossValidation", "Dataset", "DivergedError", "EpochRecord", "FewShots",
     "FitConfig", "GridDivergedError", "GridEntry", "GridResult", "GridSpec", "Hinge", "History",
-    "Init", "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning", "Precision", "Rows",
-    "Run", "Schedule", "Softmax", "Solution", "Split", "SquaredHinge", "TrainConfig",
-    "TrainResult", "Trainer", "calibrate", "cross_validate", "evaluate", "few_shots", "functional",
-    "grid_search", "load_rows", "load_run", "load_split", "measure", "reference",
-    "save_predictions", "save_run", "solve", "train",
+    "Init", "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning", "PathResult",
+    "Precision", "Rows", "Run", "Schedule", "Softmax", "Solution", "Split", "SquaredHinge",
+    "TrainConfig", "TrainResult", "Trainer", "calibrate", "cross_validate", "evaluate",
+    "few_shots", "functional", "grid_search", "load_rows", "load_run", "load_split", "measure",
+    "path", "reference", "save_predictions", "save_run", "solve", "train",
 ]  # fmt: skip
 
 

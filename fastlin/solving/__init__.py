@@ -3,5 +3,8 @@
 problem.py     the objective: its value, its gradient, and the bound
 curvature.py   what its second derivatives are like, from the features' second moments
 lbfgs.py       steps from both, and the line search
+config.py      the settings of a fit
+blas.py        NumPy's products, on the threads that fastlin may use
 solver.py      `solve`: the passes from the start to the bound
+path.py        `path`: the optima of many penalties, and the best one by validation rows
 """

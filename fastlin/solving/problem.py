@@ -78,8 +78,12 @@ class Problem:
 
     Attributes
     ----------
+    l2 : float
+        It may be changed: what is known of the rows holds for every penalty.
     passes : int
         Over all rows so far: each for a value and a gradient.
+    length_at_zero : float
+        The length of the gradient at weights of zero; infinite before it was computed.
 
     Raises
     ------
@@ -98,6 +102,7 @@ class Problem:
         mean = _mean(data.X, weights) * data.feature_scale
         self.reading, self.center = self._reading(mean)
         self._first_gradient: NDArray[np.float64] | None = None
+        self.length_at_zero = math.inf
 
     def _shares_of_classes(self) -> Vector:
         """Return the weighted share (K,) of every class, smoothed as the loss smooths labels."""
@@ -146,9 +151,10 @@ class Problem:
         G -= np.outer(db, self.center)
         if not self.fit_intercept:
             db = np.zeros_like(db)
+        gradient = np.concatenate([G + 2 * self.l2 * W, db[:, None]], axis=1)
         if self._first_gradient is None and not point.any():
             self._first_gradient = G
-        gradient = np.concatenate([G + 2 * self.l2 * W, db[:, None]], axis=1)
+            self.length_at_zero = float(np.linalg.norm(gradient))
         cost = mean_loss + self.l2 * float(np.square(W).sum())
         bound = math.inf
         if self.l2 > 0 and self._first_gradient is not None:

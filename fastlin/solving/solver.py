@@ -206,16 +206,15 @@ class Solver:
         progress: Callable[[Progress], None] | None = None,
     ) -> None:  # fmt: skip
         self._problem, self._curvature, self._gap = problem, curvature, config.gap
-        self._last_pass = problem.passes + config.max_passes
+        self._first_pass, self._last_pass = problem.passes, problem.passes + config.max_passes
         self._began, self._progress = began, progress
         self._trace: list[Progress] = []
-        self._scale = math.inf  # the length of the gradient at zero
 
     def run(self, start: Point | None = None) -> Solution:
         """Return the optimum, from zero or another point."""
-        problem = self._problem
-        value = problem.value(np.zeros(problem.shape), _FLOAT32)
-        self._scale = _length(value)
+        problem, zero = self._problem, np.zeros(self._problem.shape)
+        if start is None or problem.length_at_zero == math.inf:
+            value = problem.value(zero, _FLOAT32)
         if start is not None:
             value = problem.value(start, _FLOAT32)
         value, end = self._descend(value, _FLOAT32)
@@ -228,8 +227,9 @@ class Solver:
                 value, model = (value, rounded) if self._is_solved(value) else (exact, model)
         seconds = time.perf_counter() - self._began
         is_solved = self._is_solved(value)
+        passes = problem.passes - self._first_pass
         return Solution(
-            model, value.cost, value.bound, self._relative_length(value), problem.passes, seconds,
+            model, value.cost, value.bound, self._relative_length(value), passes, seconds,
             is_solved, problem.l2, tuple(self._trace), None if is_solved else self._note(end),
         )  # fmt: skip
 
@@ -274,7 +274,10 @@ class Solver:
     def _tell(self, value: Value) -> None:
         seconds = time.perf_counter() - self._began
         done = Progress(
-            self._problem.passes, value.cost, relative(value.bound, value.cost), seconds
+            self._problem.passes - self._first_pass,
+            value.cost,
+            relative(value.bound, value.cost),
+            seconds,
         )
         self._trace.append(done)
         if self._progress is not None:
@@ -287,20 +290,22 @@ class Solver:
         return self._relative_length(value)
 
     def _relative_length(self, value: Value) -> float:
-        return _length(value) / self._scale if self._scale > 0 else 0.0
+        scale = self._problem.length_at_zero
+        return _length(value) / scale if scale > 0 else 0.0
 
     def _is_solved(self, value: Value) -> bool:
         return self._left(value) <= self._gap
 
     def _note(self, end: str) -> str:
         """Return why a value is not the optimum that was asked for."""
+        passes = self._problem.passes - self._first_pass
         if self._problem.l2 == 0:
             return (
-                f"with l2 0 the objective was still falling after {self._problem.passes} passes; "
+                f"with l2 0 the objective was still falling after {passes} passes; "
                 "where rows can be separated there is no optimum: give an l2 above 0"
             )
         if end is _OUT_OF_PASSES:
-            return f"{self._problem.passes} passes were not enough; raise max_passes or the gap"
+            return f"{passes} passes were not enough; raise max_passes or the gap"
         return (
             "float64 has no digits left for a smaller gap; a larger l2 has an optimum that can be "
             "proved"

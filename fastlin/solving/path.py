@@ -1,0 +1,310 @@
+"""The optima of many penalties, from strong to weak, and the one that validation rows choose."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Split, check_fits
+from fastlin.data.joining import training_and_validation
+from fastlin.errors import InputError
+from fastlin.metrics import binomial_error, is_better_high
+from fastlin.model import LinearModel, weight_penalty
+from fastlin.settings import Number, Switch, whole_number
+from fastlin.solving.blas import one_thread
+from fastlin.solving.config import FitConfig, inverse_penalty_of, penalty_of
+from fastlin.solving.curvature import Curvature
+from fastlin.solving.problem import Problem
+from fastlin.solving.solver import Solution, Solver, problem_of, solve, with_settings
+from fastlin.threads import use_threads
+from fastlin.training.measuring import cost_and_tally
+from fastlin.training.selection import check_can_select
+
+# What DINOv2's evaluation searches: 45 values of C from 1e-6 to 1e5, and its like.
+DEFAULT_CS = tuple(float(f"{value:.6g}") for value in np.logspace(-6, 5, 45))
+
+# A path goes on at an end that is the best, in steps of its own, by so many penalties at most.
+_MOST_BEYOND = 12
+
+
+class PathPoint(NamedTuple):
+    """The optimum of one penalty.
+
+    Attributes
+    ----------
+    l2, C : float
+        The penalty, and the same as scikit-learn's C over the training rows.
+    objective, relative_gap, passes, seconds, converged
+        As in `Solution`.
+    weight_norm : float
+        The length of the weights that were fitted.
+    values : dict[str, float]
+        Of validation rows, by name: the cost, and all metrics of `fastlin.metrics`.
+    """
+
+    l2: float
+    C: float
+    objective: float
+    relative_gap: float
+    passes: int
+    seconds: float
+    converged: bool
+    weight_norm: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class PathResult:
+    """The optima of many penalties, and which of them is the best on validation rows.
+
+    Attributes
+    ----------
+    points : tuple[PathPoint, ...]
+        From the strongest penalty to the weakest.
+    select : str
+        By which measure of validation rows the best is chosen, as in ``fastlin.train``.
+    config : FitConfig
+        The settings, with the l2 of the best.
+    solution : Solution
+        Of the best penalty: on the training rows, or after a refit on those and validation rows.
+    refit : bool
+        Whether it is of a refit.
+    rows : int
+        Of training, by which C and l2 are each other's words.
+    validation_rows : int
+        How many there are.
+    notes : tuple[str, ...]
+        What a user should know, a sentence each.
+    """
+
+    points: tuple[PathPoint, ...]
+    select: str
+    config: FitConfig
+    solution: Solution
+    refit: bool
+    rows: int
+    validation_rows: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> LinearModel:
+        """The classifier of the best penalty."""
+        return self.solution.model
+
+    @property
+    def best(self) -> PathPoint:
+        """The best point; of equals the one with the strongest penalty."""
+        return best_of(self.points, self.select)
+
+    @property
+    def one_error(self) -> PathPoint:
+        """The strongest penalty whose accuracy is within a standard error of the best accuracy."""
+        best = max(point.values["accuracy"] for point in self.points)
+        least = best - binomial_error(best, self.validation_rows)
+        return next(point for point in self.points if point.values["accuracy"] >= least)
+
+    def __repr__(self) -> str:
+        best, name = self.best, self.select.removeprefix("val_")
+        return (
+            f"PathResult({len(self.points)} penalties, best l2 {best.l2:.3g} (C {best.C:.3g}): "
+            f"{self.select} {best.values[name]:.4g})"
+        )
+
+
+def best_of(points: Sequence[PathPoint], select: str) -> PathPoint:
+    """Return the best point by a measure of validation rows, the first of equals."""
+    name, sign = select.removeprefix("val_"), 1 if is_better_high(select) else -1
+    return max(points, key=lambda point: (sign * point.values[name], point.l2))
+
+
+def path(
+    split: Split,
+    config: FitConfig | None = None,
+    *,
+    l2s: Iterable[float] | None = None,
+    Cs: Iterable[float] | None = None,
+    select: str = "val_accuracy",
+    patience: int | None = None,
+    refit: bool = False,
+    threads: int | None = None,
+    on_point: Callable[[PathPoint], None] | None = None,
+    **settings: Any,
+) -> PathResult:
+    """Fit the optima of many penalties, and choose one by validation rows.
+
+    Every fit begins at the optimum of the next stronger penalty. Where the best is the first or the
+    last of the penalties, the path goes on beyond it.
+
+    Parameters
+    ----------
+    split : Split
+        With training and validation rows; the test rows are not touched.
+    config, threads, **settings
+        As in `solve`, but for l2 and C.
+    l2s, Cs : Iterable[float], optional
+        The penalties, above 0, in either unit; by default 45 values of C from 1e-6 to 1e5.
+    select : str
+        The measure of validation rows, as in `fastlin.train`.
+    patience : int, optional
+        Go no further after so many penalties that were worse than the best by more than a standard
+        error of the accuracy; by default all are fitted.
+    refit : bool
+        Fit the best penalty again, on training and validation rows.
+    on_point : Callable, optional
+        Called after every penalty.
+
+    Returns
+    -------
+    PathResult
+
+    Raises
+    ------
+    InputError
+        If there are no validation rows, or an argument does not fit.
+    """
+    chosen = with_settings(config, settings)
+    check_fits(split, np.float32)
+    if split.val is None:
+        raise InputError(
+            f"{split.name} has no validation rows to choose a penalty by; hold rows out "
+            "(val_fraction)"
+        )
+    check_can_select(split, select, [chosen.loss])
+    Switch().checked("refit", refit)
+    if patience is not None:
+        patience = whole_number("patience", patience, 1)
+    penalties = _penalties(l2s, Cs, len(split.train))
+    with use_threads(threads), one_thread():
+        walk = _Walk(split, chosen, penalties, on_point)
+        walk.down(penalties, select, patience)
+        walk.beyond(select)
+        points = walk.points
+        best = best_of(points, select)
+        config = replace(chosen, l2=best.l2, C=FitConfig().C)
+        solution = walk.solution_of(best, config)
+    if refit:
+        solution = solve(training_and_validation(split), config=config, threads=threads)
+    return PathResult(
+        points, select, config, solution, refit, len(split.train), len(split.val),
+        tuple(walk.notes(best)),
+    )  # fmt: skip
+
+
+def _penalties(
+    l2s: Iterable[float] | None, Cs: Iterable[float] | None, row_count: int
+) -> list[float]:
+    """Return penalties from strong to weak. Raises InputError if there are none, or a bad one."""
+    if l2s is not None and Cs is not None:
+        raise InputError("l2s and Cs are given, which say the same; leave one of them out")
+    positive = Number(above_low=True)
+    if l2s is not None:
+        found = {positive.checked("l2s", value) for value in l2s}
+    else:
+        given = DEFAULT_CS if Cs is None else Cs
+        found = {penalty_of(positive.checked("Cs", value), row_count) for value in given}
+    if not found:
+        raise InputError(f"{'Cs' if l2s is None else 'l2s'} is empty; give at least one penalty")
+    return sorted(found, reverse=True)
+
+
+class _Walk:
+    """The fits of one path, each from the optimum of a stronger penalty."""
+
+    def __init__(
+        self, split: Split, config: FitConfig, penalties: Sequence[float],
+        on_point: Callable[[PathPoint], None] | None,
+    ) -> None:  # fmt: skip
+        self._split, self._config, self._on_point = split, config, on_point
+        self._problem: Problem = problem_of(split.train, config)
+        self._curvature = Curvature(self._problem, penalties[-1])
+        self._ratio = penalties[0] / penalties[1] if len(penalties) > 1 else 10**0.25
+        self._found: dict[float, tuple[PathPoint, LinearModel]] = {}
+        self._cut = False
+
+    @property
+    def points(self) -> tuple[PathPoint, ...]:
+        """What was found, from the strongest penalty to the weakest."""
+        return tuple(self._found[l2][0] for l2 in sorted(self._found, reverse=True))
+
+    def down(self, penalties: Sequence[float], select: str, patience: int | None) -> None:
+        """Fit penalties in their order, until nothing better comes."""
+        assert self._split.val is not None  # noqa: S101  (the caller has looked)
+        for l2 in penalties:
+            self._fit(l2)
+            best = best_of(self.points, select)
+            error = binomial_error(best.values["accuracy"], len(self._split.val))
+            worse = [
+                point
+                for point in self.points
+                if point.l2 < best.l2 and point.values["accuracy"] < best.values["accuracy"] - error
+            ]
+            if patience is not None and len(worse) >= patience:
+                self._cut = True
+                return
+
+    def beyond(self, select: str) -> None:
+        """Go on while the best is at an end."""
+        if len(self._found) < 3:
+            return
+        for _ in range(_MOST_BEYOND):
+            points = self.points
+            best = best_of(points, select)
+            if best.l2 == points[-1].l2 and not self._cut:
+                self._fit(best.l2 / self._ratio)
+            elif best.l2 == points[0].l2:
+                self._fit(best.l2 * self._ratio)
+            else:
+                return
+
+    def solution_of(self, point: PathPoint, config: FitConfig) -> Solution:
+        """Return the whole solution of a point, from where it ended before."""
+        return self._solve(point.l2, self._found[point.l2][1], config)
+
+    def notes(self, best: PathPoint) -> list[str]:
+        """Return what a user should know."""
+        points = self.points
+        found = []
+        if len(points) > 1 and best.l2 in (points[0].l2, points[-1].l2):
+            end = "strongest" if best.l2 == points[0].l2 else "weakest"
+            found.append(f"the best penalty is the {end} one of the path; try others beyond it")
+        loose = sum(not point.converged for point in points)
+        if loose:
+            found.append(
+                f"{loose} of {len(points)} fits ended before the gap asked for; see relative_gap"
+            )
+        return found
+
+    def _fit(self, l2: float) -> None:
+        stronger = [other for other in self._found if other > l2] or list(self._found)
+        nearest = min(stronger, key=lambda other: abs(math.log(other / l2)), default=None)
+        start = None if nearest is None else self._found[nearest][1]
+        began = time.perf_counter()
+        solution = self._solve(l2, start, self._config)
+        point = self._point(solution, time.perf_counter() - began)
+        self._found[l2] = point, solution.model
+        if self._on_point is not None:
+            self._on_point(point)
+
+    def _solve(self, l2: float, start: LinearModel | None, config: FitConfig) -> Solution:
+        problem = self._problem
+        problem.l2 = l2
+        solver = Solver(problem, self._curvature, config, time.perf_counter())
+        return solver.run(None if start is None else problem.point_of(start))
+
+    def _point(self, solution: Solution, seconds: float) -> PathPoint:
+        assert self._split.val is not None  # noqa: S101  (the caller has looked)
+        config, model = self._config, solution.model
+        judged = TrainConfig(loss=config.loss, l2=solution.l2, class_weight=config.class_weight)
+        cost, tally = cost_and_tally(model, self._split.val, judged)
+        return PathPoint(
+            solution.l2, inverse_penalty_of(solution.l2, len(self._split.train)),
+            solution.objective, solution.relative_gap, solution.passes, seconds,
+            solution.converged, math.sqrt(weight_penalty(model.W, 1.0, model.feature_std)),
+            {"cost": cost} | tally.values(),
+        )  # fmt: skip
