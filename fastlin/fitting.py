@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from fastlin.errors import InputError, counted, quoted
-from fastlin.settings import Switch, whole_number
+from fastlin.settings import Number, Switch, whole_number
 
 MOST_REPEATS = 1000  # folds or draws: each is a training run
 DEFAULT_DRAWS = 10
@@ -52,6 +52,10 @@ class Fitting:
     select : str
         By which measure of the validation rows the best epoch is chosen, one of
         `fastlin.metrics.MEASURES`.
+    gap : float or None
+        The relative gap of an exact fit (`fastlin.solve`), which has no epochs; None for training.
+    fit_intercept : bool
+        Whether an exact fit has biases.
 
     Raises
     ------
@@ -65,12 +69,17 @@ class Fitting:
     draws: int | None = None
     calibrate: bool = False
     select: str = "accuracy"
+    gap: float | None = None
+    fit_intercept: bool = True
 
     def __post_init__(self) -> None:
-        Switch().checked("calibrate", self.calibrate)
+        for name in ("calibrate", "fit_intercept"):
+            Switch().checked(name, getattr(self, name))
+        if self.gap is not None:
+            Number(0.0, 1.0, above_low=True).checked("gap", self.gap)
         if not isinstance(self.select, str):
             raise InputError(f"select is {quoted(self.select)}; it must be the name of a measure")
-        others = {"calibrate", "select"}
+        others = {"calibrate", "select", "gap", "fit_intercept"}
         given = {name: value for name, value in self.content().items() if name not in others}
         for name, value in given.items():
             checked = whole_number(name, value, 1)
@@ -79,7 +88,8 @@ class Fitting:
             object.__setattr__(self, name, checked)
         if (self.shots is None) != (self.draws is None):
             raise InputError("shots and draws have a meaning only beside each other")
-        kinds = [name for name in ("refit_epochs", "cv", "shots") if name in given]
+        every = self.content()
+        kinds = [name for name in ("refit_epochs", "cv", "shots", "gap") if name in every]
         if len(kinds) > 1:
             raise InputError(f"{kinds[0]} has no effect with {kinds[1]}; leave one of them out")
         if self.select != "accuracy" and kinds and kinds[0] != "refit_epochs":

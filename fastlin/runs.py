@@ -31,6 +31,7 @@ from fastlin.summaries import Study, evaluate_all, summarize
 
 if TYPE_CHECKING:
     from fastlin.search.ranking import GridResult
+    from fastlin.solving.solver import Solution
     from fastlin.training.trainer import TrainResult
 
 CONFIG, SUMMARY, FIGURES = "config.json", "summary.json", "figures"
@@ -168,7 +169,7 @@ def save_summary(folder: str | Path, summary: dict[str, Any]) -> None:
 
 def save_run(
     folder: str | Path,
-    result: TrainResult | GridResult | Study,
+    result: TrainResult | Solution | GridResult | Study,
     split: Split,
     *,
     threads: int | None = None,
@@ -181,9 +182,10 @@ def save_run(
     ----------
     folder : str or Path
         One that does not exist, or is empty.
-    result : TrainResult, GridResult or Study
-        Of `fastlin.train`; of `fastlin.grid_search`, whose winner is written; or of
-        `fastlin.cross_validate` or `fastlin.few_shots`.
+    result : TrainResult, Solution, GridResult or Study
+        Of `fastlin.train`; of `fastlin.solve`, on the training rows of the split; of
+        `fastlin.grid_search`, whose winner is written; or of `fastlin.cross_validate` or
+        `fastlin.few_shots`.
     split : Split
         What was trained on; the result is evaluated on all of its parts. Where the split has no
         `source`, commands must be told the data (``--data``).
@@ -203,11 +205,15 @@ def save_run(
     # Whoever has a result has loaded them.
     from fastlin.search.ranking import GridResult  # noqa: PLC0415
     from fastlin.search.winner import run_of_winner  # noqa: PLC0415
+    from fastlin.solving.run import ExactFit  # noqa: PLC0415
+    from fastlin.solving.solver import Solution  # noqa: PLC0415
     from fastlin.training.trainer import TrainResult  # noqa: PLC0415
 
     folder = files.as_path(folder)
     check_split(split)
     study = None
+    if isinstance(result, Solution):
+        result = ExactFit.of(result, split, threads)
     if isinstance(result, GridResult):
         run = run_of_winner(result)
     elif isinstance(result, TrainResult):

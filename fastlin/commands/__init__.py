@@ -20,6 +20,7 @@ except KeyboardInterrupt:  # Ctrl-C before there is a command: this module is al
 # What `fastlin --help` says of each command: their modules are loaded when they are called.
 COMMANDS = {
     "train": "Train a linear classifier.",
+    "fit": "Fit the exact optimum, with a proof.",
     "grid": "Find the best settings on validation rows.",
     "evaluate": "Print how good a trained classifier is.",
     "predict": "Write the classes that it predicts for rows.",

@@ -88,7 +88,7 @@ def draw_figures(
             figures.gradient_histogram(gradient_matched(model, split.train, config)), "train"
         )
     }
-    if len(history) > 0:
+    if len(history) > 1:  # a curve of one point says nothing
         drawn["cost"] = lambda: below(figures.cost_curves(history, select), *curved)
         drawn["accuracy"] = lambda: below(figures.accuracy_curves(history, select), *curved)
     if image_shape is not None:

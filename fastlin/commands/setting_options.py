@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import click
 
 from fastlin.class_weights import ClassWeights, lists_words, read_class_weights
 from fastlin.commands import options
-from fastlin.config import SETTINGS, TrainConfig, as_json
+from fastlin.config import TrainConfig, as_json
 from fastlin.errors import InputError
 from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind
-from fastlin.settings import AUTO, Choice, Kind, Number, OrAuto, Setting, Switch, Whole
+from fastlin.settings import (
+    AUTO,
+    Choice,
+    Kind,
+    Number,
+    OrAuto,
+    Setting,
+    Switch,
+    Whole,
+    settings_of,
+)
+from fastlin.solving.config import FitConfig
 
 _OFF = "no_"  # before the name of a switch that takes a list: its option that says false
 
@@ -67,19 +78,30 @@ class ClassWeightType(click.types.StringParamType):
             self.fail(str(error), param, ctx)
 
 
-def settings_options(*, lists: bool = False) -> options.Decorator:
-    """Add an option for every setting of `TrainConfig`, and for every parameter of a loss.
+def settings_options(
+    record: type[TrainConfig | FitConfig] = TrainConfig,
+    *,
+    lists: bool = False,
+    without: Container[str] = (),
+) -> options.Decorator:
+    """Add an option for every setting of a record, and for every parameter of a loss.
 
     Their values are None or () unless given, see `given_settings`; the help says the default.
 
     Parameters
     ----------
+    record : type
+        `TrainConfig` or `FitConfig`.
     lists : bool
         Whether the options take lists of values, as a search does.
+    without : Container[str]
+        Settings for which there is no option.
     """
-    defaults = TrainConfig()
+    defaults = record()
     added: list[options.Decorator] = []
-    for name, declared in SETTINGS.items():
+    for name, declared in settings_of(record).items():
+        if name in without:
+            continue
         added += _options(name, declared, as_json(getattr(defaults, name)), lists=lists)
         if name == "loss":
             for parameter, of_loss in PARAMETERS.items():
@@ -112,12 +134,12 @@ def _options(
     kind = declared.kind
     is_switch = isinstance(declared.plain_kind, Switch)
     if is_switch and default != AUTO:
-        default = name if default else f"no-{name}"
+        default = flag[2:] if default else f"no-{flag[2:]}"
     text = re.sub(r"`(\w+)`", lambda found: f"--{found[1].replace('_', '-')}", declared.help)
     text += f"  [default: {default}]"
     if not lists:
         flags = f"{flag}/--no-{flag[2:]}" if is_switch else flag
-        return [click.option(flags, type=_type_of(kind), default=None, help=text)]
+        return [click.option(flags, name, type=_type_of(kind), default=None, help=text)]
     if is_switch:  # given alone, or with a list
         listed = click.option(
             flag,

@@ -13,6 +13,7 @@ import click
 from fastlin.commands import fit_options, options, outcome, process, setting_options
 from fastlin.commands.study import Study
 from fastlin.config import TrainConfig
+from fastlin.errors import InputError
 from fastlin.fitting import Fitting
 from fastlin.losses import PARAMETERS, check_given_once, with_parameters
 
@@ -125,6 +126,10 @@ def _what_to_run(
         config, saved = TrainConfig(**given), Fitting()
     else:
         reference, config, saved = runs.load_configuration(config_path)
+        if saved.gap is not None:
+            raise InputError(
+                f"{config_path} is of an exact fit; fit it again with fastlin fit --config"
+            )
         config = replace(config, **given)
         reference = options.override(reference, data)
     config = replace(config, loss=with_parameters([config.loss], parameters)[0])

@@ -33,7 +33,7 @@ _ALL_DIRECTIONS, _MOST_DIRECTIONS = 1024, 768
 _SUBSPACE_STEPS = 2
 
 # Eigenvalues below this part of the largest are rounding; of C, unseen classes have none.
-_LEAST_EIGENVALUE, _LEAST_OF_CLASSES = 1e-7, 1e-4
+_LEAST_EIGENVALUE, _LEAST_OF_CLASSES, _LEAST_OF_ALL = 1e-7, 1e-4, 1e-30
 _VALUES_OF_BLOCK = 2**20
 
 
@@ -58,7 +58,9 @@ class Curvature:
 
     def __init__(self, problem: Problem, l2: float) -> None:
         self.problem = problem
-        self._spectrum = _spectrum(problem, l2)
+        values, vectors, rest = _spectrum(problem, l2)
+        least = max(_LEAST_EIGENVALUE * values.max(initial=0.0), _LEAST_OF_ALL)
+        self._spectrum = Spectrum(np.maximum(values, least), vectors, max(rest, least))
         n, d = problem.data.X.shape
         count = min(n, _ROWS_OF_SCORES, max(256, _VALUES_OF_SCORES // d))
         rows = np.linspace(0, n - 1, count).astype(np.int64)
@@ -78,7 +80,7 @@ class Curvature:
         else:
             C = _of_softmax(scores, self._weights)
         values, self._class_vectors = np.linalg.eigh(C / self._weights.sum())
-        self._class_values = np.maximum(values, max(_LEAST_OF_CLASSES * values[-1], 1e-30))
+        self._class_values = np.maximum(values, max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL))
 
     def divide(self, gradient: Point, l2: float) -> Point:
         """Return a gradient over the curvature: the step of the model, but for its sign."""
@@ -153,7 +155,7 @@ def _of_few_rows(problem: Problem, count: int) -> Spectrum:
     """Return the spectrum of count rows, fewer than features, by the products of rows."""
     X = _weighted(problem, _rows_of(problem, count))
     values, vectors = np.linalg.eigh(product(X, X.T).astype(np.float64) / count)
-    kept = values > _LEAST_EIGENVALUE * max(values[-1], 1e-300)
+    kept = values > _LEAST_EIGENVALUE * max(values[-1], _LEAST_OF_ALL)
     values = values[kept]
     Q = product(X.T, vectors[:, kept].astype(np.float32)).astype(np.float64)
     return Spectrum(values, Q / np.sqrt(values * count), 0.0)
@@ -178,7 +180,7 @@ def _of_moments(S: NDArray[np.float64], rank: int) -> Spectrum:
         values, vectors = _leading(S, rank)
         return Spectrum(values, vectors, max(float(np.trace(S) - values.sum()) / (d - rank), 0.0))
     values, vectors = np.linalg.eigh(S)
-    return Spectrum(np.maximum(values, _LEAST_EIGENVALUE * max(values[-1], 1e-300)), vectors, 0.0)
+    return Spectrum(values, vectors, 0.0)
 
 
 def _leading(S: NDArray[np.float64], rank: int) -> tuple[Vector, NDArray[np.float64]]:

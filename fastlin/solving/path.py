@@ -169,16 +169,7 @@ def path(
         If there are no validation rows, or an argument does not fit.
     """
     chosen = with_settings(config, settings)
-    check_fits(split, np.float32)
-    if split.val is None:
-        raise InputError(
-            f"{split.name} has no validation rows to choose a penalty by; hold rows out "
-            "(val_fraction)"
-        )
-    check_can_select(split, select, [chosen.loss])
-    Switch().checked("refit", refit)
-    if patience is not None:
-        patience = whole_number("patience", patience, 1)
+    patience = _checked(split, chosen, select, patience, refit)
     penalties = _penalties(l2s, Cs, len(split.train))
     with use_threads(threads), one_thread():
         walk = _Walk(split, chosen, penalties, on_point)
@@ -190,10 +181,23 @@ def path(
         solution = walk.solution_of(best, config)
     if refit:
         solution = solve(training_and_validation(split), config=config, threads=threads)
-    return PathResult(
-        points, select, config, solution, refit, len(split.train), len(split.val),
-        tuple(walk.notes(best)),
-    )  # fmt: skip
+    counts = len(split.train), 0 if split.val is None else len(split.val)
+    return PathResult(points, select, config, solution, refit, *counts, tuple(walk.notes(best)))
+
+
+def _checked(
+    split: Split, config: FitConfig, select: str, patience: int | None, refit: bool
+) -> int | None:
+    """Return the patience. Raises InputError if an argument of `path` does not fit."""
+    check_fits(split, np.float32)
+    if split.val is None:
+        raise InputError(
+            f"{split.name} has no validation rows to choose a penalty by; hold rows out "
+            "(val_fraction)"
+        )
+    check_can_select(split, select, [config.loss])
+    Switch().checked("refit", refit)
+    return None if patience is None else whole_number("patience", patience, 1)
 
 
 def _penalties(

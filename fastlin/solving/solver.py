@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
 from fastlin.errors import InputError, quoted
+from fastlin.losses import Softmax
 from fastlin.model import LinearModel
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import FIT_SETTINGS, FitConfig
@@ -68,6 +69,8 @@ class Solution:
         Whether the gap asked for was reached; with l2 0, a gradient of that share.
     l2 : float
         The factor of the penalty.
+    config : FitConfig
+        The settings.
     trace : tuple[Progress, ...]
         Objective and gap after every step.
     note : str or None
@@ -82,6 +85,7 @@ class Solution:
     seconds: float
     converged: bool
     l2: float
+    config: FitConfig
     trace: tuple[Progress, ...]
     note: str | None = None
 
@@ -205,7 +209,7 @@ class Solver:
         self, problem: Problem, curvature: Curvature, config: FitConfig, began: float,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:  # fmt: skip
-        self._problem, self._curvature, self._gap = problem, curvature, config.gap
+        self._problem, self._curvature, self._config = problem, curvature, config
         self._first_pass, self._last_pass = problem.passes, problem.passes + config.max_passes
         self._began, self._progress = began, progress
         self._trace: list[Progress] = []
@@ -226,11 +230,12 @@ class Solver:
                 value, rounded = self._of_model(value, _FLOAT32)
                 value, model = (value, rounded) if self._is_solved(value) else (exact, model)
         seconds = time.perf_counter() - self._began
-        is_solved = self._is_solved(value)
+        is_solved = self._is_solved(value) and not self._is_separated(value)
         passes = problem.passes - self._first_pass
         return Solution(
             model, value.cost, value.bound, self._relative_length(value), passes, seconds,
-            is_solved, problem.l2, tuple(self._trace), None if is_solved else self._note(end),
+            is_solved, problem.l2, self._config, tuple(self._trace),
+            None if is_solved else self._note(end),
         )  # fmt: skip
 
     def _of_model(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, LinearModel]:
@@ -294,7 +299,14 @@ class Solver:
         return _length(value) / scale if scale > 0 else 0.0
 
     def _is_solved(self, value: Value) -> bool:
-        return self._left(value) <= self._gap
+        return self._left(value) <= self._config.gap
+
+    def _is_separated(self, value: Value) -> bool:
+        """Return whether rows are separated, and nothing but the last digit keeps weights small."""
+        problem = self._problem
+        is_softmax = isinstance(problem.loss, Softmax) and problem.loss.smoothing == 0
+        # So small a mean is possible only if the probability of every row's class is above a half.
+        return problem.l2 == 0 and is_softmax and value.cost < math.log(2) / len(problem.data)
 
     def _note(self, end: str) -> str:
         """Return why a value is not the optimum that was asked for."""
@@ -302,7 +314,7 @@ class Solver:
         if self._problem.l2 == 0:
             return (
                 f"with l2 0 the objective was still falling after {passes} passes; "
-                "where rows can be separated there is no optimum: give an l2 above 0"
+                "where the classes can be separated there is no optimum: give an l2 above 0"
             )
         if end is _OUT_OF_PASSES:
             return f"{passes} passes were not enough; raise max_passes or the gap"
