@@ -129,12 +129,21 @@ class Fitting:
             )
         return None
 
+    def counting(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of a run's settings that have an effect: an exact fit has few of them."""
+        if self.gap is None:
+            return dict(settings)
+        return {name: settings[name] for name in _OF_EXACT_FIT if name in settings}
+
     @property
     def remark(self) -> str:
-        """What stands at the foot of figures of which `note` must be said."""
+        """What stands at the foot of figures, where there is anything to say."""
+        if self.gap is not None:
+            return f"exact fit, relative gap {self.gap:.0e}"
         if self.shots is not None:
             return f"fitted on the first draw of {counted(self.shots, 'training row')} a class"
         return "classifier fitted on training and validation rows"
 
 
 _LEAST_REPEATS = {"cv": 2, "draws": 1}
+_OF_EXACT_FIT = ("loss", "l2", "standardize", "class_weight", "dtype")

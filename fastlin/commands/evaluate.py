@@ -59,7 +59,10 @@ def evaluate(
         found = {part: cost_and_tally(model, rows, saved.config) for part, rows in parts.items()}
     options.print_table(console, _table(found))
     by = f" by {measure_text(saved.select)}" if weights == "best" else ""
-    console.print(f"{run}, weights of the {weights} epoch{by}", style="dim", markup=False)
+    of = f"weights of the {weights} epoch{by}"
+    if saved.fitting.gap is not None:
+        of = saved.fitting.remark
+    console.print(f"{run}, {of}", style="dim", markup=False)
     if per_class:
         part, (_, tally) = list(found.items())[-1]
         _print_classes(console, part, tally, model.class_names)

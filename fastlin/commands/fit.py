@@ -82,7 +82,7 @@ def fit(
         _print(found, split, summary["results"]["last"], folder)
         drawn = 0.0, 0.0
         if figures:
-            drawn = outcome.draw(found.result, split, folder, count, notes)
+            drawn = outcome.draw(found.result, split, folder, count, notes, fitting=found.fitting)
         outcome.save_times(folder, summary, drawn, started)
     except KeyboardInterrupt as stop:
         notes.print("Interrupted")

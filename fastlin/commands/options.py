@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fastlin.data import Split
     from fastlin.data.source import DataReference
     from fastlin.data.tables import KnownColumns
+    from fastlin.fitting import Fitting
     from fastlin.model import LinearModel
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -257,10 +259,21 @@ def data_words(reference: DataReference) -> list[str]:
     return words
 
 
+def command_of(reference: DataReference, config: TrainConfig, fitting: Fitting) -> str:
+    """Return the command of a run: that of an exact fit, or `train_command`."""
+    if fitting.gap is None:
+        return train_command(reference, config)
+    content = fitting.counting(config.to_dict()) | fitting.content()
+    defaults = {"standardize": False, "class_weight": None, "gap": 1e-6, "dtype": str(config.dtype)}
+    words = ["fastlin", "fit", *data_words(reference)]
+    for name, value in content.items():
+        if name not in defaults or value != defaults[name]:
+            words += setting_words(name, value)
+    return shlex.join(words)
+
+
 def train_command(reference: DataReference, config: TrainConfig) -> str:
     """Return the `fastlin train` command of settings, to the last digit; defaults are left out."""
-    import shlex
-
     words = ["fastlin", "train", *data_words(reference)]
     defaults = TrainConfig().to_dict()
     parameters = type(config.loss)().parameters().items()

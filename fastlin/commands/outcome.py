@@ -202,7 +202,7 @@ _DOING = {
 
 def draw(
     result: TrainResult, split: Split, folder: Path, threads: int, notes: Console,
-    remark: str = "",
+    remark: str = "", fitting: Fitting | None = None,
 ) -> tuple[float, float]:  # fmt: skip
     """Draw a run's figures into its folder; return the seconds of compiling and of drawing.
 
@@ -217,7 +217,7 @@ def draw(
             of = "fit on training rows alone, before the refit"
         draw_figures(
             result.history, result.chosen.model, result.config, split, folder, threads,
-            notes.print, of, result.select,
+            notes.print, of, result.select, fitting,
         )  # fmt: skip
 
     return drawing(figures, notes)

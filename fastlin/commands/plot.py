@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
+    from fastlin.fitting import Fitting
     from fastlin.history import History
     from fastlin.model import LinearModel
 
@@ -43,7 +44,7 @@ def plot(
     remark = outcome.note_on_fit(saved.fitting, matched, options.console(stderr=True))
     for path in draw_figures(
         saved.history, saved.model, saved.config, matched, run, threads, failures.append, remark,
-        saved.select,
+        saved.select, saved.fitting,
     ):  # fmt: skip
         options.console().print(str(path))
     for failure in failures:
@@ -61,6 +62,7 @@ def draw_figures(
     on_failure: Callable[[str], None] | None = None,
     remark: str = "",
     select: str = "val_accuracy",
+    fitting: Fitting | None = None,
 ) -> list[Path]:
     """Draw every figure that a run has into folder/figures, and return the files.
 
@@ -74,12 +76,15 @@ def draw_figures(
     from fastlin.training.evaluation import gradient_matched
     from fastlin.training.measuring import measure_matched
 
+    settings, is_exact = config.to_dict(), fitting is not None and fitting.gap is not None
+    if fitting is not None and is_exact:
+        settings, remark = fitting.counting(settings), fitting.remark
     parts = split.parts()
     judged = list(parts)[-1]  # test rows if there are any
     rows, names, image_shape = parts[judged], model.class_names, model.image_shape
 
     def below(figure: Figure, *shown: str) -> Figure:
-        foot = footer(split.name, shown, config.to_dict(), epochs_done=len(history), remark=remark)
+        foot = footer(split.name, shown, settings, epochs_done=len(history), remark=remark)
         return figures.with_footer(figure, foot)
 
     curved = [part for part in ("train", "val") if part in parts]
@@ -88,7 +93,7 @@ def draw_figures(
             figures.gradient_histogram(gradient_matched(model, split.train, config)), "train"
         )
     }
-    if len(history) > 1:  # a curve of one point says nothing
+    if len(history) > 0 and not is_exact:
         drawn["cost"] = lambda: below(figures.cost_curves(history, select), *curved)
         drawn["accuracy"] = lambda: below(figures.accuracy_curves(history, select), *curved)
     if image_shape is not None:

@@ -177,7 +177,7 @@ def _of_runs(
             runs,
             lambda reference: options.override(reference, data),
             options.load_reference,
-            options.train_command,
+            options.command_of,
         )
     notes = options.console(stderr=True)
     for one in found:

@@ -15,6 +15,7 @@ from fastlin.config import SETTINGS, TrainConfig, as_json
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError, quoted
 from fastlin.files import parse_number, read_csv
+from fastlin.fitting import Fitting
 from fastlin.report.mistakes import find_mistakes
 from fastlin.report.runs import GridOutcome, GridRow, RunOutcome
 from fastlin.runs import CONFIG, DataReference, Run, load_run
@@ -31,7 +32,7 @@ def describe_runs(
     places: Sequence[Path],
     place_of: Callable[[DataReference], DataReference],
     load: Callable[[DataReference], Split],
-    command_of: Callable[[DataReference, TrainConfig], str],
+    command_of: Callable[[DataReference, TrainConfig, Fitting], str],
 ) -> tuple[list[RunOutcome], list[GridOutcome]]:
     """Return what there is to say of folders of runs, or of grids, of which the winner is a run.
 
@@ -43,7 +44,7 @@ def describe_runs(
         Returns where the data of a run are to be found.
     load : Callable[[DataReference], Split]
         Returns the data that are there.
-    command_of : Callable[[DataReference, TrainConfig], str]
+    command_of : Callable[[DataReference, TrainConfig, Fitting], str]
         Returns the command that repeats a run.
 
     Raises
@@ -71,7 +72,7 @@ def describe_runs(
             loaded.clear()  # one data set in memory
             loaded[found] = load(found)
         matched, notes = _match(run, reference, loaded[found])
-        command = command_of(run.data, run.config)
+        command = command_of(run.data, run.config, run.fitting)
         sha256 = loaded[found].fingerprint()
         outcomes.append(_describe_run(name, run, command, matched, sha256, notes))
     return outcomes, grids

@@ -57,8 +57,8 @@ class RunOutcome:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the run."""
-        return self.run.config.to_dict()
+        """The settings of the run that have an effect."""
+        return self.run.fitting.counting(self.run.config.to_dict())
 
     @property
     def judged(self) -> str:
@@ -74,9 +74,11 @@ class RunOutcome:
         self, *parts: str, seeds: Sequence[int] | None = None, swept: Iterable[str] = ()
     ) -> str:
         """Return the line at the foot of a figure of parts that there are."""
+        remark = "" if self.run.fitting.gap is None else self.run.fitting.remark
         return footer(
-            self.data, [part for part in parts if part in self.rows], self.settings, seeds, swept
-        )
+            self.data, [part for part in parts if part in self.rows], self.settings, seeds, swept,
+            remark=remark,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def seed_groups(runs: Sequence[RunOutcome]) -> list[list[RunOutcome]]:
     """Return runs that differ in nothing but their seed."""
     groups: dict[str, list[RunOutcome]] = {}
     for found in runs:
+        if "seed" not in found.settings:
+            continue
         settings = {**found.settings, "seed": None}
         key = f"{found.sha256} {found.judged} {len(found.run.history)} {settings}"
         groups.setdefault(key, []).append(found)
@@ -147,7 +151,7 @@ def runs_page(
     tiles = [
         [percent(best.accuracies[best.judged]), f"{PARTS[best.judged]} accuracy {which}"],
         [percent(best.accuracies["train"]), "its training accuracy"],
-        [str(len(best.run.history)), f"epochs; the best is {_best_epoch(best.run)}"],
+        _how_far(best.run),
     ]
     shown = _all_curves(ranked)
     shown += [_seeds(members, f"seeds-{place}") for place, members in enumerate(groups, start=1)]
@@ -168,6 +172,13 @@ def runs_page(
     return Page(title, lead, tiles, sections)
 
 
+def _how_far(run: Run) -> list[str]:
+    """Return how far a run went: a number, and what it counts."""
+    if run.fitting.gap is not None:
+        return [f"{run.fitting.gap:.0e}", "asked of an exact fit: the relative gap to the optimum"]
+    return [str(len(run.history)), f"epochs; the best is {_best_epoch(run)}"]
+
+
 def _best_epoch(run: Run) -> str:
     """Return the best epoch, and by what it is the best if validation rows decided that."""
     by = f" by {measure_text(run.select)}" if run.history.has_validation else ""
@@ -180,8 +191,11 @@ def _comparison(ranked: Sequence[RunOutcome]) -> Table:
         measured = [
             value for part in PARTS for value in (found.costs.get(part), found.accuracies.get(part))
         ]
-        remark = f"{settings_text(found.settings)}, seed {found.settings['seed']}"
-        rows.append(Row([found.name, *measured, len(found.run.history)], remark, found.command))
+        is_exact = found.run.fitting.gap is not None
+        end = found.run.fitting.remark if is_exact else f"seed {found.settings['seed']}"
+        remark = f"{settings_text(found.settings)}, {end}"
+        epochs = None if is_exact else len(found.run.history)
+        rows.append(Row([found.name, *measured, epochs], remark, found.command))
     columns = [
         Column(f"{word} {what}", kind)
         for word in PARTS.values()
@@ -245,7 +259,7 @@ def _all_curves(ranked: Sequence[RunOutcome]) -> list[Picture]:
     curves = [
         (found.name, found.run.history.epoch, 100 * found.run.history.val_accuracy)
         for found in ranked
-        if found.run.history.has_validation
+        if found.run.history.has_validation and found.run.fitting.gap is None
     ]
     if len(curves) < 2:
         return []
@@ -270,7 +284,7 @@ def _details(found: RunOutcome, key: str) -> Section:
     name, model, history = found.name, found.run.model, found.run.history
     select = found.run.select
     pictures, note = [], "After every epoch."
-    if len(history):
+    if len(history) and found.run.fitting.gap is None:
         foot = found.foot("train", "val")
         pictures = [
             Picture(f"{key}-cost", f"Cost of {name}", note, foot,

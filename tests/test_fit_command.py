@@ -1,0 +1,129 @@
+"""`fastlin fit`: the run folder that it leaves, what it prints, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import call, same_run, small_images, summary
+
+import fastlin
+from fastlin.errors import InputError
+from fastlin.files import read_csv
+from fastlin.fitting import Fitting
+from fastlin.runs import load_run
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Return the run folder of an exact fit, its data, and what the command printed."""
+    folder = tmp_path_factory.mktemp("fit")
+    data = folder / "images.npz"
+    np.savez(data, **small_images(noise=160, contrast=60))
+    printed = call("fit", "--data", data, "--l2", "0.01", "--out", folder / "run").stdout
+    return folder / "run", data, printed
+
+
+def test_the_run_folder_has_the_solution(fitted):
+    folder, data, printed = fitted
+    split = fastlin.load_split(data)
+    solution = fastlin.solve(split, l2=0.01)
+    run = load_run(folder)
+    assert run.fitting.gap == 1e-6
+    for model in (run.model, run.best_model):
+        np.testing.assert_array_equal(model.W, solution.model.W)
+    assert run.history.train_cost[0] == pytest.approx(solution.objective, rel=1e-5)
+    said = summary(folder)["exact_fit"]
+    assert said["objective"] == solution.objective
+    assert said["passes"] == solution.passes
+    assert said["converged"] is True
+    assert said["C"] == pytest.approx(1 / (2 * len(split.train) * 0.01))
+    assert f"Objective {solution.objective:.9g}, relative gap at most" in printed
+    assert "l2 0.01 (C 0.3333 of scikit-learn)" in printed
+
+
+def test_passes_csv_has_every_step(fitted):
+    folder, data, _ = fitted
+    names, *lines = read_csv(folder / "passes.csv")
+    assert names == ["passes", "objective", "relative_gap", "seconds"]
+    trace = fastlin.solve(fastlin.load_split(data), l2=0.01).trace
+    assert [int(line[0]) for line in lines] == [step.passes for step in trace]
+    objectives = [float(line[1]) for line in lines]
+    assert objectives == [step.objective for step in trace]
+    assert all(np.diff(objectives) < 1e-6)
+
+
+def test_every_command_takes_the_run_folder(fitted, tmp_path):
+    folder, _, _ = fitted
+    assert "test" in call("evaluate", folder).stdout
+    call("predict", folder, "--part", "test", "--out", tmp_path / "p.csv")
+    call("export", folder, "--to", "npz", "--out", tmp_path / "m.npz")
+    drawn = call("plot", folder).stdout
+    assert "confusion.png" in drawn
+    assert "cost.png" not in drawn  # it has no epochs
+    call("report", folder, "--out", tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "exact fit, relative gap 1e-06" in page
+    assert "fastlin fit --data" in page
+    assert "lr auto" not in page
+
+
+def test_a_config_fits_again(fitted, tmp_path):
+    folder, _, _ = fitted
+    config = folder / "config.json"
+    call("fit", "--config", config, "--out", tmp_path / "again", "--no-figures")
+    same_run(folder, tmp_path / "again")
+    call("fit", "--config", config, "--C", "0.1", "--out", tmp_path / "C", "--no-figures")
+    content = json.loads((tmp_path / "C" / "config.json").read_text())
+    assert content["train"]["l2"] == pytest.approx(1 / (2 * 150 * 0.1))
+    error = call("train", "--config", config, code=2).stderr
+    assert "fastlin fit --config" in error
+    call("train", "--data", fitted[1], "--epochs", 1, "--out", tmp_path / "sgd", "--no-figures")
+    error = call("fit", "--config", tmp_path / "sgd" / "config.json", code=2).stderr
+    assert "fastlin train --config" in error
+
+
+def test_python_saves_the_same_run(fitted, tmp_path):
+    folder, data, _ = fitted
+    split = fastlin.load_split(data)
+    saved = fastlin.save_run(tmp_path / "run", fastlin.solve(split, l2=0.01), split)
+    same_run(folder, saved)
+    assert summary(saved)["exact_fit"]["relative_gap"] <= 1e-6
+
+
+def test_without_a_penalty_it_says_that_nothing_is_proved(fitted, tmp_path):
+    found = call("fit", "--data", fitted[1], "--l2", 0, "--max-passes", 3, "--out",
+                 tmp_path / "run", "--no-figures")  # fmt: skip
+    assert "no bound, as l2 is 0" in found.stdout
+    assert "not converged" in found.stderr
+    assert summary(tmp_path / "run")["exact_fit"]["converged"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--l2", "0.1", "--C", "2"], "--l2 and --C say the same"),
+        (["--loss", "hinge"], "has corners"),
+        (["--margin", "0.5"], "margin has no effect with loss softmax"),
+        (["--gap", "0"], "--gap"),
+        (["--C", "-1"], "--C"),
+        (["--threads", "9999"], "threads is 9999"),
+        (["--data", "nowhere.npz"], "nowhere.npz"),
+    ],
+)
+def test_bad_input_is_one_line(words, message):
+    assert message in call("fit", *words, code=2).stderr
+
+
+def test_settings_of_an_exact_fit_exclude_others():
+    for content in ({"gap": 0.0}, {"gap": 1e-6, "cv": 3}, {"gap": 1e-6, "calibrate": True},
+                    {"gap": "x"}, {"fit_intercept": 1}):  # fmt: skip
+        with pytest.raises(InputError):
+            Fitting.from_dict(content)
+
+
+def test_a_run_folder_is_not_overwritten(fitted):
+    folder, data, _ = fitted
+    before = (Path(folder) / "model.npz").read_bytes()
+    assert "not empty" in call("fit", "--data", data, "--out", folder, code=2, begun=True).stderr
+    assert (Path(folder) / "model.npz").read_bytes() == before
