@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastlin.data.dataset import Split
-from fastlin.training.advice import advise
+from fastlin.training.advice import advise_on
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,7 +123,7 @@ def summarize(
         "selected_by": result.select,
         **again,
         "results": _finite_or_null(evaluations),
-        "advice": list(advise(result.config, result.history, split.train)),
+        "advice": list(advise_on(result, split)),
         "data": describe_data(split),
         "threads": threads,
         "samples_per_second": samples / train_seconds if train_seconds > 0 else 0.0,

@@ -1,9 +1,12 @@
+import re
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy.special import softmax
+from sklearn import metrics as sklearn_metrics
 
 import fastlin
 from fastlin import Split, TrainConfig, load_split
@@ -13,7 +16,7 @@ from fastlin.files import read_json
 from fastlin.history import EpochRecord, History
 from fastlin.search.advice import advise_on_search
 from fastlin.search.ranking import GridEntry, GridResult, Rule
-from fastlin.training.advice import advise
+from fastlin.training.advice import advise, advise_on
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((400, 6)).astype(np.float32), np.arange(400) % 3
@@ -157,3 +160,59 @@ def test_commands_add_the_option_and_the_summary_holds_it(tmp_path, monkeypatch)
         assert notes[0].endswith("set standardize to True (--standardize)")
         (advice,) = read_json(tmp_path / file)["advice"]
         assert advice in notes[0]
+
+
+def mixed_rows(noise=0.0, rows=6000):
+    """Return rows Z diag(s) Q, of which few directions vary much, with linear classes."""
+    rng = np.random.default_rng(0)
+    d, K = 64, 5
+    spreads, Z = np.geomspace(100, 0.01, d), rng.standard_normal((rows, d))
+    Q, _ = np.linalg.qr(rng.standard_normal((d, d)))
+    scores = Z * np.sqrt(spreads) @ rng.standard_normal((d, K))
+    scores = scores / scores.std() + noise * rng.gumbel(size=scores.shape)
+    X, y, count = ((Z * spreads) @ Q).astype(np.float32), scores.argmax(axis=1), rows * 9 // 10
+    return Split.from_arrays(X[:count], y[:count], X_val=X[count:], y_val=y[count:])
+
+
+def test_weights_that_stay_too_small_ask_for_larger_steps_which_help(tmp_path):
+    split = mixed_rows()
+    with pytest.warns(AdviceWarning, match="the weights are too small") as said:
+        result = fastlin.train(split)
+    (advice,) = advise_on(result, split)
+    assert [str(one.message) for one in said] == [advice]
+    better = fastlin.train(split, **advice.settings)
+    assert better.history.val_accuracy[-1] > result.history.val_accuracy[-1] + 0.02
+    factor = float(re.search(r"scores (\S+) times", advice)[1])
+    share = float(re.search(r"by (\S+)%", advice)[1]) / 100
+    before, after = (
+        sklearn_metrics.log_loss(
+            split.val.y, softmax(f * result.model.scores(split.val.X).astype(float), axis=1)
+        )
+        for f in (1, factor)
+    )
+    assert 1 - after / before == pytest.approx(share, abs=6e-4)  # of all rows, as they are few
+    fastlin.save_run(tmp_path / "run", result, split)
+    assert read_json(tmp_path / "run/summary.json")["advice"] == [advice]
+    again = fastlin.train(split, refit=True)  # whose classifier has seen the validation rows
+    assert advise_on(again, split) == (advice,)
+
+
+@pytest.mark.parametrize(
+    ("split", "settings"),
+    [
+        (mixed_rows(noise=1.0), {}),
+        (mixed_rows(rows=4000), {}),  # 400 validation rows are too few
+        (mixed_rows(), {"epochs": 4}),
+        (mixed_rows(), {"loss": "hinge"}),
+        (replace(mixed_rows(), val=None), {}),
+    ],
+)
+def test_weights_of_other_runs_are_let_alone(split, settings):
+    assert advise_on(fastlin.train(split, **settings), split) == ()
+
+
+def test_without_a_penalty_only_larger_steps_are_advised():
+    split = mixed_rows()
+    result = fastlin.train(split, l2=0.0, lr=1e-5)
+    (advice,) = advise_on(result, split)
+    assert advice.settings == {"lr": 1e-4}

@@ -128,9 +128,9 @@ def note_on_fit(fitting: Fitting, split: Split, notes: Console) -> str:
 
 def print_advice(result: TrainResult, split: Split, notes: Console) -> None:
     """Print what should be tried after a run."""
-    from fastlin.training.advice import advise
+    from fastlin.training.advice import advise_on
 
-    for advice in advise(result.config, result.history, split.train):
+    for advice in advise_on(result, split):
         print_note(notes, advice)
 
 

@@ -17,7 +17,7 @@ from fastlin.history import EpochRecord, History
 from fastlin.model import LinearModel
 from fastlin.settings import Switch
 from fastlin.training import calibration
-from fastlin.training.advice import advise
+from fastlin.training.advice import advise_on
 from fastlin.training.grid import GridTrainer, Seconds
 from fastlin.training.selection import DEFAULT_SELECT, check_can_select
 
@@ -285,7 +285,7 @@ def _check_choices(
 
 def _with_advice(result: TrainResult, split: Split) -> TrainResult:
     """Warn the caller of `train` of what should be tried next, and return the result."""
-    for advice in advise(result.config, result.history, split.train):
+    for advice in advise_on(result, split):
         warnings.warn(advice, AdviceWarning, stacklevel=3)
     return result
 
