@@ -182,6 +182,8 @@ def test_weights_that_stay_too_small_ask_for_larger_steps_which_help(tmp_path):
     assert [str(one.message) for one in said] == [advice]
     better = fastlin.train(split, **advice.settings)
     assert better.history.val_accuracy[-1] > result.history.val_accuracy[-1] + 0.02
+    exact = fastlin.solve(split).model
+    assert exact.score(split.val.X, split.val.y) > better.history.val_accuracy[-1]
     factor = float(re.search(r"scores (\S+) times", advice)[1])
     share = float(re.search(r"by (\S+)%", advice)[1]) / 100
     before, after = (

@@ -31,6 +31,7 @@ _FALLS, _LEAST_FALL, _LEAST_EPOCHS = 3, 0.01, 5
 _FACTORS, _LEAST_GAIN, _LEAST_ROWS = (1.25, 1.6, 2.5, 4.0), 0.02, 500
 _MOST_ROWS, _MOST_SCORES = 1_000, 1_000_000  # that are computed for it
 _MORE_LR, _LESS_L2 = 10.0, 1 / 30
+_EXACT = "or fit the exact optimum (fastlin.solve, fastlin fit)"
 
 
 class Advice(str):
@@ -168,7 +169,8 @@ def _on_scores(
         names += f", and l2 to {settings['l2']:g}"
     return Advice(
         f"the weights are too small: scores {factor:g} times as large would lower the log loss of "
-        f"validation rows by {gain:.1%}, as where features are mixed; set {names}",
+        f"validation rows by {gain:.1%}, as where features are mixed; set {names}, "
+        f"{_EXACT}",
         **settings,
     )
 
