@@ -14,6 +14,10 @@ from fastlin.data.formats import cifar
 def pytest_configure(config):
     """Without --benchmark-only tests run in several processes, in which nothing can be timed.
 
+    A file's tests run in one process: kernels that call the same inner kernels are compiled
+    together in two thirds of the time, and what a module prepares is prepared once. Files keep
+    their order; the default begins with those of most tests, which are not the longest.
+
     Commands that tests start must heed Ctrl-C even if this process was told to ignore it, as what
     a script puts in the background is.
 
@@ -23,6 +27,7 @@ def pytest_configure(config):
     gc.set_threshold(50_000, 20, 100)
     if not config.getoption("benchmark_only"):
         config.option.benchmark_disable = True
+    config.option.loadscopereorder = False  # an option of pytest-xdist 3.7 and later
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
