@@ -73,13 +73,13 @@ def test_a_damaged_sample_is_noticed(monkeypatch):
 
 
 def test_the_builder_makes_the_sample_losslessly(small_cifar, tmp_path, monkeypatch):
-    monkeypatch.setattr(sample, "_PER_CLASS", {"train": 8, "val": 2, "test": 2})
+    monkeypatch.setattr(sample, "_PER_CLASS", {"train": 18, "val": 6, "test": 6})
     monkeypatch.setattr(sample, "files", lambda _: tmp_path)
     folder = write_binary(tmp_path / "bin")
     sample.build(folder, tmp_path)
     built = sample.load()
     _, X, y = next(batches())
-    rows = np.sort(np.concatenate([np.flatnonzero(y == label)[:8] for label in range(10)]))
+    rows = np.sort(np.concatenate([np.flatnonzero(y == label)[:18] for label in range(10)]))
     assert np.array_equal(built.train.X, X[rows])
     assert np.array_equal(built.train.y, y[rows])
     assert json.loads((tmp_path / "cifar10-mini.json").read_text())["citation"]
