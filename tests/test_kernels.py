@@ -340,9 +340,12 @@ def test_tiles_count_no_references(random_problem):
 
 
 # Enough to run every line; Python takes milliseconds for what the compiler does in nanoseconds.
-WITHOUT_COMPILER = (
+EVERY_OPERATION = (
     "test_scores_equal or test_hinge_epochs or losses_of_scores or 17-float64 or 53-17-5 "
-    "or 131-70-33 or (1 and (number_of_pieces or delays_no_other))"
+    "or 131-70-33-uint8"
+)
+WITHOUT_COMPILER = (
+    f"{EVERY_OPERATION} or 131-70-33 or (1 and (number_of_pieces or delays_no_other))"
 )
 
 
@@ -377,9 +380,8 @@ def test_kernels_without_the_compiler_equal_their_twins_too(tmp_path):
 def test_vectors_of_any_width_equal_their_twins_without_the_compiler(cpu):
     """No machine has them all; what the vectors mean in NumPy does not need one."""
     result = run_python(
-        *("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", WITHOUT_COMPILER),
+        *("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", EVERY_OPERATION),
         "tests/test_kernels.py",
-        "tests/test_team.py",
         NUMBA_DISABLE_JIT="1",
         NUMBA_CPU_NAME=cpu,
     )
