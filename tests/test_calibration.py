@@ -231,7 +231,7 @@ def test_a_run_that_diverges_says_that_it_is_not_calibrated(place):
 
 def test_a_temperature_at_its_bound_is_advice_wherever_it_is_fitted():
     split = split_of()
-    wrong = replace(split, val=replace(split.val, y=(split.val.y + 1) % 4))
+    wrong = replace(split, val=replace(split.val, y=(split.val.y + 1) % 3))
     settings = {"lr": 0.5, "epochs": 4, "l2": 0.0}
     with pytest.warns(AdviceWarning, match="kept at 100"):
         fastlin.train(wrong, **settings, calibrate=True)
