@@ -8,9 +8,12 @@ large products are divided by rows, always in the same way: the bits depend on n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +21,23 @@ from numpy.typing import NDArray
 from fastlin.threads import current_count
 
 _ROWS_OF_PIECE = 256
+_SET_BY_IMPORT = "KMP_DUPLICATE_LIB_OK"
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let BLAS use one thread in the body; what it used before is restored."""
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415  (looks at all loaded libraries)
-
-    with threadpool_limits(1, user_api="blas"):
+    with _threadpoolctl().threadpool_limits(1, user_api="blas"):
         yield
+
+
+def _threadpoolctl() -> ModuleType:
+    """Import threadpoolctl, and take back the variable that it sets for Intel's OpenMP."""
+    before = os.environ.get(_SET_BY_IMPORT)
+    module = import_module("threadpoolctl")
+    if before is None:
+        os.environ.pop(_SET_BY_IMPORT, None)
+    return module
 
 
 def product(A: NDArray[np.floating], B: NDArray[np.floating]) -> NDArray[np.floating]:
