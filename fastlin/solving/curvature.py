@@ -21,8 +21,9 @@ from fastlin.losses import SquaredHinge
 from fastlin.solving.blas import add_moments, product
 from fastlin.solving.problem import Point, Problem, Vector
 
-# Rows for every direction that the penalty leaves free, and at least.
-_ROWS_OF_DIRECTION, _LEAST_ROWS = 10, 512
+# Rows for every direction that the penalty leaves free, and at least; and where that costs no more
+# than some passes, all rows times this, the classes, and over the features.
+_ROWS_OF_DIRECTION, _LEAST_ROWS, _CHEAP_ROWS = 10, 512, 16
 
 # Rows from which C is taken: at most, and values.
 _ROWS_OF_SCORES, _VALUES_OF_SCORES = 4096, 2**22
@@ -33,7 +34,7 @@ _ALL_DIRECTIONS, _MOST_DIRECTIONS = 1024, 768
 _SUBSPACE_STEPS = 2
 
 # Eigenvalues below this part of the largest are rounding; of C, unseen classes have none.
-_LEAST_EIGENVALUE, _LEAST_OF_CLASSES, _LEAST_OF_ALL = 1e-7, 1e-4, 1e-30
+_LEAST_EIGENVALUE, _LEAST_OF_CLASSES, _LEAST_OF_ALL = 1e-7, 1e-2, 1e-30
 _VALUES_OF_BLOCK = 2**20
 
 
@@ -122,7 +123,9 @@ def _of_squared_hinge(
 def _spectrum(problem: Problem, l2: float) -> Spectrum:
     """Return that of the features, of as many rows as the penalty calls for."""
     n, d = problem.data.X.shape
-    free = 2 * l2 * len(problem.data.class_names)  # eigenvalues that the penalty equals at first
+    # Eigenvalues that the penalty equals at equal scores, where those of C are 1/K, and about 4.
+    bend = 4.0 if isinstance(problem.loss, SquaredHinge) else 1 / len(problem.data.class_names)
+    free = 2 * l2 / bend
     count, rank = min(n, _ROWS_OF_DIRECTION * d), d
     if d > _LEAST_ROWS or n < d:
         few = min(n, _LEAST_ROWS)
@@ -136,7 +139,8 @@ def _spectrum(problem: Problem, l2: float) -> Spectrum:
             count = min(n, _ROWS_OF_DIRECTION * d)
         if count < d / 2 or count == n < d:
             return _of_few_rows(problem, count)
-    return _of_moments(_second_moments(problem, count), rank)
+    cheap = _CHEAP_ROWS * n * len(problem.data.class_names) // d
+    return _of_moments(_second_moments(problem, min(n, max(count, cheap))), rank)
 
 
 def _rows_of(problem: Problem, count: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastlin.solving.problem import Point, Value
 
-MEMORY = 10
+MEMORY = 20
 
 # Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
 _DECREASE, _SLOPE = 1e-4, 0.9

@@ -27,13 +27,13 @@ from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
 
 # After how many steps C is taken anew, and then every so many.
-_REFRESH, _REFRESH_EVERY = (0, 3, 7, 15), 15
+_REFRESH, _REFRESH_EVERY = (0, 3, 7), 5
 
 # Relative rounding of costs, of products in float32 and float64.
 _NOISE = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-14}
 
 # The gradient becomes no shorter after so many steps in which it did not.
-_STEPS_WITHOUT_GAIN = {np.dtype(np.float32): 6, np.dtype(np.float64): 60}
+_STEPS_WITHOUT_GAIN = {np.dtype(np.float32): 2, np.dtype(np.float64): 60}
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
