@@ -19,8 +19,10 @@ from cifar_files import archive
 from fastlin import runs
 from fastlin.config import TrainConfig
 from fastlin.data import Split, load_split
+from fastlin.data.checks import check_values
 from fastlin.data.formats import cifar
 from fastlin.data.formats.safe_pickle import load_dict
+from fastlin.data.rows import Rows, load_rows
 from fastlin.errors import DataWarning, InputError
 from fastlin.files import read_json
 from fastlin.history import EpochRecord, History
@@ -254,6 +256,50 @@ def _csv_without_pyarrow() -> Loader:
             return _load_split(path)
 
     return Loader("plain data.csv", "a.csv", _csv_samples()[:2], mutations.mutate_csv, load)
+
+
+_JUDGED = "".join(
+    f'r{i},{",".join(map(repr, row[:4].tolist()))},"so, {i}",{y}\n'
+    for i, (row, y) in enumerate(zip(_X, _Y, strict=True))
+)
+
+
+def _rows_csv() -> Loader:
+    """Rows to be predicted, of which a model knows the features by name."""
+    names = ("f1", "f3")
+
+    def load(path: Path) -> Rows:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)
+            rows = load_rows(path, features=names, ids=":id")
+        matched = rows.with_features(names)
+        block = matched.block(0, len(matched))
+        check_values("X", block)  # as those do that take rows, block by block
+        assert block.shape[0] == len(matched.ids), "not an id for every row"
+        assert matched.feature_names is None or block.shape[1] == 2, "other features"
+        return rows
+
+    samples = [
+        f"{heads}\n{_JUDGED}".encode() for heads in ("id,f0,f1,f2,f3,x,y", "id,f3,f2,f1,a,b,c")
+    ]
+    return Loader("rows.csv", "a.csv", tuple(samples), mutations.mutate_csv, load)
+
+
+def _ids_csv() -> Loader:
+    def load(path: Path) -> Rows:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)
+            return load_rows(path.with_name("X.npy"), ids=path)
+
+    samples = ("id,label\n" + "".join(f"00{i},a\n" for i in range(6)), "n\n" + "7\n" * 6)
+    return Loader(
+        "ids.csv",
+        "ids.csv",
+        tuple(sample.encode() for sample in samples),
+        mutations.mutate_csv,
+        load,
+        {"X.npy": _npy(_X)},
+    )
 
 
 def _safetensors() -> Loader:
@@ -732,6 +778,8 @@ LOADERS: dict[str, Callable[[], Loader]] = {
     "data.npy": _data_npy,
     "labels.npy": _labels_npy,
     "plain data.csv": _csv_without_pyarrow,
+    "rows.csv": _rows_csv,
+    "ids.csv": _ids_csv,
     "images": _images,
     **{
         name: loader
