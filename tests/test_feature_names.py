@@ -106,7 +106,7 @@ def test_columns_in_another_order_change_no_number_of_any_command(place, standar
 
     right = call("evaluate", "run", "--data", "a.csv", "--per-class")
     other = call("evaluate", "run", "--data", "b.csv", "--per-class")
-    assert other.stdout == right.stdout
+    assert other.stdout.replace("rows of b", "rows of a") == right.stdout
     assert f"Note: {IN_ORDER}\n" in other.stderr
 
     call("predict", "run", "a.csv", "--scores", "--out", "p.csv")
@@ -162,6 +162,11 @@ def test_missing_and_other_features_are_one_line_that_names_them(place):
     assert "than the model: they lack '2nd'; features" in error
 
 
+def first_line(evaluated):
+    """Return the numbers of the first line of a table, without what its rows are called."""
+    return [cell.strip() for cell in evaluated.stdout.splitlines()[3].split("│")[2:]]
+
+
 def test_where_one_side_has_no_names_columns_are_taken_by_number(place):
     write("a.csv"), moved("b.csv")
     write("bare.csv", names=None)
@@ -169,13 +174,13 @@ def test_where_one_side_has_no_names_columns_are_taken_by_number(place):
     call("train", "--data", "a.csv", *QUICK, "--out", "named")
     assert runs.load_run("bare").model.feature_names is None
     tables = [
-        call("evaluate", run, "--data", name, *labels).stdout.partition(run)[0]
+        tuple(first_line(call("evaluate", run, "--data", name, *labels)))
         for run in ("bare", "named")
         for name, labels in (("a.csv", ()), ("bare.csv", ("--labels", ":6")))
     ]
     assert len(set(tables)) == 1
-    moved_rows = call("evaluate", "bare", "--data", "b.csv").stdout
-    assert moved_rows.partition("bare")[0] != tables[0]
+    moved_rows = call("evaluate", "bare", "--data", "b.csv")
+    assert tuple(first_line(moved_rows)) != tables[0]
 
 
 def test_notes_on_standardized_features_name_them(place):
@@ -415,10 +420,10 @@ def test_predict_takes_the_features_that_it_knows_by_name(run_of_outcome):
 
 
 def test_evaluate_takes_the_labels_of_the_column_that_was_trained_with(run_of_outcome):
-    right = call("evaluate", "run").stdout
+    right = call("evaluate", "run")
     write_more("more.csv")
     found = call("evaluate", "run", "--data", "more.csv")
-    assert found.stdout.splitlines()[3].split()[1:] == right.splitlines()[3].split()[1:]
+    assert first_line(found) == first_line(right)
     assert "left out the columns 'remark', 'class', 'target'\n" in found.stderr
     classes = call(
         "evaluate", "run", "--data", "more.csv", "--labels", ":class", code=2, begun=True
