@@ -563,7 +563,7 @@ def test_an_error_with_line_breaks_is_one_line_on_the_command_line(tmp_path, mon
     def bad(*_, **__):
         raise InputError("a \r\n\tb\x1b[31m\ud800")
 
-    monkeypatch.setattr("fastlin.data.load_split", bad)
+    monkeypatch.setattr("fastlin.data.catalog.load_reference", bad)
     result = CliRunner().invoke(main, ["data", "info", "x"])
     assert (result.exit_code, result.stderr) == (2, "Error: a b\\x1b[31m\\ud800\n")
 
