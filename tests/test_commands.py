@@ -195,7 +195,7 @@ def test_ctrl_c_ends_a_real_process_with_130_and_a_readable_run(small):
         training.kill()  # a million epochs are nothing to leave behind
     assert training.returncode == 130, errors
     assert "Traceback" not in errors
-    assert "finished epochs" in errors
+    assert "finished epoch" in errors
     assert len(history("run")) == summary("run")["epochs"]["finished"]
     call("evaluate", "run")
 

@@ -381,3 +381,20 @@ def test_ids_that_do_not_fit_are_one_line(run_of_array, X):
     error = call("predict", "run", "X.npy", "--ids", "few.npy", "--out", "few.npy", "--force",
                  code=2).stderr  # fmt: skip
     assert "few.npy is the file of the ids; name another --out" in error
+
+
+@pytest.mark.parametrize("labels", [(), ("--labels", ":kind")])
+def test_ids_of_the_table_that_a_run_was_trained_on_are_kept(labels, X):
+    name = "kind" if labels else "label"
+    with Path("own.csv").open("w", newline="") as file:
+        lines = ([f"c {i}", *x, "abc"[i % 3]] for i, x in enumerate(X.tolist()))
+        csv.writer(file).writerows([["id", *[f"f{j}" for j in range(7)], name], *lines])
+    call("train", "--data", "own.csv", *labels, "--epochs", 1, "--no-figures", "--out", "run")
+    call("predict", "run", "--scores", "--out", "p.csv")
+    call("predict", "run", "own.csv", "--scores", "--out", "q.csv")
+    assert Path("p.csv").read_bytes() == Path("q.csv").read_bytes()
+    assert [line["id"] for line in table("p.csv")] == [f"c {i}" for i in range(300)]
+    call("train", "--data", "own.csv", *labels, "--val-fraction", 0.2, "--epochs", 1,
+         "--no-figures", "--out", "part")  # fmt: skip
+    call("predict", "part", "--part", "val", "--out", "r.csv")
+    assert len(table("r.csv")) == 60

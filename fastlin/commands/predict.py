@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,7 @@ def _rows(
 ) -> Rows:
     """Return the rows of DATA, or those of a part of the run's own data."""
     from fastlin.data.rows import load_rows, rows_of_part, with_ids
+    from fastlin.data.source import DataReference
 
     if data is not None:
         with options.data_notes():
@@ -136,4 +138,8 @@ def _rows(
     given = {"split": split, "data_dir": data_dir}
     named = {name: value for name, value in given.items() if value is not None}
     reference = options.override(saved.data, named)
+    is_alone = replace(reference, labels=None, sha256=None) == DataReference(reference.data)
+    if is_alone and (reference.labels is None or model.feature_names is not None):
+        with options.data_notes():  # which keeps the ids of a table, as a split does not
+            return load_rows(reference.data, part, features=model.feature_names, ids=ids)
     return with_ids(rows_of_part(options.load_for(model, reference, saved.data), part), ids)
