@@ -46,7 +46,8 @@ class FitConfig:
     fit_intercept : bool
         Whether there is a b, which is not penalised.
     max_passes : int
-        Over the rows, >= 1; then the fit ends wherever it is.
+        Over the rows, >= 3: at weights of zero, at the start, and at the result. After so many the
+        fit ends wherever it is.
 
     Raises
     ------
@@ -85,7 +86,7 @@ class FitConfig:
         "weights from a file (.csv of class,weight, or .json).",
     )
     fit_intercept: bool = setting(True, Switch(), "Fit biases, which are not penalised, or none.")
-    max_passes: int = setting(1000, Whole(1), "Stop after so many passes over the rows.")
+    max_passes: int = setting(1000, Whole(3), "Stop after so many passes over the rows.")
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin.errors import InputError, quoted
 from fastlin.losses import SquaredHinge
 from fastlin.solving.blas import add_moments, product
 from fastlin.solving.problem import Point, Problem, Vector
@@ -33,8 +34,15 @@ _ROWS_OF_SCORES, _VALUES_OF_SCORES = 4096, 2**22
 _ALL_DIRECTIONS, _MOST_DIRECTIONS = 1024, 768
 _SUBSPACE_STEPS = 2
 
-# Eigenvalues below this part of the largest are rounding; of C, unseen classes have none.
+# Eigenvalues below this part of the largest, or of the second moments of the features that are in
+# their directions, are rounding of float32; of C, unseen classes have none.
 _LEAST_EIGENVALUE, _LEAST_OF_CLASSES, _LEAST_OF_ALL = 1e-7, 1e-2, 1e-30
+
+# Features further from their mean have squares whose sums are beyond float32.
+_LARGEST = 1e16
+
+# Directions below this part of what the penalty leaves free are as good as penalised alone.
+_LEAST_FREE = 0.01
 _VALUES_OF_BLOCK = 2**20
 
 
@@ -61,7 +69,7 @@ class Curvature:
         self.problem = problem
         values, vectors, rest = _spectrum(problem, l2)
         least = max(_LEAST_EIGENVALUE * values.max(initial=0.0), _LEAST_OF_ALL)
-        self._spectrum = Spectrum(np.maximum(values, least), vectors, max(rest, least))
+        self._spectrum = Spectrum(np.maximum(values, _LEAST_OF_ALL), vectors, max(rest, least))
         n, d = problem.data.X.shape
         count = min(n, _ROWS_OF_SCORES, max(256, _VALUES_OF_SCORES // d))
         rows = np.linspace(0, n - 1, count).astype(np.int64)
@@ -129,7 +137,7 @@ def _spectrum(problem: Problem, l2: float) -> Spectrum:
     count, rank = min(n, _ROWS_OF_DIRECTION * d), d
     if d > _LEAST_ROWS or n < d:
         few = min(n, _LEAST_ROWS)
-        found = _of_few_rows(problem, few)
+        found = _of_few_rows(problem, few, free)
         needed = _ROWS_OF_DIRECTION * float((found.values / (found.values + free)).sum())
         if few >= min(n, needed):
             return found
@@ -138,7 +146,7 @@ def _spectrum(problem: Problem, l2: float) -> Spectrum:
         if is_cut:
             count = min(n, _ROWS_OF_DIRECTION * d)
         if count < d / 2 or count == n < d:
-            return _of_few_rows(problem, count)
+            return _of_few_rows(problem, count, free)
     cheap = _CHEAP_ROWS * n * len(problem.data.class_names) // d
     return _of_moments(_second_moments(problem, min(n, max(count, cheap))), rank)
 
@@ -148,20 +156,35 @@ def _rows_of(problem: Problem, count: int) -> NDArray[np.int64]:
 
 
 def _weighted(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return features times the roots of the rows' weights."""
+    """Return features times the roots of the rows' weights, whose squares float32 can sum."""
     values = problem.features(rows, np.float32)
+    largest = np.abs(values).max(axis=0, initial=0.0)
+    if largest.max() > _LARGEST:
+        j, names = int(largest.argmax()), problem.data.feature_names
+        raise InputError(
+            f"feature {j if names is None else quoted(names[j])} is {largest[j]:.3g} from its "
+            f"mean; for an exact fit it must be {_LARGEST:.0e} at most: multiply it by "
+            f"{1 / largest[j]:.0e}, or set standardize to True"
+        )
     if problem.weights is not None:
         values *= np.sqrt(problem.weights[rows]).astype(np.float32)[:, None]
     return values
 
 
-def _of_few_rows(problem: Problem, count: int) -> Spectrum:
-    """Return the spectrum of count rows, fewer than features, by the products of rows."""
+def _of_few_rows(problem: Problem, count: int, free: float) -> Spectrum:
+    """Return the spectrum of count rows, fewer than features, by the products of rows.
+
+    Eigenvectors are products of the rows and those of the small matrix, over the roots of the
+    eigenvalues: the rounding of small ones grows so much that float32 gives no right angles.
+    """
     X = _weighted(problem, _rows_of(problem, count))
+    largest = float(np.square(X, dtype=np.float64).sum()) / count  # or less
+    if _LEAST_FREE * free < 100 * _LEAST_EIGENVALUE * largest:
+        X = X.astype(np.float64)
     values, vectors = np.linalg.eigh(product(X, X.T).astype(np.float64) / count)
-    kept = values > _LEAST_EIGENVALUE * max(values[-1], _LEAST_OF_ALL)
+    kept = values > max(_LEAST_EIGENVALUE * max(values[-1], _LEAST_OF_ALL), _LEAST_FREE * free)
     values = values[kept]
-    Q = product(X.T, vectors[:, kept].astype(np.float32)).astype(np.float64)
+    Q = product(X.T, vectors[:, kept].astype(X.dtype)).astype(np.float64)
     return Spectrum(values, Q / np.sqrt(values * count), 0.0)
 
 
@@ -184,7 +207,8 @@ def _of_moments(S: NDArray[np.float64], rank: int) -> Spectrum:
         values, vectors = _leading(S, rank)
         return Spectrum(values, vectors, max(float(np.trace(S) - values.sum()) / (d - rank), 0.0))
     values, vectors = np.linalg.eigh(S)
-    return Spectrum(values, vectors, 0.0)
+    least = _LEAST_EIGENVALUE * (np.diag(S) @ np.square(vectors))
+    return Spectrum(np.maximum(values, least), vectors, 0.0)
 
 
 def _leading(S: NDArray[np.float64], rank: int) -> tuple[Vector, NDArray[np.float64]]:

@@ -16,7 +16,7 @@ MEMORY = 20
 
 # Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
 _DECREASE, _SLOPE = 1e-4, 0.9
-_MOST_TRIALS = 20
+MOST_TRIALS = 20
 
 
 class Memory:
@@ -53,8 +53,9 @@ class Memory:
 
 
 def line_search(
-    evaluate: Callable[[Point], Value], start: Value, direction: Point, noise: float
-) -> Value | None:
+    evaluate: Callable[[Point], Value], start: Value, direction: Point, noise: float,
+    trials: int = MOST_TRIALS,
+) -> Value | None:  # fmt: skip
     """Return a value along a direction, from step 1, that meets Wolfe's strong conditions.
 
     Parameters
@@ -68,11 +69,13 @@ def line_search(
     noise : float
         Relative rounding of costs: differences below it are not told from 0, and slopes decide
         (Hager & Zhang 2005).
+    trials : int
+        How often it may evaluate, at most.
 
     Returns
     -------
     Value or None
-        None if there is none, as rounding is all that is left.
+        None if none was found, as rounding is all that is left, or `trials` are used up.
     """
     slope = _dot(start.gradient, direction)
     if not slope < 0:
@@ -80,7 +83,7 @@ def line_search(
     tolerance = noise * abs(start.cost)
     low, high = (0.0, start.cost, slope), None
     step = 1.0
-    for _ in range(_MOST_TRIALS):
+    for _ in range(min(trials, MOST_TRIALS)):
         found = evaluate(start.point + step * direction)
         own = _dot(found.gradient, direction)
         is_finite = np.isfinite(found.cost) and np.isfinite(own)

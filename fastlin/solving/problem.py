@@ -99,8 +99,7 @@ class Problem:
         self.fit_intercept, self.passes = fit_intercept, 0
         self.standardization = standardization
         self.class_shares = self._shares_of_classes()
-        mean = _mean(data.X, weights) * data.feature_scale
-        self.reading, self.center = self._reading(mean)
+        self.reading, self.center = self._reading()
         self._first_gradient: NDArray[np.float64] | None = None
         self.length_at_zero = math.inf
 
@@ -118,22 +117,28 @@ class Problem:
             )
         return shares
 
-    def _reading(self, mean: Vector) -> tuple[Reading, Vector]:
+    def _reading(self) -> tuple[Reading, Vector]:
         """Return how rows are read, and the mean (d,) of the features that come of it."""
         data, scale = self.data, self.data.scale
         if self.standardization is not None:
             moved, std = self.standardization.mean, self.standardization.std
-            return Reading(scale, moved, std), self._center((mean - moved) / std)
+            return Reading(scale, moved, std), self._center(moved) / std
+        zero = np.zeros(data.X.shape[1])
+        mean = self._center(zero)
         if data.X.dtype != np.uint8:
             rows = data.X[evenly_spaced(*data.X.shape)].astype(np.float64) * data.feature_scale
-            if (np.abs(mean) > _LARGE_MEAN * rows.std(axis=0)).any() and self.fit_intercept:
+            if (np.abs(mean) > _LARGE_MEAN * rows.std(axis=0)).any():
                 stored = (mean / data.feature_scale).astype(number_dtype(data.X.dtype))
                 offset = data.feature_scale * stored.astype(np.float64)
-                return Reading(scale, offset), self._center(mean - offset)
-        return Reading(scale), self._center(mean)
+                return Reading(scale, offset), self._center(offset)
+        return Reading(scale), mean
 
-    def _center(self, mean: Vector) -> Vector:
-        return mean if self.fit_intercept else np.zeros_like(mean)
+    def _center(self, offset: Vector) -> Vector:
+        """Return the mean of features less an offset, of which the solver subtracts the rest."""
+        if not self.fit_intercept:
+            return np.zeros_like(offset)
+        scale = self.data.feature_scale
+        return _mean(self.data.X, self.weights, offset / scale) * scale
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,6 +153,9 @@ class Problem:
             loss=self.loss, reading=self.reading, weights=self.weights,
         )  # fmt: skip
         self.passes += 1
+        # Derivatives of a row's loss by its scores add up to 0; what is left of that is rounding.
+        G -= G.mean(axis=0)
+        db -= db.mean()
         G -= np.outer(db, self.center)
         if not self.fit_intercept:
             db = np.zeros_like(db)
@@ -243,18 +251,18 @@ class Problem:
         return np.concatenate([W, (b + W @ self.center)[:, None]], axis=1)
 
 
-def _mean(X: Array, weights: Vector | None) -> Vector:
-    """Return the weighted mean (d,) of rows as stored: float32 sums of blocks, summed in float64.
+def _mean(X: Array, weights: Vector | None, offset: Vector) -> Vector:
+    """Return the weighted mean (d,) of rows as stored, less an offset.
 
-    Rows of float64 are summed in float64.
+    Blocks are summed in float32, or in float64 if the rows are; their sums in float64.
     """
     n, d = X.shape
     dtype: Any = np.float64 if X.dtype == np.float64 else np.float32
-    total: Array = np.zeros(d)
+    near, total = offset.astype(dtype), np.zeros(d)
     step = max(1, _VALUES_OF_BLOCK // d)
     for first in range(0, n, step):
-        block = X[first : first + step].astype(dtype, copy=False)
+        block = X[first : first + step].astype(dtype) - near
         counts = np.ones(len(block)) if weights is None else weights[first : first + step]
         total += counts.astype(dtype) @ block
-    mean: Vector = total / n
+    mean: Vector = total / n + (near - offset)
     return mean

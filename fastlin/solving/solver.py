@@ -245,13 +245,13 @@ class Solver:
 
     def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
         """Go from a value until it is solved, or products of a dtype give no more; say which."""
-        problem, memory = self._problem, Memory()
+        memory = Memory()
         best, steps_since = math.inf, 0
         for step in itertools.count():
             self._tell(value)
             if self._is_solved(value):
                 return value, _SOLVED
-            if problem.passes >= self._last_pass:
+            if self._passes_left() <= 0:
                 return value, _OUT_OF_PASSES
             length = _length(value)
             best, steps_since = (length, 0) if length < 0.8 * best else (best, steps_since + 1)
@@ -260,11 +260,11 @@ class Solver:
             if step in _REFRESH or step % _REFRESH_EVERY == 0:
                 self._curvature.refresh(value.point)
             found = self._step(value, memory, dtype)
-            if found is None and len(memory) > 0:
+            if found is None and len(memory) > 0 and self._passes_left() > 0:
                 memory.clear()
                 found = self._step(value, memory, dtype)
             if found is None:
-                return value, _ROUNDING
+                return value, _ROUNDING if self._passes_left() > 0 else _OUT_OF_PASSES
             memory.add(value, found)
             value = found
         raise AssertionError("steps are counted for ever")
@@ -273,8 +273,13 @@ class Solver:
         l2 = self._problem.l2
         direction = memory.direction(value.gradient, lambda g: self._curvature.divide(g, l2))
         return line_search(
-            lambda point: self._problem.value(point, dtype), value, direction, _NOISE[dtype]
-        )
+            lambda point: self._problem.value(point, dtype), value, direction, _NOISE[dtype],
+            self._passes_left(),
+        )  # fmt: skip
+
+    def _passes_left(self) -> int:
+        """Return how many passes steps may take: all but one, for the objective of the result."""
+        return self._last_pass - self._problem.passes - 1
 
     def _tell(self, value: Value) -> None:
         seconds = time.perf_counter() - self._began
@@ -346,8 +351,10 @@ def _rows(data: Split | Dataset | ArrayLike, y: ArrayLike | None) -> Dataset:
 
 
 def _point_of(start: LinearModel, problem: Problem) -> Point:
-    """Return where to start. Raises InputError if features or classes are others."""
+    """Return where to start. Raises InputError if it is no such model."""
     data = problem.data
+    if not isinstance(start, LinearModel):
+        raise InputError(f"start is {quoted(start)}; it must be a LinearModel")
     if start.W.shape[1] != data.X.shape[1] or start.class_names != data.class_names:
         raise InputError(
             f"start is a classifier of {start.W.shape[1]:,} features and the classes "
