@@ -136,9 +136,9 @@ def contestants(iterations: int) -> list[Contestant]:
 
 
 def embeddings(n: int, d: int, K: int, l2: float, seed: int = 0) -> Problem:
-    """Return rows like frozen embeddings, float32: variances over a range of 10,000, mixed."""
+    """Return rows like frozen embeddings, float32: deviations over a range of 10,000, mixed."""
     rng = np.random.default_rng([seed, n, d, K])
-    spread = np.sqrt(np.geomspace(1, 1e-4, d))
+    spread = np.geomspace(1, 1e-4, d)
     mixing = np.linalg.qr(rng.standard_normal((d, d)))[0]
     X = (rng.standard_normal((n, d)) * spread) @ mixing.T
     scores = X @ rng.standard_normal((d, K))

@@ -173,7 +173,7 @@ def losses_to_check() -> tuple[Loss, ...]:
     return tuple(
         loss
         for default in LOSSES.values()
-        for loss in (default, replace(default, **default.example))
+        for loss in dict.fromkeys((default, replace(default, **default.example)))
     )
 
 
@@ -232,6 +232,8 @@ def _with_text(default: Loss, text: str, whole: str) -> Loss:
         except ValueError:
             equals = ""
         known = ", ".join(default.parameters())
+        if not known:
+            raise InputError(f"loss is {quoted(whole)}; {default.name} has no parameters")
         if not equals or name not in default.parameters() or name in given:
             raise InputError(
                 f"loss is {quoted(whole)}; it must be {default.name} with a number for {known}, "

@@ -233,7 +233,7 @@ def unchecked_mean_loss(
     sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
     scratch, count = gradients.new_scratch(len(W), packed, tile), current_count()
     rows, labels, of_rows = kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype)
-    for first, last in threads.parts(len(X), 2 * W.size, gradients.CHUNK_ROWS):
+    for first, last in threads.parts(len(X), 2 * W.size, scratch.numbers.size):
         threads.run(
             gradients.loss_and_gradient, count, count, rows, folded.features, labels, of_rows,
             first, last, packed, own_b, kernel_loss(loss), tile, scratch, row_losses, sums, db,

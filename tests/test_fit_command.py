@@ -103,7 +103,7 @@ def test_without_a_penalty_it_says_that_nothing_is_proved(fitted, tmp_path):
     ("words", "message"),
     [
         (["--l2", "0.1", "--C", "2"], "--l2 and --C say the same"),
-        (["--loss", "hinge"], "has corners"),
+        (["--loss", "hinge"], "an exact fit needs second derivatives"),
         (["--margin", "0.5"], "margin has no effect with loss softmax"),
         (["--gap", "0"], "--gap"),
         (["--C", "-1"], "--C"),

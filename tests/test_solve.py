@@ -404,6 +404,7 @@ def test_a_start_of_other_features_or_classes_is_refused():
     [
         ({"alpha": 1}, "unknown setting 'alpha'; the settings are loss, l2, C"),
         ({"l2": 1e-3, "C": 2.0}, "l2 and C are given"),
+        ({"l2": 1e-3, "C": 1.0}, "l2 and C are given"),
         ({"l2": -1}, "l2 is -1; it must be a finite number, 0 or above"),
         ({"l2": float("nan")}, "l2 is nan"),
         ({"C": 0}, "C is 0"),
@@ -411,7 +412,7 @@ def test_a_start_of_other_features_or_classes_is_refused():
         ({"gap": 2}, "gap is 2"),
         ({"max_passes": 2}, "max_passes is 2"),
         ({"max_passes": 2.5}, "max_passes is 2.5"),
-        ({"loss": "hinge"}, "loss is hinge, which has corners"),
+        ({"loss": "hinge"}, "loss is hinge; an exact fit needs second derivatives"),
         ({"standardize": "perhaps"}, "standardize is 'perhaps'"),
         ({"class_weight": {"7": 2}}, "class_weight has the class '7'"),
     ],

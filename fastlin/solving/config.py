@@ -34,8 +34,9 @@ class FitConfig:
     l2 : float or "auto"
         Factor of the penalty l2 * sum(W**2), >= 0, beside the mean loss; ``"auto"`` for that of
         `C`.
-    C : float
-        How scikit-learn states the same, > 0: l2 = 1 / (2 n C) for n rows. Unused with an l2.
+    C : float or "auto"
+        How scikit-learn states the same, > 0: l2 = 1 / (2 n C) for n rows; ``"auto"`` for 1, its
+        default, where there is no l2.
     gap : float
         By which share the objective may be above the least one there is, in (0, 1].
     standardize : bool
@@ -64,10 +65,11 @@ class FitConfig:
         "Factor of the penalty on the sum of squared weights, beside the mean loss; auto takes "
         "that of `C`.",
     )
-    C: float = setting(
-        1.0,
-        Number(above_low=True),
-        "The same in scikit-learn's units, the larger the weaker: l2 is 1 / (2 n C) for n rows.",
+    C: float | Auto = setting(
+        AUTO,
+        OrAuto(Number(above_low=True)),
+        "The same in scikit-learn's units, the larger the weaker: l2 is 1 / (2 n C) for n rows; "
+        "auto is 1, where there is no `l2`.",
     )
     gap: float = setting(
         1e-6,
@@ -91,16 +93,19 @@ class FitConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         if not isinstance(self.loss, SMOOTH_LOSSES):
-            names = " or ".join(kind.name for kind in SMOOTH_LOSSES)
+            names = " and ".join(kind.name for kind in SMOOTH_LOSSES)
             raise InputError(
-                f"loss is {self.loss}, which has corners; the loss of an exact fit must be {names}"
+                f"loss is {self.loss}; an exact fit needs second derivatives, which are known of "
+                f"{names}"
             )
-        if self.l2 != AUTO and type(self)().C != self.C:
+        if AUTO not in (self.l2, self.C):
             raise InputError("l2 and C are given, which say the same; leave one of them out")
 
     def penalty_factor(self, row_count: int) -> float:
         """Return l2 as a number, for so many rows."""
-        return penalty_of(self.C, row_count) if self.l2 == AUTO else float(self.l2)
+        if self.l2 != AUTO:
+            return float(self.l2)
+        return penalty_of(1.0 if self.C == AUTO else float(self.C), row_count)
 
 
 FIT_SETTINGS = settings_of(FitConfig)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -342,6 +343,11 @@ def _rows(data: Split | Dataset | ArrayLike, y: ArrayLike | None) -> Dataset:
         if y is not None:
             raise InputError("y is given beside data that have labels; leave it out")
         split = data if isinstance(data, Split) else Split("rows", data)
+    elif data is None or isinstance(data, str | Path):
+        raise InputError(
+            f"the data are {quoted(data)}; they must be a Split, as fastlin.load_split returns it, "
+            "or an array with labels y"
+        )
     elif y is None:
         raise InputError("the data are an array without labels; give them as y")
     else:
