@@ -58,6 +58,10 @@ def line_search(
 ) -> Value | None:  # fmt: skip
     """Return a value along a direction, from step 1, that meets Wolfe's strong conditions.
 
+    Or their form for slopes alone, in which the slope at the end may be as steep upwards as it was
+    downwards, less a share of 2e-4 (Hager & Zhang 2005): costs cannot tell more than their noise.
+    If no trial meets them, it is the least one below the start by more than rounding.
+
     Parameters
     ----------
     evaluate : Callable
@@ -67,22 +71,21 @@ def line_search(
     direction : NDArray[np.float64]
         (K, d + 1), of descent.
     noise : float
-        Relative rounding of costs: differences below it are not told from 0, and slopes decide
-        (Hager & Zhang 2005).
+        Relative rounding of costs: differences below it are not told from 0, and slopes decide.
     trials : int
         How often it may evaluate, at most.
 
     Returns
     -------
     Value or None
-        None if none was found, as rounding is all that is left, or `trials` are used up.
+        None if there is none, as rounding is all that is left, or `trials` are few.
     """
     slope = _dot(start.gradient, direction)
     if not slope < 0:
         return None
     tolerance = noise * abs(start.cost)
     low, high = (0.0, start.cost, slope), None
-    step = 1.0
+    step, least, best = 1.0, start.cost - tolerance, None
     for _ in range(min(trials, MOST_TRIALS)):
         found = evaluate(start.point + step * direction)
         own = _dot(found.gradient, direction)
@@ -93,6 +96,8 @@ def line_search(
             is_equal and _SLOPE * slope <= own <= (2 * _DECREASE - 1) * slope
         ):
             return found
+        if decreases and found.cost < least:
+            least, best = found.cost, found
         here = (step, found.cost, own)
         if not (decreases or is_equal) or found.cost > low[1] + tolerance:
             high = here
@@ -102,8 +107,8 @@ def line_search(
             low = here
         step = 2 * step if high is None else _between(low, high)
         if high is not None and abs(high[0] - low[0]) < 1e-12:
-            return None
-    return None
+            break
+    return best
 
 
 def _between(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
