@@ -182,5 +182,5 @@ def _print(
 
 def _penalty_text(solution: Solution, row_count: int) -> str:
     """Return the penalty in both units."""
-    C = inverse_penalty_of(solution.l2, row_count)
+    C = inverse_penalty_of(solution.l2, row_count, len(solution.model.b))
     return f"l2 {solution.l2:.4g} (C {C:.4g} of scikit-learn)"

@@ -35,8 +35,8 @@ class FitConfig:
         Factor of the penalty l2 * sum(W**2), >= 0, beside the mean loss; ``"auto"`` for that of
         `C`.
     C : float or "auto"
-        How scikit-learn states the same, > 0: l2 = 1 / (2 n C) for n rows; ``"auto"`` for 1, its
-        default, where there is no l2.
+        How scikit-learn states the same, > 0: for n rows l2 = 1 / (2 n C), and of two classes
+        1 / (n C); ``"auto"`` for 1, its default, where there is no l2.
     gap : float
         By which share the objective may be above the least one there is, in (0, 1].
     standardize : bool
@@ -68,8 +68,8 @@ class FitConfig:
     C: float | Auto = setting(
         AUTO,
         OrAuto(Number(above_low=True)),
-        "The same in scikit-learn's units, the larger the weaker: l2 is 1 / (2 n C) for n rows; "
-        "auto is 1, where there is no `l2`.",
+        "The same in scikit-learn's units, the larger the weaker: l2 is 1 / (2 n C) for n rows, of "
+        "two classes 1 / (n C); auto is 1, where there is no `l2`.",
     )
     gap: float = setting(
         1e-6,
@@ -101,21 +101,29 @@ class FitConfig:
         if AUTO not in (self.l2, self.C):
             raise InputError("l2 and C are given, which say the same; leave one of them out")
 
-    def penalty_factor(self, row_count: int) -> float:
-        """Return l2 as a number, for so many rows."""
+    def penalty_factor(self, row_count: int, class_count: int) -> float:
+        """Return l2 as a number, for so many rows in so many classes."""
         if self.l2 != AUTO:
             return float(self.l2)
-        return penalty_of(1.0 if self.C == AUTO else float(self.C), row_count)
+        return penalty_of(1.0 if self.C == AUTO else float(self.C), row_count, class_count)
 
 
 FIT_SETTINGS = settings_of(FitConfig)
 
 
-def penalty_of(C: float, row_count: int) -> float:
-    """Return the l2 that scikit-learn's C is for so many rows, whose weights have the mean 1."""
-    return 1 / (2 * row_count * C)
+def penalty_of(C: float, row_count: int, class_count: int) -> float:
+    """Return the l2 that scikit-learn's C is for so many rows, whose weights have the mean 1.
+
+    Of two classes scikit-learn has one vector of weights, the difference of the two rows of W: the
+    square of its length is twice sum(W**2).
+    """
+    return _factor(class_count) / (row_count * C)
 
 
-def inverse_penalty_of(l2: float, row_count: int) -> float:
-    """Return scikit-learn's C for an l2 over so many rows; infinite for 0."""
-    return 1 / (2 * row_count * l2) if l2 > 0 else math.inf
+def inverse_penalty_of(l2: float, row_count: int, class_count: int) -> float:
+    """Return scikit-learn's C for an l2; infinite for 0. The inverse of `penalty_of`."""
+    return _factor(class_count) / (row_count * l2) if l2 > 0 else math.inf
+
+
+def _factor(class_count: int) -> float:
+    return 1.0 if class_count == 2 else 0.5

@@ -170,7 +170,7 @@ def path(
     """
     chosen = with_settings(config, settings)
     patience = _checked(split, chosen, select, patience, refit)
-    penalties = _penalties(l2s, Cs, len(split.train))
+    penalties = _penalties(l2s, Cs, _counts(split))
     with use_threads(threads), one_thread():
         walk = _Walk(split, chosen, penalties, on_point)
         walk.down(penalties, select, patience)
@@ -201,7 +201,7 @@ def _checked(
 
 
 def _penalties(
-    l2s: Iterable[float] | None, Cs: Iterable[float] | None, row_count: int
+    l2s: Iterable[float] | None, Cs: Iterable[float] | None, counts: tuple[int, int]
 ) -> list[float]:
     """Return penalties from strong to weak. Raises InputError if there are none, or a bad one."""
     if l2s is not None and Cs is not None:
@@ -211,10 +211,15 @@ def _penalties(
         found = {positive.checked("l2s", value) for value in l2s}
     else:
         given = DEFAULT_CS if Cs is None else Cs
-        found = {penalty_of(positive.checked("Cs", value), row_count) for value in given}
+        found = {penalty_of(positive.checked("Cs", value), *counts) for value in given}
     if not found:
         raise InputError(f"{'Cs' if l2s is None else 'l2s'} is empty; give at least one penalty")
     return sorted(found, reverse=True)
+
+
+def _counts(split: Split) -> tuple[int, int]:
+    """Return how many training rows and classes there are."""
+    return len(split.train), len(split.train.class_names)
 
 
 class _Walk:
@@ -307,7 +312,7 @@ class _Walk:
         judged = TrainConfig(loss=config.loss, l2=solution.l2, class_weight=config.class_weight)
         cost, tally = cost_and_tally(model, self._split.val, judged)
         return PathPoint(
-            solution.l2, inverse_penalty_of(solution.l2, len(self._split.train)),
+            solution.l2, inverse_penalty_of(solution.l2, *_counts(self._split)),
             solution.objective, solution.relative_gap, solution.passes, seconds,
             solution.converged, math.sqrt(weight_penalty(model.W, 1.0, model.feature_std)),
             {"cost": cost} | tally.values(),

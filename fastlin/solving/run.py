@@ -78,7 +78,7 @@ class ExactFit:
             "relative_gap": solution.relative_gap,
             "gradient_norm": solution.gradient_norm,
             "l2": solution.l2,
-            "C": inverse_penalty_of(solution.l2, self.rows),
+            "C": inverse_penalty_of(solution.l2, self.rows, len(solution.model.b)),
         }
         known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         return {

@@ -178,7 +178,7 @@ def with_settings(config: FitConfig | None, settings: dict[str, Any]) -> FitConf
 
 def problem_of(rows: Dataset, config: FitConfig) -> Problem:
     """Return the objective of settings over rows."""
-    penalty = config.penalty_factor(len(rows))
+    penalty = config.penalty_factor(len(rows), len(rows.class_names))
     weighted = TrainConfig(loss=config.loss, l2=penalty, class_weight=config.class_weight)
     standardization = None
     if config.standardize:
