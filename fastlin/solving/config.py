@@ -18,6 +18,7 @@ from fastlin.settings import (
     check_settings,
     setting,
     settings_of,
+    whole_number,
 )
 
 SMOOTH_LOSSES = (Softmax, SquaredHinge)
@@ -109,6 +110,61 @@ class FitConfig:
 
 
 FIT_SETTINGS = settings_of(FitConfig)
+
+
+def log_steps(low: float, high: float, steps: int) -> tuple[float, ...]:
+    """Return powers of ten from 10**low to 10**high, in so many equal steps of the exponent."""
+    return tuple(float(f"{10 ** (low + (high - low) * i / steps):.6g}") for i in range(steps + 1))
+
+
+# What DINOv2's evaluation searches: 45 values from 1e-6 to 1e5.
+DEFAULT_CS = log_steps(-6, 5, 44)
+
+
+@dataclass(frozen=True)
+class PathPlan:
+    """Which penalties are fitted one after another, and how one of them is chosen.
+
+    Attributes
+    ----------
+    l2s, Cs : tuple[float, ...] or None
+        The penalties, in either unit; without both, `DEFAULT_CS`.
+    select : str
+        By which measure of validation rows one is chosen, such as ``"val_accuracy"``.
+    patience : int or None
+        After how many penalties that are clearly worse than the best no more are fitted.
+    refit : bool
+        Whether the best is fitted again on training and validation rows: with the same l2 if `l2s`
+        are given, else with the same C.
+    bisect : bool
+        Fit some of the penalties, far apart, then those half as far from the best, and so on, down
+        to its neighbours.
+    extend : bool
+        Whether the path goes on beyond an end that is the best.
+
+    Raises
+    ------
+    InputError
+        If a value does not fit.
+    """
+
+    l2s: tuple[float, ...] | None = None
+    Cs: tuple[float, ...] | None = None
+    select: str = "val_accuracy"
+    patience: int | None = None
+    refit: bool = False
+    bisect: bool = False
+    extend: bool = True
+
+    def __post_init__(self) -> None:
+        if self.l2s is not None and self.Cs is not None:
+            raise InputError("l2s and Cs are given, which say the same; leave one of them out")
+        for name in ("refit", "bisect", "extend"):
+            Switch().checked(name, getattr(self, name))
+        if self.patience is not None:
+            object.__setattr__(self, "patience", whole_number("patience", self.patience, 1))
+        if self.patience is not None and self.bisect:
+            raise InputError("patience has no effect with bisect; leave one of them out")
 
 
 def penalty_of(C: float, row_count: int, class_count: int) -> float:

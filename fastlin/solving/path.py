@@ -16,21 +16,34 @@ from fastlin.data.joining import training_and_validation
 from fastlin.errors import InputError
 from fastlin.metrics import binomial_error, is_better_high
 from fastlin.model import LinearModel, weight_penalty
-from fastlin.settings import Number, Switch, whole_number
+from fastlin.settings import AUTO, Number
 from fastlin.solving.blas import one_thread
-from fastlin.solving.config import FitConfig, inverse_penalty_of, penalty_of
+from fastlin.solving.config import (
+    DEFAULT_CS,
+    FitConfig,
+    PathPlan,
+    inverse_penalty_of,
+    penalty_of,
+)
 from fastlin.solving.curvature import Curvature
 from fastlin.solving.problem import Problem
-from fastlin.solving.solver import Solution, Solver, problem_of, solve, with_settings
+from fastlin.solving.solver import (
+    Solution,
+    Solver,
+    check_start,
+    problem_of,
+    solve,
+    with_settings,
+)
 from fastlin.threads import use_threads
 from fastlin.training.measuring import cost_and_tally
 from fastlin.training.selection import check_can_select
 
-# What DINOv2's evaluation searches: 45 values of C from 1e-6 to 1e5, and its like.
-DEFAULT_CS = tuple(float(f"{value:.6g}") for value in np.logspace(-6, 5, 45))
-
 # A path goes on at an end that is the best, in steps of its own, by so many penalties at most.
 _MOST_BEYOND = 12
+
+# A bisection begins with so many steps from one end to the other: CLIP's, over twelve decades.
+_FIRST_STEPS = 6
 
 
 class PathPoint(NamedTuple):
@@ -155,7 +168,8 @@ def path(
         Go no further after so many penalties that were worse than the best by more than a standard
         error of the accuracy; by default all are fitted.
     refit : bool
-        Fit the best penalty again, on training and validation rows.
+        Fit the best penalty again, on training and validation rows: with the same l2 if l2s are
+        given, else with the same C.
     on_point : Callable, optional
         Called after every penalty.
 
@@ -168,52 +182,91 @@ def path(
     InputError
         If there are no validation rows, or an argument does not fit.
     """
-    chosen = with_settings(config, settings)
-    patience = _checked(split, chosen, select, patience, refit)
-    penalties = _penalties(l2s, Cs, _counts(split))
+    plan = PathPlan(
+        None if l2s is None else tuple(l2s), None if Cs is None else tuple(Cs), select, patience,
+        refit,
+    )  # fmt: skip
+
+    def tell(point: PathPoint, _: LinearModel) -> None:
+        if on_point is not None:
+            on_point(point)
+
+    return fit_path(split, with_settings(config, settings), plan, threads=threads, on_fit=tell)
+
+
+def fit_path(
+    split: Split,
+    config: FitConfig,
+    plan: PathPlan,
+    *,
+    threads: int | None = None,
+    on_fit: Callable[[PathPoint, LinearModel], None] | None = None,
+    known: Iterable[tuple[PathPoint, LinearModel]] = (),
+) -> PathResult:
+    """Fit the optima of many penalties, and choose one, as a plan says.
+
+    Parameters
+    ----------
+    split, config, threads
+        As in `path`.
+    plan : PathPlan
+        Which penalties, and how one is chosen.
+    on_fit : Callable, optional
+        Called after every penalty, with its point and its classifier.
+    known : Iterable[tuple[PathPoint, LinearModel]]
+        What an earlier call that was stopped gave to `on_fit`. These penalties are not fitted
+        again, and all others are as if that call had gone on.
+
+    Raises
+    ------
+    InputError
+        As `path` does, or if what is known is of other features or classes.
+    """
+    _check(split, config, plan)
+    penalties = _penalties(plan, _counts(split))
     with use_threads(threads), one_thread():
-        walk = _Walk(split, chosen, penalties, on_point)
-        walk.down(penalties, select, patience)
-        walk.beyond(select)
+        walk = _Walk(split, config, penalties, on_fit, known)
+        if plan.bisect:
+            walk.to_the_best(penalties, plan.select)
+        else:
+            walk.down(penalties, plan.select, plan.patience)
+        if plan.extend:
+            walk.beyond(plan.select)
         points = walk.points
-        best = best_of(points, select)
-        config = replace(chosen, l2=best.l2, C=FitConfig().C)
-        solution = walk.solution_of(best, config)
-    if refit:
-        solution = solve(training_and_validation(split), config=config, threads=threads)
+        best = best_of(points, plan.select)
+        chosen = replace(config, l2=best.l2, C=FitConfig().C)
+        solution = walk.solution_of(best, chosen)
+    if plan.refit:
+        again = chosen if plan.l2s is not None else replace(config, l2=AUTO, C=best.C)
+        solution = solve(training_and_validation(split), config=again, threads=threads)
     counts = len(split.train), 0 if split.val is None else len(split.val)
-    return PathResult(points, select, config, solution, refit, *counts, tuple(walk.notes(best)))
+    notes = tuple(walk.notes(best))
+    return PathResult(points, plan.select, chosen, solution, plan.refit, *counts, notes)
 
 
-def _checked(
-    split: Split, config: FitConfig, select: str, patience: int | None, refit: bool
-) -> int | None:
-    """Return the patience. Raises InputError if an argument of `path` does not fit."""
+def _check(split: Split, config: FitConfig, plan: PathPlan) -> None:
+    """Raise InputError if a plan cannot be carried out on a split."""
     check_fits(split, np.float32)
     if split.val is None:
         raise InputError(
             f"{split.name} has no validation rows to choose a penalty by; hold rows out "
             "(val_fraction)"
         )
-    check_can_select(split, select, [config.loss])
-    Switch().checked("refit", refit)
-    return None if patience is None else whole_number("patience", patience, 1)
+    check_can_select(split, plan.select, [config.loss])
 
 
-def _penalties(
-    l2s: Iterable[float] | None, Cs: Iterable[float] | None, counts: tuple[int, int]
-) -> list[float]:
+def _penalties(plan: PathPlan, counts: tuple[int, int]) -> list[float]:
     """Return penalties from strong to weak. Raises InputError if there are none, or a bad one."""
-    if l2s is not None and Cs is not None:
-        raise InputError("l2s and Cs are given, which say the same; leave one of them out")
     positive = Number(above_low=True)
-    if l2s is not None:
-        found = {positive.checked("l2s", value) for value in l2s}
+    if plan.l2s is not None:
+        found = {positive.checked("l2s", value) for value in plan.l2s}
     else:
-        given = DEFAULT_CS if Cs is None else Cs
+        given = DEFAULT_CS if plan.Cs is None else plan.Cs
         found = {penalty_of(positive.checked("Cs", value), *counts) for value in given}
     if not found:
-        raise InputError(f"{'Cs' if l2s is None else 'l2s'} is empty; give at least one penalty")
+        raise InputError(
+            f"{'Cs' if plan.l2s is None else 'l2s'} is empty; give at least one penalty"
+        )
     return sorted(found, reverse=True)
 
 
@@ -227,10 +280,16 @@ class _Walk:
 
     def __init__(
         self, split: Split, config: FitConfig, penalties: Sequence[float],
-        on_point: Callable[[PathPoint], None] | None,
+        on_fit: Callable[[PathPoint, LinearModel], None] | None,
+        known: Iterable[tuple[PathPoint, LinearModel]],
     ) -> None:  # fmt: skip
-        self._split, self._config, self._on_point = split, config, on_point
+        self._split, self._config, self._on_fit = split, config, on_fit
         self._problem: Problem = problem_of(split.train, config)
+        self._known = {point.l2: (point, model) for point, model in known}
+        for _, model in self._known.values():
+            check_start(model, self._problem)
+        if self._known:  # the first fit of all began at zero, from which gradients are measured
+            self._problem.value(np.zeros(self._problem.shape), np.float32)
         self._curvature = Curvature(self._problem, penalties[-1])
         self._ratio = penalties[0] / penalties[1] if len(penalties) > 1 else 10**0.25
         self._found: dict[float, tuple[PathPoint, LinearModel]] = {}
@@ -256,6 +315,18 @@ class _Walk:
             if patience is not None and len(worse) >= patience:
                 self._cut = True
                 return
+
+    def to_the_best(self, penalties: Sequence[float], select: str) -> None:
+        """Fit some of the penalties, far apart, then those around the best, ever nearer to it."""
+        step = 2 ** int(math.log2(max((len(penalties) - 1) / _FIRST_STEPS, 1)))
+        for l2 in penalties[::step]:
+            self._fit(l2)
+        while step > 1:
+            step //= 2
+            best = penalties.index(best_of(self.points, select).l2)
+            for place in (best - step, best + step):
+                if 0 <= place < len(penalties):
+                    self._fit(penalties[place])
 
     def beyond(self, select: str) -> None:
         """Go on while the best is at an end."""
@@ -290,6 +361,9 @@ class _Walk:
         return found
 
     def _fit(self, l2: float) -> None:
+        if l2 in self._known:
+            self._found[l2] = self._known[l2]
+            return
         stronger = [other for other in self._found if other > l2] or list(self._found)
         nearest = min(stronger, key=lambda other: abs(math.log(other / l2)), default=None)
         start = None if nearest is None else self._found[nearest][1]
@@ -297,8 +371,8 @@ class _Walk:
         solution = self._solve(l2, start, self._config)
         point = self._point(solution, time.perf_counter() - began)
         self._found[l2] = point, solution.model
-        if self._on_point is not None:
-            self._on_point(point)
+        if self._on_fit is not None:
+            self._on_fit(point, solution.model)
 
     def _solve(self, l2: float, start: LinearModel | None, config: FitConfig) -> Solution:
         problem = self._problem

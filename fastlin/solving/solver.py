@@ -158,7 +158,9 @@ def solve(
     with use_threads(threads), one_thread():
         problem = problem_of(rows, chosen)
         solver = Solver(problem, Curvature(problem, problem.l2), chosen, began, progress)
-        return solver.run(None if start is None else _point_of(start, problem))
+        if start is not None:
+            check_start(start, problem)
+        return solver.run(None if start is None else problem.point_of(start))
 
 
 def with_settings(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
@@ -356,8 +358,8 @@ def _rows(data: Split | Dataset | ArrayLike, y: ArrayLike | None) -> Dataset:
     return split.train
 
 
-def _point_of(start: LinearModel, problem: Problem) -> Point:
-    """Return where to start. Raises InputError if it is no such model."""
+def check_start(start: LinearModel, problem: Problem) -> None:
+    """Raise InputError if a classifier is not of the features and classes of a problem."""
     data = problem.data
     if not isinstance(start, LinearModel):
         raise InputError(f"start is {quoted(start)}; it must be a LinearModel")
@@ -367,4 +369,3 @@ def _point_of(start: LinearModel, problem: Problem) -> Point:
             f"{quoted(list(start.class_names))}; the rows have {data.X.shape[1]:,} and "
             f"{quoted(list(data.class_names))}"
         )
-    return problem.point_of(start)

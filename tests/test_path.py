@@ -1,0 +1,148 @@
+"""Paths of penalties: the optima that `solve` finds, the choice, and what a stopped path gives."""
+
+import numpy as np
+import pytest
+from solve_problems import least_objective, random_rows
+
+import fastlin
+from fastlin.errors import InputError
+from fastlin.solving.config import DEFAULT_CS, FitConfig, PathPlan, log_steps, penalty_of
+from fastlin.solving.path import fit_path
+
+CS = log_steps(-3, 1, 8)
+
+
+@pytest.fixture(scope="module")
+def split():
+    X, y = random_rows(0, 5, 320, 8)
+    return fastlin.Split.from_arrays(X[:200], y[:200], X_val=X[200:], y_val=y[200:])
+
+
+@pytest.fixture(scope="module")
+def found(split):
+    return fastlin.path(split, Cs=CS)
+
+
+def test_every_point_is_an_optimum(split, found):
+    X, y = split.train.X, split.train.y
+    for point in found.points[::4]:
+        least = least_objective(X, y, 5, point.l2)
+        assert point.converged
+        assert least * (1 - 1e-7) <= point.objective <= least * (1 + 2e-6)
+
+
+def test_norms_and_objectives_go_one_way(found):
+    assert all(np.diff([point.l2 for point in found.points]) < 0)
+    assert all(np.diff([point.weight_norm for point in found.points]) > 0)
+    assert all(np.diff([point.objective for point in found.points]) < 0)
+
+
+def test_the_best_is_that_of_validation_rows(split, found):
+    best = max(point.values["accuracy"] for point in found.points)
+    assert found.best.values["accuracy"] == best
+    model = found.model
+    assert np.mean(model.predict(split.val.X) == split.val.y) == pytest.approx(best)
+    assert found.one_error.l2 >= found.best.l2
+    assert found.one_error.values["accuracy"] >= best - np.sqrt(best * (1 - best) / 120)
+
+
+def test_another_measure_chooses_another_way(split):
+    found = fastlin.path(split, Cs=CS, select="val_cost")
+    assert found.best.values["cost"] == min(point.values["cost"] for point in found.points)
+
+
+def test_a_path_goes_on_where_an_end_is_the_best(split):
+    few = fastlin.path(split, Cs=[1e-6, 2e-6, 4e-6], select="val_log_loss")
+    assert len(few.points) > 3
+    assert few.points[-1].l2 < penalty_of(4e-6, 200)
+    config, plan = FitConfig(), PathPlan(Cs=(1e-6, 2e-6, 4e-6), extend=False)
+    kept = fit_path(split, config, plan)
+    assert [point.C for point in kept.points] == pytest.approx([1e-6, 2e-6, 4e-6])
+
+
+@pytest.mark.parametrize("name", ["Cs", "l2s"])
+def test_a_refit_keeps_the_unit_that_was_given(split, name):
+    values = [0.1] if name == "Cs" else [0.01]
+    found = fastlin.path(split, **{name: values}, refit=True)
+    same = penalty_of(0.1, 320) if name == "Cs" else 0.01
+    assert found.solution.l2 == pytest.approx(same, rel=1e-12)
+    X, y = (np.concatenate([getattr(p, of) for p in (split.train, split.val)]) for of in "Xy")
+    assert found.solution.objective == pytest.approx(least_objective(X, y, 5, same), rel=1e-6)
+
+
+def test_patience_ends_a_path(split):
+    every = fastlin.path(split, Cs=DEFAULT_CS, gap=1e-3)
+    short = fastlin.path(split, Cs=DEFAULT_CS, gap=1e-3, patience=1)
+    assert len(short.points) <= len(every.points)
+    assert short.points == tuple(
+        point._replace(seconds=short.points[i].seconds)
+        for i, point in enumerate(every.points[: len(short.points)])
+    )
+
+
+def test_a_bisection_finds_the_neighbours_of_its_best(split):
+    Cs = log_steps(-6, 6, 96)
+    plan = PathPlan(Cs=Cs, bisect=True, extend=False, select="val_log_loss")
+    found = fit_path(split, FitConfig(gap=1e-4), plan)
+    assert len(found.points) <= 7 + 2 * 4
+    places = [int(np.argmin(np.abs(np.log(np.array(Cs) / point.C)))) for point in found.points]
+    assert set(range(0, 97, 16)) <= set(places)
+    best = places[found.points.index(found.best)]
+    assert {best - 1, best + 1} <= set(places)
+    every = fit_path(split, FitConfig(gap=1e-4), PathPlan(Cs=Cs, select="val_log_loss"))
+    assert found.best.l2 == every.best.l2  # of a measure with one valley
+
+
+@pytest.mark.parametrize("bisect", [False, True])
+def test_a_stopped_path_goes_on_with_the_same_bits(split, bisect):
+    plan = PathPlan(Cs=log_steps(-4, 2, 12), bisect=bisect)
+    whole = fit_path(split, FitConfig(), plan)
+
+    for stop_after in (1, 4):
+        kept = []
+
+        def stop(point, model, kept=kept, stop_after=stop_after):
+            kept.append((point, model))
+            if len(kept) == stop_after:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            fit_path(split, FitConfig(), plan, on_fit=stop)
+        again = fit_path(split, FitConfig(), plan, known=kept)
+        for ours, theirs in zip(again.points, whole.points, strict=True):
+            assert ours._replace(seconds=0) == theirs._replace(seconds=0)
+        assert again.model.W.tobytes() == whole.model.W.tobytes()
+
+
+def test_what_is_known_must_be_of_these_rows(split, found):
+    X, y = random_rows(1, 5, 60, 7)
+    other = fastlin.Split.from_arrays(X[:40], y[:40], X_val=X[40:], y_val=y[40:])
+    with pytest.raises(InputError, match="start is a classifier of 8 features"):
+        fit_path(other, FitConfig(), PathPlan(), known=[(found.best, found.model)])
+
+
+def test_threads_do_not_change_a_bit(split, found):
+    one = fastlin.path(split, Cs=CS, threads=1)
+    assert one.model.W.tobytes() == found.model.W.tobytes()
+    assert [p.objective for p in one.points] == [p.objective for p in found.points]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"l2s": [1e-3], "Cs": [1]}, "say the same"),
+        ({"l2s": []}, "l2s is empty"),
+        ({"Cs": [0.0]}, "Cs"),
+        ({"patience": 0}, "patience"),
+        ({"select": "val_nothing"}, "val_nothing"),
+        ({"loss": "hinge"}, "corners"),
+    ],
+)
+def test_bad_input_is_refused(split, arguments, message):
+    with pytest.raises(InputError, match=message):
+        fastlin.path(split, **arguments)
+
+
+def test_validation_rows_are_needed(split):
+    with pytest.raises(InputError, match="no validation rows"):
+        fastlin.path(fastlin.Split("rows", split.train))
