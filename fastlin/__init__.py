@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastlin.runs import Run, load_run, save_run
     from fastlin.search.cross_validation import cross_validate
     from fastlin.search.fold_results import CrossValidation
+    from fastlin.search.probe import Probe, probe
     from fastlin.search.ranking import GridEntry, GridResult
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
@@ -59,6 +60,7 @@ _HOMES = {
     "fastlin.runs": ("Run", "load_run", "save_run"),
     "fastlin.search.cross_validation": ("cross_validate",),
     "fastlin.search.fold_results": ("CrossValidation",),
+    "fastlin.search.probe": ("Probe", "probe"),
     "fastlin.search.ranking": ("GridEntry", "GridResult"),
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
@@ -78,10 +80,10 @@ __all__ = [
     "AdviceWarning", "CrossValidation", "Dataset", "DivergedError", "EpochRecord", "FewShots",
     "FitConfig", "GridDivergedError", "GridEntry", "GridResult", "GridSpec", "Hinge", "History",
     "Init", "InputError", "LinearModel", "LogRange", "Loss", "MatchWarning", "PathResult",
-    "Precision", "Rows", "Run", "Schedule", "Softmax", "Solution", "Split", "SquaredHinge",
+    "Precision", "Probe", "Rows", "Run", "Schedule", "Softmax", "Solution", "Split", "SquaredHinge",
     "TrainConfig", "TrainResult", "Trainer", "calibrate", "cross_validate", "evaluate",
     "few_shots", "functional", "grid_search", "load_rows", "load_run", "load_split", "measure",
-    "path", "reference", "save_predictions", "save_run", "solve", "train",
+    "path", "probe", "reference", "save_predictions", "save_run", "solve", "train",
 ]  # fmt: skip
 
 

@@ -56,6 +56,8 @@ class Fitting:
         The relative gap of an exact fit (`fastlin.solve`), which has no epochs; None for training.
     fit_intercept : bool
         Whether an exact fit has biases.
+    refit : bool
+        Whether an exact fit is on training and validation rows.
 
     Raises
     ------
@@ -71,15 +73,16 @@ class Fitting:
     select: str = "accuracy"
     gap: float | None = None
     fit_intercept: bool = True
+    refit: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("calibrate", "fit_intercept"):
+        for name in ("calibrate", "fit_intercept", "refit"):
             Switch().checked(name, getattr(self, name))
         if self.gap is not None:
             Number(0.0, 1.0, above_low=True).checked("gap", self.gap)
         if not isinstance(self.select, str):
             raise InputError(f"select is {quoted(self.select)}; it must be the name of a measure")
-        others = {"calibrate", "select", "gap", "fit_intercept"}
+        others = {"calibrate", "select", "gap", "fit_intercept", "refit"}
         given = {name: value for name, value in self.content().items() if name not in others}
         for name, value in given.items():
             checked = whole_number(name, value, 1)
@@ -90,7 +93,9 @@ class Fitting:
             raise InputError("shots and draws have a meaning only beside each other")
         every = self.content()
         kinds = [name for name in ("refit_epochs", "cv", "shots", "gap") if name in every]
-        if len(kinds) > 1:
+        if self.refit and kinds != ["gap"]:
+            raise InputError("refit has a meaning only beside gap: it is of an exact fit")
+        if len(kinds) > 1 and kinds != ["shots", "gap"]:
             raise InputError(f"{kinds[0]} has no effect with {kinds[1]}; leave one of them out")
         if self.select != "accuracy" and kinds and kinds[0] != "refit_epochs":
             raise InputError(f"select has no effect with {kinds[0]}; leave one of them out")
@@ -121,7 +126,7 @@ class Fitting:
                 f"the classifier is that of the first of {counted(self.draws or 1, 'draw')}, "
                 f"fitted on {counted(self.shots, 'training row')} of every class"
             )
-        on_all = self.refit_epochs is not None or self.cv is not None
+        on_all = self.refit_epochs is not None or self.cv is not None or self.refit
         if on_all and "val" in parts:
             return (
                 "the classifier was fitted on the validation rows, too; what it does on them says "
@@ -139,7 +144,10 @@ class Fitting:
     def remark(self) -> str:
         """What stands at the foot of figures, where there is anything to say."""
         if self.gap is not None:
-            return f"exact fit, relative gap {self.gap:.0e}"
+            rows = " of training and validation rows" if self.refit else ""
+            if self.shots is not None:
+                rows = f" of the first draw of {counted(self.shots, 'training row')} a class"
+            return f"exact fit{rows}, relative gap {self.gap:.0e}"
         if self.shots is not None:
             return f"fitted on the first draw of {counted(self.shots, 'training row')} a class"
         return "classifier fitted on training and validation rows"

@@ -21,6 +21,7 @@ except KeyboardInterrupt:  # Ctrl-C before there is a command: this module is al
 COMMANDS = {
     "train": "Train a linear classifier.",
     "fit": "Fit the exact optimum, with a proof.",
+    "probe": "Fit a path of penalties, or as published.",
     "grid": "Find the best settings on validation rows.",
     "evaluate": "Print how good a trained classifier is.",
     "predict": "Write the classes that it predicts for rows.",

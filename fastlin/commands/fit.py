@@ -116,6 +116,11 @@ def _saved(path: Path) -> tuple[DataReference, FitConfig]:
     reference, trained, fitting = runs.load_configuration(path)
     if fitting.gap is None:
         raise InputError(f"{path} is of no exact fit; train it again with fastlin train --config")
+    if fitting.refit or fitting.shots is not None:
+        raise InputError(
+            f"{path} is of a probe, which does not fit the training rows; do it again with "
+            f"{options.command_of(reference, trained, fitting)}"
+        )
     shared = {name: getattr(trained, name) for name in FIT_SETTINGS if hasattr(trained, name)}
     config = FitConfig(**shared, gap=fitting.gap, fit_intercept=fitting.fit_intercept)
     return reference, config

@@ -265,7 +265,11 @@ def command_of(reference: DataReference, config: TrainConfig, fitting: Fitting) 
         return train_command(reference, config)
     content = fitting.counting(config.to_dict()) | fitting.content()
     defaults = {"standardize": False, "class_weight": None, "gap": 1e-6, "dtype": str(config.dtype)}
-    words = ["fastlin", "fit", *data_words(reference)]
+    words = ["fastlin", "probe" if fitting.refit else "fit", *data_words(reference)]
+    if fitting.shots is not None:  # the penalty follows from the rows that are drawn
+        words = ["fastlin", "probe", *data_words(reference), "--protocol", "mteb"]
+        for name in ("l2", "shots", "draws"):
+            del content[name]
     for name, value in content.items():
         if name not in defaults or value != defaults[name]:
             words += setting_words(name, value)

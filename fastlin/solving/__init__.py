@@ -7,5 +7,6 @@ config.py      the settings of a fit
 blas.py        NumPy's products, on the threads that fastlin may use
 solver.py      `solve`: the passes from the start to the bound
 path.py        `path`: the optima of many penalties, and the best one by validation rows
+path_file.py   a path on disk
 protocols.py   how others choose penalties, with their sources
 """

@@ -118,9 +118,7 @@ class PathResult:
     @property
     def one_error(self) -> PathPoint:
         """The strongest penalty whose accuracy is within a standard error of the best accuracy."""
-        best = max(point.values["accuracy"] for point in self.points)
-        least = best - binomial_error(best, self.validation_rows)
-        return next(point for point in self.points if point.values["accuracy"] >= least)
+        return one_error_of(self.points, self.validation_rows)
 
     def __repr__(self) -> str:
         best, name = self.best, self.select.removeprefix("val_")
@@ -134,6 +132,13 @@ def best_of(points: Sequence[PathPoint], select: str) -> PathPoint:
     """Return the best point by a measure of validation rows, the first of equals."""
     name, sign = select.removeprefix("val_"), 1 if is_better_high(select) else -1
     return max(points, key=lambda point: (sign * point.values[name], point.l2))
+
+
+def one_error_of(points: Sequence[PathPoint], val_rows: int) -> PathPoint:
+    """Return the first point whose accuracy is within a standard error of the best accuracy."""
+    best = max(point.values["accuracy"] for point in points)
+    least = best - binomial_error(best, val_rows)
+    return next(point for point in points if point.values["accuracy"] >= least)
 
 
 def path(

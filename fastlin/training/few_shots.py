@@ -77,12 +77,15 @@ class FewShots:
         For every draw the numbers of its training rows.
     result : TrainResult
         Of the first draw.
+    gap : float or None
+        The relative gap of exact fits; None if classifiers were trained.
     """
 
     shots: int
     values: dict[str, dict[str, NDArray[np.float64]]]
     rows: tuple[NDArray[np.int64], ...]
     result: TrainResult
+    gap: float | None = None
 
     def __repr__(self) -> str:
         found = ", ".join(f"{part} accuracy {self.spread(part).mean:.4g}" for part in self.values)
@@ -97,7 +100,7 @@ class FewShots:
     @property
     def fitting(self) -> Fitting:
         """On which rows that classifier was fitted."""
-        return Fitting(shots=self.shots, draws=len(self.rows))
+        return Fitting(shots=self.shots, draws=len(self.rows), gap=self.gap)
 
     def fitted_on(self, split: Split) -> Split:
         """Return the split of which it was made with the training rows of the first draw alone."""
@@ -189,7 +192,7 @@ def few_shots(
     check_few_shots(split, shots, draws)
     say = once(note or functools.partial(warnings.warn, stacklevel=3))
     config = with_chosen([given], split.train)[0]  # alike in every draw
-    for text in (*notes_on_chosen([given], [config], split.train), *_small_classes(split, shots)):
+    for text in (*notes_on_chosen([given], [config], split.train), *small_classes(split, shots)):
         say(text)
     judged = {part: data for part, data in split.parts().items() if part != "train"}
     values: dict[str, dict[str, list[float]]] = {part: {} for part in judged}
@@ -202,13 +205,13 @@ def few_shots(
             result = _trained(Split(split.name, split.train.chosen(rows[-1])), config, count, say)
             first = first or [result]
             for part, data in judged.items():
-                for name, value in _measured(result.model, data).items():
+                for name, value in measured(result.model, data).items():
                     values[part].setdefault(name, []).append(value)
     arrays = {part: {n: np.array(v) for n, v in named.items()} for part, named in values.items()}
     return FewShots(shots, arrays, tuple(rows), first[0])
 
 
-def _measured(model: LinearModel, data: Dataset) -> dict[str, float]:
+def measured(model: LinearModel, data: Dataset) -> dict[str, float]:
     """Return the metrics of a classifier on rows, without the interval of its accuracy."""
     found = measure_matched(model, data).values()
     return {metric.name: found[metric.name] for metric in METRICS if metric.name in found}
@@ -232,7 +235,7 @@ def check_few_shots(split: Split, shots: int, draws: int) -> None:
         )
 
 
-def _small_classes(split: Split, shots: int) -> Iterator[str]:
+def small_classes(split: Split, shots: int) -> Iterator[str]:
     """Say which classes have fewer training rows than are to be drawn."""
     names = split.train.class_names
     counts = np.bincount(split.train.y, minlength=len(names))

@@ -1,0 +1,287 @@
+"""`fastlin probe`: how good features are, by a path of penalties or a published protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastlin.commands import options, outcome, probe_output, process, setting_options
+from fastlin.config import as_json
+from fastlin.errors import InputError
+from fastlin.losses import PARAMETERS, check_given_once, with_parameters
+from fastlin.solving.config import FIT_SETTINGS, FitConfig
+from fastlin.solving.protocols import PROTOCOLS, protocol_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fastlin.data import Split
+    from fastlin.data.source import DataReference
+
+DEFAULT_DATA = "cifar10-mini"
+REQUEST = "probe.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be done: the content of probe.json, which --resume reads.
+
+    Attributes
+    ----------
+    data : DataReference
+    protocol : str
+    given : dict[str, Any]
+        The arguments of `fastlin.probe` that were given, as JSON values.
+    config : FitConfig
+    """
+
+    data: DataReference
+    protocol: str
+    given: dict[str, Any]
+    config: FitConfig
+
+    def content(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        fit = {name: as_json(getattr(self.config, name)) for name in FIT_SETTINGS}
+        return {"format": _FORMAT, "data": asdict(self.data), "protocol": self.protocol,
+                "given": self.given, "fit": fit}  # fmt: skip
+
+
+@click.command(epilog=f"Protocols: {', '.join(PROTOCOLS)}.")
+@options.data_options(DEFAULT_DATA)
+@click.option(
+    "--protocol",
+    type=click.Choice(list(PROTOCOLS)),
+    help="How penalties are chosen: fastlin's way, or that of a paper; its source and what fastlin "
+    "does otherwise is printed.  [default: fastlin]",
+)
+@click.option("--C", "Cs", metavar="LIST", help="Penalties as scikit-learn's C, such as 0.01:100:9")
+@click.option("--l2", "l2s", metavar="LIST", help="The same as factors of the squared weights.")
+@options.select_option("Choose the penalty with the best such measure")
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N penalties that are worse than the best by more than a standard error.",
+)
+@click.option(
+    "--refit/--no-refit",
+    default=None,
+    help="Fit the chosen penalty again on training and validation rows, or not: with the same C, "
+    "or with the same l2 if those are listed.",
+)
+@setting_options.settings_options(FitConfig, without=("l2", "C"))
+@options.threads_option()
+@click.option("--out", type=options.PLACE, help="Run folder  [default: runs/DATA-1, -2, ...]")
+@click.option(
+    "--resume", type=options.PLACE, metavar="FOLDER", help="Go on with a path that was stopped."
+)
+@click.option(
+    "--figures/--no-figures", default=True, help="Draw figures into the run folder, or not."
+)
+@click.pass_context
+def probe(
+    ctx: click.Context,
+    /,
+    data: options.Data,
+    threads: int | None,
+    out: Path | None,
+    resume: Path | None,
+    figures: bool,
+    **given: Any,
+) -> None:
+    """Judge features by a linear classifier, fitted exactly for many penalties.
+
+    One penalty is chosen by validation rows; its classifier goes to a run folder, as that of
+    `fastlin train` does, with the path of penalties as a table and a figure.
+    """
+    started = time.perf_counter()
+    if resume is not None:
+        _refuse_beside_resume(data, given, out)
+        request = _resumed(resume)
+    else:
+        request = _request(data, given)
+    notes = options.console(stderr=True)
+    split = options.load_reference(request.data)
+    from fastlin.threads import use_threads
+
+    with use_threads(threads) as count:  # an error comes before anything is computed
+        pass
+    outcome.note_if_changed(request.data, split, notes)
+    split = _with_validation(request, split, notes)
+    sha256 = split.fingerprint()
+    request = replace(request, data=replace(split.source or request.data, sha256=sha256))
+    folder = resume or outcome.new_folder(out, split.name, REQUEST, request.content())
+    notes.print(_about(request.protocol))
+    try:
+        _run(request, split, folder, count, started, figures, notes)
+    except KeyboardInterrupt as stop:
+        if protocol_of(request.protocol).kind == "path":
+            again = f"fastlin probe --resume {quote(str(folder))}"
+            notes.print(f"Interrupted; go on with: {again}")
+        else:
+            notes.print("Interrupted")
+        ctx.exit(process.exit_code(stop))
+
+
+def _about(name: str) -> str:
+    """Return what is said of a protocol before it begins."""
+    protocol = protocol_of(name)
+    if name == "fastlin":
+        return f"Protocol {name}: {protocol.differs}"
+    return f"Protocol {name}: {protocol.source}. Otherwise than there: {protocol.differs}."
+
+
+def _run(
+    request: Request, split: Split, folder: Path, threads: int, started: float, figures: bool,
+    notes: Console,
+) -> None:  # fmt: skip
+    """Do what is asked, write the run folder, and print what was found."""
+    from fastlin import runs
+    from fastlin.search.probe import Probe
+    from fastlin.search.probe import probe as do_probe
+    from fastlin.search.ranking import GridResult
+    from fastlin.search.winner import run_of_winner
+
+    given = dict(request.given)
+    if protocol_of(request.protocol).kind == "path":
+        given |= {"keep": folder, "on_fit": _lines(notes)}
+    with outcome.compiling(notes) as compilation, options.data_notes():
+        found = do_probe(
+            split, request.protocol, request.config, threads=threads,
+            note=lambda text: outcome.print_note(notes, text), **given,
+        )  # fmt: skip
+    study = None if isinstance(found, GridResult) else found
+    result = run_of_winner(found) if isinstance(found, GridResult) else found.result
+    with process.writing_results():
+        summary = runs.write_run(
+            folder, request.data, result, split, "finished", threads,
+            compile_seconds=compilation.seconds, started=started, study=study,
+        )  # fmt: skip
+    console = options.console()
+    probe_output.print_found(console, found, split, summary, folder)
+    drawn = 0.0, 0.0
+    if figures:
+        fitting = None if study is None else study.fitting
+        rows = split if study is None else study.fitted_on(split)
+        drawn = outcome.draw(result, rows, folder, threads, notes, fitting=fitting)
+        if isinstance(found, Probe):
+            drawn_path = outcome.drawing(
+                lambda: probe_output.draw_path(found, split, folder), notes
+            )
+            drawn = drawn[0] + drawn_path[0], drawn[1] + drawn_path[1]
+    outcome.save_times(folder, summary, drawn, started)
+
+
+def _lines(notes: Console) -> Callable[[Any], None]:
+    """Return what prints a line a penalty."""
+
+    def tell(point: Any) -> None:
+        notes.print(
+            f"C {point.C:<10.4g} l2 {point.l2:<10.4g} objective {point.objective:<11.6g} "
+            f"gap {point.relative_gap:.0e}  {point.passes:>3} passes  accuracy "
+            f"{point.values['accuracy']:.2%}"
+        )
+
+    return tell
+
+
+def _with_validation(request: Request, split: Split, notes: Console) -> Split:
+    """Return a split that has the rows its protocol needs; say what is held out for that."""
+    from fastlin.search.search import with_validation
+
+    if protocol_of(request.protocol).kind == "draws":
+        return split
+    found, held_out = with_validation(split)
+    if held_out is not None:
+        outcome.print_note(notes, held_out)
+    return found
+
+
+def _request(data: options.Data, given: dict[str, Any]) -> Request:
+    """Return what options ask for. Raises InputError if they do not fit each other."""
+    from fastlin.search.probe import plan_with
+
+    protocol = given.pop("protocol") or "fastlin"
+    of_path = {name: given.pop(name) for name in ("Cs", "l2s", "select", "patience", "refit")}
+    flags = {"Cs": "--C", "l2s": "--l2"}
+    asked = {name: value for name, value in of_path.items() if value is not None}
+    if {"Cs", "l2s"} <= asked.keys():
+        raise InputError("--l2 and --C say the same; leave one of them out")
+    if protocol_of(protocol).plan is None and asked:
+        first = next(iter(asked))
+        flag = flags.get(first, f"--{first}")
+        raise InputError(f"{flag} has no effect with --protocol {protocol}; leave one of them out")
+    for name in flags.keys() & asked.keys():
+        asked[name] = _numbers(flags[name], asked[name])
+    if "select" in asked:
+        asked["select"] = f"val_{asked['select']}"
+    plan_with(protocol_of(protocol), asked)
+    settings = setting_options.given_settings(given)
+    parameters = {name: [settings.pop(name)] for name in PARAMETERS if name in settings}
+    if "loss" in settings:
+        check_given_once([settings["loss"]], parameters)
+    config = FitConfig(**settings)
+    config = replace(config, loss=with_parameters([config.loss], parameters)[0])
+    reference = options.reference_of({"data": DEFAULT_DATA} | data)
+    return Request(reference, protocol, asked, config)
+
+
+def _numbers(flag: str, text: str) -> list[float]:
+    """Return the numbers of a list. Raises InputError if it is none of numbers above 0."""
+    from fastlin.search.reading import parse_values
+
+    values = parse_values("l2", [text])
+    if not isinstance(values, tuple):
+        raise InputError(
+            f"{flag} is {text!r}, a range without a count; write {text}:9 for 9 values"
+        )
+    bad = [value for value in values if not isinstance(value, float) or not value > 0]
+    if bad:
+        raise InputError(f"{flag} has {bad[0]}; penalties of a path must be numbers above 0")
+    return list(values)
+
+
+def _refuse_beside_resume(data: options.Data, given: dict[str, Any], out: Path | None) -> None:
+    """Raise InputError if options are given that --resume has no use for."""
+    named = [*data, *setting_options.given_settings(given)]
+    if out is not None:
+        named.append("out")
+    if named:
+        flag = {"Cs": "C", "l2s": "l2"}.get(named[0], named[0]).replace("_", "-")
+        raise InputError(
+            f"--{flag} has no effect with --resume, which goes on as the path was begun; leave one "
+            "of them out"
+        )
+
+
+def _resumed(folder: Path) -> Request:
+    """Return what a folder was begun with. Raises InputError if it cannot be gone on with."""
+    from fastlin import files, runs
+    from fastlin.data.source import DataReference
+
+    path = folder / REQUEST
+    content = files.read_json(path)
+    if not isinstance(content, dict) or not {"data", "protocol", "given", "fit"} <= content.keys():
+        raise InputError(f"{path} is not what fastlin probe writes; start anew in another folder")
+    files.check_format(path, content, _FORMAT)
+    if (folder / runs.SUMMARY).exists():
+        raise InputError(f"{folder} is finished: there is nothing to go on with")
+    try:
+        protocol = protocol_of(content["protocol"]).name
+        given, fit = content["given"], content["fit"]
+        known = {"Cs", "l2s", "select", "patience", "refit"}
+        if not isinstance(given, dict) or not given.keys() <= known:
+            raise InputError(f"'given' must have no other names than {', '.join(sorted(known))}")
+        if not isinstance(fit, dict) or not fit.keys() <= FIT_SETTINGS.keys():
+            raise InputError("'fit' must hold the settings of an exact fit by name")
+        return Request(DataReference.from_dict(content["data"]), protocol, given, FitConfig(**fit))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

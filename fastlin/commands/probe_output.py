@@ -1,0 +1,119 @@
+"""What `fastlin probe` prints and draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastlin.commands import few_shots, options, outcome
+from fastlin.metrics import measure_text
+from fastlin.solving.config import inverse_penalty_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fastlin.data import Split
+    from fastlin.search.probe import Probe
+    from fastlin.search.ranking import GridResult
+    from fastlin.training.few_shots import FewShots
+
+PICTURE = "path"
+
+
+def print_found(
+    console: Console, found: Probe | FewShots | GridResult, split: Split,
+    summary: dict[str, Any], folder: Path,
+) -> None:  # fmt: skip
+    """Print what a probe found, what its classifier reaches, and where it is."""
+    from fastlin.search.probe import Probe
+    from fastlin.search.ranking import GridResult
+
+    if isinstance(found, Probe):
+        _print_path(console, found)
+    elif isinstance(found, GridResult):
+        _print_rates(console, found)
+    else:
+        few_shots.print_draws(console, found, folder)
+    if isinstance(found, Probe | GridResult):
+        test = summary["results"]["last"].get("test")
+        if test is not None:
+            console.print(f"Test accuracy on {split.name}: {test['accuracy']:.2%}")
+    console.print(f"Run folder: {folder}")
+
+
+def _print_path(console: Console, found: Probe) -> None:
+    from rich.table import Table
+
+    path = found.path
+    table = Table()
+    heads = ("C", "l2", "objective", "relative gap", "passes", "accuracy", "cost", "‖W‖", "")
+    for heading in heads:
+        table.add_column(heading, justify="left" if not heading else "right")
+    for point in path.points:
+        marks = ["chosen"] * (point is path.best)
+        marks += ["one standard error"] * (point is path.one_error)
+        table.add_row(
+            f"{point.C:.4g}", f"{point.l2:.4g}", f"{point.objective:.6g}",
+            f"{point.relative_gap:.0e}", str(point.passes), f"{point.values['accuracy']:.2%}",
+            f"{point.values['cost']:.4f}", f"{point.weight_norm:.4g}", ", ".join(marks),
+        )  # fmt: skip
+    options.print_table(console, table)
+    best, near = path.best, path.one_error
+    console.print(
+        f"Chosen by {measure_text(path.select)}: C {best.C:.4g} (l2 {best.l2:.4g}), accuracy "
+        f"{best.values['accuracy']:.2%} on {path.validation_rows:,} validation rows"
+    )
+    if near is not best:
+        console.print(
+            f"Within a standard error: C {near.C:.4g} (l2 {near.l2:.4g}), accuracy "
+            f"{near.values['accuracy']:.2%}"
+        )
+    if path.refit:
+        solution = path.solution
+        C = inverse_penalty_of(solution.l2, found.fit.rows)
+        console.print(
+            f"Fitted again on all {found.fit.rows:,} training and validation rows: C {C:.4g} (l2 "
+            f"{solution.l2:.4g}), relative gap at most {solution.relative_gap:.1e}"
+        )
+    for text in path.notes:
+        outcome.print_note(options.console(stderr=True), text)
+
+
+def _print_rates(console: Console, found: GridResult) -> None:
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("lr", "accuracy", "cost", ""):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for entry in sorted(found.entries, key=lambda entry: float(entry.config.lr)):
+        is_best = entry.index == found.best.index
+        cells = ["", ""]
+        if len(entry.history):
+            last = entry.history
+            cells = [f"{last.val_accuracy[-1]:.2%}", f"{last.val_cost[-1]:.4f}"]
+        mark = "chosen" if is_best else "" if entry.status == "finished" else entry.status
+        table.add_row(f"{entry.config.lr:g}", *cells, mark)
+    options.print_table(console, table)
+
+
+def draw_path(found: Probe, split: Split, folder: Path) -> None:
+    """Draw accuracy, cost and weights over the penalty into a run folder."""
+    from fastlin import figures
+    from fastlin.report.wording import footer
+    from fastlin.runs import FIGURES
+
+    path = found.path
+    points = path.points
+    figure = figures.path_curves(
+        [point.C for point in points],
+        [point.values["accuracy"] for point in points],
+        [point.values["cost"] for point in points],
+        [point.weight_norm for point in points],
+        best=points.index(path.best),
+        one_error=points.index(path.one_error),
+        train_rows=path.rows,
+        val_rows=path.validation_rows,
+    )
+    settings = {"loss": str(path.config.loss), "standardize": path.config.standardize}
+    foot = footer(split.name, ["val"], settings, remark=f"protocol {found.protocol.name}")
+    figures.save_figures({PICTURE: figures.with_footer(figure, foot)}, folder / FIGURES)

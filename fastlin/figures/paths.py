@@ -1,0 +1,95 @@
+"""Curves over the penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike, NDArray
+
+from fastlin.figures.style import BLUE, FAINT, ORANGE, QUIET, check, styled
+from fastlin.metrics import binomial_error
+
+
+@styled()
+def path_curves(
+    C: Sequence[float],
+    accuracy: Sequence[float],
+    cost: Sequence[float],
+    weight_norm: Sequence[float],
+    *,
+    best: int,
+    one_error: int,
+    train_rows: int,
+    val_rows: int,
+) -> Figure:
+    """Draw accuracy, cost and the length of the weights over the penalty, one below the other.
+
+    Parameters
+    ----------
+    C : Sequence[float]
+        (n,) scikit-learn's inverse penalty, above 0.
+    accuracy, cost : Sequence[float]
+        (n,) of validation rows, the accuracy from 0 to 1.
+    weight_norm : Sequence[float]
+        (n,) the length of the weights.
+    best, one_error : int
+        The places of the chosen penalty, and of the strongest within a standard error, which are
+        marked.
+    train_rows, val_rows : int
+        How many there are: by the first C becomes l2, the second have a standard error.
+    """
+    n = len(C)
+    fits = n > 0 and all(len(values) == n for values in (accuracy, cost, weight_norm))
+    check(fits and 0 <= best < n and 0 <= one_error < n, "the path has not one value a penalty")
+    figure = Figure((4.8, 5.6), layout="constrained")
+    panels = figure.subplots(3, 1, sharex=True)
+    order, places = np.argsort(C), np.asarray(C, np.float64)
+    percent = 100 * np.asarray(accuracy)
+    error = 100 * binomial_error(accuracy[best], val_rows)
+    panels[0].axhspan(
+        percent[best] - error, percent[best] + error, color=FAINT, alpha=0.35, linewidth=0,
+        label="± a standard error",
+    )  # fmt: skip
+    drawn = zip(
+        panels, (percent, cost, weight_norm), ("accuracy (%)", "cost", "‖W‖"), strict=True
+    )  # fmt: skip
+    for axes, values, label in drawn:
+        found = np.asarray(values, np.float64)
+        axes.plot(places[order], found[order], "-o", color=BLUE, markersize=3)
+        axes.axvline(places[one_error], color=QUIET, linewidth=1, linestyle="--")
+        axes.plot(
+            places[[one_error]], found[[one_error]], "o", markerfacecolor="white",
+            markeredgecolor=QUIET, markersize=7, zorder=3, label="one standard error",
+        )  # fmt: skip
+        axes.plot(places[[best]], found[[best]], "D", color=ORANGE, markersize=7, zorder=4,
+                  label="chosen")  # fmt: skip
+        axes.set_ylabel(label)
+        axes.set_xscale("log")
+    _label_penalties(panels, train_rows)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=3, fontsize=8)
+    return figure
+
+
+def _label_penalties(panels: Sequence[Axes], train_rows: int) -> None:
+    """Write C below the panels and l2 above them; lengths of weights have a logarithmic axis."""
+    panels[2].set_yscale("log")
+    panels[2].set_xlabel("C of scikit-learn (weaker penalty to the right)")
+
+    def converted(value: ArrayLike) -> NDArray[np.float64]:
+        """Return l2 for C, or C for l2; matplotlib asks for that of 0, too."""
+        found: NDArray[np.float64] = 1 / (
+            2 * train_rows * np.maximum(np.asarray(value, np.float64), 1e-300)
+        )
+        return found
+
+    above = panels[0].secondary_xaxis("top", functions=(converted, converted))
+    above.set_xlabel("l2")
+    for axis in (panels[2].xaxis, above.xaxis, panels[2].yaxis):
+        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
+        axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,253 @@
+"""How good features are, by a linear classifier: a path of penalties, or what others do."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.config import Init, Schedule, TrainConfig
+from fastlin.data.dataset import Split
+from fastlin.data.joining import training_and_validation
+from fastlin.data.splits import few_rows
+from fastlin.errors import InputError
+from fastlin.fitting import Fitting
+from fastlin.model import LinearModel
+from fastlin.search.ranking import GridResult
+from fastlin.search.search import grid_search, with_validation
+from fastlin.solving.config import FitConfig, PathPlan
+from fastlin.solving.path import PathPoint, PathResult, fit_path
+from fastlin.solving.path_file import KeptFits, save_path
+from fastlin.solving.protocols import Protocol, protocol_of
+from fastlin.solving.run import ExactFit
+from fastlin.solving.solver import solve, with_settings
+from fastlin.threads import use_threads
+from fastlin.training.few_shots import FewShots, check_few_shots, measured, small_classes
+from fastlin.training.grid import Seconds
+from fastlin.training.trainer import TrainResult
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A path of penalties by a protocol, and the classifier of the chosen one.
+
+    Attributes
+    ----------
+    protocol : Protocol
+        What was done.
+    path : PathResult
+        All penalties, and which is the best.
+    fit : ExactFit
+        The classifier, and what it reaches on the rows that it was fitted on.
+    """
+
+    protocol: Protocol
+    path: PathResult
+    fit: ExactFit
+
+    def __repr__(self) -> str:
+        return f"Probe({self.protocol.name}: {self.path!r})"
+
+    @property
+    def model(self) -> LinearModel:
+        """The classifier."""
+        return self.path.model
+
+    @property
+    def result(self) -> TrainResult:
+        """The classifier as a run, in the seconds of the whole path."""
+        spent = sum(point.seconds for point in self.path.points) + self.path.solution.seconds
+        return replace(self.fit.result, seconds=Seconds(train=spent))
+
+    @property
+    def fitting(self) -> Fitting:
+        """That it is exact, and on which rows."""
+        return replace(self.fit.fitting, refit=self.path.refit)
+
+    def fitted_on(self, split: Split) -> Split:
+        """Return a split whose training rows are those that it was fitted on."""
+        return refitted_split(split) if self.path.refit else split
+
+    def summary(self) -> dict[str, Any]:
+        """Return what summary.json says of it: plain JSON values."""
+        marked = {"chosen": self.path.best, "one_standard_error": self.path.one_error}
+        return self.fit.summary() | {
+            "probe": {
+                "protocol": self.protocol.name,
+                "source": self.protocol.source,
+                "differs": self.protocol.differs,
+                "selected_by": self.path.select,
+                "penalties": len(self.path.points),
+                "refit": self.path.refit,
+                "notes": list(self.path.notes),
+            }
+            | {
+                name: {"l2": point.l2, "C": point.C, "val_accuracy": point.values["accuracy"]}
+                for name, point in marked.items()
+            }
+        }
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write path.csv, a line a penalty, and passes.csv of the last fit; return the files.
+
+        Raises
+        ------
+        InputError
+            If they cannot be written.
+        """
+        path = self.path
+        table = save_path(folder, path.points, path.select, path.validation_rows)
+        return [table, *self.fit.save(folder)]
+
+
+def refitted_split(split: Split) -> Split:
+    """Return a split whose training rows are its training and validation rows."""
+    return replace(split, train=training_and_validation(split), val=None, source=None)
+
+
+def probe(
+    split: Split,
+    protocol: str | Protocol = "fastlin",
+    config: FitConfig | None = None,
+    *,
+    l2s: Iterable[float] | None = None,
+    Cs: Iterable[float] | None = None,
+    select: str | None = None,
+    patience: int | None = None,
+    refit: bool | None = None,
+    threads: int | None = None,
+    keep: str | Path | None = None,
+    on_fit: Callable[[PathPoint], None] | None = None,
+    note: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Probe | FewShots | GridResult:
+    """Judge features by a linear classifier, as a published protocol does.
+
+    Parameters
+    ----------
+    split : Split
+        Where it has no validation rows, a tenth of the training rows is held out.
+    protocol : str or Protocol
+        One of `fastlin.solving.protocols.PROTOCOLS`.
+    config, threads, **settings
+        As in `fastlin.solve`, but for l2 and C.
+    l2s, Cs, select, patience, refit
+        As in `fastlin.path`, in the place of what the protocol says.
+    keep : str or Path, optional
+        A folder for the fits of a path, from which a call that is stopped goes on when it is made
+        again; they are removed at the end.
+    on_fit, note : Callable, optional
+        Called after every penalty of a path; and with what a user should know, a sentence each,
+        which are warnings by default.
+
+    Returns
+    -------
+    Probe, FewShots or GridResult
+        What `fastlin.save_run` takes: of a path, of draws, or of SGD.
+
+    Raises
+    ------
+    InputError
+        If an argument does not fit, or has no effect in the protocol.
+    """
+    chosen, settled = protocol_of(protocol), with_settings(config, settings)
+    say = note or functools.partial(warnings.warn, stacklevel=2)
+    given = {"l2s": l2s, "Cs": Cs, "select": select, "patience": patience, "refit": refit}
+    plan = plan_with(chosen, given)
+    if plan is None and keep is not None:
+        raise InputError(f"keep has no effect with the protocol {chosen.name}, which has no path")
+    if chosen.kind == "draws":
+        return _draws(split, chosen, settled, threads, say)
+    split, held_out = with_validation(split)
+    if held_out is not None:
+        say(held_out)
+    if plan is None:
+        return _sgd(split, chosen, settled, threads)
+    return _path(split, chosen, settled, plan, threads, keep, on_fit)
+
+
+def plan_with(protocol: Protocol, given: dict[str, Any]) -> PathPlan | None:
+    """Return the plan of a protocol with what was given in its place; None if it has no path.
+
+    Raises
+    ------
+    InputError
+        If something was given that has no effect, or does not fit.
+    """
+    named = {name: value for name, value in given.items() if value is not None}
+    if protocol.plan is None:
+        if named:
+            raise InputError(
+                f"{next(iter(named))} has no effect with the protocol {protocol.name}; leave one "
+                "of them out"
+            )
+        return None
+    for name in ("l2s", "Cs"):
+        if name in named:
+            named[name] = tuple(named[name])
+    if "l2s" in named and "Cs" not in named:
+        named["Cs"] = None
+    return replace(protocol.plan, **named)
+
+
+def _path(
+    split: Split, protocol: Protocol, config: FitConfig, plan: PathPlan, threads: int | None,
+    keep: str | Path | None, on_fit: Callable[[PathPoint], None] | None,
+) -> Probe:  # fmt: skip
+    kept = None if keep is None else KeptFits(keep, split.fingerprint(), config, plan)
+    val_rows = 0 if split.val is None else len(split.val)
+
+    def tell(point: PathPoint, model: LinearModel) -> None:
+        if kept is not None:
+            kept.add(point, model, val_rows)
+        if on_fit is not None:
+            on_fit(point)
+
+    known = [] if kept is None else list(kept.fits)
+    found = fit_path(split, config, plan, threads=threads, on_fit=tell, known=known)
+    on = refitted_split(split) if plan.refit else split
+    result = Probe(protocol, found, ExactFit.of(found.solution, on, threads))
+    if kept is not None:
+        kept.remove()
+    return result
+
+
+def _draws(
+    split: Split, protocol: Protocol, config: FitConfig, threads: int | None,
+    say: Callable[[str], None],
+) -> FewShots:  # fmt: skip
+    """Fit some rows of every class, as often as they are drawn, and judge every classifier."""
+    check_few_shots(split, protocol.shots, protocol.draws)
+    for text in small_classes(split, protocol.shots):
+        say(text)
+    judged = {part: data for part, data in split.parts().items() if part != "train"}
+    values: dict[str, dict[str, list[float]]] = {part: {} for part in judged}
+    rows: list[NDArray[np.int64]] = []
+    first: list[TrainResult] = []  # of the first draw
+    with use_threads(threads) as count:
+        for draw in range(protocol.draws):
+            rows.append(few_rows(split.train.y, protocol.shots, 0, draw))
+            drawn = Split(split.name, split.train.chosen(rows[-1]))
+            solution = solve(drawn, config=replace(config, C=protocol.C), threads=count)
+            first = first or [ExactFit.of(solution, drawn, count).result]
+            for part, data in judged.items():
+                for name, value in measured(solution.model, data).items():
+                    values[part].setdefault(name, []).append(value)
+    arrays = {part: {n: np.array(v) for n, v in named.items()} for part, named in values.items()}
+    return FewShots(protocol.shots, arrays, tuple(rows), first[0], config.gap)
+
+
+def _sgd(split: Split, protocol: Protocol, config: FitConfig, threads: int | None) -> GridResult:
+    """Train with every learning rate, as DINOv2's evaluation does."""
+    base = TrainConfig(
+        loss=config.loss, class_weight=config.class_weight, standardize=config.standardize,
+        schedule=Schedule.COSINE, momentum=0.9, batch_size=256, epochs=10, l2=0.0,
+        init=Init.GAUSSIAN, sigma=0.01,
+    )  # fmt: skip
+    return grid_search(split, {"lr": protocol.lrs}, base=base, threads=threads)

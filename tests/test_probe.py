@@ -1,0 +1,261 @@
+"""Probes: the protocols, the run folder, and what a stopped path goes on with."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import call, same_run, summary
+from solve_problems import least_objective, random_rows
+
+import fastlin
+from fastlin.commands import probe as probe_command
+from fastlin.errors import InputError
+from fastlin.files import read_csv
+from fastlin.runs import load_run
+from fastlin.solving.config import penalty_of
+from fastlin.solving.path_file import load_path
+from fastlin.solving.protocols import PROTOCOLS
+
+HEAD = "l2,C,objective,relative_gap,weight_norm,val_cost,val_accuracy,mark\n"
+CS = "0.001:10:5"
+
+
+@pytest.fixture(scope="module")
+def rows():
+    X, y = random_rows(3, 5, 400, 8)
+    parts = {"train": slice(0, 200), "val": slice(200, 300), "test": slice(300, 400)}
+    return {f"{name}_{part}": of[at] for part, at in parts.items()
+            for name, of in (("X", X), ("y", y))}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "rows.npz"
+    np.savez(path, **rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def probed(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("probe") / "run"
+    done = call("probe", "--data", data, "--C", CS, "--refit", "--out", folder)
+    return folder, done
+
+
+def table(folder):
+    """Return path.csv without the seconds."""
+    columns, *lines = read_csv(folder / "path.csv")
+    place = columns.index("seconds")
+    return [[cell for i, cell in enumerate(line) if i != place] for line in (columns, *lines)]
+
+
+def test_the_run_folder_has_the_head_and_the_path(probed, data, rows):
+    folder, done = probed
+    split = fastlin.load_split(data)
+    found = fastlin.probe(split, Cs=[0.001, 0.01, 0.1, 1, 10], refit=True)
+    run = load_run(folder)
+    assert run.model.W.tobytes() == found.model.W.tobytes()
+    assert run.fitting.refit
+    X, y = (np.concatenate([rows[f"{of}_train"], rows[f"{of}_val"]]) for of in "Xy")
+    l2 = penalty_of(found.path.best.C, 300)
+    assert run.config.l2 == pytest.approx(l2)
+    objective = summary(folder)["exact_fit"]["objective"]
+    assert objective == pytest.approx(least_objective(X, y, 5, l2), rel=1e-6)
+    said = summary(folder)["probe"]
+    assert said["protocol"] == "fastlin"
+    assert said["chosen"]["C"] == found.path.best.C
+    assert said["one_standard_error"]["C"] == found.path.one_error.C
+    assert "chosen" in done.stdout
+    assert "one standard error" in done.stdout
+    assert done.stderr.count(" passes  accuracy ") == len(found.path.points)
+    assert not (folder / "fits").exists()
+    assert (folder / "figures" / "path.png").stat().st_size > 10_000
+
+
+def test_path_csv_has_every_penalty(probed, data):
+    folder, _ = probed
+    curves = load_path(folder / "path.csv")
+    found = fastlin.path(fastlin.load_split(data), Cs=[0.001, 0.01, 0.1, 1, 10], patience=5)
+    assert curves.l2 == tuple(point.l2 for point in found.points)
+    assert curves.accuracy == tuple(point.values["accuracy"] for point in found.points)
+    assert found.points[curves.best] is found.best
+    assert found.points[curves.one_error] is found.one_error
+
+
+def test_every_command_takes_the_run_folder(probed, tmp_path):
+    folder, _ = probed
+    evaluated = call("evaluate", folder)
+    assert "fitted on the validation rows, too" in evaluated.stderr
+    call("predict", folder, "--part", "test", "--out", tmp_path / "p.csv")
+    call("export", folder, "--to", "npz", "--out", tmp_path / "m.npz")
+    call("report", folder, "--out", tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "exact fit of training and validation rows" in page
+    assert "fastlin probe --data" in page
+    assert "fastlin probe --data" in call("fit", "--config", folder / "config.json", code=2).stderr
+
+
+def test_python_saves_the_same_run(probed, data, tmp_path):
+    split = fastlin.load_split(data)
+    found = fastlin.probe(split, Cs=[0.001, 0.01, 0.1, 1, 10], refit=True)
+    saved = fastlin.save_run(tmp_path / "run", found, split)
+    same_run(probed[0], saved)
+    assert table(saved) == table(probed[0])
+
+
+def test_a_stopped_probe_goes_on_to_the_same_table(probed, data, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    seen = []
+
+    def stopping(_):
+        def tell(point):
+            seen.append(point)
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+
+        return tell
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probe_command, "_lines", stopping)
+        words = ("--data", data, "--C", CS, "--refit", "--out", folder, "--no-figures")
+        stopped = call("probe", *words, code=130)
+    assert f"fastlin probe --resume {folder}" in stopped.stderr
+    assert len(table(folder)) == 1 + 3
+    assert not (folder / "summary.json").exists()
+    again = call("probe", "--resume", folder, "--no-figures")
+    assert again.stderr.count(" passes  accuracy ") == len(table(folder)) - 1 - 3
+    assert table(folder) == table(probed[0])
+    same_run(folder, probed[0])
+    assert "is finished" in call("probe", "--resume", folder, code=2).stderr
+
+
+def test_kept_fits_are_refused_by_another_path(data, tmp_path):
+    split = fastlin.load_split(data)
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fastlin.probe(split, Cs=[0.1, 1], keep=tmp_path, on_fit=stop)
+    with pytest.raises(InputError, match="of other settings"):
+        fastlin.probe(split, Cs=[0.1, 2], keep=tmp_path)
+    with pytest.raises(InputError, match="of other data"):
+        fastlin.probe(fastlin.Split("x", split.val, split.train), Cs=[0.1, 1], keep=tmp_path)
+    points = tmp_path / "fits" / "points.json"
+    content = json.loads(points.read_text())
+    content["points"][0]["passes"] = "three"
+    points.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="passes is 'three'"):
+        fastlin.probe(split, Cs=[0.1, 1], keep=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "kornblith", "clip"])
+def test_grids_are_the_published_ones(data, name):
+    split = fastlin.load_split(data)
+    found = fastlin.probe(split, name, gap=1e-2)
+    C = [point.C for point in found.path.points]
+    ends = {"dinov2": (1e-6, 1e5), "kornblith": (1e-5, 1e6), "clip": (1e-6, 1e6)}[name]
+    assert (min(C), max(C)) == pytest.approx(ends)
+    assert found.path.refit
+    assert found.fit.rows == 300
+    if name != "clip":
+        np.testing.assert_allclose(np.diff(np.log10(C)), 0.25, rtol=1e-4)
+        assert len(C) == 45
+
+
+def test_without_validation_rows_a_tenth_is_held_out(rows):
+    split = fastlin.Split.from_arrays(rows["X_train"], rows["y_train"])
+    notes = []
+    found = fastlin.probe(split, "fastlin", Cs=[0.1, 1], note=notes.append)
+    assert found.path.validation_rows == 20
+    assert "held out" in notes[0]
+
+
+def test_mteb_draws_eight_rows_of_every_label(data, tmp_path):
+    pytest.importorskip("scipy.special")
+    split = fastlin.load_split(data)
+    found = fastlin.probe(split, "mteb")
+    assert len(found.rows) == 10
+    for drawn in found.rows:
+        assert np.bincount(split.train.y[drawn]).tolist() == [8] * 5
+    X, y = split.train.X[found.rows[0]], split.train.y[found.rows[0]]
+    l2 = penalty_of(1.0, 40)
+    first = fastlin.solve(X, y, l2=l2)
+    assert found.model.W.tobytes() == first.model.W.tobytes()
+    right = np.mean(found.model.predict(split.test.X) == split.test.y)
+    assert found.values["test"]["accuracy"][0] == pytest.approx(right)
+    done = call("probe", "--data", data, "--protocol", "mteb", "--out", tmp_path / "run",
+                "--no-figures")  # fmt: skip
+    assert "8 rows a class (40 training rows), 10 draws" in done.stdout
+    assert load_run(tmp_path / "run").fitting.shots == 8
+    assert summary(tmp_path / "run")["few_shots"]["draws"] == 10
+
+
+def test_linear_trains_with_thirteen_rates(data, tmp_path):
+    done = call("probe", "--data", data, "--protocol", "linear", "--out", tmp_path / "run",
+                "--no-figures")  # fmt: skip
+    assert "no random crops" in done.stderr
+    run = load_run(tmp_path / "run")
+    assert run.config.momentum == 0.9
+    assert run.config.lr in PROTOCOLS["linear"].lrs
+    assert len(run.history) == 10
+
+
+def test_every_protocol_has_a_source_and_says_what_differs():
+    for protocol in PROTOCOLS.values():
+        assert protocol.source
+        assert protocol.differs
+        assert (protocol.plan is not None) == (protocol.kind == "path")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--l2", "0.1", "--C", "2"], "--l2 and --C say the same"),
+        (["--l2", "0.1,x"], "x"),
+        (["--l2", "0,1"], "--l2 has 0.0"),
+        (["--C", "1:10"], "--C is '1:10'"),
+        (["--protocol", "nobody"], "nobody"),
+        (["--protocol", "mteb", "--C", "1"], "--C has no effect with --protocol mteb"),
+        (["--protocol", "linear", "--refit"], "--refit has no effect with --protocol linear"),
+        (["--protocol", "clip", "--patience", "3"], "patience has no effect with bisect"),
+        (["--select", "nothing"], "nothing"),
+        (["--loss", "hinge"], "has corners"),
+        (["--resume", "nowhere"], "nowhere"),
+        (["--resume", "x", "--gap", "0.1"], "--gap has no effect with --resume"),
+        (["--resume", "x", "--out", "y"], "--out has no effect with --resume"),
+        (["--threads", "9999"], "threads is 9999"),
+    ],
+)
+def test_bad_input_is_one_line(words, message):
+    assert message in call("probe", *words, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"protocol": "nobody"}, "there is no protocol 'nobody'"),
+        ({"protocol": "mteb", "Cs": [1]}, "Cs has no effect with the protocol mteb"),
+        ({"protocol": "linear", "keep": "x"}, "keep has no effect"),
+        ({"Cs": [1], "l2s": [1]}, "say the same"),
+    ],
+)
+def test_bad_arguments_are_refused(data, arguments, message):
+    with pytest.raises(InputError, match=message):
+        fastlin.probe(fastlin.load_split(data), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("l2,C\n1,1\n", "no column"),
+        (HEAD, "no line is"),
+        (HEAD + "x,1,1,1,1,1,1,chosen and one standard error\n", "line 2"),
+        (HEAD + "0,1,1,1,1,1,1,chosen and one standard error\n", "above 0"),
+    ],
+)
+def test_a_damaged_table_is_refused(tmp_path, text, message):
+    path = tmp_path / "path.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_path(path)
