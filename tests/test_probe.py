@@ -92,6 +92,8 @@ def test_every_command_takes_the_run_folder(probed, tmp_path):
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "exact fit of training and validation rows" in page
     assert "fastlin probe --data" in page
+    assert "The path of penalties, from the strongest on" in page
+    assert (tmp_path / "page" / "figures" / "run-1-path.png").is_file()
     assert "fastlin probe --data" in call("fit", "--config", folder / "config.json", code=2).stderr
 
 

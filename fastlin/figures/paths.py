@@ -24,7 +24,7 @@ def path_curves(
     best: int,
     one_error: int,
     train_rows: int,
-    val_rows: int,
+    val_rows: int | None,
 ) -> Figure:
     """Draw accuracy, cost and the length of the weights over the penalty, one below the other.
 
@@ -39,8 +39,10 @@ def path_curves(
     best, one_error : int
         The places of the chosen penalty, and of the strongest within a standard error, which are
         marked.
-    train_rows, val_rows : int
-        How many there are: by the first C becomes l2, the second have a standard error.
+    train_rows : int
+        How many there are, by which C becomes l2.
+    val_rows : int or None
+        How many there are, if that is known, for the standard error.
     """
     n = len(C)
     fits = n > 0 and all(len(values) == n for values in (accuracy, cost, weight_norm))
@@ -49,11 +51,10 @@ def path_curves(
     panels = figure.subplots(3, 1, sharex=True)
     order, places = np.argsort(C), np.asarray(C, np.float64)
     percent = 100 * np.asarray(accuracy)
-    error = 100 * binomial_error(accuracy[best], val_rows)
-    panels[0].axhspan(
-        percent[best] - error, percent[best] + error, color=FAINT, alpha=0.35, linewidth=0,
-        label="± a standard error",
-    )  # fmt: skip
+    if val_rows is not None:
+        error = 100 * binomial_error(accuracy[best], val_rows)
+        ends = percent[best] - error, percent[best] + error
+        panels[0].axhspan(*ends, color=FAINT, alpha=0.35, linewidth=0, label="± a standard error")
     drawn = zip(
         panels, (percent, cost, weight_norm), ("accuracy (%)", "cost", "‖W‖"), strict=True
     )  # fmt: skip

@@ -22,6 +22,7 @@ from fastlin.report.page import (
     class_table,
     facts_section,
 )
+from fastlin.report.paths import path_of
 from fastlin.report.results import Json
 from fastlin.report.run_metrics import metrics_pictures, metrics_table
 from fastlin.report.statistics import Sample
@@ -299,7 +300,9 @@ def _details(found: RunOutcome, key: str) -> Section:
     pictures += found.mistakes.pictures(f"{key}-", name, foot)
     tally = found.tallies[found.judged]
     pictures += metrics_pictures(tally, model.class_names, key, name, foot)
-    tables = [metrics_table(found.tallies)]
+    of_path = path_of(found.run.folder, key, name, found.foot("val"), found.rows.get("val"))
+    pictures = of_path[1] + pictures
+    tables = [metrics_table(found.tallies), *of_path[0]]
     if label_page_of(found).is_file():
         columns = [Column("page", "link"), Column("what it shows")]
         tables.append(Table(columns, [Row([f"{key}-{LABEL_PAGE}", "likely wrong labels"])]))

@@ -1,0 +1,59 @@
+"""What a page says of the path of penalties in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastlin.report.page import Column, Picture, Row, Table
+from fastlin.solving.path_file import CHOSEN, ONE_ERROR, TABLE, load_path
+
+
+def path_of(
+    folder: Path, key: str, name: str, foot: str, val_rows: int | None
+) -> tuple[list[Table], list[Picture]]:
+    """Return the table and the picture of the path of a run, or none if it has no path.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    key, name : str
+        Of its section: for the name of the file, and for the title.
+    foot : str
+        The line below the picture.
+    val_rows : int or None
+        How many validation rows there are, if that is known.
+
+    Raises
+    ------
+    InputError
+        If the table of the path is damaged.
+    """
+    if not (folder / TABLE).is_file():
+        return [], []
+    found = load_path(folder / TABLE)
+    rows = []
+    measured = zip(found.C, found.l2, found.accuracy, found.cost, found.weight_norm, strict=True)
+    for place, (C, l2, accuracy, cost, norm) in enumerate(measured):
+        marks = [CHOSEN] * (place == found.best) + [ONE_ERROR] * (place == found.one_error)
+        cells = [f"{C:.4g}", f"{l2:.4g}", accuracy, cost, f"{norm:.4g}", ", ".join(marks)]
+        rows.append(Row(cells))
+    heads = [
+        Column("C", "number"),
+        Column("l2", "number"),
+        Column("validation accuracy", "percent"),
+        Column("validation cost", "cost"),
+        Column("‖W‖", "number"),
+        Column(""),
+    ]
+    caption = "The path of penalties, from the strongest on; fits of training rows alone."
+    train_rows = round(1 / (2 * found.l2[0] * found.C[0]))
+    note = "Accuracy and cost of validation rows and the length of the weights over the penalty."
+    picture = Picture(
+        f"{key}-path", f"Path of penalties of {name}", note, foot,
+        draw=lambda figures: figures.path_curves(
+            found.C, found.accuracy, found.cost, found.weight_norm, best=found.best,
+            one_error=found.one_error, train_rows=train_rows, val_rows=val_rows,
+        ),
+    )  # fmt: skip
+    return [Table(heads, rows, caption)], [picture]
