@@ -88,6 +88,7 @@ def test_every_command_takes_the_run_folder(probed, tmp_path):
     assert "fitted on the validation rows, too" in evaluated.stderr
     call("predict", folder, "--part", "test", "--out", tmp_path / "p.csv")
     call("export", folder, "--to", "npz", "--out", tmp_path / "m.npz")
+    assert "path.png" in call("plot", folder).stdout
     call("report", folder, "--out", tmp_path / "page")
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "exact fit of training and validation rows" in page

@@ -42,10 +42,12 @@ def plot(
     matched = outcome.match(saved.model, reference, loaded, options.console(stderr=True))
     failures: list[str] = []
     remark = outcome.note_on_fit(saved.fitting, matched, options.console(stderr=True))
-    for path in draw_figures(
+    drawn = draw_figures(
         saved.history, saved.model, saved.config, matched, run, threads, failures.append, remark,
         saved.select, saved.fitting,
-    ):  # fmt: skip
+    )  # fmt: skip
+    drawn += draw_path(run, saved.config, matched, failures.append)
+    for path in drawn:
         options.console().print(str(path))
     for failure in failures:
         options.console(stderr=True).print(failure)
@@ -108,3 +110,32 @@ def draw_figures(
         if calibration is not None:
             drawn["calibration"] = lambda: below(figures.reliability_diagram(calibration), judged)
         return figures.save_figures(drawn, folder / runs.FIGURES, on_failure)
+
+
+def draw_path(
+    folder: Path,
+    config: TrainConfig,
+    split: Split,
+    on_failure: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Draw the path of penalties that a run has into its figures, if it has one.
+
+    Raises InputError if its table is damaged.
+    """
+    from fastlin import figures, runs
+    from fastlin.fitting import Fitting
+    from fastlin.report.paths import path_of
+    from fastlin.report.wording import footer
+
+    settings = Fitting(gap=1.0).counting(config.to_dict())
+    foot = footer(split.name, ["val"], settings, swept=["l2"], remark="exact fits of training rows")
+    val_rows = None if split.val is None else len(split.val)
+    _, pictures = path_of(folder, "run", split.name, foot, val_rows)
+
+    def drawn() -> Figure:
+        picture = pictures[0]
+        assert picture.draw is not None  # noqa: S101  (it was made here, not read)
+        return figures.with_footer(picture.draw(figures), picture.foot)
+
+    named = {"path": drawn} if pictures else {}
+    return figures.save_figures(named, folder / runs.FIGURES, on_failure)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options, outcome, probe_output, process, setting_options
+from fastlin.commands import options, outcome, plot, probe_output, process, setting_options
 from fastlin.config import as_json
 from fastlin.errors import InputError
 from fastlin.losses import PARAMETERS, check_given_once, with_parameters
@@ -174,7 +174,7 @@ def _run(
         drawn = outcome.draw(result, rows, folder, threads, notes, fitting=fitting)
         if isinstance(found, Probe):
             drawn_path = outcome.drawing(
-                lambda: probe_output.draw_path(found, split, folder), notes
+                lambda: plot.draw_path(folder, result.config, split, notes.print), notes
             )
             drawn = drawn[0] + drawn_path[0], drawn[1] + drawn_path[1]
     outcome.save_times(folder, summary, drawn, started)

@@ -1,4 +1,4 @@
-"""What `fastlin probe` prints and draws."""
+"""What `fastlin probe` prints."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from fastlin.search.probe import Probe
     from fastlin.search.ranking import GridResult
     from fastlin.training.few_shots import FewShots
-
-PICTURE = "path"
 
 
 def print_found(
@@ -94,26 +92,3 @@ def _print_rates(console: Console, found: GridResult) -> None:
         mark = "chosen" if is_best else "" if entry.status == "finished" else entry.status
         table.add_row(f"{entry.config.lr:g}", *cells, mark)
     options.print_table(console, table)
-
-
-def draw_path(found: Probe, split: Split, folder: Path) -> None:
-    """Draw accuracy, cost and weights over the penalty into a run folder."""
-    from fastlin import figures
-    from fastlin.report.wording import footer
-    from fastlin.runs import FIGURES
-
-    path = found.path
-    points = path.points
-    figure = figures.path_curves(
-        [point.C for point in points],
-        [point.values["accuracy"] for point in points],
-        [point.values["cost"] for point in points],
-        [point.weight_norm for point in points],
-        best=points.index(path.best),
-        one_error=points.index(path.one_error),
-        train_rows=path.rows,
-        val_rows=path.validation_rows,
-    )
-    settings = {"loss": str(path.config.loss), "standardize": path.config.standardize}
-    foot = footer(split.name, ["val"], settings, remark=f"protocol {found.protocol.name}")
-    figures.save_figures({PICTURE: figures.with_footer(figure, foot)}, folder / FIGURES)
