@@ -68,7 +68,7 @@ def _print_path(console: Console, found: Probe) -> None:
         )
     if path.refit:
         solution = path.solution
-        C = inverse_penalty_of(solution.l2, found.fit.rows)
+        C = inverse_penalty_of(solution.l2, found.fit.rows, len(solution.model.b))
         console.print(
             f"Fitted again on all {found.fit.rows:,} training and validation rows: C {C:.4g} (l2 "
             f"{solution.l2:.4g}), relative gap at most {solution.relative_gap:.1e}"
