@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         InputError,
         MatchWarning,
     )
+    from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier  # noqa: F401
     from fastlin.history import EpochRecord, History
     from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
     from fastlin.model import LinearModel
@@ -53,6 +54,7 @@ _HOMES = {
         "InputError",
         "MatchWarning",
     ),
+    "fastlin.estimators.classifiers": ("HingeClassifier", "SoftmaxClassifier"),
     "fastlin.history": ("EpochRecord", "History"),
     "fastlin.losses": ("Hinge", "Loss", "Softmax", "SquaredHinge"),
     "fastlin.model": ("LinearModel",),
@@ -76,6 +78,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("functional", "reference")
 
+# Estimators are not in it: `from fastlin import *` must not ask for scikit-learn.
 __all__ = [
     "AdviceWarning", "CrossValidation", "Dataset", "DivergedError", "EpochRecord", "FewShots",
     "FitConfig", "GridDivergedError", "GridEntry", "GridResult", "GridSpec", "Hinge", "History",

@@ -28,7 +28,7 @@ for name in fastlin.__all__:
 UNCHANGED = """
 import logging, os, signal, sys, threading, warnings
 import click, llvmlite.binding, numba, numpy as np, platformdirs, pooch, requests, rich.progress
-import jinja2, matplotlib.pyplot, scipy.stats
+import jinja2, matplotlib.pyplot, scipy.stats, sklearn.utils.validation
 from numba import config
 
 def state():

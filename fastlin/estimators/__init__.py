@@ -1,0 +1,11 @@
+"""Classifiers with the methods and conventions of scikit-learn, which comes with an extra.
+
+parameters.py    what the parameters may be, and what they are as settings of a fit
+fits.py          an exact fit, and epochs of SGD, of rows and parameters
+base.py          `LinearClassifier`: fit, partial_fit, predict, and the rest of the contract
+classifiers.py   `SoftmaxClassifier` and `HingeClassifier`
+"""
+
+from fastlin import packages
+
+packages.load("sklearn", "sklearn", "an estimator of fastlin")

@@ -1,0 +1,290 @@
+"""The contract of scikit-learn's linear classifiers, over the solver and the trainer of fastlin."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from fastlin.data.checks import check_class_names
+from fastlin.data.dataset import Dataset
+from fastlin.errors import InputError, quoted
+from fastlin.estimators import fits, parameters
+from fastlin.estimators.fits import Fitted
+from fastlin.losses import Loss
+from fastlin.model import LinearModel
+
+# Rows of these dtypes are fitted as they are stored; others become the first.
+ROW_DTYPES = (np.float64, np.float32, np.float16, np.uint8)
+
+_SCALE = 1.0  # stored values are the features, those of uint8, too
+
+
+class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # has no types
+    """A linear classifier in scikit-learn's idiom; use `SoftmaxClassifier` or `HingeClassifier`.
+
+    It minimises mean loss + l2 * sum(coef_**2) over the rows; the mean is weighted where rows are.
+    Values are features as they are stored: uint8 are numbers from 0 to 255.
+
+    Parameters
+    ----------
+    solver : {"exact", "sgd"}
+        The optimum, with a bound on the distance to it; or epochs of mini-batch SGD.
+    C : float
+        As in `sklearn.linear_model.LogisticRegression`, > 0: l2 = 1 / (2 C s) with s the sum of the
+        weights of the rows, which without weights is their number.
+    l2 : float, optional
+        The penalty itself, >= 0, in the place of C.
+    class_weight : dict, "balanced" or None
+        As in scikit-learn, by the labels of y.
+    fit_intercept : bool
+        Whether there is an intercept, which is not penalised. SGD always has one.
+    standardize : bool
+        Fit on (x - mean) / std of every feature; `coef_` is then for the features themselves. The
+        penalty is on the weights fitted, and moments are over all rows alike.
+    tol : float
+        Exact: the share by which the objective may be above the least one there is. SGD with early
+        stopping: by how much the validation accuracy must rise.
+    max_iter : int, optional
+        Passes over the rows (by default 1000), or epochs of SGD (40).
+    learning_rate_init : float or "auto"
+        Of the first epoch; chosen from the rows by default. From here on parameters are those of
+        SGD alone, but for `warm_start`, `verbose` and `n_threads`.
+    batch_size : int
+        Rows per step.
+    momentum : float
+        In [0, 1).
+    schedule : {"constant", "exponential", "step", "cosine"}
+        How the learning rate goes on, as in `fastlin.TrainConfig`.
+    early_stopping : bool
+        Hold rows out, stop when their accuracy no longer rises, and keep the best epoch.
+    validation_fraction : float
+        Which share of the rows is held out then.
+    n_iter_no_change : int
+        After how many epochs without a better accuracy it stops.
+    warm_start : bool
+        Start at the classifier of the last fit.
+    random_state : int, RandomState or None
+        Of first weights, orders and held out rows; the exact solver draws nothing.
+    verbose : bool
+        Write a line to stdout after every step or epoch.
+    n_threads : int, optional
+        By default as many as the process can keep busy; no result depends on it.
+
+    Attributes
+    ----------
+    classes_ : NDArray
+        (K,) labels, in order.
+    coef_ : NDArray
+        (K, d); of two classes (1, d).
+    intercept_ : NDArray
+        (K,); of two classes (1,).
+    n_iter_ : int
+        Passes or epochs.
+    gap_ : float or None
+        By which share the objective is above the least one, at most; None of SGD.
+    history_ : History or tuple[Progress, ...]
+        Of epochs or of steps.
+    model_ : LinearModel
+        The classifier with a row for each of K classes, which can be saved and exported.
+    n_features_in_ : int
+    feature_names_in_ : NDArray
+        Where X has names of text.
+    """
+
+    def __init__(
+        self,
+        *,
+        solver: str = "exact",
+        C: float = parameters.DEFAULT_C,
+        l2: float | None = None,
+        class_weight: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        tol: float = 1e-6,
+        max_iter: int | None = None,
+        learning_rate_init: float | str = "auto",
+        batch_size: int = 64,
+        momentum: float = 0.0,
+        schedule: str = "exponential",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+        n_threads: int | None = None,
+    ) -> None:
+        self.solver = solver
+        self.C = C
+        self.l2 = l2
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.tol = tol
+        self.max_iter = max_iter
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.momentum = momentum
+        self.schedule = schedule
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.n_threads = n_threads
+
+    def _loss(self) -> Loss:
+        """Return the loss that is fitted. Raises InputError if the solver cannot."""
+        raise NotImplementedError
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the classifier, and return it.
+
+        Parameters
+        ----------
+        X : ArrayLike
+            (n, d) real numbers.
+        y : ArrayLike
+            (n,) labels of any kind.
+        sample_weight : ArrayLike, optional
+            (n,), >= 0; rows of weight 0 are left out.
+
+        Raises
+        ------
+        ValueError
+            If an argument or a parameter does not fit.
+        """
+        chosen = parameters.checked(self.get_params(deep=False))
+        loss = self._loss()
+        rows, labels = self._rows(X, y, reset=True)
+        classes, numbers = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise InputError(
+                f"y has only one class, {quoted(classes[0].item())}; a classifier needs samples of "
+                "at least two classes"
+            )
+        data, weight_sum = self._dataset(rows, numbers, classes, sample_weight)
+        fitted = self._fit(data, weight_sum, chosen, loss, self._start(classes))
+        return self._keep(fitted, classes)
+
+    def _fit(
+        self, data: Dataset, weight_sum: float, chosen: dict[str, Any], loss: Loss,
+        start: LinearModel | None,
+    ) -> Fitted:  # fmt: skip
+        return fits.exact_fit(data, weight_sum, chosen, loss, start)
+
+    def _start(self, classes: NDArray[Any]) -> LinearModel | None:
+        """Return the classifier of the last fit, if this one is to start there."""
+        if not self.warm_start or not hasattr(self, "model_"):
+            return None
+        if not np.array_equal(classes, self.classes_):
+            raise InputError(
+                f"warm_start goes on with the classes {quoted(self.classes_.tolist())}, but y has "
+                f"{quoted(classes.tolist())}"
+            )
+        model: LinearModel = self.model_
+        if model.W.shape[1] != self.n_features_in_:
+            raise InputError(
+                f"warm_start goes on with {model.W.shape[1]} features, but X has "
+                f"{self.n_features_in_}"
+            )
+        return model
+
+    def _rows(
+        self, X: ArrayLike, y: ArrayLike, *, reset: bool
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return rows as they are stored where that is possible, and labels (n,)."""
+        rows, labels = validate_data(self, X, y, reset=reset, dtype=ROW_DTYPES, order="C")
+        check_classification_targets(labels)
+        return np.asarray(rows), column_or_1d(labels)
+
+    def _dataset(
+        self, X: NDArray[Any], numbers: NDArray[np.int64], classes: NDArray[Any],
+        sample_weight: ArrayLike | None,
+    ) -> tuple[Dataset, float]:  # fmt: skip
+        """Return rows that count, with the numbers of their classes, and the sum of weights."""
+        weights = None
+        if sample_weight is not None or self.class_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            if (weights < 0).any():
+                raise InputError("sample_weight has a weight below 0; it must be 0 or above")
+            if not weights.all():
+                counts = np.flatnonzero(weights)
+                X, numbers, weights = X[counts], numbers[counts], weights[counts]
+        _check_all_classes(numbers, classes)
+        if weights is not None and self.class_weight is not None:
+            weights = weights * self._class_weights(numbers, classes, weights)[numbers]
+        data = Dataset(X, numbers, _names_of(classes), scale=_SCALE, weights=weights)
+        return data, float(len(X) if weights is None else weights.sum())
+
+    def _class_weights(
+        self, numbers: NDArray[np.int64], classes: NDArray[Any], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the weights (K,) of classes; balanced ones have the same sum over their rows."""
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            balanced: NDArray[np.float64] = weights.sum() / (
+                len(classes) * np.bincount(numbers, weights)
+            )
+            return balanced
+        given: NDArray[np.float64] = compute_class_weight(
+            self.class_weight, classes=classes, y=classes[numbers]
+        )
+        return given
+
+    def _keep(self, fitted: Fitted, classes: NDArray[Any]) -> Self:
+        """Keep what a fit found, as scikit-learn calls it."""
+        self.classes_, self.model_ = classes, fitted.model
+        self.n_iter_, self.gap_, self.history_ = fitted.n_iter, fitted.gap, fitted.history
+        W, b = fitted.model.W, fitted.model.b
+        if fitted.model.feature_offset is not None:
+            b = (b - W.astype(np.float64) @ fitted.model.feature_offset).astype(b.dtype)
+        if len(classes) == 2:
+            W, b = W[1:] - W[:1], b[1:] - b[:1]
+        self.coef_, self.intercept_ = W, b
+        return self
+
+    def _scores(self, X: ArrayLike) -> NDArray[Any]:
+        """Return scores (n, K), of two classes, too."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=ROW_DTYPES, order="C")
+        return self.model_.scores(X)
+
+    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
+        """Return scores (n, K); of two classes (n,), above 0 for the second one."""
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the labels (n,) of rows."""
+        scores = self._scores(X)
+        labels: NDArray[Any] = self.classes_[scores.argmax(axis=1)]
+        return labels
+
+
+def _check_all_classes(numbers: NDArray[np.int64], classes: NDArray[Any]) -> None:
+    """Raise InputError if a class has no row that counts."""
+    missing = np.flatnonzero(np.bincount(numbers, minlength=len(classes)) == 0)
+    if len(missing):
+        raise InputError(
+            f"the class {quoted(classes[missing[0]])} has no row of a weight above 0; leave it out"
+        )
+
+
+def _names_of(classes: NDArray[Any]) -> tuple[str, ...]:
+    """Return the names of classes in a `LinearModel`: labels as text, or else their numbers."""
+    try:
+        return check_class_names([str(label) for label in classes.tolist()])
+    except InputError:  # such as 1 and "1", or a text of two lines
+        return tuple(map(str, range(len(classes))))
