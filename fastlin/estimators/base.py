@@ -7,7 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -16,18 +18,29 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from fastlin.config import TrainConfig
 from fastlin.data.checks import check_class_names
 from fastlin.data.dataset import Dataset
 from fastlin.errors import InputError, quoted
 from fastlin.estimators import fits, parameters
 from fastlin.estimators.fits import Fitted
+from fastlin.estimators.parameters import SolverName
+from fastlin.history import History
 from fastlin.losses import Loss
 from fastlin.model import LinearModel
+from fastlin.settings import AUTO, whole_number
 
 # Rows of these dtypes are fitted as they are stored; others become the first.
 ROW_DTYPES = (np.float64, np.float32, np.float16, np.uint8)
 
 _SCALE = 1.0  # stored values are the features, those of uint8, too
+
+
+def _is_sgd(estimator: Any) -> bool:
+    """Return whether an estimator can go on with more rows."""
+    if estimator.solver != SolverName.SGD:
+        raise AttributeError(f"solver {estimator.solver} has no partial_fit; use solver sgd")
+    return True
 
 
 class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # has no types
@@ -116,7 +129,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         learning_rate_init: float | str = "auto",
         batch_size: int = 64,
         momentum: float = 0.0,
-        schedule: str = "exponential",
+        schedule: str = "cosine",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
@@ -183,7 +196,85 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         self, data: Dataset, weight_sum: float, chosen: dict[str, Any], loss: Loss,
         start: LinearModel | None,
     ) -> Fitted:  # fmt: skip
-        return fits.exact_fit(data, weight_sum, chosen, loss, start)
+        if chosen["solver"] is SolverName.EXACT:
+            return fits.exact_fit(data, weight_sum, chosen, loss, start)
+        l2 = parameters.penalty_of_solver(chosen, weight_sum, len(data.class_names))
+        config = parameters.train_config(chosen, loss, l2, self._seed())
+        fitted, self._trained = fits.sgd_fit(data, config, chosen, start, [])
+        return fitted
+
+    def _seed(self) -> int:
+        """Return the seed of a fit: an integer as it is, or one that is drawn."""
+        if isinstance(self.random_state, int | np.integer):
+            return whole_number("random_state", self.random_state, 0)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    @available_if(_is_sgd)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Go on with one epoch over some rows, and return the classifier; for solver sgd alone.
+
+        The learning rate stays what it is in the first call; there C counts the rows of that call,
+        so that a stream is better given l2. Momentum begins anew with every call.
+
+        Parameters
+        ----------
+        X, y, sample_weight : ArrayLike
+            As in `fit`; not every class needs to occur.
+        classes : ArrayLike, optional
+            All labels that there are; needed in the first call.
+
+        Raises
+        ------
+        ValueError
+            If an argument or a parameter does not fit.
+        """
+        chosen = parameters.checked_for_stream(self.get_params(deep=False))
+        loss, is_first = self._loss(), not hasattr(self, "model_")
+        rows, labels = self._rows(X, y, reset=is_first)
+        known = self._known_classes(classes)
+        numbers = np.searchsorted(known, labels).clip(max=len(known) - 1)
+        unknown = np.flatnonzero(known[numbers] != labels)
+        if len(unknown):
+            raise InputError(
+                f"y has the label {quoted(labels[unknown[0]])}, which is none of classes "
+                f"{quoted(known.tolist())}"
+            )
+        data, weight_sum = self._dataset(rows, numbers, known, sample_weight, complete=False)
+        l2 = parameters.penalty_of_solver(chosen, weight_sum, len(known))
+        before: TrainConfig | None = getattr(self, "_trained", None)
+        if before is not None:
+            l2 = l2 if self.l2 is not None else before.penalty_factor
+            if chosen["learning_rate_init"] == AUTO:
+                chosen["learning_rate_init"] = before.lr
+        config = parameters.train_config(chosen, loss, l2, self._seed())
+        history = getattr(self, "history_", None)
+        records = history.records() if isinstance(history, History) else []
+        start = None if is_first else self.model_
+        fitted, self._trained = fits.sgd_fit(data, config, chosen, start, records)
+        return self._keep(fitted, known)
+
+    def _known_classes(self, classes: ArrayLike | None) -> NDArray[Any]:
+        """Return all labels of a stream. Raises InputError if they are not known, or change."""
+        known: NDArray[Any] | None = getattr(self, "classes_", None)
+        if classes is None:
+            if known is None:
+                raise InputError("classes must be given in the first call of partial_fit")
+            return known
+        given = np.unique(np.asarray(classes))
+        if known is not None and not np.array_equal(given, known):
+            raise InputError(
+                f"classes is {quoted(given.tolist())}; in the first call it was "
+                f"{quoted(known.tolist())}"
+            )
+        if len(given) < 2:
+            raise InputError(f"classes is {quoted(given.tolist())}; it must be at least two labels")
+        return given
 
     def _start(self, classes: NDArray[Any]) -> LinearModel | None:
         """Return the classifier of the last fit, if this one is to start there."""
@@ -212,7 +303,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _dataset(
         self, X: NDArray[Any], numbers: NDArray[np.int64], classes: NDArray[Any],
-        sample_weight: ArrayLike | None,
+        sample_weight: ArrayLike | None, *, complete: bool = True,
     ) -> tuple[Dataset, float]:  # fmt: skip
         """Return rows that count, with the numbers of their classes, and the sum of weights."""
         weights = None
@@ -223,7 +314,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             if not weights.all():
                 counts = np.flatnonzero(weights)
                 X, numbers, weights = X[counts], numbers[counts], weights[counts]
-        _check_all_classes(numbers, classes)
+        if complete:
+            _check_all_classes(numbers, classes)
         if weights is not None and self.class_weight is not None:
             weights = weights * self._class_weights(numbers, classes, weights)[numbers]
         data = Dataset(X, numbers, _names_of(classes), scale=_SCALE, weights=weights)
@@ -247,9 +339,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         """Keep what a fit found, as scikit-learn calls it."""
         self.classes_, self.model_ = classes, fitted.model
         self.n_iter_, self.gap_, self.history_ = fitted.n_iter, fitted.gap, fitted.history
-        W, b = fitted.model.W, fitted.model.b
-        if fitted.model.feature_offset is not None:
-            b = (b - W.astype(np.float64) @ fitted.model.feature_offset).astype(b.dtype)
+        W, b = fits.plain_weights(fitted.model)
         if len(classes) == 2:
             W, b = W[1:] - W[:1], b[1:] - b[:1]
         self.coef_, self.intercept_ = W, b

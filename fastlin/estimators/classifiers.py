@@ -60,7 +60,7 @@ class HingeClassifier(LinearClassifier):
         learning_rate_init: float | str = "auto",
         batch_size: int = 64,
         momentum: float = 0.0,
-        schedule: str = "exponential",
+        schedule: str = "cosine",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastlin.data.dataset import Dataset
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset, Split
+from fastlin.engine import Array
+from fastlin.errors import DivergedError, InputError
 from fastlin.estimators.parameters import fit_config, penalty_of_solver
-from fastlin.history import History
+from fastlin.history import EpochRecord, History
 from fastlin.losses import Loss
 from fastlin.model import LinearModel
 from fastlin.solving.solver import Progress, Solution, solve
+from fastlin.training.trainer import Trainer
 
 
 class Fitted(NamedTuple):
@@ -56,7 +62,10 @@ def exact_fit(
     )  # fmt: skip
     if not solution.converged:
         warnings.warn(_not_converged(solution), ConvergenceWarning, stacklevel=4)
-    return Fitted(solution.model, solution.passes, solution.relative_gap, solution.trace)
+    # Losses do not depend on what all biases have in common: they are given the mean 0.
+    b = solution.model.b.astype(np.float64)
+    model = replace(solution.model, b=(b - b.mean()).astype(solution.model.b.dtype))
+    return Fitted(model, solution.passes, solution.relative_gap, solution.trace)
 
 
 def _not_converged(solution: Solution) -> str:
@@ -70,3 +79,79 @@ def _not_converged(solution: Solution) -> str:
         f"the fit ended after {solution.passes} passes at a relative gap of "
         f"{solution.relative_gap:.2g}, above tol {solution.config.gap:g}; {way_out}"
     )
+
+
+def sgd_fit(
+    data: Dataset, config: TrainConfig, parameters: dict[str, Any], start: LinearModel | None,
+    records: list[EpochRecord],
+) -> tuple[Fitted, TrainConfig]:  # fmt: skip
+    """Train epochs, and return the classifier with the settings that were chosen from the rows.
+
+    Parameters
+    ----------
+    data : Dataset
+        The rows; with early stopping, a share of them is held out.
+    config : TrainConfig
+        The settings.
+    parameters : dict[str, Any]
+        Of the estimator.
+    start : LinearModel or None
+        Where to start; None for random weights.
+    records : list[EpochRecord]
+        Of the epochs before, which count.
+
+    Raises
+    ------
+    InputError
+        If training diverges, or an argument does not fit.
+    """
+    split = Split("the rows", data)
+    if parameters["early_stopping"]:
+        split = split.hold_out(parameters["validation_fraction"], config.seed)
+    trainer = Trainer(split, config, parameters["n_threads"])
+    for note in trainer.notes:
+        warnings.warn(note, stacklevel=4)
+    if start is not None:
+        trainer.restore(records, _state_of(start, trainer.state()))
+    try:
+        _train(trainer, len(records) + config.epochs, parameters)
+    except DivergedError as error:
+        raise InputError(
+            f"training diverged in epoch {error.epoch}; try a smaller learning_rate_init, such as "
+            f"{error.smaller_lr:g}"
+        ) from None
+    result = trainer.result()
+    model = result.best_model if parameters["early_stopping"] else result.model
+    return Fitted(model, len(result.history), None, result.history), trainer.config
+
+
+def _train(trainer: Trainer, last_epoch: int, parameters: dict[str, Any]) -> None:
+    """Train to the last epoch, or until the validation accuracy no longer rises."""
+    trainer.compile()
+    best, epochs_since = -1.0, 0
+    while trainer.epochs_done < last_epoch:
+        record = trainer.run_epoch()
+        if parameters["verbose"]:
+            sys.stdout.write(f"epoch {record.epoch}: {History.from_records([record])}\n")
+        if not parameters["early_stopping"]:
+            continue
+        is_better = record.val_accuracy > best + parameters["tol"]
+        epochs_since = 0 if is_better else epochs_since + 1
+        best = max(best, record.val_accuracy)
+        if epochs_since >= parameters["n_iter_no_change"]:
+            return
+
+
+def _state_of(model: LinearModel, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return the arrays of a run that goes on with a classifier, without momentum at first."""
+    W, b = plain_weights(model)
+    given = {"W": W, "b": b, "best_W": W, "best_b": b, "training_W": W, "training_b": b}
+    return arrays | {name: array.astype(arrays[name].dtype) for name, array in given.items()}
+
+
+def plain_weights(model: LinearModel) -> tuple[Array, Array]:
+    """Return W and b of scores W x + b of the features, without an offset."""
+    W, b = model.W, model.b
+    if model.feature_offset is not None:
+        b = (b - W.astype(np.float64) @ model.feature_offset).astype(b.dtype)
+    return W, b

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from fastlin.config import Precision, Schedule, TrainConfig
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
 from fastlin.losses import Loss
 from fastlin.settings import AUTO, Choice, Kind, Number, OrAuto, Switch, Whole
 from fastlin.solving.config import FitConfig
@@ -61,6 +61,26 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
     elif found["early_stopping"]:
         raise InputError("early_stopping has no effect with solver exact; use solver sgd")
     return found
+
+
+def checked_for_stream(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of one epoch over some of the rows.
+
+    Raises
+    ------
+    InputError
+        As in `checked`, and if one needs all rows.
+    """
+    found = checked(given)
+    for name in ("standardize", "early_stopping"):
+        if found[name]:
+            raise InputError(f"{name} needs all rows, which partial_fit does not have; use fit")
+    if isinstance(found["class_weight"], str):
+        raise InputError(
+            f"class_weight {quoted(found['class_weight'])} needs all rows, which partial_fit does "
+            "not have; give weights by label"
+        )
+    return found | {"schedule": Schedule.CONSTANT, "max_iter": 1}
 
 
 def _check_sgd(parameters: dict[str, Any]) -> None:
