@@ -54,7 +54,7 @@ def test_another_measure_chooses_another_way(split):
 def test_a_path_goes_on_where_an_end_is_the_best(split):
     few = fastlin.path(split, Cs=[1e-6, 2e-6, 4e-6], select="val_log_loss")
     assert len(few.points) > 3
-    assert few.points[-1].l2 < penalty_of(4e-6, 200)
+    assert few.points[-1].l2 < penalty_of(4e-6, 200, 5)
     config, plan = FitConfig(), PathPlan(Cs=(1e-6, 2e-6, 4e-6), extend=False)
     kept = fit_path(split, config, plan)
     assert [point.C for point in kept.points] == pytest.approx([1e-6, 2e-6, 4e-6])
@@ -64,7 +64,7 @@ def test_a_path_goes_on_where_an_end_is_the_best(split):
 def test_a_refit_keeps_the_unit_that_was_given(split, name):
     values = [0.1] if name == "Cs" else [0.01]
     found = fastlin.path(split, **{name: values}, refit=True)
-    same = penalty_of(0.1, 320) if name == "Cs" else 0.01
+    same = penalty_of(0.1, 320, 5) if name == "Cs" else 0.01
     assert found.solution.l2 == pytest.approx(same, rel=1e-12)
     X, y = (np.concatenate([getattr(p, of) for p in (split.train, split.val)]) for of in "Xy")
     assert found.solution.objective == pytest.approx(least_objective(X, y, 5, same), rel=1e-6)
@@ -135,7 +135,7 @@ def test_threads_do_not_change_a_bit(split, found):
         ({"Cs": [0.0]}, "Cs"),
         ({"patience": 0}, "patience"),
         ({"select": "val_nothing"}, "val_nothing"),
-        ({"loss": "hinge"}, "corners"),
+        ({"loss": "hinge"}, "second derivatives"),
     ],
 )
 def test_bad_input_is_refused(split, arguments, message):

@@ -11,6 +11,7 @@ import fastlin
 from fastlin.commands import probe as probe_command
 from fastlin.errors import InputError
 from fastlin.files import read_csv
+from fastlin.fitting import Fitting
 from fastlin.runs import load_run
 from fastlin.solving.config import penalty_of
 from fastlin.solving.path_file import load_path
@@ -57,7 +58,7 @@ def test_the_run_folder_has_the_head_and_the_path(probed, data, rows):
     assert run.model.W.tobytes() == found.model.W.tobytes()
     assert run.fitting.refit
     X, y = (np.concatenate([rows[f"{of}_train"], rows[f"{of}_val"]]) for of in "Xy")
-    l2 = penalty_of(found.path.best.C, 300)
+    l2 = penalty_of(found.path.best.C, 300, 5)
     assert run.config.l2 == pytest.approx(l2)
     objective = summary(folder)["exact_fit"]["objective"]
     assert objective == pytest.approx(least_objective(X, y, 5, l2), rel=1e-6)
@@ -182,7 +183,7 @@ def test_mteb_draws_eight_rows_of_every_label(data, tmp_path):
     for drawn in found.rows:
         assert np.bincount(split.train.y[drawn]).tolist() == [8] * 5
     X, y = split.train.X[found.rows[0]], split.train.y[found.rows[0]]
-    l2 = penalty_of(1.0, 40)
+    l2 = penalty_of(1.0, 40, 5)
     first = fastlin.solve(X, y, l2=l2)
     assert found.model.W.tobytes() == first.model.W.tobytes()
     right = np.mean(found.model.predict(split.test.X) == split.test.y)
@@ -223,7 +224,7 @@ def test_every_protocol_has_a_source_and_says_what_differs():
         (["--protocol", "linear", "--refit"], "--refit has no effect with --protocol linear"),
         (["--protocol", "clip", "--patience", "3"], "patience has no effect with bisect"),
         (["--select", "nothing"], "nothing"),
-        (["--loss", "hinge"], "has corners"),
+        (["--loss", "hinge"], "needs second derivatives"),
         (["--resume", "nowhere"], "nowhere"),
         (["--resume", "x", "--gap", "0.1"], "--gap has no effect with --resume"),
         (["--resume", "x", "--out", "y"], "--out has no effect with --resume"),
@@ -262,3 +263,19 @@ def test_a_damaged_table_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_path(path)
+
+
+@pytest.mark.parametrize(
+    "content", [{"refit": True}, {"refit": True, "refit_epochs": 3}, {"gap": 1e-6, "refit": 1}]
+)
+def test_a_refit_is_of_an_exact_fit(content):
+    with pytest.raises(InputError, match="refit"):
+        Fitting.from_dict(content)
+
+
+def test_curves_need_a_value_a_penalty():
+    figures = pytest.importorskip("fastlin.figures")
+    marks = {"best": 0, "one_error": 0, "val_rows": None}
+    figures.png(figures.path_curves([1.0], [0.1], [0.5], [1.0], [2.0], **marks))
+    with pytest.raises(InputError, match="one value a penalty"):
+        figures.path_curves([1.0, 2.0], [0.1, 0.05], [0.5], [1.0], [2.0], **marks)

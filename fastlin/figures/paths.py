@@ -17,13 +17,13 @@ from fastlin.metrics import binomial_error
 @styled()
 def path_curves(
     C: Sequence[float],
+    l2: Sequence[float],
     accuracy: Sequence[float],
     cost: Sequence[float],
     weight_norm: Sequence[float],
     *,
     best: int,
     one_error: int,
-    train_rows: int,
     val_rows: int | None,
 ) -> Figure:
     """Draw accuracy, cost and the length of the weights over the penalty, one below the other.
@@ -32,6 +32,8 @@ def path_curves(
     ----------
     C : Sequence[float]
         (n,) scikit-learn's inverse penalty, above 0.
+    l2 : Sequence[float]
+        (n,) the same as factors of the squared weights: their products with C are all the same.
     accuracy, cost : Sequence[float]
         (n,) of validation rows, the accuracy from 0 to 1.
     weight_norm : Sequence[float]
@@ -39,13 +41,11 @@ def path_curves(
     best, one_error : int
         The places of the chosen penalty, and of the strongest within a standard error, which are
         marked.
-    train_rows : int
-        How many there are, by which C becomes l2.
     val_rows : int or None
         How many there are, if that is known, for the standard error.
     """
     n = len(C)
-    fits = n > 0 and all(len(values) == n for values in (accuracy, cost, weight_norm))
+    fits = n > 0 and all(len(values) == n for values in (l2, accuracy, cost, weight_norm))
     check(fits and 0 <= best < n and 0 <= one_error < n, "the path has not one value a penalty")
     figure = Figure((4.8, 5.6), layout="constrained")
     panels = figure.subplots(3, 1, sharex=True)
@@ -70,22 +70,23 @@ def path_curves(
                   label="chosen")  # fmt: skip
         axes.set_ylabel(label)
         axes.set_xscale("log")
-    _label_penalties(panels, train_rows)
+    _label_penalties(panels, C[0] * l2[0])
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=3, fontsize=8)
     return figure
 
 
-def _label_penalties(panels: Sequence[Axes], train_rows: int) -> None:
-    """Write C below the panels and l2 above them; lengths of weights have a logarithmic axis."""
+def _label_penalties(panels: Sequence[Axes], product: float) -> None:
+    """Write C below the panels and l2 above them; lengths of weights have a logarithmic axis.
+
+    The product of both is the same for every penalty.
+    """
     panels[2].set_yscale("log")
     panels[2].set_xlabel("C of scikit-learn (weaker penalty to the right)")
 
     def converted(value: ArrayLike) -> NDArray[np.float64]:
         """Return l2 for C, or C for l2; matplotlib asks for that of 0, too."""
-        found: NDArray[np.float64] = 1 / (
-            2 * train_rows * np.maximum(np.asarray(value, np.float64), 1e-300)
-        )
+        found: NDArray[np.float64] = product / np.maximum(np.asarray(value, np.float64), 1e-300)
         return found
 
     above = panels[0].secondary_xaxis("top", functions=(converted, converted))

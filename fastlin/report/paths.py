@@ -47,13 +47,12 @@ def path_of(
         Column(""),
     ]
     caption = "The path of penalties, from the strongest on; fits of training rows alone."
-    train_rows = round(1 / (2 * found.l2[0] * found.C[0]))
     note = "Accuracy and cost of validation rows and the length of the weights over the penalty."
     picture = Picture(
         f"{key}-path", f"Path of penalties of {name}", note, foot,
         draw=lambda figures: figures.path_curves(
-            found.C, found.accuracy, found.cost, found.weight_norm, best=found.best,
-            one_error=found.one_error, train_rows=train_rows, val_rows=val_rows,
+            found.C, found.l2, found.accuracy, found.cost, found.weight_norm, best=found.best,
+            one_error=found.one_error, val_rows=val_rows,
         ),
     )  # fmt: skip
     return [Table(heads, rows, caption)], [picture]
