@@ -1,13 +1,26 @@
 """Estimators against scikit-learn's checks, and against its own linear classifiers."""
 
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", "1.6", reason="estimators need scikit-learn 1.6")
 
+from sklearn import clone, config_context
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_selection import RFE
+from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -43,11 +56,11 @@ def test_the_contract_of_scikit_learn_for_epochs(estimator, check):
     check(estimator)
 
 
-def rows_of(K, n=300, dtype=np.float64):
+def rows_of(K, n=300, class_sep=0.8):
     X, y = make_classification(
-        n, 8, n_informative=6, n_redundant=0, n_classes=K, random_state=K, class_sep=0.8
+        n, 8, n_informative=6, n_redundant=0, n_classes=K, random_state=K, class_sep=class_sep
     )
-    return X.astype(dtype), y
+    return X, y
 
 
 def lengths(a, b):
@@ -196,3 +209,95 @@ def test_a_fit_that_ends_early_warns():
     X, y = rows_of(3)
     with pytest.warns(ConvergenceWarning, match="raise max_iter or tol"):
         SoftmaxClassifier(max_iter=3).fit(X, y)
+
+
+def test_object_labels_of_one_class_are_refused():
+    X, y = rows_of(2)
+    with pytest.raises(ValueError, match="y has only one class, 'a'"):
+        SoftmaxClassifier().fit(X, np.array(["a"] * len(y), object))
+    with pytest.raises(ValueError, match="the class 1 has no row of a weight above 0"):
+        SoftmaxClassifier().fit(X, y, sample_weight=(y == 0).astype(float))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: make_pipeline(StandardScaler(), SoftmaxClassifier()),
+        lambda: CalibratedClassifierCV(HingeClassifier(), cv=2),
+        lambda: StackingClassifier([("a", SoftmaxClassifier()), ("b", HingeClassifier())], cv=2),
+        lambda: VotingClassifier([("a", SoftmaxClassifier()), ("b", SoftmaxClassifier(C=0.1))]),
+        lambda: OneVsRestClassifier(SoftmaxClassifier()),
+        lambda: RFE(SoftmaxClassifier(), n_features_to_select=4),
+        lambda: GridSearchCV(SoftmaxClassifier(), {"C": [0.01, 1.0]}, cv=2),
+    ],
+    ids=["pipeline", "calibrated", "stacking", "voting", "one-vs-rest", "rfe", "grid"],
+)
+def test_what_is_made_of_estimators_takes_ours(make):
+    X, y = rows_of(3, class_sep=2.0)
+    assert make().fit(X, y).score(X, y) > 0.6
+
+
+def test_permutation_importance_and_cross_validation_take_ours():
+    X, y = rows_of(3, class_sep=2.0)
+    found = SoftmaxClassifier().fit(X, y)
+    assert permutation_importance(found, X, y, n_repeats=2, random_state=0).importances_mean.any()
+    assert cross_val_score(SoftmaxClassifier(), X, y, cv=3).mean() > 0.6
+
+
+def test_a_search_in_two_processes_reads_rows_from_a_memory_map():
+    X, y = rows_of(3, class_sep=2.0)
+    X = np.tile(X, (1, 600))  # above the 1 MB from which joblib maps
+    search = GridSearchCV(SoftmaxClassifier(n_threads=1), {"l2": [1.0, 0.1]}, n_jobs=2, cv=2)
+    assert search.fit(X, y).best_score_ > 0.6
+
+
+def test_a_read_only_memory_map_is_fitted_like_the_array(tmp_path):
+    X, y = rows_of(3)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    a, b = SoftmaxClassifier().fit(X, y), SoftmaxClassifier().fit(mapped, y)
+    assert np.array_equal(a.coef_, b.coef_)
+
+
+def test_a_copy_and_a_pickle_predict_the_same():
+    X, y = rows_of(3)
+    found = SoftmaxClassifier(C=0.3, class_weight="balanced").fit(X, y)
+    assert clone(found).get_params() == found.get_params()
+    again = pickle.loads(pickle.dumps(found))
+    assert np.array_equal(again.decision_function(X), found.decision_function(X))
+
+
+def test_weights_are_routed_to_the_fit():
+    X, y = rows_of(2)
+    weights = np.where(y == 1, 50.0, 1.0)
+    with config_context(enable_metadata_routing=True):
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        chosen = SoftmaxClassifier().set_fit_request(sample_weight=True)
+        found = make_pipeline(scaler, chosen).fit(X, y, sample_weight=weights)
+    plain = make_pipeline(StandardScaler(), SoftmaxClassifier()).fit(X, y)
+    assert found.predict(X).mean() > plain.predict(X).mean()
+
+
+def test_sparse_rows_are_refused_with_what_to_do():
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = rows_of(2)
+    with pytest.raises(TypeError, match="toarray"):
+        SoftmaxClassifier().fit(sparse.csr_array(X), y)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_tables_name_their_features(library):
+    frames = pytest.importorskip(library)
+    X, y = rows_of(2)
+    table = frames.DataFrame({f"x{j}": X[:, j] for j in range(8)})
+    found = SoftmaxClassifier().fit(table, y)
+    assert found.feature_names_in_.tolist() == [f"x{j}" for j in range(8)]
+    assert np.array_equal(found.predict(table), SoftmaxClassifier().fit(X, y).predict(X))
+
+
+def test_without_scikit_learn_one_line_says_what_to_install():
+    code = "import sys; sys.modules['sklearn'] = None; import fastlin; fastlin.SoftmaxClassifier"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "pip install 'fastlin[sklearn]'" in found.stderr.splitlines()[-1]

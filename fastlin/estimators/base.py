@@ -185,8 +185,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         classes, numbers = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise InputError(
-                f"y has only one class, {quoted(classes[0].item())}; a classifier needs samples of "
-                "at least two classes"
+                f"y has only one class, {quoted(classes.tolist()[0])}; a classifier needs "
+                "samples of at least two classes"
             )
         data, weight_sum = self._dataset(rows, numbers, classes, sample_weight)
         fitted = self._fit(data, weight_sum, chosen, loss, self._start(classes))
@@ -242,7 +242,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         unknown = np.flatnonzero(known[numbers] != labels)
         if len(unknown):
             raise InputError(
-                f"y has the label {quoted(labels[unknown[0]])}, which is none of classes "
+                f"y has the label {quoted(labels.tolist()[unknown[0]])}, which is none of classes "
                 f"{quoted(known.tolist())}"
             )
         data, weight_sum = self._dataset(rows, numbers, known, sample_weight, complete=False)
@@ -368,7 +368,8 @@ def _check_all_classes(numbers: NDArray[np.int64], classes: NDArray[Any]) -> Non
     missing = np.flatnonzero(np.bincount(numbers, minlength=len(classes)) == 0)
     if len(missing):
         raise InputError(
-            f"the class {quoted(classes[missing[0]])} has no row of a weight above 0; leave it out"
+            f"the class {quoted(classes.tolist()[missing[0]])} has no row of a weight above 0; "
+            "leave it out"
         )
 
 
