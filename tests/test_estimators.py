@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import RFE
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +25,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier
+from fastlin.estimators.path import SoftmaxClassifierCV
 
 IGNORED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -32,7 +33,13 @@ IGNORED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarn
 # Weighted and repeated rows must agree to 1e-7, which takes a small tolerance. Where classes weigh
 # 1000 and 0.0001 it is more than float64 can prove, and a warning says so.
 @IGNORED
-@parametrize_with_checks([SoftmaxClassifier(tol=1e-10), HingeClassifier(tol=1e-10)])
+@parametrize_with_checks(
+    [
+        SoftmaxClassifier(tol=1e-10),
+        HingeClassifier(tol=1e-10),
+        SoftmaxClassifierCV(Cs=[0.1, 1.0], cv=2, tol=1e-10),
+    ]
+)
 def test_the_contract_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -48,7 +55,7 @@ def failures(estimator):
     [
         SoftmaxClassifier(solver="sgd"),
         HingeClassifier(solver="sgd", loss="hinge"),
-        SoftmaxClassifier(solver="sgd", momentum=0.9, schedule="constant", warm_start=True),
+        SoftmaxClassifier(solver="sgd", momentum=0.9, schedule="constant"),
     ],
     expected_failed_checks=failures,
 )
@@ -301,3 +308,27 @@ def test_without_scikit_learn_one_line_says_what_to_install():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert "pip install 'fastlin[sklearn]'" in found.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_C_of_cross_validation_is_that_of_a_grid_search(weighted):
+    X, y = rows_of(3)
+    weights = np.random.default_rng(0).integers(1, 4, len(y)) if weighted else None
+    Cs = [1e-3, 0.1, 10.0]
+    ours = SoftmaxClassifierCV(Cs=Cs[::-1], cv=3, tol=1e-10).fit(X, y, weights)
+    for fold, (train, test) in enumerate(StratifiedKFold(3).split(X, y)):
+        of_train, of_test = (None, None) if weights is None else (weights[train], weights[test])
+        for k, C in enumerate(Cs):
+            cold = SoftmaxClassifier(C=C, tol=1e-10).fit(X[train], y[train], of_train)
+            assert ours.scores_[fold, k] == pytest.approx(cold.score(X[test], y[test], of_test))
+    best = SoftmaxClassifier(C=Cs[ours.scores_.mean(axis=0).argmax()], tol=1e-10)
+    assert ours.C_ == best.C
+    assert np.array_equal(ours.coef_, best.fit(X, y, weights).coef_)
+
+
+@pytest.mark.parametrize("Cs", [0, [], [0.0], None, ["a"]])
+def test_values_of_C_that_are_none_are_refused(Cs):
+    X, y = rows_of(3)
+    with pytest.raises(ValueError, match=r"Cs? is ") as refused:
+        SoftmaxClassifierCV(Cs=Cs).fit(X, y)
+    assert "\n" not in str(refused.value)

@@ -4,6 +4,7 @@ parameters.py    what the parameters may be, and what they are as settings of a 
 fits.py          an exact fit, and epochs of SGD, of rows and parameters
 base.py          `LinearClassifier`: fit, partial_fit, predict, and the rest of the contract
 classifiers.py   `SoftmaxClassifier` and `HingeClassifier`
+path.py          `SoftmaxClassifierCV`, which chooses C by cross-validation
 """
 
 from fastlin import packages

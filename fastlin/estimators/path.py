@@ -1,0 +1,113 @@
+"""A softmax classifier that chooses its C by cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import _check_sample_weight
+
+from fastlin.errors import InputError, quoted
+from fastlin.estimators.classifiers import SoftmaxClassifier
+from fastlin.settings import Number, whole_number
+
+
+class SoftmaxClassifierCV(SoftmaxClassifier):
+    """An exact `SoftmaxClassifier` whose C is the best of several in cross-validation.
+
+    In every fold the penalties go from strong to weak, each fit from the optimum of the one before.
+    The classifier is then fitted on all rows with the C of the best mean accuracy, of equals the
+    strongest penalty. Other parameters are those of `LinearClassifier`.
+
+    Parameters
+    ----------
+    Cs : int or Sequence[float]
+        Values of C; or how many from 1e-4 to 1e4.
+    cv : int, splitter or None
+        As in scikit-learn: by default five stratified folds.
+
+    Attributes
+    ----------
+    C_ : float
+        The best.
+    Cs_ : NDArray[np.float64]
+        (m,), ascending.
+    scores_ : NDArray[np.float64]
+        (folds, m), accuracies.
+    """
+
+    def __init__(
+        self,
+        *,
+        Cs: int | Sequence[float] = 10,
+        cv: Any = None,
+        class_weight: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        tol: float = 1e-6,
+        max_iter: int | None = None,
+        verbose: bool = False,
+        n_threads: int | None = None,
+    ) -> None:
+        self.Cs = Cs
+        self.cv = cv
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.tol = tol
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.n_threads = n_threads
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Choose C, fit the classifier on all rows, and return it; as in `LinearClassifier`."""
+        Cs = self._ascending()
+        rows, labels = self._rows(X, y, reset=True)
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, rows, dtype=np.float64)
+        own = self.get_params(deep=False)
+        plain = SoftmaxClassifier(**{name: own[name] for name in own if name not in {"Cs", "cv"}})
+        folds = check_cv(5 if self.cv is None else self.cv, labels, classifier=True)
+        self.scores_ = np.array(
+            [
+                _accuracies(plain, Cs, rows, labels, weights, train, test)
+                for train, test in folds.split(rows, labels)
+            ]
+        )
+        self.Cs_, self.C_ = Cs, float(Cs[self.scores_.mean(axis=0).argmax()])
+        best = clone(plain).set_params(C=self.C_).fit(rows, labels, weights)
+        for name in ("classes_", "model_", "n_iter_", "gap_", "history_", "coef_", "intercept_"):
+            setattr(self, name, getattr(best, name))
+        return self
+
+    def _ascending(self) -> NDArray[np.float64]:
+        """Return the values of C, ascending. Raises InputError if they are none."""
+        if isinstance(self.Cs, int | np.integer):
+            return np.logspace(-4, 4, whole_number("Cs", self.Cs, 1))
+        try:
+            given = list(self.Cs)
+        except TypeError:
+            given = []
+        if not given:
+            raise InputError(f"Cs is {quoted(self.Cs)}; it must be values of C, or their number")
+        return np.array(sorted(Number(above_low=True).checked("Cs", C) for C in given))
+
+
+def _accuracies(
+    plain: SoftmaxClassifier, Cs: NDArray[np.float64], X: NDArray[Any], y: NDArray[Any],
+    weights: NDArray[np.float64] | None, train: NDArray[np.int64], test: NDArray[np.int64],
+) -> list[float]:  # fmt: skip
+    """Return the accuracy of every C on the rows of a fold."""
+    walker = clone(plain).set_params(warm_start=True)
+    found = []
+    rows, labels = X[train], y[train]
+    of_train, of_test = (None, None) if weights is None else (weights[train], weights[test])
+    for C in Cs.tolist():
+        walker.set_params(C=C).fit(rows, labels, of_train)
+        found.append(float(walker.score(X[test], y[test], of_test)))
+    return found
