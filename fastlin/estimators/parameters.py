@@ -9,7 +9,7 @@ from fastlin.config import Precision, Schedule, TrainConfig
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Loss
 from fastlin.settings import AUTO, Choice, Kind, Number, OrAuto, Switch, Whole
-from fastlin.solving.config import FitConfig
+from fastlin.solving.config import FitConfig, penalty_of
 
 DEFAULT_C = 1.0
 
@@ -108,7 +108,8 @@ def penalty_of_solver(parameters: dict[str, Any], weight_sum: float, class_count
         Of two classes `coef_` is one row w, and W = (-w / 2, w / 2) has half the sum of squares.
     """
     l2 = parameters["l2"]
-    l2 = 1 / (2 * parameters["C"] * weight_sum) if l2 is None else l2
+    if l2 is None:
+        return penalty_of(parameters["C"], weight_sum, class_count)
     return float(2 * l2 if class_count == 2 else l2)
 
 

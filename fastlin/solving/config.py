@@ -167,7 +167,7 @@ class PathPlan:
             raise InputError("patience has no effect with bisect; leave one of them out")
 
 
-def penalty_of(C: float, row_count: int, class_count: int) -> float:
+def penalty_of(C: float, row_count: float, class_count: int) -> float:
     """Return the l2 that scikit-learn's C is for so many rows, whose weights have the mean 1.
 
     Of two classes scikit-learn has one vector of weights, the difference of the two rows of W: the
