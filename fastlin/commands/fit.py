@@ -12,7 +12,7 @@ import click
 
 from fastlin.commands import options, outcome, process, setting_options
 from fastlin.errors import InputError, counted
-from fastlin.losses import PARAMETERS, check_given_once, with_parameters
+from fastlin.losses import with_parameters
 from fastlin.solving.config import FIT_SETTINGS, FitConfig, inverse_penalty_of
 
 if TYPE_CHECKING:
@@ -93,10 +93,7 @@ def _what_to_fit(
     data: options.Data, config_path: Path | None, settings: dict[str, Any]
 ) -> tuple[DataReference, FitConfig]:
     """Return data and settings: options where given, then --config, then the defaults."""
-    given = setting_options.given_settings(settings)
-    parameters = {name: [given.pop(name)] for name in PARAMETERS if name in given}
-    if "loss" in given:
-        check_given_once([given["loss"]], parameters)
+    given, parameters = setting_options.given_with_parameters(settings)
     if {"l2", "C"} <= given.keys():
         raise InputError("--l2 and --C say the same; leave one of them out")
     reference, config = options.reference_of({"data": DEFAULT_DATA} | data), FitConfig()

@@ -14,7 +14,7 @@ import click
 from fastlin.commands import options, outcome, plot, probe_output, process, setting_options
 from fastlin.config import as_json
 from fastlin.errors import InputError
-from fastlin.losses import PARAMETERS, check_given_once, with_parameters
+from fastlin.losses import with_parameters
 from fastlin.solving.config import FIT_SETTINGS, FitConfig
 from fastlin.solving.protocols import PROTOCOLS, protocol_of
 
@@ -224,10 +224,7 @@ def _request(data: options.Data, given: dict[str, Any]) -> Request:
     if "select" in asked:
         asked["select"] = f"val_{asked['select']}"
     plan_with(protocol_of(protocol), asked)
-    settings = setting_options.given_settings(given)
-    parameters = {name: [settings.pop(name)] for name in PARAMETERS if name in settings}
-    if "loss" in settings:
-        check_given_once([settings["loss"]], parameters)
+    settings, parameters = setting_options.given_with_parameters(given)
     config = FitConfig(**settings)
     config = replace(config, loss=with_parameters([config.loss], parameters)[0])
     reference = options.reference_of({"data": DEFAULT_DATA} | data)

@@ -12,7 +12,7 @@ from fastlin.class_weights import ClassWeights, lists_words, read_class_weights
 from fastlin.commands import options
 from fastlin.config import TrainConfig, as_json
 from fastlin.errors import InputError
-from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind
+from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind, check_given_once
 from fastlin.settings import (
     AUTO,
     Choice,
@@ -124,6 +124,18 @@ def given_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             switch = name.removeprefix(_OFF)
             given[switch] = (*given.get(switch, ()), "false")
     return given
+
+
+def given_with_parameters(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of one run that were given, and the parameters of its loss as lists.
+
+    Raises InputError if a parameter stands in the loss, and is given by its own name, too.
+    """
+    given = given_settings(settings)
+    parameters = {name: [given.pop(name)] for name in PARAMETERS if name in given}
+    if "loss" in given:
+        check_given_once([given["loss"]], parameters)
+    return given, parameters
 
 
 def _options(

@@ -15,7 +15,7 @@ from fastlin.commands.study import Study
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
 from fastlin.fitting import Fitting
-from fastlin.losses import PARAMETERS, check_given_once, with_parameters
+from fastlin.losses import with_parameters
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,10 +117,7 @@ def _what_to_run(
     """
     from fastlin import runs
 
-    given = setting_options.given_settings(settings)
-    parameters = {name: [given.pop(name)] for name in PARAMETERS if name in given}
-    if "loss" in given:
-        check_given_once([given["loss"]], parameters)
+    given, parameters = setting_options.given_with_parameters(settings)
     if config_path is None:
         reference = options.reference_of({"data": DEFAULT_DATA} | data)
         config, saved = TrainConfig(**given), Fitting()
