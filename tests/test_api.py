@@ -22,9 +22,10 @@ from fastlin.search.ranking import save_table
 from fastlin.search.reading import read_grid_file
 
 RNG = np.random.default_rng(0)
-Y = np.arange(60) % 3
-X = (RNG.normal(size=(60, 5)) + 4 * np.eye(3, 5)[Y]).astype(np.float32)
-WORDS = np.array(["owl", "cat", "dög"])
+Y = np.arange(60) % 5
+X = (RNG.normal(size=(60, 5)) + 4 * np.eye(5)[Y]).astype(np.float32)
+WORDS = np.array(["owl", "cat", "dög", "bee", "ant"])
+SORTED = ("ant", "bee", "cat", "dög", "owl")
 
 
 class Frame:
@@ -38,8 +39,8 @@ class Frame:
 
 
 def model(**changes):
-    W = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
-    given = {"W": W, "b": W[:, 0].copy(), "class_names": ("owl", "cat", "dög"), "loss": "softmax"}
+    W = np.random.default_rng(1).normal(size=(5, 5)).astype(np.float32)
+    given = {"W": W, "b": W[:, 0].copy(), "class_names": tuple(WORDS.tolist()), "loss": "softmax"}
     return LinearModel(**{**given, **changes})
 
 
@@ -49,13 +50,13 @@ def model(**changes):
 @pytest.mark.parametrize(
     ("labels", "names"),
     [
-        (WORDS[Y], ("cat", "dög", "owl")),
-        (WORDS[Y].astype(object), ("cat", "dög", "owl")),
-        (np.char.encode(WORDS, "utf-8")[Y], ("cat", "dög", "owl")),
-        (list(WORDS[Y]), ("cat", "dög", "owl")),
+        (WORDS[Y], SORTED),
+        (WORDS[Y].astype(object), SORTED),
+        (np.char.encode(WORDS, "utf-8")[Y], SORTED),
+        (list(WORDS[Y]), SORTED),
         (Y > 0, ("False", "True")),
-        (np.array([7, -3, 100])[Y], ("-3", "7", "100")),
-        (Frame(Y.astype(np.uint8)), ("0", "1", "2")),
+        (np.array([7, -3, 100, 0, 20])[Y], ("-3", "0", "7", "20", "100")),
+        (Frame(Y.astype(np.uint8)), ("0", "1", "2", "3", "4")),
     ],
 )
 def test_labels_of_any_kind_name_their_classes(labels, names):
@@ -93,9 +94,9 @@ def test_labels_of_two_kinds_are_not_mixed():
 
 
 def test_given_names_are_the_meaning_of_numbers():
-    names = ("x", "y", "z")
+    names = ("v", "w", "x", "y", "z")
     assert Split.from_arrays(X, Y, class_names=names).train.class_names == names
-    assert np.array_equal(Split.from_arrays(X, Y, class_names=["2", "1", "0"]).train.y, Y)
+    assert np.array_equal(Split.from_arrays(X, Y, class_names=list("43210")).train.y, Y)
     assert np.array_equal(Split.from_arrays(X, WORDS[Y], class_names=WORDS).train.y, Y)
     with pytest.raises(InputError, match="y_train has the label 'owl' in row 0, which is none of"):
         Split.from_arrays(X, WORDS[Y], class_names=names)
@@ -197,7 +198,7 @@ def test_probabilities_are_the_softmax_of_the_scores():
 
 
 def test_smoothed_labels_leave_scores_whose_softmax_are_probabilities():
-    split = Split.from_arrays(X, np.arange(60) % 5)
+    split = Split.from_arrays(X, Y)
     smoothed = fastlin.train(split, loss=fastlin.Softmax(smoothing=0.1), epochs=1).model
     plain = replace(smoothed, loss="softmax")
     assert smoothed.loss == "softmax(smoothing=0.1)"
@@ -216,24 +217,24 @@ def test_names_ranks_and_accuracy_agree_with_the_scores():
     scores = found.scores(X)
     classes = scores.argmax(axis=1)
     assert np.array_equal(found.predict_names(X), WORDS[classes])
-    top = found.top_k(X, 2)
+    top = found.top_k(X, 4)
     assert np.array_equal(top[:, 0], classes)
-    lowest = np.array([({0, 1, 2} - {*row}).pop() for row in top.tolist()])
+    lowest = np.array([({*range(5)} - {*row}).pop() for row in top.tolist()])
     assert np.array_equal(lowest, scores.argmin(axis=1))
     assert found.score(X, WORDS[Y]) == found.score(X, Y) == np.mean(classes == Y)
-    equal = model(W=np.zeros((3, 5), np.float32), b=np.zeros(3, np.float32))
-    assert np.array_equal(equal.top_k(X, 3), np.tile([0, 1, 2], (60, 1)))
-    for wrong in (0, 4, 1.5, True):
+    equal = model(W=np.zeros((5, 5), np.float32), b=np.zeros(5, np.float32))
+    assert np.array_equal(equal.top_k(X, 5), np.tile(np.arange(5), (60, 1)))
+    for wrong in (0, 6, 1.5, True):
         with pytest.raises(InputError, match="k is"):
             found.top_k(X, wrong)
 
 
 def test_labels_that_are_digits_are_the_names_of_classes():
-    named = model(class_names=("1", "2", "3"))
+    named = model(class_names=tuple("12345"))
     assert named.score(X, Y + 1) == model().score(X, Y)
     with pytest.raises(InputError, match="y has the label '0' in row 0, which is none of"):
         named.score(X, Y)
-    with pytest.raises(InputError, match="label 3 in row 2 is outside 0 to 2"):
+    with pytest.raises(InputError, match="label 5 in row 4 is outside 0 to 4"):
         model().score(X, Y + 1)
 
 
@@ -306,7 +307,7 @@ def test_a_model_with_a_flipped_bit_is_refused(tmp_path):
         ({"class_names": np.array([0x110000, 97, 98], np.uint32).view("<U1")}, "is no text"),
         ({"loss": np.array(["softmax"])}, "it must be one text"),
         ({"loss": np.array("soft\nmax")}, r"loss is 'soft\\nmax'; it must be the name of a loss"),
-        ({"W": np.array([[np.nan] * 5] * 3, np.float32)}, "W or b has a NaN"),
+        ({"W": np.array([[np.nan] * 5] * 5, np.float32)}, "W or b has a NaN"),
     ],
 )
 def test_a_model_file_that_holds_something_else_is_refused(changes, said, tmp_path):
@@ -421,7 +422,7 @@ def test_what_is_shown_fits_on_a_screen():
         assert text.startswith(f"{type(shown).__name__}(")
         assert len(text) < 300
         assert "\n" not in text
-    assert "train 60, val 60 rows, 5 features float32, 3 classes" in repr(split)
+    assert "train 60, val 60 rows, 5 features float32, 5 classes" in repr(split)
     assert repr(grid.best) in {repr(entry) for entry in grid.entries}
     assert grid._repr_html_().count("<tr>") == 3
     assert result.history._repr_html_().count("<tr>") == 3
