@@ -19,7 +19,7 @@ from fastlin.search.ranking import GridEntry, GridResult, Rule
 from fastlin.training.advice import advise, advise_on
 
 RNG = np.random.default_rng(0)
-X, Y = RNG.standard_normal((400, 6)).astype(np.float32), np.arange(400) % 3
+X, Y = RNG.standard_normal((400, 6)).astype(np.float32), np.arange(400) % 5
 SPLIT = Split.from_arrays(X, Y, X_val=X[:200], y_val=Y[:200])
 CONFIG = TrainConfig(lr=0.1, l2=0.0, standardize=False, epochs=20)
 

@@ -21,7 +21,7 @@ from fastlin.training.defaults import with_chosen
 QUICK = {"lr": 0.1, "epochs": 4, "batch_size": 16}
 
 
-def rows(n=90, K=3, d=6, seed=0, spread=2.0):
+def rows(n=90, K=5, d=6, seed=0, spread=2.0):
     rng = np.random.default_rng(seed)
     y = rng.choice(K, n, p=np.arange(1, K + 1) / np.arange(1, K + 1).sum())
     X = rng.normal(size=(n, d)) + spread * np.eye(K, d)[y]
@@ -71,7 +71,7 @@ def test_folds_depend_on_their_seed_and_are_random_within_classes():
 
 @pytest.mark.parametrize("more", [{}, {"standardize": True}, {"class_weight": "balanced"}])
 def test_out_of_fold_probabilities_are_those_of_single_runs(more):
-    X, y = rows(K=5)
+    X, y = rows()
     found = fastlin.cross_validate(X, y, cv=4, **QUICK, **more)
     expected = np.empty((len(y), 5), np.float32)
     accuracies = []
@@ -196,8 +196,8 @@ def test_labels_that_are_made_wrong_are_found(tmp_path):
     rng = np.random.default_rng(1)
     wrong = rng.choice(600, 30, replace=False)
     noisy = y.copy()
-    noisy[wrong] = (y[wrong] + rng.integers(1, 3, 30)) % 3
-    names = np.array(["ant", "bee", "cow"])
+    noisy[wrong] = (y[wrong] + rng.integers(1, 5, 30)) % 5
+    names = np.array(["ant", "bee", "cow", "dog", "eel"])
     found = fastlin.cross_validate(X, names[noisy], cv=5, lr=0.1, epochs=10)
     files = {path.name for path in found.save(tmp_path)}
     with (tmp_path / "likely_label_errors.csv").open() as file:
@@ -216,7 +216,7 @@ def test_labels_that_are_made_wrong_are_found(tmp_path):
         "pred_probs.npy", "labels.npy", "class_names.json", "likely_label_errors.csv"
     }  # fmt: skip
     p, labels = np.load(tmp_path / "pred_probs.npy"), np.load(tmp_path / "labels.npy")
-    assert (p.shape, p.dtype, labels.dtype) == ((600, 3), np.float32, np.int64)
+    assert (p.shape, p.dtype, labels.dtype) == ((600, 5), np.float32, np.int64)
     assert labels.tolist() == noisy.tolist()
     assert json.loads((tmp_path / "class_names.json").read_text()) == names.tolist()
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
@@ -242,7 +242,7 @@ def test_journals_are_gone_on_with(tmp_path, monkeypatch):
 
 
 def test_settings_left_to_the_rows_are_alike_in_every_fold_and_advice_comes_once():
-    X, y = rows(200, K=5)
+    X, y = rows(200)
     X[:, 0] *= 1000
     notes = []
     found = fastlin.cross_validate(

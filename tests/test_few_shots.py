@@ -21,18 +21,18 @@ from fastlin.training.defaults import with_chosen
 QUICK = {"lr": 0.1, "epochs": 3, "batch_size": 8}
 
 
-def split(counts=(30, 20, 25), parts=("val", "test"), seed=0):
+def split(counts=(30, 20, 25, 22, 28), parts=("val", "test"), seed=0):
     rng = np.random.default_rng(seed)
 
     def rows(of):
-        y = rng.permutation(np.repeat(np.arange(3), of))
-        return (rng.normal(size=(len(y), 5)) + np.eye(3, 5)[y]).astype(np.float32), y
+        y = rng.permutation(np.repeat(np.arange(5), of))
+        return (rng.normal(size=(len(y), 5)) + np.eye(5, 5)[y]).astype(np.float32), y
 
     X, y = rows(counts)
     named = {}
     for part in parts:
-        named[f"X_{part}"], named[f"y_{part}"] = rows((10, 10, 10))
-    return fastlin.Split.from_arrays(X, y, class_names=["a", "b", "c"], **named)
+        named[f"X_{part}"], named[f"y_{part}"] = rows((10,) * 5)
+    return fastlin.Split.from_arrays(X, y, class_names=list("abcde"), **named)
 
 
 @settings(max_examples=100, deadline=None)
@@ -68,7 +68,7 @@ def test_draws_are_single_runs_on_their_rows(threads):
             data.train.X[rows], data.train.y[rows], class_names=data.train.class_names
         )
         alone = fastlin.train(part, found.result.config)
-        assert np.bincount(data.train.y[rows]).tolist() == [4, 4, 4]
+        assert np.bincount(data.train.y[rows]).tolist() == [4] * 5
         if draw == 0:
             assert alone.model.W.tobytes() == found.model.W.tobytes()
         names = np.array(data.train.class_names)[data.test.y]
@@ -113,9 +113,9 @@ def test_what_cannot_be_drawn_is_refused_or_said():
     assert len(notes) == 1
     assert np.isnan(once.spread("val").low)
     assert once.summary()["few_shots"]["results"]["val"]["accuracy"]["low"] is None
-    with pytest.warns(UserWarning, match=r"2 of 3 classes have fewer than 8 .*fewest 0.*'b', 'c'"):
-        found = fastlin.few_shots(split(counts=(30, 0, 5)), draws=2, **QUICK)
-    assert len(found.rows[0]) == 13
+    with pytest.warns(UserWarning, match=r"2 of 5 classes have fewer than 8 .*fewest 0.*'b', 'c'"):
+        found = fastlin.few_shots(split(counts=(30, 0, 5, 30, 30)), draws=2, **QUICK)
+    assert len(found.rows[0]) == 29
     for name in ("shots", "draws"):
         for wrong in (0, -1, 1.5, "x"):
             with pytest.raises(InputError, match=f"{name} is"):

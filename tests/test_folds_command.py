@@ -133,9 +133,9 @@ def test_folds_that_diverge_are_said():
 
 def test_rows_that_are_no_images_have_a_figure_too(place):
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 90)
-    X = (rng.normal(size=(90, 6)) + 4 * np.eye(3, 6)[y]).astype(np.float32)
-    y[:6] = (y[:6] + 1) % 3
+    y = rng.integers(0, 5, 90)
+    X = (rng.normal(size=(90, 6)) + 4 * np.eye(5, 6)[y]).astype(np.float32)
+    y[:6] = (y[:6] + 1) % 5
     np.savez("rows.npz", X=X, y=y)
     call("train", "--data", "rows.npz", "--cv", 3, "--epochs", 5, "--lr", 0.1, "--out", "r")
     assert "label-errors.png" in names("r/figures")

@@ -17,8 +17,8 @@ from fastlin.runs import load_run, save_run
 
 def split(weights=None):
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 120)
-    X = rng.normal(size=(120, 5)).astype(np.float32) + 2 * np.eye(3, 5, dtype=np.float32)[y]
+    y = rng.integers(0, 5, 120)
+    X = rng.normal(size=(120, 5)).astype(np.float32) + 2 * np.eye(5, 5, dtype=np.float32)[y]
     return fastlin.Split.from_arrays(
         X[:70], y[:70], X_val=X[70:100], y_val=y[70:100], X_test=X[100:], y_test=y[100:],
         weights=weights,

@@ -19,8 +19,8 @@ from fastlin.search.winner import run_of_winner
 from fastlin.training.trainer import Trainer
 
 RNG = np.random.default_rng(1)
-K = 7
-Y = RNG.choice(K, 900, p=np.array([40, 20, 10, 10, 10, 5, 5]) / 100)
+K = 9
+Y = RNG.choice(K, 900, p=np.array([40, 15, 10, 10, 5, 5, 5, 5, 5]) / 100)
 X = (RNG.standard_normal((K, 12))[Y] + 1.5 * RNG.standard_normal((900, 12))).astype(np.float32)
 SPLIT = Split.from_arrays(X[:600], Y[:600], X_val=X[600:], y_val=Y[600:])
 GRID = {"lr": [0.001, 0.02, 0.3], "class_weight": [None, "balanced"]}
