@@ -14,14 +14,14 @@ from fastlin.data import Dataset
 from fastlin.errors import AdviceWarning, InputError
 from fastlin.training import calibration, measuring
 
-NAMES = ("ant", "bee", "cat", "dog")
+NAMES = ("ant", "bee", "cat", "dog", "eel")
 
 
 def problem(factor=3.0, rows=4000, dtype=np.float32, seed=0):
     """Return a model whose scores are too large by a factor, and rows whose labels are drawn."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(rows, 6)).astype(dtype)
-    W, b = rng.normal(size=(4, 6)), rng.normal(size=4)
+    W, b = rng.normal(size=(5, 6)), rng.normal(size=5)
     truth = X.astype(float) @ W.T + b
     y = (truth + rng.gumbel(size=truth.shape)).argmax(axis=1)  # drawn from softmax(truth)
     model = fastlin.LinearModel(
@@ -92,8 +92,8 @@ def test_a_temperature_at_a_bound_is_said():
         assert fastlin.calibrate(model, right).temperature == calibration.LEAST
     nothing = replace(model, W=0 * model.W, b=0 * model.b)
     assert fastlin.calibrate(nothing, data).temperature == 1
-    sure = replace(model, W=10 * np.eye(4, 6, dtype=np.float32), b=0 * model.b)
-    each = Dataset(np.eye(4, 6, dtype=np.float32), np.arange(4), NAMES)
+    sure = replace(model, W=10 * np.eye(5, 6, dtype=np.float32), b=0 * model.b)
+    each = Dataset(np.eye(5, 6, dtype=np.float32), np.arange(5), NAMES)
     with pytest.warns(AdviceWarning, match="separated so well"):  # exp(-1000) is 0
         assert fastlin.calibrate(sure, each).temperature == calibration.LEAST
     wrong = replace(data, y=model.scores(data.X).argmin(axis=1))
@@ -152,7 +152,7 @@ def place(tmp_path, monkeypatch):
 
 def split_of(rows=600):
     _, data = problem(rows=rows)
-    X, y, half = data.X, np.minimum(data.y, 2), rows // 2
+    X, y, half = data.X, data.y, rows // 2
     return fastlin.Split.from_arrays(X[:half], y[:half], X_val=X[half:], y_val=y[half:])
 
 
@@ -231,7 +231,7 @@ def test_a_run_that_diverges_says_that_it_is_not_calibrated(place):
 
 def test_a_temperature_at_its_bound_is_advice_wherever_it_is_fitted():
     split = split_of()
-    wrong = replace(split, val=replace(split.val, y=(split.val.y + 1) % 3))
+    wrong = replace(split, val=replace(split.val, y=(split.val.y + 1) % 5))
     settings = {"lr": 0.5, "epochs": 4, "l2": 0.0}
     with pytest.warns(AdviceWarning, match="kept at 100"):
         fastlin.train(wrong, **settings, calibrate=True)

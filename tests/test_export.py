@@ -20,7 +20,7 @@ def needed(*names):
     return [pytest.importorskip(name, reason=f"{name} is not installed") for name in names]
 
 
-def made(K=4, loss="softmax", kind="float", dtype="float32"):
+def made(K=5, loss="softmax", kind="float", dtype="float32"):
     """Return a model as training makes it, and rows as they are stored."""
     rng = np.random.default_rng([K, len(kind)])
     X = rng.normal(size=(ROWS, FEATURES)) + 2 * np.eye(K, FEATURES)[rng.integers(0, K, ROWS)]
@@ -43,7 +43,7 @@ def made(K=4, loss="softmax", kind="float", dtype="float32"):
 
 
 PROBLEMS = [
-    {"K": 4}, {"K": 2}, {"K": 5, "kind": "pixels"}, {"K": 2, "kind": "pixels"},
+    {"K": 5}, {"K": 2}, {"K": 5, "kind": "pixels"}, {"K": 2, "kind": "pixels"},
     {"kind": "offset"}, {"K": 2, "kind": "offset"}, {"dtype": "float64"},
     {"kind": "offset", "dtype": "float64"}, {"loss": "softmax(smoothing=0.1)"},
     {"loss": "hinge"}, {"loss": "hinge", "K": 2}, {"loss": "squared-hinge", "kind": "pixels"},
@@ -210,7 +210,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(90, 5)).astype(np.float32)
-    np.savez("t.npz", X_train=X, y_train=np.arange(90) % 3)
+    np.savez("t.npz", X_train=X, y_train=np.arange(90) % 5)
     call("train", "--data", "t.npz", "--epochs", 2, "--no-figures", "--out", "run")
     return fastlin.load_run("run")
 

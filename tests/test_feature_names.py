@@ -27,8 +27,8 @@ MOVED = tuple(NAMES[j] for j in ORDER)
 IN_ORDER = "features are matched by name: those of the data are in another order"
 QUICK = ("--epochs", 3, "--no-figures")
 RNG = np.random.default_rng(0)
-Y = RNG.integers(0, 3, 90)
-X = (RNG.normal(size=(90, 6)) + 2 * np.eye(3, 6)[Y]) * np.arange(1, 7) + 10.0 * np.arange(6)
+Y = RNG.integers(0, 5, 90)
+X = (RNG.normal(size=(90, 6)) + 2 * np.eye(5, 6)[Y]) * np.arange(1, 7) + 10.0 * np.arange(6)
 X = X.astype(np.float32)
 
 
@@ -55,12 +55,12 @@ def moved(path, **more):
 
 
 def data_of(rows=X, names=NAMES, y=Y):
-    return Dataset(rows, y, ("0", "1", "2"), feature_names=names)
+    return Dataset(rows, y, tuple("01234"), feature_names=names)
 
 
 def model_of(names=NAMES, **changes):
-    W = np.random.default_rng(7).normal(size=(3, 6)).astype(np.float32)
-    return replace(LinearModel(W, W[:, 0].copy(), ("0", "1", "2"), feature_names=names), **changes)
+    W = np.random.default_rng(7).normal(size=(5, 6)).astype(np.float32)
+    return replace(LinearModel(W, W[:, 0].copy(), tuple("01234"), feature_names=names), **changes)
 
 
 class Frame:
@@ -186,7 +186,7 @@ def test_where_one_side_has_no_names_columns_are_taken_by_number(place):
 def test_notes_on_standardized_features_name_them(place):
     rows = X.copy()
     rows[:, 4] = 1e9 + np.arange(90)  # float32 numbers are 64 apart there
-    np.savez("a.npz", X=rows, y=np.minimum(Y, 1), feature_names=np.array(NAMES))
+    np.savez("a.npz", X=rows, y=Y, feature_names=np.array(NAMES))
     found = call("train", "--data", "a.npz", *QUICK, "--standardize", "--out", "run")
     assert "Note: feature 'x' has few digits: around its mean" in found.stderr
 

@@ -15,8 +15,8 @@ from fastlin.training.measuring import measure_matched
 
 def rows(n, seed):
     rng = np.random.default_rng(seed)
-    y = rng.integers(0, 7, n)
-    return (np.eye(7, 9)[y] + rng.standard_normal((n, 9))).astype(np.float32), y
+    y = rng.integers(0, 9, n)
+    return (np.eye(9)[y] + rng.standard_normal((n, 9))).astype(np.float32), y
 
 
 @pytest.fixture
