@@ -38,9 +38,9 @@ class Violation(Exception):  # noqa: N818  (what is broken is fastlin, not this 
 
 
 def write_data(path):
-    """Write 300 rows around three centres, in three parts."""
+    """Write 300 rows around five centres, in three parts."""
     rng = np.random.default_rng(0)
-    centres, y = 2 * rng.normal(size=(3, 12)), np.arange(300) % 3
+    centres, y = 2 * rng.normal(size=(5, 12)), np.arange(300) % 5
     X = (centres[y] + rng.normal(size=(300, 12))).astype(np.float32)
     parts = {"train": slice(200), "val": slice(200, 250), "test": slice(250, 300)}
     np.savez(path, **{f"X_{part}": X[rows] for part, rows in parts.items()},
