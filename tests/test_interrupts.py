@@ -75,8 +75,8 @@ def trained_alone(split, at, error):
 
 def trained_in_a_grid(split, at, error):
     configs = [
-        TrainConfig(epochs=EPOCHS, lr=lr, batch_size=size, loss=loss, **SETTINGS)
-        for lr, size, loss in [(0.05, 8, "softmax"), (0.02, 8, "softmax"), (0.01, 16, "hinge")]
+        TrainConfig(epochs=EPOCHS, lr=lr, batch_size=size, **{**SETTINGS, "momentum": momentum})
+        for lr, size, momentum in [(0.05, 8, 0.9), (0.02, 8, 0.9), (0.01, 16, 0.0)]
     ]
     grid = GridTrainer(split, configs)
     everyone = range(len(configs))

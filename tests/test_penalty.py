@@ -48,8 +48,9 @@ def problem(dtype):
     return X, y, rng.normal(size=(5, 16)).astype(dtype), np.zeros(5, dtype)
 
 
-@pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"), [*((optimizer, F32) for optimizer in OPTIMIZERS), ("plain", F64)]
+)
 def test_weights_shrink_as_arithmetic_says(optimizer, dtype):
     momentum, nesterov = OPTIMIZERS[optimizer]
     for decay in DECAYS:
@@ -63,7 +64,7 @@ def test_weights_shrink_as_arithmetic_says(optimizer, dtype):
         check_decay(before, W, exact_decay(LR, l2, momentum, nesterov, STEPS))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["plain", "momentum"])
 def test_weights_shrink_in_a_grid_as_they_do_alone(optimizer):
     momentum, nesterov = OPTIMIZERS[optimizer]
     X, y, W, b = problem(F32)

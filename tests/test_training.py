@@ -233,8 +233,9 @@ def test_momentum_equals_a_numpy_run(nesterov):
         np.testing.assert_allclose(model.b, b, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.7])
-@pytest.mark.parametrize("row_dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize(
+    ("row_dtype", "momentum"), [(np.uint8, 0.0), (np.uint8, 0.7), (np.float64, 0.0)]
+)
 def test_standardising_equals_a_numpy_run_on_standardised_rows(row_dtype, momentum):
     split = problem(row_dtype=row_dtype)
     split.train.X[:, 3] = 77 if row_dtype == np.uint8 else 0.3  # a constant feature

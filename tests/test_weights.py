@@ -50,8 +50,7 @@ def test_a_row_of_weight_two_counts_as_if_it_were_there_twice(random_problem, co
     assert_array_equal(evaluation.losses, alone.losses)
 
 
-@pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize(("dtype", "momentum"), [(F32, 0.5), (F64, 0.0)])
 def test_weighted_epochs_equal_their_twin_for_any_number_of_threads(
     random_problem, dtype, momentum
 ):
