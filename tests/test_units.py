@@ -64,9 +64,9 @@ def test_alpha_of_sgd_of_two_classes():
 
 def test_linear_svc_is_another_classifier():
     svm = pytest.importorskip("sklearn.svm")
-    X, y = random_rows(0, 3, 200, 5)
+    X, y = random_rows(0, 5, 200, 5)
     other = fitted(svm.LinearSVC(C=0.05, tol=1e-10, max_iter=10_000), X, y)
-    l2 = penalty_in_the_table(SETTINGS[3], 3, n=200, C=0.05)
+    l2 = penalty_in_the_table(SETTINGS[3], 5, n=200, C=0.05)
     split = fastlin.Split.from_arrays(X, y, weights=np.ones(200))
     W = fastlin.solve(split, l2=l2, loss="squared-hinge").model.W
     coef = other.coef_ - other.coef_.mean(axis=0)
