@@ -3,7 +3,7 @@
 Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the machine that
 `python -m benchmarks` measured last; the practitioner's task is what `python -m
 benchmarks.practitioner --out docs/benchmarks/task.md` wrote; the summary of the study is made by
-`fastlin report` (see the README).
+`fastlin report` (see the README). The examples have a `build.py` of their own.
 
 `python docs/build.py --check` needs no data and changes nothing. It looks whether the tables are
 those of the measured results and the study's commands, and whether all pictures are shown.
@@ -32,7 +32,7 @@ from benchmarks.outcomes import Outcome
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
-PAGES = (README, DOCS / "report" / "summary.md")
+PAGES = (README, DOCS / "report" / "summary.md", DOCS / "examples" / "README.md")
 FIGURES = ("cost", "accuracy", "templates", "gradient", "confusion")
 GRID_FIGURES = ("heat-lr-batch_size",)
 GRID = ("--lr", "0.01,0.02,0.03", "--l2", "0,0.001,0.0001", "--batch-size", "64,100,128")
@@ -154,7 +154,9 @@ def faults() -> list[str]:
         for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
     }
     found += [
-        f"{page.name}: no picture {path.name}" for path, page in shown.items() if not path.exists()
+        f"{page.relative_to(DOCS.parent)}: no picture {path.name}"
+        for path, page in shown.items()
+        if not path.exists()
     ]
     found += [f"{path}: shown nowhere" for path in DOCS.rglob("*.png") if path not in shown]
     return found
