@@ -56,11 +56,10 @@ def picture(ours: np.ndarray, theirs: np.ndarray) -> Figure:
                   label="LogisticRegression")  # fmt: skip
         axes.set(ylabel=label, xscale="log", ymargin=0.1)
     panels[2].set(yscale="log", xlabel="C (weaker penalty to the right)")
-    for axis in (panels[2].xaxis, panels[2].yaxis):
+    for axis, text in ((panels[2].xaxis, "{x:g}"), (panels[2].yaxis, "{x:.0e}")):
         axis.set_major_locator(LogLocator(numticks=8))
         axis.set_minor_locator(NullLocator())
-    panels[2].xaxis.set_major_formatter("{x:g}")
-    panels[2].yaxis.set_major_formatter("{x:.0e}")
+        axis.set_major_formatter(text)
     best = ours[:, 0].argmax()
     title = f"Best at C {CS[best]:g}: {ours[best, 0]:.1f} % of the validation rows are right"
     figure.suptitle(title, fontsize=10)
