@@ -292,16 +292,6 @@ def test_sparse_rows_are_refused_with_what_to_do():
         SoftmaxClassifier().fit(sparse.csr_array(X), y)
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_tables_name_their_features(library):
-    frames = pytest.importorskip(library)
-    X, y = rows_of(2)
-    table = frames.DataFrame({f"x{j}": X[:, j] for j in range(8)})
-    found = SoftmaxClassifier().fit(table, y)
-    assert found.feature_names_in_.tolist() == [f"x{j}" for j in range(8)]
-    assert np.array_equal(found.predict(table), SoftmaxClassifier().fit(X, y).predict(X))
-
-
 def test_without_scikit_learn_one_line_says_what_to_install():
     code = "import sys; sys.modules['sklearn'] = None; import fastlin; fastlin.SoftmaxClassifier"
     found = subprocess.run(

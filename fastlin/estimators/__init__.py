@@ -1,6 +1,7 @@
 """Classifiers with the methods and conventions of scikit-learn, which comes with an extra.
 
 parameters.py    what the parameters may be, and what they are as settings of a fit
+inputs.py        rows and labels in tensors and tables, and what cannot be fitted
 fits.py          an exact fit, and epochs of SGD, of rows and parameters
 base.py          `LinearClassifier`: fit, partial_fit, predict, and the rest of the contract
 classifiers.py   `SoftmaxClassifier` and `HingeClassifier`

@@ -22,7 +22,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.checks import check_class_names
 from fastlin.data.dataset import Dataset
 from fastlin.errors import InputError, quoted
-from fastlin.estimators import fits, parameters
+from fastlin.estimators import fits, inputs, parameters
 from fastlin.estimators.fits import Fitted
 from fastlin.estimators.parameters import SolverName
 from fastlin.history import History
@@ -32,6 +32,7 @@ from fastlin.settings import AUTO, whole_number
 
 # Rows of these dtypes are fitted as they are stored; others become the first.
 ROW_DTYPES = (np.float64, np.float32, np.float16, np.uint8)
+_VALIDATION = {"dtype": ROW_DTYPES, "order": "C", "ensure_all_finite": False}
 
 _SCALE = 1.0  # stored values are the features, those of uint8, too
 
@@ -168,7 +169,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         Parameters
         ----------
         X : ArrayLike
-            (n, d) real numbers.
+            (n, d) real numbers: an array, a table or a tensor in the memory of the processor.
         y : ArrayLike
             (n,) labels of any kind.
         sample_weight : ArrayLike, optional
@@ -266,7 +267,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             if known is None:
                 raise InputError("classes must be given in the first call of partial_fit")
             return known
-        given = np.unique(np.asarray(classes))
+        given = np.unique(np.asarray(inputs.plain("classes", classes)))
         if known is not None and not np.array_equal(given, known):
             raise InputError(
                 f"classes is {quoted(given.tolist())}; in the first call it was "
@@ -297,9 +298,13 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         self, X: ArrayLike, y: ArrayLike, *, reset: bool
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return rows as they are stored where that is possible, and labels (n,)."""
-        rows, labels = validate_data(self, X, y, reset=reset, dtype=ROW_DTYPES, order="C")
+        rows, labels = validate_data(
+            self, inputs.plain("X", X), inputs.plain("y", y), reset=reset, **_VALIDATION
+        )
+        inputs.check_rows(rows, getattr(self, "feature_names_in_", None))
+        inputs.check_labels(labels)
         check_classification_targets(labels)
-        return np.asarray(rows), column_or_1d(labels)
+        return rows, column_or_1d(labels)
 
     def _dataset(
         self, X: NDArray[Any], numbers: NDArray[np.int64], classes: NDArray[Any],
@@ -308,7 +313,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         """Return rows that count, with the numbers of their classes, and the sum of weights."""
         weights = None
         if sample_weight is not None or self.class_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            weights = inputs.plain("sample_weight", sample_weight)
+            weights = _check_sample_weight(weights, X, dtype=np.float64)
             if (weights < 0).any():
                 raise InputError("sample_weight has a weight below 0; it must be 0 or above")
             if not weights.all():
@@ -348,8 +354,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
     def _scores(self, X: ArrayLike) -> NDArray[Any]:
         """Return scores (n, K), of two classes, too."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=ROW_DTYPES, order="C")
-        return self.model_.scores(X)
+        rows = validate_data(self, inputs.plain("X", X), reset=False, **_VALIDATION)
+        inputs.check_rows(rows, getattr(self, "feature_names_in_", None))
+        return self.model_.scores(rows)
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
         """Return scores (n, K); of two classes (n,), above 0 for the second one."""

@@ -12,6 +12,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import _check_sample_weight
 
 from fastlin.errors import InputError, quoted
+from fastlin.estimators import inputs
 from fastlin.estimators.classifiers import SoftmaxClassifier
 from fastlin.settings import Number, whole_number
 
@@ -69,7 +70,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         rows, labels = self._rows(X, y, reset=True)
         weights = None
         if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, rows, dtype=np.float64)
+            given = inputs.plain("sample_weight", sample_weight)
+            weights = _check_sample_weight(given, rows, dtype=np.float64)
         own = self.get_params(deep=False)
         plain = SoftmaxClassifier(**{name: own[name] for name in own if name not in {"Cs", "cv"}})
         folds = check_cv(5 if self.cv is None else self.cv, labels, classifier=True)

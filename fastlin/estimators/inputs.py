@@ -1,0 +1,109 @@
+"""Rows and labels as users hold them, in tensors and tables, and what an estimator cannot take."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.data.checks import check_values
+from fastlin.errors import InputError, one_line, quoted
+
+
+def plain(name: str, values: Any) -> Any:
+    """Return a tensor of PyTorch as an array in the same memory, and anything else as it is.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the message.
+    values : Any
+        What a user gave. NumPy has no bfloat16: such a tensor becomes float32, which holds the
+        same numbers.
+
+    Raises
+    ------
+    InputError
+        If a tensor is part of a gradient, is not in the memory of the processor or is sparse; or if
+        it is a table of polars that is not computed yet.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(values, torch.Tensor):
+        return _array_of(name, values, torch)
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(values, polars.LazyFrame):
+        raise InputError(f"{name} is a LazyFrame; give {name}.collect()")
+    return values
+
+
+def _array_of(name: str, tensor: Any, torch: Any) -> NDArray[Any]:
+    if tensor.device.type != "cpu":
+        raise InputError(f"{name} is a tensor on the device {tensor.device}; give {name}.cpu()")
+    if tensor.requires_grad:
+        raise InputError(f"{name} is a tensor that requires a gradient; give {name}.detach()")
+    if tensor.layout != torch.strided:
+        raise InputError(f"{name} is a sparse tensor; give {name}.to_dense()")
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    try:
+        return np.asarray(tensor.numpy())
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{name} is a tensor without an array: {one_line(str(error))}") from None
+
+
+def check_rows(X: NDArray[Any], names: NDArray[Any] | None) -> None:
+    """Check that every value is there and finite.
+
+    Parameters
+    ----------
+    X : NDArray
+        (n, d) numbers of a dtype that is fitted as it is stored.
+    names : NDArray, optional
+        Of the features, for the message.
+
+    Raises
+    ------
+    InputError
+        If one is not; it names row and column of the first.
+    """
+    try:
+        check_values("X", X)
+    except InputError:
+        row, column = np.argwhere(~np.isfinite(X))[0].tolist()
+        place = f"row {row}, column {column if names is None else quoted(names[column])}"
+        if np.isnan(X[row, column]):
+            raise InputError(
+                f"X has NaN, or no value, in {place}; leave the row out, or fill it in with "
+                "sklearn.impute.SimpleImputer"
+            ) from None
+        raise InputError(
+            f"X has the value {float(X[row, column])!r} in {place}; it must be finite"
+        ) from None
+
+
+def check_labels(y: NDArray[Any]) -> None:
+    """Check labels that are Python objects, of which NumPy must find the different ones.
+
+    Parameters
+    ----------
+    y : NDArray
+        (n,) labels.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or two cannot be ordered; in one line.
+    """
+    if y.dtype != object:
+        return
+    missing = np.flatnonzero([label is None for label in y])
+    if len(missing):
+        raise InputError(f"y has no label in row {missing[0]}; leave the row out")
+    kinds = {type(label): label for label in y}
+    try:
+        sorted(kinds.values())
+    except TypeError:
+        shown = " and ".join(quoted(label) for label in list(kinds.values())[:2])
+        raise InputError(f"y has labels of several kinds, such as {shown}; give one kind") from None
