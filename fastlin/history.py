@@ -129,17 +129,8 @@ class History:
     def __repr__(self) -> str:
         if len(self) == 0:
             return "History(0 epochs)"
-        last = self.records()[-1]
-        parts = (
-            ("train", last.train_cost, last.train_accuracy),
-            ("val", last.val_cost, last.val_accuracy),
-        )
-        measured = (
-            f"; {part} cost {cost:.4g}, accuracy {accuracy:.2%}"
-            for part, cost, accuracy in parts
-            if not math.isnan(cost)
-        )
-        return f"History({counted(len(self), 'epoch')}{''.join(measured)})"
+        measured = measured_of(self.records()[-1])
+        return f"History({counted(len(self), 'epoch')}{measured and f'; {measured}'})"
 
     def _repr_html_(self) -> str:
         """Return a table of the epochs, as notebooks show it."""
@@ -166,3 +157,16 @@ class History:
             for record, metric in zip(self.records(), self.metrics(), strict=True)
         ]
         return ranks.index(min(ranks)) + 1 if ranks else 0
+
+
+def measured_of(record: EpochRecord) -> str:
+    """Return costs and accuracies of an epoch, as far as they were measured, in one line."""
+    parts = (
+        ("train", record.train_cost, record.train_accuracy),
+        ("val", record.val_cost, record.val_accuracy),
+    )
+    return "; ".join(
+        f"{part} cost {cost:.4g}, accuracy {accuracy:.2%}"
+        for part, cost, accuracy in parts
+        if not math.isnan(cost)
+    )

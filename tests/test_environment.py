@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from fastlin import figures, functional, metrics, runs
+from fastlin import compilation, figures, functional, metrics, runs
 from fastlin.commands import main, options, outcome, process
 from fastlin.data import catalog
 from fastlin.errors import InputError, one_line, reason_of
@@ -618,7 +618,8 @@ def test_drawing_does_not_count_what_was_compiled_meanwhile(capsys, monkeypatch)
 
     now = iter(range(100))
     clock = types.SimpleNamespace(perf_counter=lambda: float(next(now)))
-    monkeypatch.setattr(outcome, "time", clock)
+    for module in (outcome, compilation):
+        monkeypatch.setattr(module, "time", clock)
     # Read at: 0 drawing begins, 1 and 2 around the compiler, 3 drawing ends.
     assert outcome.drawing(lambda: twice(1), options.console()) == (1.0, 2.0)
 

@@ -20,7 +20,7 @@ LAYERS = (
     ("data",),
     ("model_arrays",),
     ("model", "reference", "metrics", "label_errors"),
-    ("matching", "kernels", "history"),
+    ("matching", "kernels", "history", "compilation"),
     ("threads", "machine", "history_file", "model_file"),
     ("engine",),
     ("passes",),

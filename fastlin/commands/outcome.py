@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from fastlin import compilation
 from fastlin.config import SETTINGS
 from fastlin.errors import InputError, reason_of
 from fastlin.settings import AUTO
@@ -15,6 +16,7 @@ from fastlin.settings import AUTO
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastlin.compilation import Compiling
     from fastlin.config import TrainConfig
     from fastlin.data import Split
     from fastlin.data.source import DataReference
@@ -23,40 +25,9 @@ if TYPE_CHECKING:
     from fastlin.training.trainer import TrainResult
 
 
-class Compiling(Protocol):
-    """How long kernels were compiled, not loaded from where they are kept."""
-
-    seconds: float
-
-
-@contextmanager
-def compiling(notes: Console) -> Iterator[Compiling]:
-    """Say it once if the body compiles a kernel, and count the seconds that it does."""
-    from numba.core import event
-
-    class Compilation(event.Listener):
-        """Hears of every kernel that begins and ends to be compiled, those it calls within it."""
-
-        seconds = 0.0
-        depth = 0
-        is_said = False
-
-        def on_start(self, _: Any) -> None:
-            if self.depth == 0:
-                self.start = time.perf_counter()
-            self.depth += 1
-            if not self.is_said:
-                self.is_said = True
-                notes.print("Compiling kernels for this machine (kept) ...")
-
-        def on_end(self, _: Any) -> None:
-            self.depth -= 1
-            if self.depth == 0:
-                self.seconds += time.perf_counter() - self.start
-
-    found = Compilation()
-    with event.install_listener("numba:compile", found):
-        yield found
+def compiling(notes: Console) -> AbstractContextManager[Compiling]:
+    """Print it once if the body compiles a kernel, and count the seconds that it does."""
+    return compilation.compiling(notes.print)
 
 
 def compile_moments(split: Split, config: TrainConfig) -> None:
@@ -225,11 +196,11 @@ def draw(
 
 def drawing(draw_figures: Callable[[], object], notes: Console) -> tuple[float, float]:
     """Do `draw` for any figures."""
-    with compiling(notes) as compilation:
+    with compiling(notes) as compiled:
         start = time.perf_counter()
         try:
             draw_figures()
         except Exception as error:  # noqa: BLE001  (whatever matplotlib finds wrong)
             notes.print(f"figures are not drawn: {reason_of(error)}")
         seconds = time.perf_counter() - start
-    return compilation.seconds, seconds - compilation.seconds
+    return compiled.seconds, seconds - compiled.seconds

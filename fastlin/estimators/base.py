@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -19,10 +20,9 @@ from sklearn.utils.validation import (
 )
 
 from fastlin.config import TrainConfig
-from fastlin.data.checks import check_class_names
 from fastlin.data.dataset import Dataset
 from fastlin.errors import InputError, quoted
-from fastlin.estimators import fits, inputs, parameters
+from fastlin.estimators import callbacks, fits, inputs, parameters
 from fastlin.estimators.fits import Fitted
 from fastlin.estimators.parameters import SolverName
 from fastlin.history import History
@@ -44,7 +44,7 @@ def _is_sgd(estimator: Any) -> bool:
     return True
 
 
-class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # has no types
+class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A linear classifier in scikit-learn's idiom; use `SoftmaxClassifier` or `HingeClassifier`.
 
     It minimises mean loss + l2 * sum(coef_**2) over the rows; the mean is weighted where rows are.
@@ -116,6 +116,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         Where X has names of text.
     """
 
+    classes_: NDArray[Any]
+    model_: LinearModel
+
     def __init__(
         self,
         *,
@@ -163,6 +166,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         """Return the loss that is fitted. Raises InputError if the solver cannot."""
         raise NotImplementedError
 
+    @callbacks.with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the classifier, and return it.
 
@@ -190,18 +194,29 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
                 "samples of at least two classes"
             )
         data, weight_sum = self._dataset(rows, numbers, classes, sample_weight)
-        fitted = self._fit(data, weight_sum, chosen, loss, self._start(classes))
-        return self._keep(fitted, classes)
+        tasks = callbacks.tasks_of(
+            self, *parameters.steps_of(chosen), X=rows, y=labels,
+            metadata=None if sample_weight is None else {"sample_weight": sample_weight},
+        )  # fmt: skip
+
+        def watch(model_of: Callable[[], LinearModel]) -> bool:
+            return tasks is not None and tasks.end_step(lambda: _fitted(model_of(), classes))
+
+        start = self._start(classes)
+        self._keep(self._fit(data, weight_sum, chosen, loss, start, watch), classes)
+        if tasks is not None:
+            tasks.end()
+        return self
 
     def _fit(
         self, data: Dataset, weight_sum: float, chosen: dict[str, Any], loss: Loss,
-        start: LinearModel | None,
+        start: LinearModel | None, watch: fits.Watch,
     ) -> Fitted:  # fmt: skip
         if chosen["solver"] is SolverName.EXACT:
-            return fits.exact_fit(data, weight_sum, chosen, loss, start)
+            return fits.exact_fit(data, weight_sum, chosen, loss, start, watch)
         l2 = parameters.penalty_of_solver(chosen, weight_sum, len(data.class_names))
         config = parameters.train_config(chosen, loss, l2, self._seed())
-        fitted, self._trained = fits.sgd_fit(data, config, chosen, start, [])
+        fitted, self._trained = fits.sgd_fit(data, config, chosen, start, [], watch)
         return fitted
 
     def _seed(self) -> int:
@@ -321,10 +336,10 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
                 counts = np.flatnonzero(weights)
                 X, numbers, weights = X[counts], numbers[counts], weights[counts]
         if complete:
-            _check_all_classes(numbers, classes)
+            inputs.check_all_classes(numbers, classes)
         if weights is not None and self.class_weight is not None:
             weights = weights * self._class_weights(numbers, classes, weights)[numbers]
-        data = Dataset(X, numbers, _names_of(classes), scale=_SCALE, weights=weights)
+        data = Dataset(X, numbers, inputs.names_of(classes), scale=_SCALE, weights=weights)
         return data, float(len(X) if weights is None else weights.sum())
 
     def _class_weights(
@@ -343,12 +358,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _keep(self, fitted: Fitted, classes: NDArray[Any]) -> Self:
         """Keep what a fit found, as scikit-learn calls it."""
-        self.classes_, self.model_ = classes, fitted.model
+        for name, value in _fitted(fitted.model, classes).items():
+            setattr(self, name, value)
         self.n_iter_, self.gap_, self.history_ = fitted.n_iter, fitted.gap, fitted.history
-        W, b = fits.plain_weights(fitted.model)
-        if len(classes) == 2:
-            W, b = W[1:] - W[:1], b[1:] - b[:1]
-        self.coef_, self.intercept_ = W, b
         return self
 
     def _scores(self, X: ArrayLike) -> NDArray[Any]:
@@ -356,7 +368,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         check_is_fitted(self)
         rows = validate_data(self, inputs.plain("X", X), reset=False, **_VALIDATION)
         inputs.check_rows(rows, getattr(self, "feature_names_in_", None))
-        return self.model_.scores(rows)
+        with fits.compiling():
+            scores: NDArray[Any] = self.model_.scores(rows)
+        return scores
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
         """Return scores (n, K); of two classes (n,), above 0 for the second one."""
@@ -370,19 +384,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         return labels
 
 
-def _check_all_classes(numbers: NDArray[np.int64], classes: NDArray[Any]) -> None:
-    """Raise InputError if a class has no row that counts."""
-    missing = np.flatnonzero(np.bincount(numbers, minlength=len(classes)) == 0)
-    if len(missing):
-        raise InputError(
-            f"the class {quoted(classes.tolist()[missing[0]])} has no row of a weight above 0; "
-            "leave it out"
-        )
-
-
-def _names_of(classes: NDArray[Any]) -> tuple[str, ...]:
-    """Return the names of classes in a `LinearModel`: labels as text, or else their numbers."""
-    try:
-        return check_class_names([str(label) for label in classes.tolist()])
-    except InputError:  # such as 1 and "1", or a text of two lines
-        return tuple(map(str, range(len(classes))))
+def _fitted(model: LinearModel, classes: NDArray[Any]) -> dict[str, Any]:
+    """Return the attributes of an estimator that can predict, of a classifier with K rows."""
+    W, b = fits.plain_weights(model)
+    if len(classes) == 2:
+        W, b = W[1:] - W[:1], b[1:] - b[:1]
+    return {"classes_": classes, "model_": model, "coef_": W, "intercept_": b}

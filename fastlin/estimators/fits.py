@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastlin import compilation
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.engine import Array
 from fastlin.errors import DivergedError, InputError
 from fastlin.estimators.parameters import fit_config, penalty_of_solver
-from fastlin.history import EpochRecord, History
+from fastlin.history import EpochRecord, History, measured_of
 from fastlin.losses import Loss
 from fastlin.model import LinearModel
 from fastlin.solving.solver import Progress, Solution, solve
 from fastlin.training.trainer import Trainer
+
+# Called after every step or epoch with a function that returns the classifier so far. Where it
+# returns True the fit ends there.
+Watch = Callable[[Callable[[], LinearModel]], bool]
+
+
+def compiling() -> AbstractContextManager[compilation.Compiling]:
+    """Log it once if the body compiles a kernel, as a warning, which Python prints by default."""
+    log = logging.getLogger("fastlin")
+    return compilation.compiling(lambda text: log.warning("fastlin: %s", text))
 
 
 class Fitted(NamedTuple):
@@ -45,7 +59,7 @@ class Fitted(NamedTuple):
 
 def exact_fit(
     data: Dataset, weight_sum: float, parameters: dict[str, Any], loss: Loss,
-    start: LinearModel | None,
+    start: LinearModel | None, watch: Watch,
 ) -> Fitted:  # fmt: skip
     """Return the optimum, with a warning if it was not reached."""
     l2 = penalty_of_solver(parameters, weight_sum, len(data.class_names))
@@ -56,11 +70,12 @@ def exact_fit(
             f"pass {step.passes}: objective {step.objective:.9g}, relative gap {step.gap:.2g}\n"
         )
 
-    solution = solve(
-        data, config=config, start=start, threads=parameters["n_threads"],
-        progress=tell if parameters["verbose"] else None,
-    )  # fmt: skip
-    if not solution.converged:
+    with compiling():
+        solution = solve(
+            data, config=config, start=start, threads=parameters["n_threads"],
+            progress=tell if parameters["verbose"] else None, watch=watch,
+        )  # fmt: skip
+    if not solution.converged and not solution.stopped:
         warnings.warn(_not_converged(solution), ConvergenceWarning, stacklevel=4)
     # Losses do not depend on what all biases have in common: they are given the mean 0.
     b = solution.model.b.astype(np.float64)
@@ -83,7 +98,7 @@ def _not_converged(solution: Solution) -> str:
 
 def sgd_fit(
     data: Dataset, config: TrainConfig, parameters: dict[str, Any], start: LinearModel | None,
-    records: list[EpochRecord],
+    records: list[EpochRecord], watch: Watch | None = None,
 ) -> tuple[Fitted, TrainConfig]:  # fmt: skip
     """Train epochs, and return the classifier with the settings that were chosen from the rows.
 
@@ -99,6 +114,8 @@ def sgd_fit(
         Where to start; None for random weights.
     records : list[EpochRecord]
         Of the epochs before, which count.
+    watch : Watch, optional
+        Called after every epoch.
 
     Raises
     ------
@@ -108,13 +125,15 @@ def sgd_fit(
     split = Split("the rows", data)
     if parameters["early_stopping"]:
         split = split.hold_out(parameters["validation_fraction"], config.seed)
-    trainer = Trainer(split, config, parameters["n_threads"])
-    for note in trainer.notes:
-        warnings.warn(note, stacklevel=4)
-    if start is not None:
-        trainer.restore(records, _state_of(start, trainer.state()))
+    with compiling():
+        trainer = Trainer(split, config, parameters["n_threads"])
+        for note in trainer.notes:
+            warnings.warn(note, stacklevel=4)
+        if start is not None:
+            trainer.restore(records, _state_of(start, trainer.state()))
+        trainer.compile()
     try:
-        _train(trainer, len(records) + config.epochs, parameters)
+        _train(trainer, len(records) + config.epochs, parameters, watch)
     except DivergedError as error:
         raise InputError(
             f"training diverged in epoch {error.epoch}; try a smaller learning_rate_init, such as "
@@ -125,14 +144,17 @@ def sgd_fit(
     return Fitted(model, len(result.history), None, result.history), trainer.config
 
 
-def _train(trainer: Trainer, last_epoch: int, parameters: dict[str, Any]) -> None:
+def _train(
+    trainer: Trainer, last_epoch: int, parameters: dict[str, Any], watch: Watch | None
+) -> None:
     """Train to the last epoch, or until the validation accuracy no longer rises."""
-    trainer.compile()
     best, epochs_since = -1.0, 0
     while trainer.epochs_done < last_epoch:
         record = trainer.run_epoch()
         if parameters["verbose"]:
-            sys.stdout.write(f"epoch {record.epoch}: {History.from_records([record])}\n")
+            sys.stdout.write(f"epoch {record.epoch}: {measured_of(record)}\n")
+        if watch is not None and watch(lambda: trainer.result().model):
+            return
         if not parameters["early_stopping"]:
             continue
         is_better = record.val_accuracy > best + parameters["tol"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.checks import check_values
+from fastlin.data.checks import check_class_names, check_values
 from fastlin.errors import InputError, one_line, quoted
 
 
@@ -107,3 +107,21 @@ def check_labels(y: NDArray[Any]) -> None:
     except TypeError:
         shown = " and ".join(quoted(label) for label in list(kinds.values())[:2])
         raise InputError(f"y has labels of several kinds, such as {shown}; give one kind") from None
+
+
+def check_all_classes(numbers: NDArray[np.int64], classes: NDArray[Any]) -> None:
+    """Raise InputError if a class has no row that counts."""
+    missing = np.flatnonzero(np.bincount(numbers, minlength=len(classes)) == 0)
+    if len(missing):
+        raise InputError(
+            f"the class {quoted(classes.tolist()[missing[0]])} has no row of a weight above 0; "
+            "leave it out"
+        )
+
+
+def names_of(classes: NDArray[Any]) -> tuple[str, ...]:
+    """Return the names of classes in a `LinearModel`: labels as text, or else their numbers."""
+    try:
+        return check_class_names([str(label) for label in classes.tolist()])
+    except InputError:  # such as 1 and "1", or a text of two lines
+        return tuple(map(str, range(len(classes))))

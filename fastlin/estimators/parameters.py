@@ -94,6 +94,13 @@ def _check_sgd(parameters: dict[str, Any]) -> None:
         )
 
 
+def steps_of(parameters: dict[str, Any]) -> tuple[str, int | None]:
+    """Return what the steps of a fit are called, and how many there can be; None if unknown."""
+    if parameters["solver"] is SolverName.EXACT:
+        return "step", None
+    return "epoch", parameters["max_iter"] or TrainConfig().epochs
+
+
 def penalty_of_solver(parameters: dict[str, Any], weight_sum: float, class_count: int) -> float:
     """Return the factor of the penalty on all K rows of W.
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import _check_sample_weight
 
 from fastlin.errors import InputError, quoted
-from fastlin.estimators import inputs
+from fastlin.estimators import callbacks, inputs
 from fastlin.estimators.classifiers import SoftmaxClassifier
 from fastlin.settings import Number, whole_number
 
@@ -64,6 +64,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         self.verbose = verbose
         self.n_threads = n_threads
 
+    @callbacks.with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Choose C, fit the classifier on all rows, and return it; as in `LinearClassifier`."""
         Cs = self._ascending()
@@ -75,16 +76,22 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         own = self.get_params(deep=False)
         plain = SoftmaxClassifier(**{name: own[name] for name in own if name not in {"Cs", "cv"}})
         folds = check_cv(5 if self.cv is None else self.cv, labels, classifier=True)
-        self.scores_ = np.array(
-            [
-                _accuracies(plain, Cs, rows, labels, weights, train, test)
-                for train, test in folds.split(rows, labels)
-            ]
-        )
+        tasks = callbacks.tasks_of(
+            self, "fold", folds.get_n_splits(rows, labels), X=rows, y=labels,
+            metadata=None if weights is None else {"sample_weight": weights},
+        )  # fmt: skip
+        scores = []
+        for train, test in folds.split(rows, labels):
+            scores.append(_accuracies(plain, Cs, rows, labels, weights, train, test))
+            if tasks is not None:
+                tasks.end_step()
+        self.scores_ = np.array(scores)
         self.Cs_, self.C_ = Cs, float(Cs[self.scores_.mean(axis=0).argmax()])
         best = clone(plain).set_params(C=self.C_).fit(rows, labels, weights)
         for name in ("classes_", "model_", "n_iter_", "gap_", "history_", "coef_", "intercept_"):
             setattr(self, name, getattr(best, name))
+        if tasks is not None:
+            tasks.end()
         return self
 
     def _ascending(self) -> NDArray[np.float64]:

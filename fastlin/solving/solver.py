@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +77,8 @@ class Solution:
         Objective and gap after every step.
     note : str or None
         Why it did not converge.
+    stopped : bool
+        Whether `watch` ended the fit before.
     """
 
     model: LinearModel
@@ -89,6 +92,7 @@ class Solution:
     config: FitConfig
     trace: tuple[Progress, ...]
     note: str | None = None
+    stopped: bool = False
 
     @property
     def relative_gap(self) -> float:
@@ -117,6 +121,7 @@ def solve(
     start: LinearModel | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    watch: Callable[[Callable[[], LinearModel]], bool] | None = None,
     **settings: Any,
 ) -> Solution:
     """Fit the one classifier that minimises mean loss + l2 * sum(W**2) over the training rows.
@@ -140,6 +145,9 @@ def solve(
         By default as many as the process can keep busy. The bits do not depend on it.
     progress : Callable, optional
         Called after every step.
+    watch : Callable, optional
+        Called after every step with a function that returns the classifier so far. Where it returns
+        True the fit ends there.
     **settings : Any
         Settings by name, such as ``l2=1e-4``; they take precedence over those of `config`.
 
@@ -157,7 +165,8 @@ def solve(
     chosen = with_settings(config, settings)
     with use_threads(threads), one_thread():
         problem = problem_of(rows, chosen)
-        solver = Solver(problem, Curvature(problem, problem.l2), chosen, began, progress)
+        curvature = Curvature(problem, problem.l2)
+        solver = Solver(problem, curvature, chosen, began, progress, watch)
         if start is not None:
             check_start(start, problem)
         return solver.run(None if start is None else problem.point_of(start))
@@ -204,17 +213,18 @@ class Solver:
         The gap to reach, and the passes after which to end before.
     began : float
         From when `time.perf_counter` counts seconds.
-    progress : Callable or None
-        Called after every step.
+    progress, watch : Callable or None
+        Called after every step; see `solve`.
     """
 
     def __init__(
         self, problem: Problem, curvature: Curvature, config: FitConfig, began: float,
         progress: Callable[[Progress], None] | None = None,
+        watch: Callable[[Callable[[], LinearModel]], bool] | None = None,
     ) -> None:  # fmt: skip
         self._problem, self._curvature, self._config = problem, curvature, config
         self._first_pass, self._last_pass = problem.passes, problem.passes + config.max_passes
-        self._began, self._progress = began, progress
+        self._began, self._progress, self._watch = began, progress, watch
         self._trace: list[Progress] = []
 
     def run(self, start: Point | None = None) -> Solution:
@@ -226,7 +236,7 @@ class Solver:
             value = problem.value(start, _FLOAT32)
         value, end = self._descend(value, _FLOAT32)
         value, model = self._of_model(value, _FLOAT32)
-        if not self._is_solved(value) and end is not _OUT_OF_PASSES:
+        if not self._is_solved(value) and end not in {_OUT_OF_PASSES, _STOPPED}:
             value, end = self._descend(value, _FLOAT64)
             exact, model = value, problem.model(value.point, _FLOAT64)
             if self._is_solved(value):
@@ -238,7 +248,7 @@ class Solver:
         return Solution(
             model, value.cost, value.bound, self._relative_length(value), passes, seconds,
             is_solved, problem.l2, self._config, tuple(self._trace),
-            None if is_solved else self._note(end),
+            None if is_solved else self._note(end), end is _STOPPED,
         )  # fmt: skip
 
     def _of_model(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, LinearModel]:
@@ -252,6 +262,10 @@ class Solver:
         best, steps_since = math.inf, 0
         for step in itertools.count():
             self._tell(value)
+            if self._watch is not None and self._watch(
+                partial(self._problem.model, value.point, _FLOAT64)
+            ):
+                return value, _STOPPED
             if self._is_solved(value):
                 return value, _SOLVED
             if self._passes_left() <= 0:
@@ -319,6 +333,8 @@ class Solver:
     def _note(self, end: str) -> str:
         """Return why a value is not the optimum that was asked for."""
         passes = self._problem.passes - self._first_pass
+        if end is _STOPPED:
+            return f"the fit was stopped after {passes} passes"
         if self._problem.l2 == 0:
             return (
                 f"with l2 0 the objective was still falling after {passes} passes; "
@@ -333,6 +349,7 @@ class Solver:
 
 
 _SOLVED, _OUT_OF_PASSES, _ROUNDING = "solved", "out of passes", "rounding"
+_STOPPED = "stopped"
 
 
 def _length(value: Value) -> float:
