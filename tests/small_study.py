@@ -55,6 +55,6 @@ def study_of(data, folder, *, seeds=SEEDS, full=False, progress=None):
 
     source = findings.Source(
         lambda is_full: more if is_full else split, len(X) if full else 0, "fastlin report",
-        command_of,
+        command_of, lambda config, fitting: f"fastlin fit --l2 {config.l2} --gap {fitting.gap}",
     )  # fmt: skip
     return findings.Study(source, seeds, EPOCHS, None, folder, progress or Silent())

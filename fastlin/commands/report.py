@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
+    from fastlin.fitting import Fitting
     from fastlin.report import page as pages
     from fastlin.report.study.experiments import Experiment
     from fastlin.report.study.findings import Source
@@ -159,7 +160,10 @@ def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
         ]
         return base.replace("fastlin train", "fastlin grid", 1) + " " + shlex.join(lists)
 
-    return Source(load, full_rows, shlex.join(words), command_of)
+    def fit_command_of(config: TrainConfig, fitting: Fitting) -> str:
+        return options.command_of(reference, config, fitting)
+
+    return Source(load, full_rows, shlex.join(words), command_of, fit_command_of)
 
 
 def _of_runs(

@@ -14,6 +14,8 @@ from fastlin import functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.errors import InputError
+from fastlin.fitting import Fitting
+from fastlin.losses import Softmax
 from fastlin.model import LinearModel
 from fastlin.report.mistakes import Mistakes, find_mistakes
 from fastlin.report.results import Json
@@ -26,7 +28,9 @@ from fastlin.report.statistics import (
 )
 from fastlin.report.study import experiments as study
 from fastlin.report.study.experiments import Comparison, Experiment
+from fastlin.report.study.optimum import Optima, exact_optima
 from fastlin.report.study.running import CHECKPOINTS, Progress, Runner, RunRecord
+from fastlin.training.defaults import with_chosen
 from fastlin.training.evaluation import gradient
 
 SEEDS_AT_ONCE = 5  # of the single settings: between checkpoints
@@ -49,12 +53,15 @@ class Source:
         That makes the report.
     command_of : Callable[[Experiment, TrainConfig], str]
         Returns the command that runs an experiment with a configuration of it alone.
+    fit_command_of : Callable[[TrainConfig, Fitting], str]
+        Returns the command of an exact fit.
     """
 
     load: Callable[[bool], Split]
     full_rows: int
     command: str
     command_of: Callable[[Experiment, TrainConfig], str]
+    fit_command_of: Callable[[TrainConfig, Fitting], str]
 
 
 def check_parts(split: Split) -> None:
@@ -96,6 +103,12 @@ class Study:
         After training, of the first seed, where a figure shows it.
     data_rows : dict[bool, dict[str, int]]
         Of the study's own data, and with True of all training rows.
+    rival : str
+        The softmax experiment on the study's own data that is the best by validation accuracy.
+    standardized : bool
+        Whether that experiment standardises features.
+    optima : Optima
+        What exact fits reach where it was trained.
     facts : dict[str, str]
         Of the data, in words.
 
@@ -110,7 +123,7 @@ class Study:
         progress: Progress,
     ) -> None:  # fmt: skip
         self.source, self.seeds, self.epochs = source, range(seeds), epochs
-        self.progress = progress
+        self.progress, self._folder = progress, folder
         with functional.use_threads(threads) as count:
             self.threads = count
         with_curves = {
@@ -141,6 +154,7 @@ class Study:
             for name in study.drawn("gradient"):
                 run = self.runs[name][0]
                 self.gradients[name] = gradient(self.model(name), split.train, run.config)
+        self._find_optima(split)
         test = replace(split.test, X=split.test.X.copy(), y=split.test.y.copy())
         del split  # the larger one needs the memory
         if self.source.full_rows:
@@ -152,6 +166,16 @@ class Study:
                 predictions = np.stack([run.predictions for run in self.runs[name]])
                 config = self.runs[name][0].config
                 self.mistakes[name] = find_mistakes(test, predictions, self.model(name), config)
+
+    def _find_optima(self, split: Split) -> None:
+        self.progress.stage("exact optimum")
+        softmax = [
+            name for name in self.runs if isinstance(self.runs[name][0].config.loss, Softmax)
+        ]
+        self.rival = max(softmax, key=lambda name: self.sample(name, "val_accuracy").mean)
+        config = with_chosen([self.runs[self.rival][0].config], split.train)[0]
+        self.standardized = bool(config.standardize)
+        self.optima: Optima = exact_optima(split, config, self.threads, self._folder / CHECKPOINTS)
 
     def _load(self, *, full: bool) -> Split:
         self.progress.stage("reading the data")
@@ -259,6 +283,12 @@ class Study:
                 measured = {measure: run.measure(measure) for measure in MEASURES}
                 yield {"experiment": name, **run.config.to_dict(),
                        "train_rows": self.data_rows[full]["train"], **measured}  # fmt: skip
+        trained = self.runs[self.rival][0].config
+        for name, one in (("same", self.optima.same), ("chosen", self.optima.chosen)):
+            if one is not None:
+                yield {"experiment": f"exact optimum, {name} penalty", "loss": str(trained.loss),
+                       "l2": one.l2, "standardize": self.standardized,
+                       "train_rows": self.data_rows[False]["train"], **one.measures}  # fmt: skip
 
     def _differences(self) -> dict[str, Difference]:
         found: dict[str, Difference] = {}

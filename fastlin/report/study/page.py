@@ -25,6 +25,7 @@ from fastlin.report.statistics import MIN_SEEDS, RELEVANCE, Difference, Sample
 from fastlin.report.study import experiments as study
 from fastlin.report.study.experiments import Comparison, Experiment
 from fastlin.report.study.findings import Study, best_run
+from fastlin.report.study.optimum_page import optimum_section
 
 _MARGIN = f"±{100 * RELEVANCE:g} point"
 # How every difference on the page is judged.
@@ -83,6 +84,7 @@ def study_page(s: Study) -> Page:
         Section("further", "What the study asked and did not try", [],
                 [_effects(s, "change", study.OUTLOOK), _accuracies(s, others)],
                 [_heat_map(s, one.id) for one in study.TRIALS if one.swept]),
+        optimum_section(s),
         Section("errors", "Where linear classifiers err", [],
                 [class_table(list(s.class_names), per_class)], _mistakes(s)),
         facts_section(facts, s.source.command, s.threads),
