@@ -77,3 +77,4 @@ NUMPY = Library("numpy", _blas_threads)
 TORCH = Library("torch", _torch_threads)
 JAX = Library("jax", _cores_for_jax, chooses_threads=hasattr(os, "sched_setaffinity"))
 SCIKIT_LEARN = Library("sklearn", nullcontext)  # SGDClassifier has one thread unless told
+SCIKIT_LEARN_INTELEX = Library("sklearnex", nullcontext)

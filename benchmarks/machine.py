@@ -18,7 +18,9 @@ import psutil
 from benchmarks.libraries import FASTLIN, NUMPY, threadpoolctl
 
 NO_SIMD = "no wide SIMD"
-PACKAGES = ("fastlin", "numpy", "numba", "llvmlite", "torch", "jax", "scikit-learn")
+PACKAGES = (
+    "fastlin", "numpy", "numba", "llvmlite", "torch", "jax", "scikit-learn", "scikit-learn-intelex",
+)  # fmt: skip
 # Variables that keep a library from its defaults, and beginnings of such names.
 _SETTINGS = (
     "OPENBLAS_", "NUMBA_CPU_", "NUMBA_NUM_THREADS", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_",

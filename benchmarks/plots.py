@@ -1,4 +1,4 @@
-"""The study's two pictures: speed relative to the fastest rival, and the roofline."""
+"""The pictures: speed relative to the fastest rival, the roofline, and the race to the optimum."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from benchmarks.exact_race import Race, Stage
 from benchmarks.outcomes import SGEMM, Outcome
 
 _COLOURS = {1: "#1f77b4", 2: "#d62728"}
@@ -102,3 +103,68 @@ def _draw_threads(axes: Axes, group: Sequence[Outcome], span: np.ndarray, bandwi
         fill = "none" if outcome.in_cache else "full"
         intensity = outcome.flop / outcome.bytes
         axes.plot(intensity, outcome.gflops, "o", color=colour, fillstyle=fill)
+
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; each with a marker of its own.
+_LINES = {
+    "fastlin": ("#D55E00", "o"),
+    "scikit-learn lbfgs, float32": ("#56B4E9", "s"),
+    "scikit-learn lbfgs, float64": ("#0072B2", "D"),
+    "scikit-learn-intelex lbfgs, float32": ("#CC79A7", "^"),
+    "scikit-learn-intelex lbfgs, float64": ("#8A4B6E", "v"),
+    "PyTorch LBFGS, float32": ("#009E73", "P"),
+}
+_OTHER_LINE = ("#555555", "X")
+_LEAST_DISTANCE = 1e-10  # what the proof of the least objective leaves open
+
+
+def distances(races: Sequence[Race]) -> Figure | None:
+    """Draw, for each race, the distance to the least objective over seconds; None without races."""
+    raced = [race for race in races if any(race.stages.values())]
+    if not raced:
+        return None
+    columns = min(len(raced), 2)
+    rows = -(-len(raced) // columns)
+    figure = Figure(figsize=(4.6 * columns, 0.7 + 3.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, race in zip(panels, raced, strict=False):
+        for name, stages in race.stages.items():
+            _draw_distances(axes, race, name, stages)
+        axes.set_title(race.title, fontsize=8)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.grid(visible=True, which="major", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    for axes in panels[len(raced) :]:
+        axes.set_visible(False)
+    figure.supxlabel("seconds", fontsize=9)
+    figure.supylabel("relative distance to the least objective", fontsize=9)
+    handles = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=min(columns + 1, 3),
+        fontsize=8, frameon=False,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_distances(axes: Axes, race: Race, name: str, stages: Sequence[Stage]) -> None:
+    """Draw the best that a contestant had after so many seconds."""
+    points: list[tuple[float, float]] = []
+    for stage in sorted(stages, key=lambda stage: stage.seconds):
+        distance = max(race.distance(stage), _LEAST_DISTANCE)
+        if not points or distance < points[-1][1]:
+            points.append((stage.seconds, distance))
+    if not points:
+        return
+    colour, marker = _LINES.get(name, _OTHER_LINE)
+    is_own = name == "fastlin"
+    axes.plot(
+        *np.transpose(points), marker=marker, ms=4.5, color=colour, label=name,
+        linewidth=2 if is_own else 1.2, zorder=3 if is_own else 2,
+    )  # fmt: skip

@@ -12,6 +12,8 @@ from benchmarks import machine, plots
 from benchmarks.cases import Settings
 from benchmarks.outcomes import FASTLIN, SGEMM, Metric, Outcome, Result
 
+OF_EXACT = "exact-"  # how files of the race to the exact optimum begin, which lie beside these
+
 
 def summary(outcome: Outcome) -> str:
     """Return what a case found, its goals beside it, as a few lines for the terminal."""
@@ -58,10 +60,15 @@ def latest(folder: Path) -> Path:
     FileNotFoundError
         If there are no results.
     """
-    dates = {path: json.loads(path.read_text("utf-8"))["date"] for path in folder.glob("*.json")}
+    dates = {path: json.loads(path.read_text("utf-8"))["date"] for path in files(folder)}
     if not dates:
         raise FileNotFoundError(f"{folder} has no results; python -m benchmarks makes them")
     return max(dates, key=lambda path: datetime.fromisoformat(dates[path]).replace(tzinfo=UTC))
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the files of results in a folder, one a machine: not those of `benchmarks.exact`."""
+    return [path for path in folder.glob("*.json") if not path.name.startswith(OF_EXACT)]
 
 
 def illustrate(path: Path) -> str:

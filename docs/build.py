@@ -2,8 +2,9 @@
 
 Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the machine that
 `python -m benchmarks` measured last; the practitioner's task is what `python -m
-benchmarks.practitioner --out docs/benchmarks/task.md` wrote; the summary of the study is made by
-`fastlin report` (see the README). The examples have a `build.py` of their own.
+benchmarks.practitioner --out docs/benchmarks/task.md` wrote; the page of the race to the optimum
+shows what `python -m benchmarks.exact --out docs/benchmarks/exact.md` measured; the summary of the
+study is made by `fastlin report` (see the README). The examples have a `build.py` of their own.
 
 `python docs/build.py --check` needs no data and changes nothing. It looks whether the tables are
 those of the measured results and the study's commands, and whether all pictures are shown.
@@ -27,12 +28,17 @@ from fastlin.runs import DataReference
 from fastlin.training.evaluation import evaluate
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks are not installed
-from benchmarks import practitioner, report
+from benchmarks import exact_report, practitioner, report
 from benchmarks.outcomes import Outcome
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
-PAGES = (README, DOCS / "report" / "summary.md", DOCS / "examples" / "README.md")
+PAGES = (
+    README,
+    DOCS / "report" / "summary.md",
+    DOCS / "benchmarks" / "exact.md",
+    DOCS / "examples" / "README.md",
+)
 FIGURES = ("cost", "accuracy", "templates", "gradient", "confusion")
 GRID_FIGURES = ("heat-lr-batch_size",)
 GRID = ("--lr", "0.01,0.02,0.03", "--l2", "0,0.001,0.0001", "--batch-size", "64,100,128")
@@ -100,7 +106,7 @@ def benchmark_table(table: str) -> str:
     folder = DOCS / "benchmarks"
     path = report.latest(folder)
     table = table.strip()
-    others = sorted(other.stem for other in folder.glob("*.json") if other != path)
+    others = sorted(other.stem for other in report.files(folder) if other != path)
     plots = "\n\n".join(
         f"![{text}](docs/benchmarks/{name}.png)"
         for name, text in (
@@ -148,6 +154,10 @@ def faults() -> list[str]:
         found.append("README.md: the task is not that of benchmarks.practitioner and task.md")
     if section("study") != study_table(shown_accuracies()):
         found.append("README.md: the study's table is not that of fastlin.report.study.experiments")
+    exact = exact_report.latest(folder)
+    page = folder / "exact.md"
+    if exact is not None and page.read_text(encoding="utf-8") != exact_report.page_of(exact):
+        found.append(f"docs/benchmarks/exact.md is not the page of {exact.name} beside it")
     shown = {
         (page.parent / target).resolve(): page
         for page in PAGES
@@ -170,4 +180,7 @@ if __name__ == "__main__":
     make_figures()
     section("study", study_table(measured_accuracies()))
     section("task", task())
+    exact = exact_report.latest(DOCS / "benchmarks")
+    if exact is not None:
+        exact_report.illustrate(exact, DOCS / "benchmarks" / "exact.md")
     section("benchmarks", benchmark_table(report.illustrate(report.latest(DOCS / "benchmarks"))))

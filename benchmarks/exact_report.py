@@ -1,0 +1,157 @@
+"""The race to the exact optimum as a file, a page and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, plots
+from benchmarks.exact_contestants import GAPS, TOLERANCES
+from benchmarks.exact_race import PathOf, PathRace, Race, Stage, as_json, from_json
+from benchmarks.report import OF_EXACT
+from fastlin.files import atomic_write
+
+_HEAD = """\
+# The exact optimum, raced for
+
+Written by `python -m benchmarks.exact --out docs/benchmarks/exact.md`. Everyone fits the same rows
+with the same penalty, in a process of its own. The distance is that of the objective of the
+weights, computed in float64, to the least objective that fastlin proved possible, over that. There
+is a line for each setting that came nearer than those above it: fastlin was asked to prove gaps of
+{gaps}, scikit-learn had tolerances of
+{tolerances}, and PyTorch more and more iterations.
+"""
+
+
+def write(page: Path, races: Sequence[Race | PathRace], threads: int) -> Path:
+    """Write races into the file of this machine beside a page, then the page and its picture.
+
+    Races of other problems that the file has are kept.
+    """
+    described = machine.describe()
+    page.parent.mkdir(parents=True, exist_ok=True)
+    path = page.parent / f"{OF_EXACT}{machine.slug(described)}.json"
+    kept = [] if not path.is_file() else _load(path)["races"]
+    titles = {race.title for race in races}
+    found = [race for race in map(from_json, kept) if race.title not in titles] + list(races)
+    content = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": described,
+        "threads": threads,
+        "races": [as_json(race) for race in found],
+    }
+    with atomic_write(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
+    illustrate(path, page)
+    return path
+
+
+def latest(folder: Path) -> Path | None:
+    """Return the file of the machine that was measured last, None if there is none."""
+    paths = folder.glob(f"{OF_EXACT}*.json")
+    return max(paths, key=lambda path: str(_load(path)["date"]), default=None)
+
+
+def illustrate(path: Path, page: Path) -> None:
+    """Write the page of a file of races, and its picture beside it."""
+    figure = plots.distances(_fits(path))
+    if figure is not None:
+        figure.savefig(page.with_suffix(".png"), dpi=150)
+    with atomic_write(page) as file:
+        file.write(page_of(path, page.with_suffix(".png").name).encode())
+
+
+def page_of(path: Path, picture: str = "exact.png") -> str:
+    """Return the page of a file of races, as Markdown, with a picture that lies beside it."""
+    content = _load(path)
+    gaps, tolerances = (", ".join(f"{one:.0e}" for one in of) for of in (GAPS, TOLERANCES))
+    lines = [_HEAD.format(gaps=gaps, tolerances=tolerances)]
+    if _fits(path):
+        lines += [f"![Distance to the optimum over seconds]({picture})", ""]
+    for race in map(from_json, content["races"]):
+        lines += path_table(race) if isinstance(race, PathRace) else table(race)
+    about = content["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines.append(
+        f"{about['cpu']}, {about['cores']} cores, {about['simd']}; {content['threads']} threads; "
+        f"Python {about['python']}, {versions}.\n"
+    )
+    return "\n".join(lines)
+
+
+def table(race: Race) -> list[str]:
+    """Return what everyone reached, as lines of Markdown."""
+    of_fits = f", seconds are the median of {race.repeats} fits" if race.repeats > 1 else ""
+    lines = [
+        f"**{race.title}** (least objective between {race.least:.9g} and {race.best:.9g}{of_fits})",
+        "",
+        "| contestant | seconds | passes or iterations | relative distance |",
+        "|---|---|---|---|",
+    ]
+    for name, stages in race.stages.items():
+        lines += [
+            f"| {name} | {_seconds(stage.seconds)} | {stage.passes} | {race.distance(stage):.1e} |"
+            for stage in improving(race, stages)
+        ]
+    return [*lines, ""]
+
+
+def improving(race: Race, stages: Sequence[Stage]) -> list[Stage]:
+    """Return the stages that came nearer than all before, in the two digits that are shown."""
+    found: list[Stage] = []
+    for stage in stages:
+        shown = float(f"{race.distance(stage):.1e}")
+        if not found or shown < float(f"{race.distance(found[-1]):.1e}"):
+            found.append(stage)
+    return found
+
+
+def path_table(race: PathRace) -> list[str]:
+    """Return how long everyone took for a path, as lines of Markdown."""
+    lines = [
+        f"**{race.title}**, each until the objective was within {race.gap:.0e} of the least one",
+        "",
+        "| contestant | penalties fitted | seconds | within the gap | seconds for all penalties |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in race.found.items():
+        fitted = f"{one.done}" if one.done == one.asked else f"{one.done} of {one.asked} in time"
+        if one.asked < race.penalties:
+            fitted += f" (every {-(-race.penalties // one.asked)}th)"
+        lines.append(
+            f"| {name} | {fitted} | {one.seconds:.1f} | {one.reached} of {one.done} | "
+            f"{_of_all(race, one)} |"
+        )
+    caption = (
+        "Others than fastlin start every fit from zero, with the first tolerance that came within "
+        "the gap; the time of larger ones is not counted. Where they fit a part of the penalties, "
+        "the seconds for all of them are those of the part, scaled up."
+    )
+    return [*lines, "", caption, ""]
+
+
+def _of_all(race: PathRace, one: PathOf) -> str:
+    """Return the seconds that all penalties take; at least so many where some were not done."""
+    if one.done == 0:
+        return "-"
+    if one.asked == race.penalties:
+        return f"{one.seconds:.1f}"
+    scaled = one.seconds * race.penalties / one.asked
+    bound = "more than " if one.done < one.asked or one.reached < one.done else ""
+    return f"{bound}{scaled:.0f} (scaled up)"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _fits(path: Path) -> list[Race]:
+    return [race for race in map(from_json, _load(path)["races"]) if isinstance(race, Race)]
