@@ -133,6 +133,10 @@ def test_threads_do_not_change_a_bit(split, found):
         ({"l2s": [1e-3], "Cs": [1]}, "say the same"),
         ({"l2s": []}, "l2s is empty"),
         ({"Cs": [0.0]}, "Cs"),
+        ({"Cs": 3.0}, "Cs is 3.0; it must be a list"),
+        ({"l2s": "abc"}, "l2s is 'abc'; it must be a list"),
+        ({"l2s": [1, "x"]}, "l2s is 'x'"),
+        ({"Cs": [1e-320]}, "C is 9.99989e-321"),
         ({"patience": 0}, "patience"),
         ({"select": "val_nothing"}, "val_nothing"),
         ({"loss": "hinge"}, "second derivatives"),
@@ -146,3 +150,27 @@ def test_bad_input_is_refused(split, arguments, message):
 def test_validation_rows_are_needed(split):
     with pytest.raises(InputError, match="no validation rows"):
         fastlin.path(fastlin.Split("rows", split.train))
+
+
+@pytest.mark.parametrize("name", ["l2s", "Cs"])
+def test_penalties_are_looked_at_before_rows(split, name):
+    """They are there at once; rows may take long to be read."""
+    with pytest.raises(InputError, match=f"{name} is empty"):
+        fastlin.path(fastlin.Split("rows", split.train), **{name: []})
+    with pytest.raises(InputError, match=f"{name} is empty"):
+        PathPlan(**{name: ()})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"C": 1e-320}, "C is 9.99989e-321, which over 100 rows is an l2 of inf; give a larger C"),
+        ({"C": 5e-310}, "C is 5e-310"),
+        ({"C": 1e308}, "C is 1e.308, which over 100 rows is an l2 of 0; give a smaller C"),
+        ({"l2": 1e39}, "l2 is 1e.39; an exact fit takes at most 3e.38"),
+    ],
+)
+def test_a_penalty_that_no_fit_can_have_is_named_as_it_was_given(given, message):
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match=message):
+        fastlin.solve(rng.normal(size=(100, 4)), np.arange(100) % 3, **given)

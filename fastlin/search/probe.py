@@ -21,7 +21,7 @@ from fastlin.fitting import Fitting
 from fastlin.model import LinearModel
 from fastlin.search.ranking import GridResult
 from fastlin.search.search import grid_search, with_validation
-from fastlin.solving.config import FitConfig, PathPlan
+from fastlin.solving.config import FitConfig, PathPlan, penalties
 from fastlin.solving.path import PathPoint, PathResult, fit_path
 from fastlin.solving.path_file import KeptFits, save_path
 from fastlin.solving.protocols import Protocol, protocol_of
@@ -190,7 +190,7 @@ def plan_with(protocol: Protocol, given: dict[str, Any]) -> PathPlan | None:
         return None
     for name in ("l2s", "Cs"):
         if name in named:
-            named[name] = tuple(named[name])
+            named[name] = penalties(name, named[name])
     if "l2s" in named and "Cs" not in named:
         named["Cs"] = None
     return replace(protocol.plan, **named)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fastlin.class_weights import ClassWeight, ClassWeights
-from fastlin.errors import InputError
+from fastlin.errors import InputError, quoted
 from fastlin.losses import Loss, LossKind, Softmax, SquaredHinge
 from fastlin.settings import (
     AUTO,
@@ -22,6 +23,7 @@ from fastlin.settings import (
 )
 
 SMOOTH_LOSSES = (Softmax, SquaredHinge)
+_LARGEST_L2 = 3e38  # float32 has none that are much larger
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,16 @@ class FitConfig:
             raise InputError("l2 and C are given, which say the same; leave one of them out")
 
     def penalty_factor(self, row_count: int, class_count: int) -> float:
-        """Return l2 as a number, for so many rows in so many classes."""
+        """Return l2 as a number, for so many rows in so many classes.
+
+        Raises
+        ------
+        InputError
+            If it, or that of `C`, is a number that no fit can have.
+        """
         if self.l2 != AUTO:
+            if float(self.l2) > _LARGEST_L2:
+                raise InputError(f"l2 is {self.l2:g}; an exact fit takes at most {_LARGEST_L2:g}")
             return float(self.l2)
         return penalty_of(1.0 if self.C == AUTO else float(self.C), row_count, class_count)
 
@@ -159,6 +169,8 @@ class PathPlan:
     def __post_init__(self) -> None:
         if self.l2s is not None and self.Cs is not None:
             raise InputError("l2s and Cs are given, which say the same; leave one of them out")
+        for name in ("l2s", "Cs"):
+            object.__setattr__(self, name, penalties(name, getattr(self, name)))
         for name in ("refit", "bisect", "extend"):
             Switch().checked(name, getattr(self, name))
         if self.patience is not None:
@@ -172,8 +184,38 @@ def penalty_of(C: float, row_count: float, class_count: int) -> float:
 
     Of two classes scikit-learn has one vector of weights, the difference of the two rows of W: the
     square of its length is twice sum(W**2).
+
+    Raises
+    ------
+    InputError
+        If it is beyond float32, or float64 rounds it to 0.
     """
-    return _factor(class_count) / (row_count * C)
+    factor, weighted = _factor(class_count), row_count * C
+    l2 = factor / weighted if weighted > 0 else math.inf
+    if not 0 < l2 <= _LARGEST_L2:
+        other = "larger" if l2 > 0 else "smaller"
+        raise InputError(
+            f"C is {C:g}, which over {row_count:g} rows is an l2 of {l2:g}; give a {other} C"
+        )
+    return l2
+
+
+def penalties(name: str, values: Iterable[float] | None) -> tuple[float, ...] | None:
+    """Return penalties as numbers above 0; None if none are given.
+
+    Raises
+    ------
+    InputError
+        If they are something else, or a list of them is empty.
+    """
+    if values is None:
+        return None
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InputError(f"{name} is {quoted(values)}; it must be a list of numbers above 0")
+    found = tuple(Number(above_low=True).checked(name, value) for value in values)
+    if not found:
+        raise InputError(f"{name} is empty; give at least one penalty")
+    return found
 
 
 def inverse_penalty_of(l2: float, row_count: int, class_count: int) -> float:

@@ -16,13 +16,14 @@ from fastlin.data.joining import training_and_validation
 from fastlin.errors import InputError
 from fastlin.metrics import binomial_error, is_better_high
 from fastlin.model import LinearModel, weight_penalty
-from fastlin.settings import AUTO, Number
+from fastlin.settings import AUTO
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import (
     DEFAULT_CS,
     FitConfig,
     PathPlan,
     inverse_penalty_of,
+    penalties,
     penalty_of,
 )
 from fastlin.solving.curvature import Curvature
@@ -187,10 +188,7 @@ def path(
     InputError
         If there are no validation rows, or an argument does not fit.
     """
-    plan = PathPlan(
-        None if l2s is None else tuple(l2s), None if Cs is None else tuple(Cs), select, patience,
-        refit,
-    )  # fmt: skip
+    plan = PathPlan(penalties("l2s", l2s), penalties("Cs", Cs), select, patience, refit)
 
     def tell(point: PathPoint, _: LinearModel) -> None:
         if on_point is not None:
@@ -251,28 +249,21 @@ def fit_path(
 
 def _check(split: Split, config: FitConfig, plan: PathPlan) -> None:
     """Raise InputError if a plan cannot be carried out on a split."""
-    check_fits(split, np.float32)
     if split.val is None:
         raise InputError(
             f"{split.name} has no validation rows to choose a penalty by; hold rows out "
             "(val_fraction)"
         )
     check_can_select(split, plan.select, [config.loss])
+    check_fits(split, np.float32)  # last, as it reads all rows
 
 
 def _penalties(plan: PathPlan, counts: tuple[int, int]) -> list[float]:
-    """Return penalties from strong to weak. Raises InputError if there are none, or a bad one."""
-    positive = Number(above_low=True)
+    """Return penalties from strong to weak, each once."""
     if plan.l2s is not None:
-        found = {positive.checked("l2s", value) for value in plan.l2s}
-    else:
-        given = DEFAULT_CS if plan.Cs is None else plan.Cs
-        found = {penalty_of(positive.checked("Cs", value), *counts) for value in given}
-    if not found:
-        raise InputError(
-            f"{'Cs' if plan.l2s is None else 'l2s'} is empty; give at least one penalty"
-        )
-    return sorted(found, reverse=True)
+        return sorted(set(plan.l2s), reverse=True)
+    Cs = DEFAULT_CS if plan.Cs is None else plan.Cs
+    return sorted({penalty_of(C, *counts) for C in Cs}, reverse=True)
 
 
 def _counts(split: Split) -> tuple[int, int]:
