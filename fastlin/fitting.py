@@ -58,6 +58,8 @@ class Fitting:
         Whether an exact fit has biases.
     refit : bool
         Whether an exact fit is on training and validation rows.
+    max_passes : int or None
+        After how many passes over the rows an exact fit ends; None for what it has by default.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class Fitting:
     gap: float | None = None
     fit_intercept: bool = True
     refit: bool = False
+    max_passes: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("calibrate", "fit_intercept", "refit"):
@@ -82,7 +85,9 @@ class Fitting:
             Number(0.0, 1.0, above_low=True).checked("gap", self.gap)
         if not isinstance(self.select, str):
             raise InputError(f"select is {quoted(self.select)}; it must be the name of a measure")
-        others = {"calibrate", "select", "gap", "fit_intercept", "refit"}
+        if self.max_passes is not None:
+            object.__setattr__(self, "max_passes", whole_number("max_passes", self.max_passes, 3))
+        others = {"calibrate", "select", "gap", "fit_intercept", "refit", "max_passes"}
         given = {name: value for name, value in self.content().items() if name not in others}
         for name, value in given.items():
             checked = whole_number(name, value, 1)

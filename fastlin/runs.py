@@ -27,7 +27,7 @@ from fastlin.metrics import check_select
 from fastlin.model import LinearModel
 from fastlin.model_file import MODEL, load_models, save_models
 from fastlin.settings import AUTO
-from fastlin.summaries import Study, evaluate_all, summarize
+from fastlin.summaries import Study, evaluate_all, summarize, with_measures
 
 if TYPE_CHECKING:
     from fastlin.search.ranking import GridResult
@@ -150,8 +150,9 @@ def _next_free(parent: Path, name: str) -> Path:
 def config_content(
     data: DataReference, config: TrainConfig, fitting: Fitting = _PLAIN
 ) -> dict[str, Any]:
-    """Return the content of config.json."""
-    content = {"format": FORMAT, "data": asdict(data), "train": config.to_dict()}
+    """Return the content of config.json: of an exact fit, only the settings that it has."""
+    settings = fitting.counting(config.to_dict())
+    content = {"format": FORMAT, "data": asdict(data), "train": settings}
     return content | ({"fit": fitting.content()} if fitting != _PLAIN else {})
 
 
@@ -213,7 +214,7 @@ def save_run(
     check_split(split)
     study = None
     if isinstance(result, Solution):
-        result = ExactFit.of(result, split, threads)
+        result = ExactFit.of(result, split)
     if isinstance(result, GridResult):
         run = run_of_winner(result)
     elif isinstance(result, TrainResult):
@@ -259,22 +260,23 @@ def write_run(
     compile_seconds : float
         What was compiled before the result began to count.
     started : float or None
-        When the run began, as `time.perf_counter` tells it, for the total time; None if it is that
-        of its parts.
+        When the run began, as `time.perf_counter` tells it; None if the total is of its parts.
     study : Study or None
-        Of which it is the result: it is then evaluated on the rows that it was fitted on, and what
-        else was found is written, too.
+        Of which it is the result, and what else is written; it is evaluated on its own rows.
     """
     if study is not None:
         split = study.fitted_on(split)
         study.save(folder)
-    save_config(folder, reference, result.config, _fitting_of(result, study))
-    save_history(folder, result.history, result.select)
+    fitting = _fitting_of(result, study)
+    save_config(folder, reference, result.config, fitting)
     save_models(folder, result.model, result.best_model)
     evaluations: dict[str, Any] = {"last": {}, "best": {}}
     evaluating = 0.0
     if status != "interrupted" or len(result.history) > 0:  # else it would compile for nothing
         evaluations, evaluating = evaluate_all(result, split, threads)
+        if fitting.gap is not None:
+            result = with_measures(result, evaluations)
+    save_history(folder, result.history, result.select)
     seconds = asdict(result.seconds) | {"draw": 0.0}
     seconds["compile"] += compile_seconds
     seconds["evaluate"] += evaluating
@@ -290,11 +292,8 @@ def _fitting_of(result: TrainResult, study: Study | None) -> Fitting:
     if study is not None:
         return study.fitting
     epochs = None if result.refit is None else result.refit.epochs
-    return Fitting(
-        refit_epochs=epochs,
-        calibrate=result.calibration is not None,
-        select=result.select.removeprefix("val_"),
-    )
+    is_calibrated, select = result.calibration is not None, result.select.removeprefix("val_")
+    return Fitting(refit_epochs=epochs, calibrate=is_calibrated, select=select)
 
 
 def load_config(path: str | Path) -> tuple[DataReference, TrainConfig]:
@@ -333,8 +332,9 @@ def load_configuration(path: str | Path) -> tuple[DataReference, TrainConfig, Fi
         if not isinstance(content["train"], dict):
             raise InputError("'train' must hold the settings by name")
         reference = DataReference.from_dict(content["data"])
-        config = TrainConfig.from_dict(content["train"])
         fitting = Fitting.from_dict(content.get("fit", {}))
+        settings = content["train"] if fitting.gap is None else {"epochs": 1} | content["train"]
+        config = TrainConfig.from_dict(settings)
         check_select(f"val_{fitting.select}")
         if (fitting.refit_epochs or 0) > config.epochs:
             raise InputError(

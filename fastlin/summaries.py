@@ -6,10 +6,11 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastlin.data.dataset import Split
+from fastlin.history import EpochRecord, History
 from fastlin.training.advice import advise_on
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def evaluate_all(
     with use_threads(threads):
         for which, (model, parts) in judged.items():
             evaluations[which] = {}
+            if which == "best" and model is chosen.model:
+                evaluations[which] = evaluations["last"]
+                continue
             for part, data in parts.items():
                 if part == "train":
                     found = evaluate_matched(model, data, result.config)
@@ -72,6 +76,18 @@ def evaluate_all(
                     values = tally.values() | {"cost": cost}
                 evaluations[which][part] = values
     return evaluations, time.perf_counter() - start
+
+
+def with_measures(
+    result: TrainResult, evaluations: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> TrainResult:
+    """Return an exact fit as a run whose one epoch has what `evaluate_all` found of it."""
+    values = [
+        evaluations["last"].get(part, {}).get(measure, math.nan)
+        for part in ("train", "val")
+        for measure in ("cost", "accuracy")
+    ]
+    return replace(result, history=History.from_records([EpochRecord(1, 0.0, *values)]))
 
 
 def _finite_or_null(content: Any) -> Any:

@@ -1,13 +1,18 @@
 """`fastlin fit`: the run folder that it leaves, what it prints, and what it refuses."""
 
 import json
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from command_line import call, same_run, small_images, summary
 
 import fastlin
+from fastlin import functional
+from fastlin.commands import outcome
 from fastlin.errors import InputError
 from fastlin.files import read_csv
 from fastlin.fitting import Fitting
@@ -83,6 +88,78 @@ def test_a_config_fits_again(fitted, tmp_path):
     assert "fastlin train --config" in error
 
 
+def test_config_json_has_the_settings_of_an_exact_fit_alone(fitted, tmp_path):
+    folder, _, _ = fitted
+    content = json.loads((folder / "config.json").read_text())
+    assert content["train"] == {
+        "loss": "softmax", "l2": 0.01, "standardize": False, "class_weight": None,
+        "dtype": "float32",
+    }  # fmt: skip
+    assert content["fit"] == {"gap": 1e-6}
+    run = load_run(folder)
+    assert run.config.epochs == 1
+    assert summary(folder)["epochs"] == {"asked": 1, "finished": 1}
+    # What was written before has all settings of training.
+    content["train"] = run.config.to_dict() | {"lr": 0.02, "batch_size": 64}
+    older = tmp_path / "older"
+    shutil.copytree(folder, older)
+    (older / "config.json").write_text(json.dumps(content))
+    assert load_run(older).history.records() == run.history.records()
+    call("fit", "--config", older / "config.json", "--out", tmp_path / "again", "--no-figures")
+    same_run(folder, tmp_path / "again")
+
+
+def test_max_passes_are_kept(fitted, tmp_path):
+    _, data, _ = fitted
+    words = ("--max-passes", 5, "--out", tmp_path / "short", "--no-figures")
+    call("fit", "--data", data, "--l2", "1e-6", *words)
+    config = tmp_path / "short" / "config.json"
+    assert load_run(tmp_path / "short").fitting.max_passes == 5
+    call("fit", "--config", config, "--out", tmp_path / "again", "--no-figures")
+    same_run(tmp_path / "short", tmp_path / "again")
+    assert summary(tmp_path / "again")["exact_fit"]["passes"] == 5
+
+
+@pytest.mark.parametrize("words", [("fit", "--l2", "0.01"), ("probe", "--C", "1e-3,1e-2,1e-1")])
+def test_the_parts_of_the_time_do_not_overlap(fitted, tmp_path, monkeypatch, words):
+    """Compiling is a part of fitting, of evaluating and of drawing, and is counted for itself."""
+    spent = 1 / 1024
+
+    @contextmanager
+    def compiling(_):
+        yield SimpleNamespace(seconds=spent)
+
+    monkeypatch.setattr(outcome, "compiling", compiling)
+    call(*words, "--data", fitted[1], "--out", tmp_path / "run", "--no-figures")
+    found = summary(tmp_path / "run")
+    seconds = found["seconds"]
+    total = seconds.pop("total")
+    assert seconds["compile"] == 2 * spent  # of fitting and of evaluating
+    assert min(seconds["train"], seconds["evaluate"]) > 0
+    assert sum(seconds.values()) <= total
+    if words[0] == "fit":
+        assert seconds["train"] == pytest.approx(found["exact_fit"]["seconds"] - spent)
+
+
+def test_rows_are_evaluated_once(fitted, tmp_path, monkeypatch):
+    """Once for the table of epochs, the last and the best classifier."""
+    split = fastlin.load_split(fitted[1])
+    solution = fastlin.solve(split, l2=0.01)
+    seen, right = [], functional.evaluate
+
+    def evaluate(X, *rest, **named):
+        seen.append(len(X))
+        return right(X, *rest, **named)
+
+    monkeypatch.setattr(functional, "evaluate", evaluate)
+    fastlin.save_run(tmp_path / "run", solution, split)
+    assert seen == [len(split.train)]
+    last = summary(tmp_path / "run")["results"]["last"]
+    (record,) = load_run(tmp_path / "run").history.records()
+    assert record.train_cost == last["train"]["cost"]
+    assert record.val_accuracy == last["val"]["accuracy"]
+
+
 def test_python_saves_the_same_run(fitted, tmp_path):
     folder, data, _ = fitted
     split = fastlin.load_split(data)
@@ -117,7 +194,7 @@ def test_bad_input_is_one_line(words, message):
 
 def test_settings_of_an_exact_fit_exclude_others():
     for content in ({"gap": 0.0}, {"gap": 1e-6, "cv": 3}, {"gap": 1e-6, "calibrate": True},
-                    {"gap": "x"}, {"fit_intercept": 1}):  # fmt: skip
+                    {"gap": "x"}, {"fit_intercept": 1}, {"max_passes": 2}):  # fmt: skip
         with pytest.raises(InputError):
             Fitting.from_dict(content)
 

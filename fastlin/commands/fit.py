@@ -70,14 +70,14 @@ def fit(
     outcome.note_if_changed(reference, split, notes)
     try:
         with outcome.compiling(notes) as compilation:
-            found = _fit(split, config, count, notes)
+            found = _fit(split, config, count, notes, compilation)
         with process.writing_results():
             saved = replace(reference, sha256=split.fingerprint())
             content = runs.config_content(saved, found.result.config, found.fitting)
             folder = outcome.new_folder(out, split.name, runs.CONFIG, content)
-            summary = runs.write_run(
-                folder, saved, found.result, split, "finished", count,
-                compile_seconds=compilation.seconds, started=started, study=found,
+            summary = outcome.write_fit(
+                folder, saved, found.result, split, count, compilation.seconds, started, notes,
+                study=found,
             )  # fmt: skip
         _print(found, split, summary["results"]["last"], folder)
         drawn = 0.0, 0.0
@@ -119,18 +119,22 @@ def _saved(path: Path) -> tuple[DataReference, FitConfig]:
             f"{options.command_of(reference, trained, fitting)}"
         )
     shared = {name: getattr(trained, name) for name in FIT_SETTINGS if hasattr(trained, name)}
-    config = FitConfig(**shared, gap=fitting.gap, fit_intercept=fitting.fit_intercept)
-    return reference, config
+    given: dict[str, Any] = {"gap": fitting.gap, "fit_intercept": fitting.fit_intercept}
+    if fitting.max_passes is not None:
+        given["max_passes"] = fitting.max_passes
+    return reference, FitConfig(**shared, **given)
 
 
-def _fit(split: Split, config: FitConfig, threads: int, notes: Console) -> ExactFit:
+def _fit(
+    split: Split, config: FitConfig, threads: int, notes: Console, compilation: outcome.Compiling
+) -> ExactFit:
     """Fit, with a line of progress now and then where it takes long."""
     from fastlin.solving.run import ExactFit
     from fastlin.solving.solver import solve
 
     with options.data_notes():
         solution = solve(split, config=config, threads=threads, progress=_lines(notes))
-    return ExactFit.of(solution, split, threads)
+    return ExactFit.of(solution, split, compilation.seconds)
 
 
 def _lines(notes: Console) -> Callable[[Progress], None]:

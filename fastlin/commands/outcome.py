@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastlin.data.source import DataReference
     from fastlin.fitting import Fitting
     from fastlin.model import LinearModel
+    from fastlin.summaries import Study
     from fastlin.training.trainer import TrainResult
 
 
@@ -129,6 +130,24 @@ def check_new_file(out: Path, force: bool) -> None:
             raise InputError(f"{out} is part of the results in its folder; name another --out")
     if out.exists() and not force:
         raise InputError(f"{out} is there already; name another --out, or replace it with --force")
+
+
+def write_fit(
+    folder: Path, reference: DataReference, result: TrainResult, split: Split, threads: int,
+    compile_seconds: float, started: float, notes: Console, study: Study | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Do `runs.write_run` of what was fitted exactly; what it compiles is no time of evaluating."""
+    from fastlin import runs
+
+    with compiling(notes) as compilation:
+        summary = runs.write_run(
+            folder, reference, result, split, "finished", threads,
+            compile_seconds=compile_seconds, started=started, study=study,
+        )  # fmt: skip
+    seconds = dict(summary["seconds"])
+    seconds["evaluate"] -= compilation.seconds
+    seconds["compile"] += compilation.seconds
+    return summary | {"seconds": seconds}
 
 
 def save_times(

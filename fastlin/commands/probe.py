@@ -144,7 +144,6 @@ def _run(
     notes: Console,
 ) -> None:  # fmt: skip
     """Do what is asked, write the run folder, and print what was found."""
-    from fastlin import runs
     from fastlin.search.probe import Probe
     from fastlin.search.probe import probe as do_probe
     from fastlin.search.ranking import GridResult
@@ -160,10 +159,12 @@ def _run(
         )  # fmt: skip
     study = None if isinstance(found, GridResult) else found
     result = run_of_winner(found) if isinstance(found, GridResult) else found.result
+    fitting_seconds = max(0.0, result.seconds.train - compilation.seconds)
+    result = replace(result, seconds=replace(result.seconds, train=fitting_seconds))
     with process.writing_results():
-        summary = runs.write_run(
-            folder, request.data, result, split, "finished", threads,
-            compile_seconds=compilation.seconds, started=started, study=study,
+        summary = outcome.write_fit(
+            folder, request.data, result, split, threads, compilation.seconds, started, notes,
+            study=study,
         )  # fmt: skip
     console = options.console()
     probe_output.print_found(console, found, split, summary, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -44,12 +45,15 @@ class Probe:
     path : PathResult
         All penalties, and which is the best.
     fit : ExactFit
-        The classifier, and what it reaches on the rows that it was fitted on.
+        The classifier, of the rows that it was fitted on.
+    seconds : float
+        Of all fits; of a path that was stopped, of those since it went on.
     """
 
     protocol: Protocol
     path: PathResult
     fit: ExactFit
+    seconds: float
 
     def __repr__(self) -> str:
         return f"Probe({self.protocol.name}: {self.path!r})"
@@ -62,8 +66,7 @@ class Probe:
     @property
     def result(self) -> TrainResult:
         """The classifier as a run, in the seconds of the whole path."""
-        spent = sum(point.seconds for point in self.path.points) + self.path.solution.seconds
-        return replace(self.fit.result, seconds=Seconds(train=spent))
+        return replace(self.fit.result, seconds=Seconds(train=self.seconds))
 
     @property
     def fitting(self) -> Fitting:
@@ -210,9 +213,11 @@ def _path(
             on_fit(point)
 
     known = [] if kept is None else list(kept.fits)
+    began = time.perf_counter()
     found = fit_path(split, config, plan, threads=threads, on_fit=tell, known=known)
     on = refitted_split(split) if plan.refit else split
-    result = Probe(protocol, found, ExactFit.of(found.solution, on, threads))
+    seconds = time.perf_counter() - began
+    result = Probe(protocol, found, ExactFit.of(found.solution, on), seconds)
     if kept is not None:
         kept.remove()
     return result
@@ -235,7 +240,7 @@ def _draws(
             rows.append(few_rows(split.train.y, protocol.shots, 0, draw))
             drawn = Split(split.name, split.train.chosen(rows[-1]))
             solution = solve(drawn, config=replace(config, C=protocol.C), threads=count)
-            first = first or [ExactFit.of(solution, drawn, count).result]
+            first = first or [ExactFit.of(solution, drawn).result]
             for part, data in judged.items():
                 for name, value in measured(solution.model, data).items():
                     values[part].setdefault(name, []).append(value)

@@ -12,10 +12,8 @@ from fastlin.config import Precision, TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.fitting import Fitting
 from fastlin.history import EpochRecord, History
-from fastlin.solving.config import inverse_penalty_of
+from fastlin.solving.config import FitConfig, inverse_penalty_of
 from fastlin.solving.solver import Solution
-from fastlin.threads import use_threads
-from fastlin.training.evaluation import evaluate_matched
 from fastlin.training.grid import Seconds
 from fastlin.training.trainer import TrainResult
 
@@ -33,7 +31,8 @@ class ExactFit:
     rows : int
         On how many rows.
     result : TrainResult
-        The same as a run whose one epoch is the whole fit.
+        The same as a run whose one epoch is the whole fit. What it reaches is evaluated when it is
+        written (`fastlin.summaries.with_measures`).
     """
 
     solution: Solution
@@ -41,21 +40,15 @@ class ExactFit:
     result: TrainResult
 
     @classmethod
-    def of(cls, solution: Solution, split: Split, threads: int | None = None) -> ExactFit:
-        """Return it, evaluated on the training and validation rows of the split it is of."""
+    def of(cls, solution: Solution, split: Split, compile_seconds: float = 0.0) -> ExactFit:
+        """Return it, of the training rows of a split; so many of its seconds were compiling."""
         model, config = solution.model, solution.config
         trained = TrainConfig(
             loss=config.loss, l2=solution.l2, standardize=config.standardize, epochs=1,
             class_weight=config.class_weight, dtype=Precision(str(model.W.dtype)),
         )  # fmt: skip
-        values = [math.nan] * 4
-        with use_threads(threads):
-            for place, data in ((0, split.train), (2, split.val)):
-                if data is not None:
-                    found = evaluate_matched(model, data, trained)
-                    values[place : place + 2] = found.cost, found.accuracy
-        history = History.from_records([EpochRecord(1, 0.0, *values)])  # no learning rate is used
-        seconds = Seconds(train=solution.seconds)
+        history = History.from_records([EpochRecord(1, 0.0, *[math.nan] * 4)])  # without lr
+        seconds = Seconds(train=max(0.0, solution.seconds - compile_seconds))
         result = TrainResult(trained, history, model, model, seconds)
         return cls(solution, len(split.train), result)
 
@@ -63,7 +56,8 @@ class ExactFit:
     def fitting(self) -> Fitting:
         """That it is exact, and how."""
         config = self.solution.config
-        return Fitting(gap=config.gap, fit_intercept=config.fit_intercept)
+        most = None if config.max_passes == FitConfig.max_passes else config.max_passes
+        return Fitting(gap=config.gap, fit_intercept=config.fit_intercept, max_passes=most)
 
     def fitted_on(self, split: Split) -> Split:
         """Return the split itself, whose training rows it is fitted on."""
