@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from fastlin.errors import InputError, quoted
 from fastlin.losses import SquaredHinge
 from fastlin.solving.blas import add_moments, product
+from fastlin.solving.derivatives import second_derivatives
 from fastlin.solving.problem import Point, Problem, Vector
+from fastlin.solving.scaling import Scaling
 
 # Rows for every direction that the penalty leaves free, and at least; and where that costs no more
 # than some passes, all rows times this, the classes, and over the features.
@@ -74,22 +76,38 @@ class Curvature:
         count = min(n, _ROWS_OF_SCORES, max(256, _VALUES_OF_SCORES // d))
         rows = np.linspace(0, n - 1, count).astype(np.int64)
         self._labels = problem.data.y[rows]
-        self._weights = np.ones(count) if problem.weights is None else problem.weights[rows]
+        weights = np.ones(count) if problem.weights is None else problem.weights[rows]
+        self._weights = weights / weights.sum()
         self._rows = problem.features(rows, np.float32)
         self._class_values, self._class_vectors = np.ones(0), np.ones((0, 0))
+        self._scaling: Scaling | None = None
 
     def refresh(self, point: Point) -> None:
-        """Take C at a point."""
+        """Take C and what it misses at a point."""
         W, c = point[:, :-1], point[:, -1]
-        b = c if self.problem.fit_intercept else np.zeros_like(c)
-        scores = self._rows @ W.astype(np.float32).T + b.astype(np.float32)
-        loss = self.problem.loss
-        if isinstance(loss, SquaredHinge):
-            C = _of_squared_hinge(scores, self._labels, loss.margin, self._weights)
-        else:
-            C = _of_softmax(scores, self._weights)
-        values, self._class_vectors = np.linalg.eigh(C / self._weights.sum())
-        self._class_values = np.maximum(values, max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL))
+        W = W - W.mean(axis=0)
+        scores = self._rows @ W.T.astype(np.float32)
+        biases = c - c.mean() if self.problem.fit_intercept else np.zeros_like(c)
+        derivatives = second_derivatives(
+            self.problem.loss, scores + biases.astype(np.float32), self._labels, self._weights
+        )
+        values, U = np.linalg.eigh(derivatives.mean())
+        least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
+        self._class_values, self._class_vectors = np.maximum(values, least), U
+        self._scaling = None
+        if W.any():
+            C = (U * self._class_values) @ U.T
+            C -= C.mean(axis=0)
+            C -= C.mean(axis=1, keepdims=True)
+            moments = self._moments_along(W)
+            self._scaling = Scaling(W, scores, derivatives, C, moments, self.problem.l2)
+
+    def _moments_along(self, W: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return W S W^T (K, K)."""
+        values, Q, rest = self._spectrum
+        along = W @ Q
+        moments: NDArray[np.float64] = (along * values) @ along.T
+        return moments + rest * (W @ W.T - along @ along.T)
 
     def divide(self, gradient: Point, l2: float) -> Point:
         """Return a gradient over the curvature: the step of the model, but for its sign."""
@@ -102,30 +120,9 @@ class Curvature:
         result[:, :-1] = (along / (g * values + 2 * l2)) @ Q.T + across / (g * rest + 2 * l2)
         result[:, -1:] = turned[:, -1:] / g
         turned[:] = U @ result
+        if self._scaling is not None:
+            self._scaling.correct(gradient, turned)
         return turned
-
-
-def _of_softmax(scores: NDArray[np.floating], weights: Vector) -> NDArray[np.float64]:
-    """Return the sum over rows of weight * (diag(p) - p p^T), p the softmax of the scores."""
-    p: Vector = np.exp(scores - scores.max(axis=1, keepdims=True)).astype(np.float64)
-    p /= p.sum(axis=1, keepdims=True)
-    weighted = p * weights[:, None]
-    return np.diag(weighted.sum(axis=0)) - weighted.T @ p
-
-
-def _of_squared_hinge(
-    scores: NDArray[np.floating], labels: NDArray[np.int64], margin: float, weights: Vector
-) -> NDArray[np.float64]:
-    """Return the sum over rows of 2 weight (e_j - e_y)(e_j - e_y)^T over j within the margin."""
-    places = np.arange(len(scores))
-    near = (scores - scores[places, labels][:, None] + margin > 0).astype(np.float64)
-    near[places, labels] = 0
-    near *= 2 * weights[:, None]
-    K = scores.shape[1]
-    crossed = np.zeros((K, K))
-    np.add.at(crossed, labels, near)
-    of_label = crossed.sum(axis=1)
-    return np.diag(near.sum(axis=0) + of_label) - crossed - crossed.T
 
 
 def _spectrum(problem: Problem, l2: float) -> Spectrum:
