@@ -14,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlin.threads import current_count
+
+Float = TypeVar("Float", np.float32, np.float64)
 
 _ROWS_OF_PIECE = 256
 _SET_BY_IMPORT = "KMP_DUPLICATE_LIB_OK"
@@ -40,9 +43,9 @@ def _threadpoolctl() -> ModuleType:
     return module
 
 
-def product(A: NDArray[np.floating], B: NDArray[np.floating]) -> NDArray[np.floating]:
+def product(A: NDArray[Float], B: NDArray[Float]) -> NDArray[Float]:
     """Return A @ B, its rows divided among threads."""
-    result = np.full((len(A), B.shape[1]), np.nan, A.dtype)
+    result: NDArray[Float] = np.full((len(A), B.shape[1]), np.nan, A.dtype)
 
     def piece(first: int) -> None:
         np.matmul(A[first : first + _ROWS_OF_PIECE], B, out=result[first : first + _ROWS_OF_PIECE])

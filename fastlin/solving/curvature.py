@@ -86,10 +86,10 @@ class Curvature:
         """Take C and what it misses at a point."""
         W, c = point[:, :-1], point[:, -1]
         W = W - W.mean(axis=0)
-        scores = self._rows @ W.T.astype(np.float32)
+        scores = product(self._rows, W.T.astype(np.float32)).astype(np.float64)
         biases = c - c.mean() if self.problem.fit_intercept else np.zeros_like(c)
         derivatives = second_derivatives(
-            self.problem.loss, scores + biases.astype(np.float32), self._labels, self._weights
+            self.problem.loss, scores + biases, self._labels, self._weights
         )
         values, U = np.linalg.eigh(derivatives.mean())
         least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
@@ -100,7 +100,16 @@ class Curvature:
             C -= C.mean(axis=0)
             C -= C.mean(axis=1, keepdims=True)
             moments = self._moments_along(W)
-            self._scaling = Scaling(W, scores, derivatives, C, moments, self.problem.l2)
+            self._scaling = Scaling(
+                W, scores, derivatives, C, moments, self.problem.l2,
+                fit_intercept=self.problem.fit_intercept,
+            )  # fmt: skip
+
+    def divide_biases(self, gradient: Vector) -> Vector:
+        """Return a gradient (K,) by c over the curvature along c alone."""
+        U, g = self._class_vectors, self._class_values
+        found: Vector = U @ ((U.T @ gradient) / g)
+        return found
 
     def _moments_along(self, W: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return W S W^T (K, K)."""

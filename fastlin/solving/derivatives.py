@@ -13,41 +13,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin.losses import Loss, SquaredHinge
+from fastlin.solving.blas import product
+from fastlin.solving.problem import Vector
 
 Matrix = NDArray[np.float64]
-Floats = NDArray[np.floating]
 
 
 class Derivatives(NamedTuple):
     """What makes the second derivatives of rows: a, l and r, each (m, K)."""
 
-    diagonal: Floats
-    left: Floats
-    right: Floats
+    diagonal: Matrix
+    left: Matrix
+    right: Matrix
 
-    def mean(self, f: Floats | float = 1.0, g: Floats | float = 1.0) -> Matrix:
+    def mean(self, f: Matrix | float = 1.0, g: Matrix | float = 1.0) -> Matrix:
         """Return the sum (K, K) over rows of A_i * f_i g_i^T, element by element, for f, g (m, K).
 
         It is the mean if the weights of rows add up to 1.
         """
         a, left, right = self
-        cross = (left * f).T @ (right * g) + (right * f).T @ (left * g)
-        result = cross.astype(np.float64) / -2
-        result[np.diag_indices_from(result)] += (a * f * g).sum(axis=0, dtype=np.float64)
-        return result
+        crossed = product((left * f).T, right * g)
+        if left is not right:
+            crossed = (crossed + product((right * f).T, left * g)) / 2
+        return np.diag((a * f * g).sum(axis=0)) - crossed
 
 
 def second_derivatives(
-    loss: Loss, scores: Floats, labels: NDArray[np.int64], weights: Floats
+    loss: Loss, scores: Matrix, labels: NDArray[np.int64], weights: Vector
 ) -> Derivatives:
-    """Return those of rows, times their weights (m,), of the dtype of the scores (m, K)."""
-    shares = weights[:, None].astype(scores.dtype)
+    """Return those of rows with scores (m, K), times their weights (m,)."""
+    shares = weights[:, None]
     if not isinstance(loss, SquaredHinge):
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
-        return Derivatives(shares * p, shares * p, p)
+        root = p * np.sqrt(shares)
+        return Derivatives(p * shares, root, root)
     places = np.arange(len(scores))
-    near = (scores - scores[places, labels][:, None] + loss.margin > 0).astype(scores.dtype)
+    near = (scores - scores[places, labels][:, None] + loss.margin > 0).astype(np.float64)
     near[places, labels] = 0
     near *= 2 * shares
     diagonal, of_label = near.copy(), np.zeros_like(near)

@@ -50,12 +50,15 @@ class Value:
         (K, d + 1), by the coordinates of the point.
     bound : float
         Cost less the least cost there is, at most; infinite where nothing is known.
+    weight_bound : float
+        What the bound would be if the gradient by c were 0.
     """
 
     point: Point
     cost: float
     gradient: Point
     bound: float
+    weight_bound: float = math.inf
 
 
 class Problem:
@@ -164,15 +167,16 @@ class Problem:
             self._first_gradient = G
             self.length_at_zero = float(np.linalg.norm(gradient))
         cost = mean_loss + self.l2 * float(np.square(W).sum())
-        bound = math.inf
+        bound = weight_bound = math.inf
         if self.l2 > 0 and self._first_gradient is not None:
-            bound = self._bound(point, mean_loss, G, gradient, self._first_gradient)
-        return Value(point, cost, gradient, bound)
+            weight_bound = float(np.square(gradient[:, :-1]).sum()) / (4 * self.l2)
+            bound = weight_bound + self._excess(point, mean_loss, G, db, self._first_gradient)
+        return Value(point, cost, gradient, bound, weight_bound)
 
-    def _bound(
-        self, point: Point, mean_loss: float, G: Point, gradient: Point, first: Point
+    def _excess(
+        self, point: Point, mean_loss: float, G: Point, db: Vector, first: Point
     ) -> float:
-        """Return how far the objective is above its least value, at most: a duality gap.
+        """Return by how much a gradient by c that is not 0 raises the bound, a duality gap.
 
         With u_i the gradient of the loss by the scores of row i, G = mean u_i x_i^T, the dual
         objective is -mean loss*(u_i) - ||G||**2 / (4 l2), for u_i of mean 0, as b is not penalised.
@@ -183,19 +187,19 @@ class Problem:
         ||G + 2 l2 W||**2 / (4 l2) + <db, c> + e (mean loss - <G, W> - <db, c> + mean loss*(v_i))
         + (2 e <G, E> + e**2 ||E||**2) / (4 l2),     E = mean v_i x_i^T - G.
 
-        In centred features E is `first`, what G is at a point of zeros, over `_slope`, less G.
+        In centred features E is `first`, what G is at a point of zeros, over `_slope`, less G. The
+        least e is that for which q is not below 0.
         """
-        W, c, db = point[:, :-1], point[:, -1], gradient[:, -1]
-        gap = float(np.square(gradient[:, :-1]).sum()) / (4 * self.l2)
-        if not self.fit_intercept or not db.any():
-            return gap
-        shares = self.class_shares
-        e = min(1.0, max(2 * float((db / shares).max()), 1e-300))
-        q = shares - (1 - e) / e * db
+        above = db > 0
+        if not above.any():
+            return 0.0
+        W, c, shares = point[:, :-1], point[:, -1], self.class_shares
+        e = max(float((db[above] / (shares + db)[above]).max()), 1e-300)
+        q = np.maximum(shares - (1 - e) / e * db, 0.0)
         E = first / self._slope() - G
         loss_less_scores = mean_loss - float((G * W).sum()) - float(db @ c)
-        gap += float(db @ c) + e * (loss_less_scores + self._conjugate_of(q))
-        return gap + (2 * e * float((G * E).sum()) + e**2 * float((E * E).sum())) / (4 * self.l2)
+        excess = float(db @ c) + e * (loss_less_scores + self._conjugate_of(q))
+        return excess + (2 * e * float((G * E).sum()) + e**2 * float((E * E).sum())) / (4 * self.l2)
 
     def _slope(self) -> float:
         """Return how many times G at a point of zeros is the mean of (constant - t_i) x_i^T.

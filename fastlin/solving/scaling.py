@@ -8,18 +8,18 @@ classified with certainty, and their A_i are near 0. Of the K * K directions tho
 scalings of the rows of W, e_k (x) w_k, and biases, e_k (x) 1: 2 K directions V, along which the
 second derivatives B = V^T H V are means over rows of A_i times scores.
 
-With P = C (x) S + 2 l2, the matrix P + P V E^-1 (B - E) E^-1 V^T P, E = V^T P V, is B along V, and P
-in the complement; its inverse is P^-1 + V (B^-1 - E^-1) V^T.
+With P = C (x) S + 2 l2 and E = V^T P V, the matrix P + P V E^-1 (B - E) E^-1 V^T P is B along V,
+and P in the complement; its inverse is P^-1 + V (B^-1 - E^-1) V^T.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastlin.solving.derivatives import Derivatives, Floats, Matrix
+from fastlin.solving.derivatives import Derivatives, Matrix
 from fastlin.solving.problem import Point, Vector
 
-# Curvature along V is at least this part of the model's, and of more rows than these a class.
+# Curvature along V is at least this part of the model's: rows of a sample may have none.
 _LEAST_SHARE = 3e-3
 _TINY = 1e-10
 
@@ -31,7 +31,7 @@ class Scaling:
     ----------
     W : NDArray[np.float64]
         (K, d), not all zero; its columns add up to 0.
-    scores : NDArray[np.floating]
+    scores : NDArray[np.float64]
         (m, K), of rows without biases.
     derivatives : Derivatives
         Of these rows, with weights that add up to 1.
@@ -41,11 +41,13 @@ class Scaling:
         (K, K), W S W^T, with S as the start matrix has it.
     l2 : float
         The penalty.
+    fit_intercept : bool
+        Whether biases may change.
     """
 
     def __init__(
-        self, W: Matrix, scores: Floats, derivatives: Derivatives, C: Matrix, moments: Matrix,
-        l2: float,
+        self, W: Matrix, scores: Matrix, derivatives: Derivatives, C: Matrix, moments: Matrix,
+        l2: float, *, fit_intercept: bool,
     ) -> None:  # fmt: skip
         self._W, K = W, len(W)
         penalty = 2 * l2 * (W @ W.T) * (np.eye(K) - 1 / K)
@@ -58,7 +60,9 @@ class Scaling:
         B[:K, K:] = derivatives.mean(scores)
         B[K:, :K] = B[:K, K:].T
         B[K:, K:] = derivatives.mean() + equal
-        self._difference = _difference_of_inverses(B, E)
+        kept = 2 * K if fit_intercept else K
+        self._difference = np.zeros_like(B)
+        self._difference[:kept, :kept] = _difference_of_inverses(B[:kept, :kept], E[:kept, :kept])
 
     def correct(self, gradient: Point, step: Point) -> None:
         """Add V (B^-1 - E^-1) V^T times a gradient (K, d + 1) to a step."""
@@ -70,12 +74,9 @@ class Scaling:
 
 
 def _difference_of_inverses(B: Matrix, E: Matrix) -> Matrix:
-    """Return B^-1 - E^-1, B made at least a small part of E."""
+    """Return B^-1 - E^-1, after a small part of E is added to B."""
     lengths: Vector = np.sqrt(np.maximum(np.diag(E), _TINY * np.diag(E).max()))
     E = E / np.outer(lengths, lengths) + _TINY * np.eye(len(E))
-    B = B / np.outer(lengths, lengths) + _TINY * np.eye(len(B))
-    root = np.linalg.inv(np.linalg.cholesky(E))  # root E root^T = 1
-    values, vectors = np.linalg.eigh(root @ B @ root.T)
-    turned = root.T @ vectors
-    found: Matrix = (turned * (1 / np.maximum(values, _LEAST_SHARE) - 1)) @ turned.T
-    return found / np.outer(lengths, lengths)
+    B = B / np.outer(lengths, lengths) + _LEAST_SHARE * E
+    found: Matrix = np.linalg.inv(B) - np.linalg.inv(E)
+    return (found + found.T) / (2 * np.outer(lengths, lengths))

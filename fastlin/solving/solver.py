@@ -28,11 +28,14 @@ from fastlin.threads import use_threads
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
 
-# After how many steps C is taken anew, and then every so many.
-_REFRESH, _REFRESH_EVERY = (0, 3, 7), 5
+# The curvature is taken anew at each of the first steps, and then after every so many.
+_FIRST_STEPS, _REFRESH_EVERY = 8, 4
 
 # Relative rounding of costs, of products in float32 and float64.
 _NOISE = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-14}
+
+# Rounding of a mean derivative by a bias.
+_BIAS_NOISE = {np.dtype(np.float32): 5e-8, np.dtype(np.float64): 1e-15}
 
 # The gradient becomes no shorter after so many steps in which it did not.
 _STEPS_WITHOUT_GAIN = {np.dtype(np.float32): 2, np.dtype(np.float64): 60}
@@ -274,9 +277,13 @@ class Solver:
             best, steps_since = (length, 0) if length < 0.8 * best else (best, steps_since + 1)
             if steps_since > _STEPS_WITHOUT_GAIN[dtype]:
                 return value, _ROUNDING
-            if step in _REFRESH or step % _REFRESH_EVERY == 0:
+            if step < _FIRST_STEPS or step % _REFRESH_EVERY == 0:
                 self._curvature.refresh(value.point)
-            found = self._step(value, memory, dtype)
+            found = self._moved_biases(value, dtype) if self._lacks_biases(value) else None
+            if found is None and self._lacks_biases(value) and dtype == _FLOAT32:
+                return value, _ROUNDING
+            if found is None:
+                found = self._step(value, memory, dtype)
             if found is None and len(memory) > 0 and self._passes_left() > 0:
                 memory.clear()
                 found = self._step(value, memory, dtype)
@@ -293,6 +300,22 @@ class Solver:
             lambda point: self._problem.value(point, dtype), value, direction, _NOISE[dtype],
             self._passes_left(),
         )  # fmt: skip
+
+    def _lacks_biases(self, value: Value) -> bool:
+        """Return whether only the gradient by the biases keeps a value from being solved."""
+        is_free = self._problem.fit_intercept and self._problem.l2 > 0
+        return is_free and relative(2 * value.weight_bound, value.cost) <= self._config.gap
+
+    def _moved_biases(self, value: Value, dtype: np.dtype[Any]) -> Value | None:
+        """Return a value after a step of the biases alone, if that lowers the bound by much."""
+        gradient = value.gradient[:, -1]
+        if self._passes_left() <= 0 or np.abs(gradient).max() < _BIAS_NOISE[dtype]:
+            return None
+        self._curvature.refresh(value.point)
+        point = value.point.copy()
+        point[:, -1] -= self._curvature.divide_biases(gradient)
+        moved = self._problem.value(point, dtype)
+        return moved if moved.bound < 0.5 * value.bound else None
 
     def _passes_left(self) -> int:
         """Return how many passes steps may take: all but one, for the objective of the result."""
