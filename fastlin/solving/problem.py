@@ -173,9 +173,7 @@ class Problem:
             bound = weight_bound + self._excess(point, mean_loss, G, db, self._first_gradient)
         return Value(point, cost, gradient, bound, weight_bound)
 
-    def _excess(
-        self, point: Point, mean_loss: float, G: Point, db: Vector, first: Point
-    ) -> float:
+    def _excess(self, point: Point, mean_loss: float, G: Point, db: Vector, first: Point) -> float:
         """Return by how much a gradient by c that is not 0 raises the bound, a duality gap.
 
         With u_i the gradient of the loss by the scores of row i, G = mean u_i x_i^T, the dual
