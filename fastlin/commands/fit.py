@@ -18,6 +18,7 @@ from fastlin.solving.config import FIT_SETTINGS, FitConfig, inverse_penalty_of
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fastlin.compilation import Compiling
     from fastlin.data import Split
     from fastlin.data.source import DataReference
     from fastlin.solving.run import ExactFit
@@ -126,7 +127,7 @@ def _saved(path: Path) -> tuple[DataReference, FitConfig]:
 
 
 def _fit(
-    split: Split, config: FitConfig, threads: int, notes: Console, compilation: outcome.Compiling
+    split: Split, config: FitConfig, threads: int, notes: Console, compilation: Compiling
 ) -> ExactFit:
     """Fit, with a line of progress now and then where it takes long."""
     from fastlin.solving.run import ExactFit
