@@ -29,8 +29,8 @@ ROUNDING = 1e-13
 
 @cache
 def small():
-    """Return 300 rows of 12 features and their labels, of 4 classes that overlap."""
-    return random_rows(1, 4, 300, 12)
+    """Return 300 rows of 12 features and their labels, of 5 classes that overlap."""
+    return random_rows(1, 5, 300, 12)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -75,7 +75,7 @@ SETTINGS = {
 def test_no_bound_is_below_the_distance_to_scipys_optimum(name, setting):
     """Neither the solution's, nor those of points anywhere, nor of those on the way."""
     loss, settings, l2 = LOSSES[name], dict(SETTINGS[setting]), 3e-3
-    X, y = random_rows(3, 4, 200, 6, scaled=False)
+    X, y = random_rows(3, 5, 200, 6, scaled=False)
     rng = np.random.default_rng(11)
     own = rng.random(len(X)) + 0.05  # kernels for weighted rows, everywhere: one to compile
     weights = own.copy()
@@ -86,7 +86,7 @@ def test_no_bound_is_below_the_distance_to_scipys_optimum(name, setting):
     if settings.get("standardize"):
         features = (features - features.mean(axis=0)) / features.std(axis=0)
     intercept = settings.get("fit_intercept", True)
-    least = least_objective(features, y, 4, l2, loss, weights, intercept)
+    least = least_objective(features, y, 5, l2, loss, weights, intercept)
 
     split = fastlin.Split.from_arrays(X, y, weights=own)
     config = FitConfig(loss=loss, l2=l2, gap=1e-8, **settings)
@@ -122,7 +122,7 @@ def test_the_gap_on_the_way_is_one_to_the_optimum():
 
 @pytest.mark.parametrize("weights", [None, "rows"])
 def test_the_bits_do_not_depend_on_the_threads(weights):
-    X, y = random_rows(2, 4, 3000, 300)
+    X, y = random_rows(2, 5, 3000, 300)
     own = np.linspace(0.5, 2, len(X)) if weights else None
     split = fastlin.Split.from_arrays(X, y, weights=own)
     one, two = (fastlin.solve(split, l2=1e-3, threads=count) for count in (1, 2))
@@ -183,7 +183,7 @@ def test_classes_that_can_be_separated_have_no_optimum_without_a_penalty(gap):
 def test_fewer_rows_than_features_can_be_separated():
     """The small matrix of rows less their mean has an eigenvalue of 0, which is no direction."""
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(40, 200)).astype(np.float32), np.arange(40) % 4
+    X, y = rng.normal(size=(40, 200)).astype(np.float32), np.arange(40) % 5
     assert fastlin.solve(X, y, l2=0).objective < 1e-5
     found = fastlin.solve(X, y, l2=1e-8, gap=1e-4)
     assert found.converged
@@ -348,9 +348,9 @@ def test_two_classes_have_opposite_weights():
 
 def test_labels_may_be_text():
     X, y = small()
-    names = np.array(["dog", "cat", "bird", "ant"])[y]
+    names = np.array(["dog", "cat", "bird", "ant", "eel"])[y]
     found = fastlin.solve(X, names, l2=1e-2)
-    assert found.model.class_names == ("ant", "bird", "cat", "dog")
+    assert found.model.class_names == ("ant", "bird", "cat", "dog", "eel")
     assert found.objective == pytest.approx(fastlin.solve(X, y, l2=1e-2).objective, rel=1e-6)
 
 
@@ -358,7 +358,7 @@ def test_a_class_without_rows():
     X, y = small()
     present = np.where(y == 0, 1, y)
     ones = np.ones(len(X))
-    split = fastlin.Split.from_arrays(X, present, class_names=list("abcd"), weights=ones)
+    split = fastlin.Split.from_arrays(X, present, class_names=list("abcde"), weights=ones)
     with pytest.raises(InputError, match="the class 'a' has no training row that counts"):
         fastlin.solve(split, l2=1e-3)
     assert fastlin.solve(split, l2=1e-3, fit_intercept=False).converged
@@ -394,7 +394,7 @@ def test_a_start_of_other_features_or_classes_is_refused():
     with pytest.raises(InputError, match="start is a classifier of 12 features"):
         fastlin.solve(X[:, :5], y, l2=1e-2, start=model)
     with pytest.raises(InputError, match="start is a classifier of"):
-        fastlin.solve(X, np.array(list("abcd"))[y], l2=1e-2, start=model)
+        fastlin.solve(X, np.array(list("abcde"))[y], l2=1e-2, start=model)
     with pytest.raises(InputError, match="start is 3; it must be a LinearModel"):
         fastlin.solve(X, y, l2=1e-2, start=3)
 
