@@ -119,7 +119,7 @@ def test_margins_and_smoothings_are_swept_by_the_losses_that_have_them(small):
     same_run("g/winner", "alone")
 
 
-SWITCHES = ("--epochs", "2,3", "--standardize", "true,false", "--momentum", "0.5", "--nesterov",
+SWITCHES = ("--epochs", "2,3", "--standardize", "true,false", "--momentum", "0.5", "--no-nesterov",
             "--no-shuffle", "--no-figures")  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def test_epochs_and_switches_take_lists(small):
     assert {
         (row["epochs"], row["standardize"], row["nesterov"], row["shuffle"]) for row in rows
     } == {
-        (epochs, standardize, "True", "False")
+        (epochs, standardize, "False", "False")
         for epochs in ("2", "3")
         for standardize in ("True", "False")
     }
@@ -137,6 +137,9 @@ def test_epochs_and_switches_take_lists(small):
     command = summary("g")["winner"]["command"].split()
     fastlin(*command[1:], "--no-figures", "--out", "alone")
     same_run("g/winner", "alone")
+    nesterov = ("--lr", "0.1,0.2", "--momentum", "0.5", "--nesterov", "--epochs", 1)
+    call("--data", small, *nesterov, "--no-figures", "--out", "n")
+    assert [row["nesterov"] for row in table("n")] == ["True", "True"]
     fastlin("report", "g", "--out", "page")
 
 
