@@ -61,7 +61,7 @@ def far_rows(n=600, *, mean=1e9, dtype=F64, seed=0):
 
 
 def split_of(X, y):
-    names = ("a", "b")
+    names = tuple("abcde")  # five classes, as other tests have: their kernels do
     return Split("far", Dataset(X[:400], y[:400], names), Dataset(X[400:], y[400:], names))
 
 
@@ -191,7 +191,7 @@ def test_the_deviation_of_features_whose_squares_float64_cannot_hold(scale):
 def test_features_too_small_or_large_to_be_standardised_are_refused_by_number(dtype, scale):
     X, y, _ = far_rows(dtype=F64 if dtype == "float64" else F32)
     X[:, 1:] *= X.dtype.type(scale)
-    split = Split("far", Dataset(X, y, ("0", "1")))
+    split = Split("far", Dataset(X, y, tuple("01234")))
     with pytest.raises(InputError, match=r"feature 1 has the standard deviation .*multiply"):
         Trainer(split, TrainConfig(standardize=True, dtype=dtype))
 
@@ -203,7 +203,7 @@ def test_features_of_any_scale_within_the_limits_are_standardised_alike(dtype, s
     X, y, _ = far_rows(dtype=F64 if dtype == "float64" else F32)
     config = TrainConfig(epochs=3, standardize=True, dtype=dtype, lr=0.05)
     accuracies = [
-        train(Split("far", Dataset(rows, y, ("0", "1"))), config)
+        train(Split("far", Dataset(rows, y, tuple("01234"))), config)
         .history.records()[-1]
         .train_accuracy
         for rows in (X, (X * X.dtype.type(scale)))
