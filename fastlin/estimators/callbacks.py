@@ -10,7 +10,12 @@ try:
 except ImportError:  # before scikit-learn 1.9 estimators have no `set_callbacks`
     callback = None
 
-Support: Any = object if callback is None else callback.CallbackSupportMixin
+
+class _NoSupport:
+    """In the place of scikit-learn's mixin, without any method."""
+
+
+Support: Any = _NoSupport if callback is None else callback.CallbackSupportMixin
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
