@@ -17,6 +17,7 @@ from fastlin.errors import InputError
 from fastlin.files import read_csv
 from fastlin.fitting import Fitting
 from fastlin.runs import load_run
+from fastlin.solving.run import load_bounds
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,39 @@ def test_passes_csv_has_every_step(fitted):
     assert all(np.diff(objectives) < 1e-6)
 
 
+def test_the_bound_over_the_passes_is_drawn(fitted, tmp_path):
+    folder, data, _ = fitted
+    assert (folder / "figures" / "gap.png").stat().st_size > 10_000
+    bounds = load_bounds(folder)
+    trace = fastlin.solve(fastlin.load_split(data), l2=0.01).trace
+    known = [(step.passes, step.gap) for step in trace if np.isfinite(step.gap)]
+    assert list(zip(*bounds, strict=True)) == known
+    assert len(known) > 2
+    assert load_bounds(tmp_path) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("passes,gap\n1,2\n", "its columns must be passes, objective, relative_gap, seconds"),
+        ("passes,objective,relative_gap,seconds\n1,2,x,3\n", "line 2"),
+        ("passes,objective,relative_gap,seconds\n1.5,2,1,3\n", "line 2"),
+    ],
+)
+def test_a_damaged_table_of_passes_is_one_line(fitted, tmp_path, text, message):
+    (tmp_path / "passes.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_bounds(tmp_path)
+
+
+def test_a_curve_of_bounds_needs_bounds():
+    figures = pytest.importorskip("fastlin.figures")
+    figures.png(figures.gap_curve([3, 4], [0.5, 0.0], 1e-6))
+    for passes, gaps in (([], []), ([1], [0.1, 0.2]), ([1], [np.inf])):
+        with pytest.raises(InputError, match="one bound a pass"):
+            figures.gap_curve(passes, gaps, 1e-6)
+
+
 def test_every_command_takes_the_run_folder(fitted, tmp_path):
     folder, _, _ = fitted
     assert "test" in call("evaluate", folder).stdout
@@ -65,10 +99,12 @@ def test_every_command_takes_the_run_folder(fitted, tmp_path):
     call("export", folder, "--to", "npz", "--out", tmp_path / "m.npz")
     drawn = call("plot", folder).stdout
     assert "confusion.png" in drawn
+    assert "gap.png" in drawn
     assert "cost.png" not in drawn  # it has no epochs
     call("report", folder, "--out", tmp_path / "page")
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "exact fit, relative gap 1e-06" in page
+    assert "Distance to the optimum of run" in page
     assert "fastlin fit --data" in page
     assert "lr auto" not in page
 

@@ -71,10 +71,11 @@ def draw_figures(
     The data must be matched with the model. What cannot be drawn is one line for `on_failure`, see
     `fastlin.figures.save_figures`. A remark on the classifier stands at the foot of every figure.
 
-    Raises InputError if the folder cannot be made.
+    Raises InputError if the folder cannot be made, or has a damaged table.
     """
     from fastlin import figures, functional, runs
     from fastlin.report.wording import footer
+    from fastlin.solving.run import load_bounds
     from fastlin.training.evaluation import gradient_matched
     from fastlin.training.measuring import measure_matched
 
@@ -98,6 +99,10 @@ def draw_figures(
     if len(history) > 0 and not is_exact:
         drawn["cost"] = lambda: below(figures.cost_curves(history, select), *curved)
         drawn["accuracy"] = lambda: below(figures.accuracy_curves(history, select), *curved)
+    if fitting is not None and fitting.gap is not None:
+        bounds, target = load_bounds(folder), fitting.gap
+        if len(bounds.passes) > 1:
+            drawn["gap"] = lambda: below(figures.gap_curve(*bounds, target), "train")
     if image_shape is not None:
         drawn["templates"] = lambda: below(
             figures.weight_templates(model.W, image_shape, names), "train"

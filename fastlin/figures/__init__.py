@@ -4,7 +4,7 @@ style   the settings, and how figures become files
 runs    curves over epochs, gradients, confusions, accuracy by class, calibration
 images  the weights of every class, and rows of the data
 grids   curves of all entries, heat maps, scores over settings, parallel coordinates
-paths   accuracy, cost and weights over the penalty
+paths   accuracy, cost and weights over the penalty, and the bound of an exact fit over its passes
 
 Each function returns a `matplotlib.figure.Figure` that is not drawn yet: `png` and `save_figure`
 do that. A figure is the same whatever the user's matplotlibrc and MPLBACKEND say. A bad argument
@@ -31,7 +31,7 @@ from fastlin.figures.grids import (
 )
 from fastlin.figures.images import MAX_TILES, TILE_PIXELS, image_grid, weight_templates
 from fastlin.figures.labels import label_margins
-from fastlin.figures.paths import path_curves
+from fastlin.figures.paths import gap_curve, path_curves
 from fastlin.figures.runs import (
     accuracy_curves,
     class_accuracies,
@@ -60,6 +60,7 @@ __all__ = [
     "cost_band",
     "cost_curves",
     "curve_overlay",
+    "gap_curve",
     "gradient_histogram",
     "gradient_histograms",
     "grid_figure",

@@ -1,4 +1,4 @@
-"""Curves over the penalty."""
+"""Curves over the penalty, and over the passes of one fit."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from fastlin.figures.style import BLUE, FAINT, ORANGE, QUIET, check, styled
+from fastlin.figures.style import BLUE, FAINT, INK, ORANGE, QUIET, check, styled
 from fastlin.metrics import binomial_error
 
 
@@ -76,6 +77,37 @@ def path_curves(
     return figure
 
 
+@styled()
+def gap_curve(passes: Sequence[int], relative_gap: Sequence[float], target: float) -> Figure:
+    """Draw the bound on the distance to the optimum over the passes of an exact fit.
+
+    Parameters
+    ----------
+    passes : Sequence[int]
+        (n,) how many there were over the rows.
+    relative_gap : Sequence[float]
+        (n,) by which share the objective was above the least one then, at most; finite.
+    target : float
+        What was asked for.
+    """
+    gaps = np.asarray(relative_gap, np.float64)
+    usable = 0 < len(passes) == len(gaps) and bool(np.isfinite(gaps).all())
+    check(usable, "the fit has not one bound a pass")
+    gaps = np.maximum(gaps, np.finfo(np.float64).eps)  # a logarithmic axis has no 0
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    axes.plot(passes, gaps, "-o", color=BLUE, label="relative gap, at most")
+    axes.axhline(target, color=INK, linewidth=0.8, linestyle="--", label=f"asked for: {target:g}")
+    axes.set_yscale("log")
+    axes.margins(y=0.1)
+    axes.set_xlabel("passes over the rows")
+    axes.set_ylabel("relative gap")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _label_powers(axes.yaxis)
+    axes.legend()
+    return figure
+
+
 def _label_penalties(panels: Sequence[Axes], product: float) -> None:
     """Write C below the panels and l2 above them; lengths of weights have a logarithmic axis.
 
@@ -92,6 +124,11 @@ def _label_penalties(panels: Sequence[Axes], product: float) -> None:
     above = panels[0].secondary_xaxis("top", functions=(converted, converted))
     above.set_xlabel("l2")
     for axis in (panels[2].xaxis, above.xaxis, panels[2].yaxis):
-        axis.set_major_locator(LogLocator(numticks=6))
-        axis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        _label_powers(axis)
+
+
+def _label_powers(axis: Axis) -> None:
+    """Write a few powers of ten at a logarithmic axis, as plain numbers."""
+    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
+    axis.set_minor_formatter(NullFormatter())

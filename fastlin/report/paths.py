@@ -1,4 +1,4 @@
-"""What a page says of the path of penalties in a run folder."""
+"""What a page says of exact fits in a run folder: the path of penalties, and the passes of one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastlin.report.page import Column, Picture, Row, Table
 from fastlin.solving.path_file import CHOSEN, ONE_ERROR, TABLE, load_path
+from fastlin.solving.run import load_bounds
 
 
 def path_of(
@@ -56,3 +57,27 @@ def path_of(
         ),
     )  # fmt: skip
     return [Table(heads, rows, caption)], [picture]
+
+
+def gap_pictures(
+    folder: Path, key: str, name: str, foot: str, target: float | None
+) -> list[Picture]:
+    """Return the picture of the bound over the passes of an exact fit, or none if it has too few.
+
+    Parameters are those of `path_of`, and the relative gap that was asked for, None of training.
+
+    Raises
+    ------
+    InputError
+        If the table of the passes is damaged.
+    """
+    if target is None:
+        return []
+    bounds = load_bounds(folder)
+    if len(bounds.passes) < 2:
+        return []
+    note = "By which share the objective is above the least one at most, after every step."
+    return [
+        Picture(f"{key}-gap", f"Distance to the optimum of {name}", note, foot,
+                draw=lambda figures: figures.gap_curve(*bounds, target))
+    ]  # fmt: skip

@@ -22,7 +22,7 @@ from fastlin.report.page import (
     class_table,
     facts_section,
 )
-from fastlin.report.paths import path_of
+from fastlin.report.paths import gap_pictures, path_of
 from fastlin.report.results import Json
 from fastlin.report.run_metrics import metrics_pictures, metrics_table
 from fastlin.report.statistics import Sample
@@ -301,7 +301,11 @@ def _details(found: RunOutcome, key: str) -> Section:
     tally = found.tallies[found.judged]
     pictures += metrics_pictures(tally, model.class_names, key, name, foot)
     of_path = path_of(found.run.folder, key, name, found.foot("val"), found.rows.get("val"))
-    pictures = of_path[1] + pictures
+    target = found.run.fitting.gap
+    pictures = (
+        of_path[1] + gap_pictures(found.run.folder, key, name, found.foot("train"), target)
+        + pictures
+    )  # fmt: skip
     tables = [metrics_table(found.tallies), *of_path[0]]
     if label_page_of(found).is_file():
         columns = [Column("page", "link"), Column("what it shows")]

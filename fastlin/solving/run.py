@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastlin import files
 from fastlin.config import Precision, TrainConfig
 from fastlin.data.dataset import Split
+from fastlin.errors import InputError
 from fastlin.fitting import Fitting
 from fastlin.history import EpochRecord, History
 from fastlin.solving.config import FitConfig, inverse_penalty_of
@@ -18,6 +19,7 @@ from fastlin.training.grid import Seconds
 from fastlin.training.trainer import TrainResult
 
 TABLE = "passes.csv"
+_COLUMNS = ["passes", "objective", "relative_gap", "seconds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,5 +100,38 @@ class ExactFit:
             [value if math.isfinite(value) else None for value in step]
             for step in self.solution.trace
         ]
-        files.save_csv(path, ["passes", "objective", "relative_gap", "seconds"], rows)
+        files.save_csv(path, _COLUMNS, rows)
         return [path]
+
+
+class Bounds(NamedTuple):
+    """After so many passes the objective was above the least one by at most such a share of it."""
+
+    passes: tuple[int, ...]
+    relative_gap: tuple[float, ...]
+
+
+def load_bounds(folder: str | Path) -> Bounds:
+    """Read from the passes.csv of a run folder after which passes a bound was known, and which.
+
+    Of a folder without that file there are none.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = files.as_path(folder) / TABLE
+    if not path.is_file():
+        return Bounds((), ())
+    lines = files.read_csv(path)
+    if next(lines) != _COLUMNS:
+        raise InputError(f"{path} is damaged: its columns must be {', '.join(_COLUMNS)}")
+    found: list[tuple[int, float]] = []
+    for number, (passes, _, gap, _) in enumerate(lines, start=2):
+        try:
+            if gap:
+                found.append((int(passes), files.parse_number(gap)))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: line {number}: {error}") from None
+    return Bounds(tuple(passes for passes, _ in found), tuple(gap for _, gap in found))
