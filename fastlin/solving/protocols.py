@@ -91,9 +91,11 @@ _ALL = (
         "Kornblith, Shlens & Le 2019, Do Better ImageNet Models Transfer Better?, "
         "arXiv:1805.08974: 45 penalties from 1e-6 to 1e5, warm starts, refit on training and "
         "validation rows",
-        "every fit ends by a proved gap, not after a number of iterations; its penalty is taken "
-        "for half the factor of the squared weights beside the sum of losses: C is 1 over it; the "
-        "metric is --select's, not that of each data set",
+        "every fit ends by a proved gap, not after a number of iterations; the unit of its penalty "
+        "is assumed: half of it times the squared weights beside the sum of losses, so that C is 1 "
+        "over it, as in linear.py of ssl-transfer (Ericsson, Gouk & Hospedales 2021); linear_eval "
+        "of google-research, Kornblith's later code, has no half; one metric (select) for every data "
+        "set, not its own",
         plan=PathPlan(Cs=log_steps(-5, 6, 44), refit=True, extend=False),
     ),
     Protocol(
