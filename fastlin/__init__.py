@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MatchWarning,
     )
     from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier  # noqa: F401
+    from fastlin.estimators.grid import GridSearch  # noqa: F401
     from fastlin.estimators.path import SoftmaxClassifierCV  # noqa: F401
     from fastlin.history import EpochRecord, History
     from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
@@ -56,6 +57,7 @@ _HOMES = {
         "MatchWarning",
     ),
     "fastlin.estimators.classifiers": ("HingeClassifier", "SoftmaxClassifier"),
+    "fastlin.estimators.grid": ("GridSearch",),
     "fastlin.estimators.path": ("SoftmaxClassifierCV",),
     "fastlin.history": ("EpochRecord", "History"),
     "fastlin.losses": ("Hinge", "Loss", "Softmax", "SquaredHinge"),

@@ -187,12 +187,7 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
         chosen = parameters.checked(self.get_params(deep=False))
         loss = self._loss()
         rows, labels = self._rows(X, y, reset=True)
-        classes, numbers = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            raise InputError(
-                f"y has only one class, {quoted(classes.tolist()[0])}; a classifier needs "
-                "samples of at least two classes"
-            )
+        classes, numbers = fits.numbered(labels)
         data, weight_sum = self._dataset(rows, numbers, classes, sample_weight)
         tasks = callbacks.tasks_of(
             self, *parameters.steps_of(chosen), X=rows, y=labels,

@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastlin import compilation
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.engine import Array
-from fastlin.errors import DivergedError, InputError
+from fastlin.errors import DivergedError, InputError, quoted
 from fastlin.estimators.parameters import fit_config, penalty_of_solver
 from fastlin.history import EpochRecord, History, measured_of
 from fastlin.losses import Loss
@@ -57,6 +58,20 @@ class Fitted(NamedTuple):
     history: History | tuple[Progress, ...]
 
 
+def numbered(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the classes (K,) of labels, in order, and the number (n,) of each label's class.
+
+    Raises InputError if there is only one class.
+    """
+    classes, numbers = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(
+            f"y has only one class, {quoted(classes.tolist()[0])}; a classifier needs "
+            "samples of at least two classes"
+        )
+    return classes, numbers
+
+
 def exact_fit(
     data: Dataset, weight_sum: float, parameters: dict[str, Any], loss: Loss,
     start: LinearModel | None, watch: Watch,
@@ -64,19 +79,25 @@ def exact_fit(
     """Return the optimum, with a warning if it was not reached."""
     l2 = penalty_of_solver(parameters, weight_sum, len(data.class_names))
     config = fit_config(parameters, loss, l2)
-
-    def tell(step: Progress) -> None:
-        sys.stdout.write(
-            f"pass {step.passes}: objective {step.objective:.9g}, relative gap {step.gap:.2g}\n"
-        )
-
     with compiling():
         solution = solve(
             data, config=config, start=start, threads=parameters["n_threads"],
-            progress=tell if parameters["verbose"] else None, watch=watch,
+            progress=write_step if parameters["verbose"] else None, watch=watch,
         )  # fmt: skip
+    return of_solution(solution)
+
+
+def write_step(step: Progress) -> None:
+    """Write a line of a step of an exact fit."""
+    sys.stdout.write(
+        f"pass {step.passes}: objective {step.objective:.9g}, relative gap {step.gap:.2g}\n"
+    )
+
+
+def of_solution(solution: Solution) -> Fitted:
+    """Return the optimum as an estimator has it, with a warning if it was not reached."""
     if not solution.converged and not solution.stopped:
-        warnings.warn(_not_converged(solution), ConvergenceWarning, stacklevel=4)
+        warnings.warn(_not_converged(solution), ConvergenceWarning, stacklevel=5)
     # Losses do not depend on what all biases have in common: they are given the mean 0.
     b = solution.model.b.astype(np.float64)
     model = replace(solution.model, b=(b - b.mean()).astype(solution.model.b.dtype))
@@ -135,33 +156,62 @@ def sgd_fit(
     try:
         _train(trainer, len(records) + config.epochs, parameters, watch)
     except DivergedError as error:
-        raise InputError(
-            f"training diverged in epoch {error.epoch}; try a smaller learning_rate_init, such as "
-            f"{error.smaller_lr:g}"
-        ) from None
+        raise diverged(error) from None
     result = trainer.result()
     model = result.best_model if parameters["early_stopping"] else result.model
     return Fitted(model, len(result.history), None, result.history), trainer.config
+
+
+def diverged(error: DivergedError) -> InputError:
+    """Return that training diverged, in the words of an estimator."""
+    return InputError(
+        f"training diverged in epoch {error.epoch}; try a smaller learning_rate_init, such as "
+        f"{error.smaller_lr:g}"
+    )
 
 
 def _train(
     trainer: Trainer, last_epoch: int, parameters: dict[str, Any], watch: Watch | None
 ) -> None:
     """Train to the last epoch, or until the validation accuracy no longer rises."""
-    best, epochs_since = -1.0, 0
+    patience = Patience(parameters)
     while trainer.epochs_done < last_epoch:
         record = trainer.run_epoch()
         if parameters["verbose"]:
-            sys.stdout.write(f"epoch {record.epoch}: {measured_of(record)}\n")
+            write_epoch(record)
         if watch is not None and watch(lambda: trainer.result().model):
             return
-        if not parameters["early_stopping"]:
-            continue
-        is_better = record.val_accuracy > best + parameters["tol"]
-        epochs_since = 0 if is_better else epochs_since + 1
-        best = max(best, record.val_accuracy)
-        if epochs_since >= parameters["n_iter_no_change"]:
+        if patience.is_over(record):
             return
+
+
+def write_epoch(record: EpochRecord) -> None:
+    """Write a line of an epoch."""
+    sys.stdout.write(f"epoch {record.epoch}: {measured_of(record)}\n")
+
+
+class Patience:
+    """When early stopping ends training: after so many epochs without a better accuracy.
+
+    Parameters
+    ----------
+    parameters : dict[str, Any]
+        Of the estimator; without `early_stopping` it never does.
+    """
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        self._stops, self._tol = parameters["early_stopping"], parameters["tol"]
+        self._most_epochs = parameters["n_iter_no_change"]
+        self._best, self._epochs_since = -1.0, 0
+
+    def is_over(self, record: EpochRecord) -> bool:
+        """Return whether an epoch was the last one; to be called after every epoch."""
+        if not self._stops:
+            return False
+        is_better = record.val_accuracy > self._best + self._tol
+        self._epochs_since = 0 if is_better else self._epochs_since + 1
+        self._best = max(self._best, record.val_accuracy)
+        return bool(self._epochs_since >= self._most_epochs)
 
 
 def _state_of(model: LinearModel, arrays: dict[str, Array]) -> dict[str, Array]:

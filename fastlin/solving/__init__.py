@@ -6,6 +6,7 @@ lbfgs.py       steps from both, and the line search
 config.py      the settings of a fit
 blas.py        NumPy's products, on the threads that fastlin may use
 solver.py      `solve`: the passes from the start to the bound
+sequence.py    the optima of several settings on the same rows
 path.py        `path`: the optima of many penalties, and the best one by validation rows
 path_file.py   a path on disk
 protocols.py   how others choose penalties, with their sources

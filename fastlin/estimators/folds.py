@@ -1,0 +1,128 @@
+"""Rows that are checked once, and what came of a candidate on a fold of them."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Number
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils.validation import _check_sample_weight
+
+from fastlin.errors import InputError, quoted, reason_of
+from fastlin.estimators.base import LinearClassifier
+from fastlin.estimators.together import Outcome, fit_together
+
+Scores = float | dict[str, float]  # of one scorer, or by name
+
+
+class CheckedRows(NamedTuple):
+    """Rows and labels, checked by an estimator that is like those to be fitted.
+
+    Attributes
+    ----------
+    X : NDArray
+        (n, d), as they are fitted.
+    y : NDArray
+        (n,) labels.
+    weights : NDArray[np.float64] or None
+        (n,).
+    features : dict[str, Any]
+        What the estimator keeps of features: their number, and names where there are any.
+    """
+
+    X: NDArray[Any]
+    y: NDArray[Any]
+    weights: NDArray[np.float64] | None
+    features: dict[str, Any]
+
+    @classmethod
+    def of(cls, estimator: LinearClassifier, X: Any, y: Any, weights: Any) -> Self:
+        """Return those of arguments. Raises ValueError if they do not fit."""
+        judge: LinearClassifier = clone(estimator)
+        rows, labels = judge._rows(X, y, reset=True)
+        if weights is not None:
+            weights = _check_sample_weight(weights, rows, dtype=np.float64)
+        names = ("n_features_in_", "feature_names_in_")
+        features = {name: getattr(judge, name) for name in names if hasattr(judge, name)}
+        return cls(rows, labels, weights, features)
+
+    def fit(
+        self, estimators: Sequence[LinearClassifier], threads: int | None,
+        part: NDArray[Any] | None = None,
+    ) -> list[Outcome]:  # fmt: skip
+        """Fit estimators on all rows, or on a part of them, as `fit_together` does."""
+        for estimator in estimators:
+            for name, value in self.features.items():
+                setattr(estimator, name, value)
+        X, y, weights = self.X, self.y, self.weights
+        if part is not None:
+            X, y = X[part], y[part]
+            weights = None if weights is None else weights[part]
+        return fit_together(estimators, X, y, weights, threads)
+
+
+class Scored(NamedTuple):
+    """What came of a candidate on a fold; scores are None where it could not be fitted."""
+
+    fit_seconds: float
+    score_seconds: float
+    scores: Scores | None
+    error: ValueError | None
+
+
+def scored(
+    estimator: LinearClassifier, outcome: Outcome, scorer: Callable[..., Any],
+    rows: tuple[Any, Any], params: Mapping[str, Any],
+) -> Scored:  # fmt: skip
+    """Return the scores of an estimator on rows and labels.
+
+    A scorer that fails gives NaN, with a warning.
+
+    Raises
+    ------
+    InputError
+        If a score is no number.
+    """
+    if outcome.error is not None:
+        return Scored(outcome.seconds, 0.0, None, outcome.error)
+    began = time.perf_counter()
+    try:
+        found = scorer(estimator, *rows, **params)
+    except Exception as error:  # noqa: BLE001  (what a user's scorer raises is not known)
+        found = _failed(reason_of(error))
+    if isinstance(found, dict):
+        found = {name: _number(value) for name, value in found.items()}
+    else:
+        found = _number(found)
+    return Scored(outcome.seconds, time.perf_counter() - began, found, None)
+
+
+def _failed(reason: str) -> float:
+    """Warn that a scorer failed, and return NaN."""
+    warnings.warn(f"scoring failed, the score is NaN: {reason}", UserWarning, stacklevel=5)
+    return float("nan")
+
+
+def _number(score: Any) -> float:
+    """Return a score as a number. Raises InputError if it is none."""
+    if isinstance(score, str):  # of one of several scorers: what was raised, of many lines
+        return _failed(score.strip().splitlines()[-1])
+    if isinstance(score, np.generic | np.ndarray) and score.size == 1:
+        score = score.item()
+    if not isinstance(score, Number):
+        raise InputError(f"scoring gave {quoted(score)}; it must give a number")
+    return score  # type: ignore[return-value]  # a complex one is refused by NumPy
+
+
+def scores_of(found: Iterable[Scored]) -> list[Scores]:
+    """Return the scores of all; those that could not be fitted have NaN, of every name."""
+    every = list(found)
+    example = next((one.scores for one in every if one.scores is not None), None)
+    nan = float("nan")
+    missing = dict.fromkeys(example, nan) if isinstance(example, dict) else nan
+    return [missing if one.scores is None else one.scores for one in every]

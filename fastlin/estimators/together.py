@@ -1,0 +1,214 @@
+"""Fits of many estimators on the same rows, together where their parameters allow it.
+
+Exact fits that differ in the penalty are one path from strong to weak, with one start matrix.
+Epochs of SGD pass the rows through the caches once for many estimators.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset, Split
+from fastlin.errors import DivergedError
+from fastlin.estimators import fits, parameters
+from fastlin.estimators.base import LinearClassifier
+from fastlin.estimators.fits import Fitted, Patience
+from fastlin.estimators.parameters import SolverName
+from fastlin.losses import Loss
+from fastlin.solving.config import FitConfig
+from fastlin.solving.sequence import solve_in_turn
+from fastlin.solving.solver import Progress
+from fastlin.training.grid import GridTrainer
+
+
+class Outcome(NamedTuple):
+    """What came of an estimator.
+
+    Attributes
+    ----------
+    seconds : float
+        Its time; what was done for several at once is divided by their number.
+    error : ValueError or None
+        Why it could not be fitted.
+    """
+
+    seconds: float
+    error: ValueError | None = None
+
+
+class _Member(NamedTuple):
+    """An estimator, its parameters as Python values, its loss, and the seed of SGD."""
+
+    estimator: LinearClassifier
+    chosen: dict[str, Any]
+    loss: Loss
+    seed: int
+
+
+def fit_together(
+    estimators: Sequence[LinearClassifier],
+    X: NDArray[Any],
+    y: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    threads: int | None,
+) -> list[Outcome]:
+    """Fit estimators on the same rows; each finds what its own `fit` would find.
+
+    Exact fits agree within their `tol`; those of SGD have the same bits.
+
+    Parameters
+    ----------
+    estimators : Sequence[LinearClassifier]
+        New ones, that have no fit to go on from.
+    X, y : NDArray
+        (n, d) rows and (n,) labels, as `LinearClassifier` checks them.
+    weights : NDArray[np.float64] or None
+        (n,) weights of the rows.
+    threads : int or None
+        None for `n_threads` of each.
+
+    Returns
+    -------
+    list[Outcome]
+        In the order of the estimators.
+    """
+    found: dict[int, Outcome] = {}
+    groups: dict[tuple[Any, ...], dict[int, _Member]] = {}
+    for number, estimator in enumerate(estimators):
+        try:
+            member = _member(estimator, threads)
+        except ValueError as error:
+            found[number] = Outcome(0.0, error)
+        else:
+            groups.setdefault(_key(member), {})[number] = member
+    for members in groups.values():
+        found |= _fit_group(members, X, y, weights)
+    return [found[number] for number in range(len(estimators))]
+
+
+def _member(estimator: LinearClassifier, threads: int | None) -> _Member:
+    """Return an estimator with its parameters. Raises ValueError if they do not fit."""
+    chosen = parameters.checked(estimator.get_params(deep=False))
+    if threads is not None:
+        chosen["n_threads"] = threads
+    seed = estimator._seed() if chosen["solver"] is SolverName.SGD else 0
+    return _Member(estimator, chosen, estimator._loss(), seed)
+
+
+def _key(member: _Member) -> tuple[Any, ...]:
+    """Return what estimators must have in common to be fitted together."""
+    chosen = member.chosen
+    names = ("solver", "n_threads", "standardize")
+    shared = (*(chosen[name] for name in names), repr(chosen["class_weight"]))
+    if chosen["solver"] is SolverName.EXACT:
+        return (*shared, member.loss, chosen["fit_intercept"])
+    if chosen["early_stopping"]:  # rows are held out
+        return (*shared, chosen["validation_fraction"], member.seed)
+    return shared
+
+
+def _fit_group(
+    members: Mapping[int, _Member], X: NDArray[Any], y: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+) -> dict[int, Outcome]:  # fmt: skip
+    """Fit the estimators of a group; return their outcomes by number."""
+    began = time.perf_counter()
+    first = next(iter(members.values()))
+    found: dict[int, Outcome] = {}
+    ready: dict[int, tuple[_Member, Any]] = {}
+    try:
+        classes, numbers = fits.numbered(y)
+        data, weight_sum = first.estimator._dataset(X, numbers, classes, weights)
+        for number, member in members.items():
+            try:
+                ready[number] = member, _config(member, weight_sum, len(classes))
+            except ValueError as error:
+                found[number] = Outcome(0.0, error)
+        fit = _fit_path if first.chosen["solver"] is SolverName.EXACT else _train_grid
+        fitted, own_seconds = fit(list(ready.values()), data) if ready else ([], [])
+    except ValueError as error:
+        seconds = (time.perf_counter() - began) / len(members)
+        return dict.fromkeys(members, Outcome(seconds, error))
+    shared = (time.perf_counter() - began - sum(own_seconds)) / max(len(ready), 1)
+    for number, one, seconds in zip(ready, fitted, own_seconds, strict=True):
+        if isinstance(one, Fitted):
+            members[number].estimator._keep(one, classes)
+        found[number] = Outcome(shared + seconds, None if isinstance(one, Fitted) else one)
+    return found
+
+
+def _config(member: _Member, weight_sum: float, class_count: int) -> FitConfig | TrainConfig:
+    """Return the settings of a fit. Raises InputError if a value does not fit."""
+    chosen, loss = member.chosen, member.loss
+    l2 = parameters.penalty_of_solver(chosen, weight_sum, class_count)
+    if chosen["solver"] is SolverName.EXACT:
+        return parameters.fit_config(chosen, loss, l2)
+    return parameters.train_config(chosen, loss, l2, member.seed)
+
+
+def _fit_path(
+    ready: Sequence[tuple[_Member, FitConfig]], data: Dataset
+) -> tuple[list[Fitted | ValueError], list[float]]:
+    """Return exact fits, and the seconds of each."""
+    members = [member for member, _ in ready]
+
+    def tell(number: int, step: Progress) -> None:
+        if members[number].chosen["verbose"]:
+            fits.write_step(step)
+
+    solutions = solve_in_turn(
+        data, [config for _, config in ready], threads=members[0].chosen["n_threads"],
+        progress=tell,
+    )  # fmt: skip
+    return [fits.of_solution(one) for one in solutions], [one.seconds for one in solutions]
+
+
+def _train_grid(
+    ready: Sequence[tuple[_Member, TrainConfig]], data: Dataset
+) -> tuple[list[Fitted | ValueError], list[float]]:
+    """Return what epochs of SGD found, or why an estimator has none; all seconds are shared."""
+    first, split = ready[0][0], Split("the rows", data)
+    if first.chosen["early_stopping"]:
+        split = split.hold_out(first.chosen["validation_fraction"], first.seed)
+    trainer = GridTrainer(split, [config for _, config in ready], first.chosen["n_threads"])
+    for note in trainer.notes:
+        warnings.warn(note, stacklevel=6)
+    trainer.compile()
+    errors = _run_epochs(trainer, [member for member, _ in ready])
+    fitted: list[Fitted | ValueError] = []
+    for number, (member, _) in enumerate(ready):
+        if number in errors:
+            fitted.append(fits.diverged(errors[number]))
+            continue
+        history = trainer.history(number)
+        model = (trainer.best_model if first.chosen["early_stopping"] else trainer.model)(number)
+        member.estimator._trained = trainer.configs[number]
+        fitted.append(Fitted(model, len(history), None, history))
+    return fitted, [0.0] * len(ready)
+
+
+def _run_epochs(trainer: GridTrainer, members: Sequence[_Member]) -> dict[int, DivergedError]:
+    """Train every estimator to its last epoch; return the errors of those that diverged."""
+    patience = [Patience(member.chosen) for member in members]
+    errors: dict[int, DivergedError] = {}
+    active = list(range(len(members)))
+    while active:
+        going_on = []
+        for number, outcome in trainer.run_epoch(active).items():
+            if isinstance(outcome, DivergedError):
+                errors[number] = outcome
+                continue
+            if members[number].chosen["verbose"]:
+                fits.write_epoch(outcome)
+            is_last = outcome.epoch >= trainer.configs[number].epochs
+            if not patience[number].is_over(outcome) and not is_last:
+                going_on.append(number)
+        active = going_on
+    return errors
