@@ -96,7 +96,13 @@ def scored(
     except Exception as error:  # noqa: BLE001  (what a user's scorer raises is not known)
         found = _failed(reason_of(error))
     if isinstance(found, dict):
-        found = {name: _number(value) for name, value in found.items()}
+        has_errors = hasattr(scorer, "_scorers")  # of several scorers, each as a text
+        found = {
+            name: _failed(value.strip().splitlines()[-1])
+            if has_errors and isinstance(value, str)
+            else _number(value)
+            for name, value in found.items()
+        }
     else:
         found = _number(found)
     return Scored(outcome.seconds, time.perf_counter() - began, found, None)
@@ -110,8 +116,6 @@ def _failed(reason: str) -> float:
 
 def _number(score: Any) -> float:
     """Return a score as a number. Raises InputError if it is none."""
-    if isinstance(score, str):  # of one of several scorers: what was raised, of many lines
-        return _failed(score.strip().splitlines()[-1])
     if isinstance(score, np.generic | np.ndarray) and score.size == 1:
         score = score.item()
     if not isinstance(score, Number):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
@@ -115,7 +116,7 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
             estimators = [_with(self.estimator, params) for params in candidates]
             outcomes = rows.fit(estimators, self.n_threads, train)
             held_out = _safe_indexing(X, test), _safe_indexing(y, test)
-            params = {name: _safe_indexing(value, test) for name, value in score_params.items()}
+            params = {name: np.asarray(value)[test] for name, value in score_params.items()}
             with use_threads(self.n_threads):
                 of_folds.append(
                     [
