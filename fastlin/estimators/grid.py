@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils.metadata_routing import UNUSED
 
 from fastlin.errors import InputError, counted, quoted, reason_of
 from fastlin.estimators.base import LinearClassifier
@@ -58,6 +59,9 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
     best_params_, best_score_, best_index_, n_splits_, refit_time_, scorer_, multimetric_, classes_
         As in `GridSearchCV`.
     """
+
+    # It routes these to the estimator and the splitter, and asks for none itself.
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"sample_weight": UNUSED, "groups": UNUSED}
 
     def __init__(
         self,
