@@ -1,6 +1,7 @@
 """The grid search over estimators against that of scikit-learn, over the same estimators."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +25,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastlin
+from fastlin.estimators import fits
 from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier
 from fastlin.estimators.grid import GridSearch
 from fastlin.estimators.path import SoftmaxClassifierCV
+from fastlin.kernels import jit
+from fastlin.solving import solver as solving
 
 TIMES = {f"{of}_{what}_time" for of in ("mean", "std") for what in ("fit", "score")}
 SGD = {"solver": "sgd", "max_iter": 4, "random_state": 7}
@@ -287,3 +291,46 @@ def test_a_read_only_memory_map_is_searched_like_the_array(rows, tmp_path):
     a, b = (GridSearch(SoftmaxClassifier(), grid, cv=2).fit(of, y) for of in (X, mapped))
     check_same(a, b, 0)
     assert np.array_equal(a.best_estimator_.coef_, b.best_estimator_.coef_)
+
+
+def test_a_read_only_memory_map_is_neither_copied_nor_compiled_for(rows, tmp_path, monkeypatch):
+    X, y = rows
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    SoftmaxClassifier().fit(X, y)
+    compiled, given = jit.compiled_count(), []
+
+    def solve(data, **settings):
+        given.append(data.X)
+        return solving.solve(data, **settings)
+
+    monkeypatch.setattr(fits, "solve", solve)
+    SoftmaxClassifier().fit(mapped, y).predict(mapped)
+    assert np.shares_memory(given[0], mapped)
+    assert jit.compiled_count() == compiled
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="it shows which files are mapped")
+def test_processes_of_a_search_map_the_rows_and_compile_nothing(rows):
+    X, y = rows
+    X = np.tile(X, (1, 80))  # above the 1 MB from which joblib maps
+    SoftmaxClassifier(n_threads=1).fit(X, y)  # which keeps the compiled kernels
+
+    def look(estimator, X, y):
+        return {
+            "compiled": jit.compiled_count(),
+            "mapped": "joblib_memmapping" in Path("/proc/self/maps").read_text(),
+            "accuracy": estimator.score(X, y),
+        }
+
+    search = GridSearchCV(
+        SoftmaxClassifier(n_threads=1),
+        {"C": [0.01, 0.1]},
+        cv=2,
+        n_jobs=2,
+        scoring=look,
+        refit=False,
+    )
+    found = search.fit(X, y).cv_results_
+    assert found["mean_test_compiled"].tolist() == [0, 0]
+    assert found["mean_test_mapped"].tolist() == [1, 1]
