@@ -17,6 +17,7 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.metadata_routing import UNUSED
 
 from fastlin.errors import InputError, counted, quoted, reason_of
+from fastlin.estimators import callbacks, inputs
 from fastlin.estimators.base import LinearClassifier
 from fastlin.estimators.folds import CheckedRows, Scored, scored, scores_of
 from fastlin.threads import use_threads
@@ -79,6 +80,7 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
         )
         self.n_threads = n_threads
 
+    @callbacks.with_callbacks
     def fit(
         self,
         X: ArrayLike,
@@ -104,17 +106,16 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
         """
         _check_estimator(self.estimator)
         scorer, metric = self._get_scorers()
-        X, y = indexable(X, y)
-        given = {"sample_weight": sample_weight, "groups": groups}
-        routed = self._get_routed_params_for_fit(
-            {name: value for name, value in given.items() if value is not None}
-        )
+        X, y = indexable(inputs.plain("X", X), inputs.plain("y", y))
+        given = {"sample_weight": inputs.plain("sample_weight", sample_weight), "groups": groups}
+        given = {name: value for name, value in given.items() if value is not None}
+        routed = self._get_routed_params_for_fit(given)
         rows = CheckedRows.of(self.estimator, X, y, routed.estimator.fit.get("sample_weight"))
         folds = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         parts = list(folds.split(X, y, **routed.splitter.split))
         candidates, self.n_splits_ = list(ParameterGrid(self.param_grid)), len(parts)
-        score_params = routed.scorer.score
-        of_folds = []
+        tasks = callbacks.tasks_of(self, "fold", len(parts), X=X, y=y, metadata=given or None)
+        score_params, of_folds = routed.scorer.score, []
         for number, (train, test) in enumerate(parts, 1):
             began = time.perf_counter()
             estimators = [_with(self.estimator, params) for params in candidates]
@@ -129,10 +130,14 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
                     ]
                 )
             self._write(number, len(candidates), time.perf_counter() - began)
+            if tasks is not None:
+                tasks.end_step()
         self._choose(candidates, list(zip(*of_folds, strict=True)), metric)
         if self.refit:
             self._fit_best(rows)
         self.scorer_ = getattr(scorer, "_scorers", scorer)
+        if tasks is not None:
+            tasks.end()
         return self
 
     def _write(self, fold: int, count: int, seconds: float) -> None:

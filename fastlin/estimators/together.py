@@ -132,7 +132,8 @@ def _fit_group(
             except ValueError as error:
                 found[number] = Outcome(0.0, error)
         fit = _fit_path if first.chosen["solver"] is SolverName.EXACT else _train_grid
-        fitted, own_seconds = fit(list(ready.values()), data) if ready else ([], [])
+        with fits.compiling():
+            fitted, own_seconds = fit(list(ready.values()), data) if ready else ([], [])
     except ValueError as error:
         seconds = (time.perf_counter() - began) / len(members)
         return dict.fromkeys(members, Outcome(seconds, error))
