@@ -231,12 +231,15 @@ def unchecked_mean_loss(
     tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
     packed, own_b = folded.packed[0], folded.b[0]
     sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
-    scratch, count = gradients.new_scratch(len(W), packed, tile), current_count()
+    chunk_rows, members = gradients.rows_of_chunk(len(X), len(W)), current_count()
+    chunks = gradients.new_sums(len(W), packed, members)
+    pieces = len(chunks.gradients)
     rows, labels, of_rows = kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype)
-    for first, last in threads.parts(len(X), 2 * W.size, scratch.numbers.size):
+    for first, last in threads.parts(len(X), 2 * W.size, chunk_rows):
         threads.run(
-            gradients.loss_and_gradient, count, count, rows, folded.features, labels, of_rows,
-            first, last, packed, own_b, kernel_loss(loss), tile, scratch, row_losses, sums, db,
+            gradients.loss_and_gradient, members, pieces, rows, folded.features, labels, of_rows,
+            first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, chunks, row_losses,
+            sums, db,
         )  # fmt: skip
     dW = unpack(sums, tile, W.shape, W.dtype) * (folded.factors / len(X))
     if folded.rest is not None:

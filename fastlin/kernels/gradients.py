@@ -11,13 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlin.kernels import simd
-from fastlin.kernels.evaluate import BLOCK_ROWS, blocks_of_piece, number_rows
+from fastlin.kernels.evaluate import BLOCK_ROWS, number_rows
 from fastlin.kernels.features import row_scale
 from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel
 from fastlin.kernels.losses import (
     loss_gradient,
     padded,
-    padded_length,
     sum_of_row,
     weigh_rows,
 )
@@ -29,45 +28,42 @@ from fastlin.kernels.tiles import (
     pack_factors,
     scratch_panels,
     scratch_sums,
+    tile_count,
     vector_count,
 )
 
-# Rows of a chunk, a whole number of blocks: they are scored, and then read again for the gradient,
-# so they should still be near; and a gradient of many classes is added to its sum once a chunk. Of
-# 50,000 x 768 float32 rows in 10 classes a pass took 23 to 28 ms with 512 rows and 34 to 41 ms with
-# 2048, on two cores of a Zen 3; in 100 classes 160 to 185 and 170 ms.
+# Rows of a chunk, a whole number of blocks: a gradient of many classes is added to the sum once a
+# chunk. Of fewer rows chunks are smaller, so that there are enough for all members.
 _CHUNK_ROWS, _CHUNK_ROWS_OF_MANY_CLASSES, _MANY_CLASSES = 512, 2048, 256
+_CHUNKS = 16
+
+# Chunks whose gradients wait for their sum: so many for each member, if they take no more bytes.
+_CHUNKS_OF_MEMBER, _BYTES_OF_CHUNKS = 4, 2**25
 BLOCK_VECTORS = 8  # a whole number of update tiles
 
 
-class ChunkScratch(NamedTuple):
-    """What a team shares while it works on a chunk of rows.
+class ChunkSums(NamedTuple):
+    """What members leave of the chunks of a round, until it is added up in their order.
 
-    dscores (K, width), labels and losses (1, width) and factors (flat; see `pack_factors`), of the
-    dtype of the weights; gradient, packed like them, zero between chunks; numbers (chunk,)
-    int64, the rows of the chunk.
+    gradients (chunks, size), packed like the weights and of their dtype, zero between rounds; db
+    (chunks, K) float64.
     """
 
-    dscores: np.ndarray
-    labels: np.ndarray
-    losses: np.ndarray
-    factors: np.ndarray
-    gradient: np.ndarray
-    numbers: np.ndarray
+    gradients: np.ndarray
+    db: np.ndarray
 
 
-def new_scratch(K: int, packed: np.ndarray, tile: tuple[int, ...]) -> ChunkScratch:
-    """Return the scratch arrays for weights of K classes, packed."""
-    rows = _CHUNK_ROWS if K < _MANY_CLASSES else _CHUNK_ROWS_OF_MANY_CLASSES
-    width, tiles = padded_length(rows, packed.dtype), -(-K // len(tile))
-    return ChunkScratch(
-        np.zeros((K, width), packed.dtype),
-        np.zeros((1, width), packed.dtype),
-        np.zeros((1, width), packed.dtype),
-        np.zeros(tiles * len(tile) * rows, packed.dtype),
-        aligned_zeros(packed.shape, packed.dtype),
-        np.zeros(rows, np.int64),
-    )
+def rows_of_chunk(rows: int, K: int) -> int:
+    """Return how many of some rows a chunk has."""
+    most = _CHUNK_ROWS if K < _MANY_CLASSES else _CHUNK_ROWS_OF_MANY_CLASSES
+    blocks = -(-rows // (_CHUNKS * BLOCK_ROWS))
+    return min(most, max(1, blocks) * BLOCK_ROWS)
+
+
+def new_sums(K: int, packed: np.ndarray, members: int) -> ChunkSums:
+    """Return the arrays of a round for weights of K classes, packed."""
+    chunks = max(members, min(_CHUNKS_OF_MEMBER * members, _BYTES_OF_CHUNKS // packed.nbytes))
+    return ChunkSums(aligned_zeros((chunks, packed.size), packed.dtype), np.zeros((chunks, K)))
 
 
 @inline_kernel
@@ -82,85 +78,94 @@ def add_chunk(chunk, total, tile, vectors, first, last):
 
 @pasted_kernel
 def block_losses(
-    X, features, y, sample_weights, chunk, start, stop, count, weights, b, loss, tile, sums,
-    scratch, losses,
+    X, features, y, sample_weights, order, first, count, weights, b, loss, tile, sums, scores,
+    labels, row_losses, losses,
 ):  # fmt: skip
-    """Write losses and dscores of the rows start to stop of the chunk of count rows at `chunk`."""
-    K, end = b.size, start + padded(stop - start, b)
-    number_rows(scratch.numbers[start:], chunk + start, chunk + stop)
-    scores, labels = scratch.dscores[:, start:end], scratch.labels[:, start:end]
-    row_losses, scale = scratch.losses[:, start:end], b.dtype.type(row_scale(features))
-    batch_scores(
-        X, features.shift, scratch.numbers, start, stop, weights, b, scale, tile, sums, scores
-    )
-    for i in range(stop - start):
-        labels[0, i] = y[chunk + start + i]
+    """Write losses and dscores of the rows first to first + count, whose numbers go to `order`."""
+    number_rows(order, first, first + count)
+    scale = b.dtype.type(row_scale(features))
+    batch_scores(X, features.shift, order, 0, count, weights, b, scale, tile, sums, scores)
+    for i in range(count):
+        labels[0, i] = y[first + i]
     loss_gradient(loss, scores, labels, row_losses)
-    weigh_rows(sample_weights, scratch.numbers, start, stop - start, scores, labels, row_losses)
-    for i in range(stop - start):
-        losses[chunk + start + i] = row_losses[0, i]
-    for k in range(K):
-        for i in range(stop - start, end - start):
+    weigh_rows(sample_weights, order, 0, count, scores, labels, row_losses)
+    for i in range(count):
+        losses[first + i] = row_losses[0, i]
+    for k in range(b.size):
+        for i in range(count, scores.shape[1]):
             scores[k, i] = 0
-    pack_factors(scores, start, stop, b.dtype.type(1), count, tile, scratch.factors)
 
 
 @kernel
 def loss_and_gradient(
-    member, team, pieces, X, features, y, sample_weights, first_row, last_row, weights, b, loss,
-    tile, scratch, losses, gradient, db,
+    member, team, pieces, X, features, y, sample_weights, first_row, last_row, chunk_rows,
+    weights, b, loss, tile, chunks, losses, gradient, db,
 ):  # fmt: skip
     """Write rows' losses, and add up the gradients by scores and by features over the rows.
 
     As a member of a team, of the rows first_row to last_row: X (n, d) rows as stored; y (n,) int64;
     features a named tuple of `fastlin.kernels.features`; weights, packed, and b (K,): the scores of
     a row u are scale * W (u - shift) + b, with the scale and shift of features; sample_weights and
-    loss named tuples of `fastlin.kernels.losses`; tile a `class_tile`; scratch of `new_scratch`;
-    losses (n,) of the dtype of b, overwritten; gradient, packed like weights, float64, and db (K,)
-    float64, to which sums are added:
+    loss named tuples of `fastlin.kernels.losses`; tile a `class_tile`; chunks of `new_sums`, one
+    for each of `pieces`; losses (n,) of the dtype of b, overwritten; gradient, packed like weights,
+    float64, and db (K,) float64, to which sums are added:
 
     gradient += dscores^T (u - shift),  db += sum dscores.
 
-    Members divide rows while scoring and features while summing, so every sum has one order.
+    A chunk is one member's: it reads a block of its rows from memory once, for the scores, and from
+    the caches for the gradient. Then members divide the features, and add chunks in their order.
     """
-    vectors = vector_count(X.shape[1], b)
+    K, vectors = b.size, vector_count(X.shape[1], b)
     feature_blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
     sums, panel = scratch_sums(1, tile, b)[0], scratch_panels(1, tile, b)[0]
+    order, width = np.zeros(BLOCK_ROWS, np.int64), padded(BLOCK_ROWS, b)
+    block_scores = np.zeros((K, width), b.dtype)
+    block_labels, block_values = np.zeros((1, width), b.dtype), np.zeros((1, width), b.dtype)
+    factors = np.zeros(tile_count(K, tile) * len(tile) * BLOCK_ROWS, b.dtype)
     phase, zero = np.int64(0), np.int64(0)
-    chunk_rows = scratch.numbers.size
-    for chunk in range(first_row, last_row, chunk_rows):
-        count = min(chunk_rows, last_row - chunk)
-        # The scores of the chunk's rows, their losses, and the gradient by them.
+    for round_row in range(first_row, last_row, pieces * chunk_rows):
+        # Chunk of rows: what it adds to the gradients.
         wait_for(team, phase)
         piece = next_piece(team, phase, member, pieces)
         while piece >= 0:
-            first_block, last_block = blocks_of_piece(piece, pieces, count)
-            for block in range(first_block, last_block):
-                start = block * BLOCK_ROWS
-                stop = min(start + BLOCK_ROWS, count)
+            first = round_row + piece * chunk_rows
+            last = min(first + chunk_rows, last_row)
+            of_chunk = chunks.gradients[piece]
+            for k in range(K):
+                chunks.db[piece, k] = 0
+            # Block of rows: they stay in the second-level cache.
+            for start in range(first, last, BLOCK_ROWS):
+                count = min(BLOCK_ROWS, last - start)
+                end = padded(count, b)
+                scores = block_scores[:, :end]
                 block_losses(
-                    X, features, y, sample_weights, chunk, start, stop, count, weights, b, loss,
-                    tile, sums, scratch, losses,
+                    X, features, y, sample_weights, order, start, count, weights, b, loss, tile,
+                    sums, scores, block_labels[:, :end], block_values[:, :end], losses,
                 )  # fmt: skip
-            if is_last(team, phase, pieces):
-                for k in range(b.size):
-                    db[k] += sum_of_row(scratch.dscores, k, count)
-                open_phase(team, phase + 1)
+                for k in range(K):
+                    chunks.db[piece, k] += sum_of_row(scores, k, count)
+                pack_factors(scores, zero, count, b.dtype.type(1), count, tile, factors)
+                batch_update(
+                    X, features.shift, order, zero, count, zero, factors, tile, panel, of_chunk,
+                    zero, vectors,
+                )  # fmt: skip
+            finish_piece(team, phase, pieces)
             piece = next_piece(team, phase, member, pieces)
         phase += 1
-        # The gradient by the features, in the dtype of the weights, and its sum in float64.
+        # Block of features: the sum of all chunks, in their order, in float64.
         wait_for(team, phase)
         piece = next_piece(team, phase, member, pieces)
         while piece >= 0:
             first = min(feature_blocks * piece // pieces * BLOCK_VECTORS, vectors)
             last = min(feature_blocks * (piece + 1) // pieces * BLOCK_VECTORS, vectors)
-            if first < last:
-                batch_update(
-                    X, features.shift, scratch.numbers, zero, count, zero, scratch.factors, tile,
-                    panel, scratch.gradient, first, last,
-                )  # fmt: skip
-                add_chunk(scratch.gradient, gradient, tile, vectors, first, last)
-            finish_piece(team, phase, pieces)
+            for chunk in range(pieces):
+                if first < last:
+                    add_chunk(chunks.gradients[chunk], gradient, tile, vectors, first, last)
+            if is_last(team, phase, pieces):
+                for chunk in range(pieces):
+                    for k in range(K):
+                        db[k] += chunks.db[chunk, k]
+                open_phase(team, phase + 1)
             piece = next_piece(team, phase, member, pieces)
         phase += 1
     wait_for(team, phase)
