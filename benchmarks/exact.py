@@ -28,13 +28,13 @@ _PATH_GAP, _EVERY = 1e-4, 4  # of a path: how near every fit comes, and which of
 
 
 def embeddings(n: int, d: int, K: int, l2: float, seed: int = 0) -> Problem:
-    """Return rows like frozen embeddings, float32: deviations over a range of 10,000, mixed."""
+    """Return rows like frozen embeddings, float32: second moments from 100 to 0.01, mixed."""
     rng = np.random.default_rng([seed, n, d, K])
-    spread = np.geomspace(1, 1e-4, d)
+    deviations = np.sqrt(np.geomspace(100, 0.01, d))
     mixing = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    X = (rng.standard_normal((n, d)) * spread) @ mixing.T
+    X = (rng.standard_normal((n, d)) * deviations) @ mixing.T
     scores = X @ rng.standard_normal((d, K))
-    scores *= 4 / scores.std()
+    scores *= 7 / scores.std()
     y = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
     name = f"embeddings, {n:,} x {d}, {K} classes"
     return Problem(name, X.astype(np.float32), 1.0, y, l2)
