@@ -94,8 +94,8 @@ _ALL = (
         "every fit ends by a proved gap, not after a number of iterations; the unit of its penalty "
         "is assumed: half of it times the squared weights beside the sum of losses, so that C is 1 "
         "over it, as in linear.py of ssl-transfer (Ericsson, Gouk & Hospedales 2021); linear_eval "
-        "of google-research, Kornblith's later code, has no half; one metric (select) for every data "
-        "set, not its own",
+        "of google-research, Kornblith's later code, has no half; one metric (select) for every "
+        "data set, not its own",
         plan=PathPlan(Cs=log_steps(-5, 6, 44), refit=True, extend=False),
     ),
     Protocol(
