@@ -27,6 +27,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier
 from fastlin.estimators.path import SoftmaxClassifierCV
 
+# Old versions of scikit-learn call new ones of SciPy as they should not.
+BY_SCIPY = pytest.mark.filterwarnings("ignore:scipy:DeprecationWarning")
 IGNORED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -74,22 +76,48 @@ def lengths(a, b):
     return np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
+def losses_of(scores, y, margin=None):
+    """Return softmax cross-entropies of scores (n, K) in float64, or squared hinges of a margin."""
+    of_class = np.take_along_axis(scores, y[:, None], axis=1)
+    if margin is None:
+        return np.logaddexp.reduce(scores - of_class, axis=1)
+    return (np.maximum(0, margin + scores - of_class) ** 2).sum(axis=1) - margin**2
+
+
+def objective(model, X, y, weights, C, margin=None):
+    """Return C * sum of losses + 1/2 sum(coef_**2) in float64, over C * sum of weights."""
+    coef, intercept = (np.atleast_1d(np.float64(a)) for a in (model.coef_, model.intercept_))
+    if len(coef) == 1:
+        coef, intercept = np.vstack([0 * coef, coef]), np.hstack([0 * intercept, intercept])
+    losses = losses_of(X @ coef.T + intercept, y, margin)
+    return (weights @ losses + (coef**2).sum() / (2 * C)) / weights.sum()
+
+
+@BY_SCIPY
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("K", [2, 5])
 def test_C_is_that_of_logistic_regression(K, weighted):
     X, y = rows_of(K)
-    weights = np.random.default_rng(0).integers(0, 4, len(y)) if weighted else None
+    weights = np.random.default_rng(0).integers(0, 4, len(y)) if weighted else np.ones(len(y))
     class_weight = "balanced" if weighted else None
+    of_class = weights.sum() / (K * np.bincount(y, weights)) if weighted else np.ones(K)
     for C in (0.05, 2.0):
-        ours = SoftmaxClassifier(C=C, tol=1e-10, class_weight=class_weight).fit(X, y, weights)
-        theirs = LogisticRegression(
-            C=C, tol=1e-12, max_iter=10_000, class_weight=class_weight
-        ).fit(X, y, weights)  # fmt: skip
+        ours = SoftmaxClassifier(C=C, tol=1e-10, class_weight=class_weight)
+        theirs = LogisticRegression(C=C, tol=1e-12, max_iter=10_000, class_weight=class_weight)
+        for model in (ours, theirs):
+            model.fit(X, y, weights if weighted else None)
         assert ours.coef_.shape == theirs.coef_.shape
         assert ours.intercept_.shape == theirs.intercept_.shape
         assert lengths(ours.coef_, theirs.coef_) < 1e-4
+        least = [objective(model, X, y, weights * of_class[y], C) for model in (ours, theirs)]
+        assert least[0] == pytest.approx(least[1], rel=1e-8)
         assert ours.gap_ <= 1e-10
         assert abs(ours.predict_proba(X) - theirs.predict_proba(X)).max() < 1e-4
+        # The same weights give the same probabilities, but for rounding.
+        theirs.coef_ = ours.coef_.astype(np.float64)
+        theirs.intercept_ = ours.intercept_.astype(np.float64)
+        rounding = {"rtol": 1e3 * np.finfo(ours.coef_.dtype).eps, "atol": 1e-15}
+        np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), **rounding)
         assert ours.decision_function(X).shape == theirs.decision_function(X).shape
 
 
@@ -98,6 +126,8 @@ def test_the_squared_hinge_of_two_classes_is_that_of_linear_svc():
     ours = HingeClassifier(C=0.1, tol=1e-10, fit_intercept=False).fit(X, y)
     theirs = LinearSVC(C=0.1, tol=1e-12, fit_intercept=False, max_iter=100_000).fit(X, y)
     assert lengths(ours.coef_, theirs.coef_) < 1e-4
+    least = [objective(model, X, y, np.ones(len(y)), 0.1, margin=1.0) for model in (ours, theirs)]
+    assert least[0] == pytest.approx(least[1], rel=1e-8)
     assert ours.intercept_.tolist() == [0.0]
 
 
@@ -225,6 +255,7 @@ def test_object_labels_of_one_class_are_refused():
         SoftmaxClassifier().fit(X, y, sample_weight=(y == 0).astype(float))
 
 
+@BY_SCIPY
 @pytest.mark.parametrize(
     "make",
     [
@@ -232,11 +263,23 @@ def test_object_labels_of_one_class_are_refused():
         lambda: CalibratedClassifierCV(HingeClassifier(), cv=2),
         lambda: StackingClassifier([("a", SoftmaxClassifier()), ("b", HingeClassifier())], cv=2),
         lambda: VotingClassifier([("a", SoftmaxClassifier()), ("b", SoftmaxClassifier(C=0.1))]),
+        lambda: VotingClassifier(
+            [("a", SoftmaxClassifier()), ("b", LogisticRegression())], voting="soft"
+        ),
         lambda: OneVsRestClassifier(SoftmaxClassifier()),
         lambda: RFE(SoftmaxClassifier(), n_features_to_select=4),
         lambda: GridSearchCV(SoftmaxClassifier(), {"C": [0.01, 1.0]}, cv=2),
     ],
-    ids=["pipeline", "calibrated", "stacking", "voting", "one-vs-rest", "rfe", "grid"],
+    ids=[
+        "pipeline",
+        "calibrated",
+        "stacking",
+        "voting",
+        "soft-voting",
+        "one-vs-rest",
+        "rfe",
+        "grid",
+    ],
 )
 def test_what_is_made_of_estimators_takes_ours(make):
     X, y = rows_of(3, class_sep=2.0)
@@ -252,7 +295,7 @@ def test_permutation_importance_and_cross_validation_take_ours():
 
 def test_a_search_in_two_processes_reads_rows_from_a_memory_map():
     X, y = rows_of(3, class_sep=2.0)
-    X = np.tile(X, (1, 600))  # above the 1 MB from which joblib maps
+    X, y = np.tile(X, (870, 12)), np.tile(y, 870)  # 200 MB; above 1 MB joblib maps
     search = GridSearchCV(SoftmaxClassifier(n_threads=1), {"l2": [1.0, 0.1]}, n_jobs=2, cv=2)
     assert search.fit(X, y).best_score_ > 0.6
 
