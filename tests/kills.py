@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fastlin import files, runs
+from fastlin.errors import InputError
 from fastlin.search import journal, request
 
 ROOT = Path(__file__).parent.parent
@@ -219,7 +220,7 @@ def run(place, command, count, seed, report=print):
             kills.kill()
             if number == count:
                 kills.end()
-        except (Violation, files.InputError) as error:
+        except (Violation, InputError) as error:
             raise Violation(f"kill {number} of {command} (seed {seed}): {error}") from error
         if number % 10 == 0:
             report(f"{command}: {number} of {count} kills, no violation")
