@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from fastlin.search.spec import GridSpec, LogRange
     from fastlin.solving.config import FitConfig
     from fastlin.solving.path import PathResult, path
-    from fastlin.solving.solver import Solution, solve
+    from fastlin.solving.solution import Solution
+    from fastlin.solving.solver import solve
     from fastlin.training.calibration import calibrate
     from fastlin.training.evaluation import evaluate
     from fastlin.training.few_shots import FewShots, few_shots
@@ -72,7 +73,8 @@ _HOMES = {
     "fastlin.search.spec": ("GridSpec", "LogRange"),
     "fastlin.solving.config": ("FitConfig",),
     "fastlin.solving.path": ("PathResult", "path"),
-    "fastlin.solving.solver": ("Solution", "solve"),
+    "fastlin.solving.solution": ("Solution",),
+    "fastlin.solving.solver": ("solve",),
     "fastlin.training.calibration": ("calibrate",),
     "fastlin.training.evaluation": ("evaluate",),
     "fastlin.training.few_shots": ("FewShots", "few_shots"),

@@ -31,7 +31,7 @@ from fastlin.summaries import Study, evaluate_all, summarize, with_measures
 
 if TYPE_CHECKING:
     from fastlin.search.ranking import GridResult
-    from fastlin.solving.solver import Solution
+    from fastlin.solving.solution import Solution
     from fastlin.training.trainer import TrainResult
 
 CONFIG, SUMMARY, FIGURES = "config.json", "summary.json", "figures"
@@ -207,7 +207,7 @@ def save_run(
     from fastlin.search.ranking import GridResult  # noqa: PLC0415
     from fastlin.search.winner import run_of_winner  # noqa: PLC0415
     from fastlin.solving.run import ExactFit  # noqa: PLC0415
-    from fastlin.solving.solver import Solution  # noqa: PLC0415
+    from fastlin.solving.solution import Solution  # noqa: PLC0415
     from fastlin.training.trainer import TrainResult  # noqa: PLC0415
 
     folder = files.as_path(folder)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastlin.data import Split
     from fastlin.data.source import DataReference
     from fastlin.solving.run import ExactFit
-    from fastlin.solving.solver import Progress, Solution
+    from fastlin.solving.solution import Progress, Solution
 
 DEFAULT_DATA = "cifar10-mini"
 _SECONDS_BETWEEN_LINES = 2.0

@@ -23,7 +23,8 @@ from fastlin.estimators.parameters import fit_config, penalty_of_solver
 from fastlin.history import EpochRecord, History, measured_of
 from fastlin.losses import Loss
 from fastlin.model import LinearModel
-from fastlin.solving.solver import Progress, Solution, solve
+from fastlin.solving.solution import Progress, Solution
+from fastlin.solving.solver import solve
 from fastlin.training.trainer import Trainer
 
 # Called after every step or epoch with a function that returns the classifier so far. Where it

@@ -24,7 +24,7 @@ from fastlin.estimators.parameters import SolverName
 from fastlin.losses import Loss
 from fastlin.solving.config import FitConfig
 from fastlin.solving.sequence import solve_in_turn
-from fastlin.solving.solver import Progress
+from fastlin.solving.solution import Progress
 from fastlin.training.grid import GridTrainer
 
 

@@ -28,8 +28,8 @@ from fastlin.solving.config import (
 )
 from fastlin.solving.curvature import Curvature
 from fastlin.solving.problem import Problem
+from fastlin.solving.solution import Solution
 from fastlin.solving.solver import (
-    Solution,
     Solver,
     check_start,
     problem_of,

@@ -110,8 +110,7 @@ class Problem:
         """Return the weighted share (K,) of every class, smoothed as the loss smooths labels."""
         K = len(self.data.class_names)
         shares = np.bincount(self.data.y, self.weights, minlength=K) / len(self.data)
-        smoothing = self.loss.smoothing if isinstance(self.loss, Softmax) else 0.0
-        shares = (1 - smoothing) * shares + smoothing / K
+        shares = (1 - self._smoothing) * shares + self._smoothing / K
         missing = np.flatnonzero(shares == 0).tolist()
         if missing and self.fit_intercept:
             raise InputError(
@@ -178,43 +177,75 @@ class Problem:
 
         With u_i the gradient of the loss by the scores of row i, G = mean u_i x_i^T, the dual
         objective is -mean loss*(u_i) - ||G||**2 / (4 l2), for u_i of mean 0, as b is not penalised.
-        Where the mean of u_i is db, not 0, (1 - e) u_i + e v_i with v_i = q - t_i has it: t_i is
-        the target of the row, and q, a distribution, the mean of t_i less (1 - e) / e * db. The
-        conjugate loss* is convex, so the gap at that point is at most
+        Where the mean of u_i is db, not 0, (1 - e) u_i + e v_i has it if the mean of v_i is
+        -(1 - e) / e * db. The conjugate loss* is convex, so the gap at that point is at most
 
         ||G + 2 l2 W||**2 / (4 l2) + <db, c> + e (mean loss - <G, W> - <db, c> + mean loss*(v_i))
         + (2 e <G, E> + e**2 ||E||**2) / (4 l2),     E = mean v_i x_i^T - G.
 
-        In centred features E is `first`, what G is at a point of zeros, over `_slope`, less G. The
-        least e is that for which q is not below 0.
         """
-        above = db > 0
-        if not above.any():
+        if not (db > 0).any():
             return 0.0
-        W, c, shares = point[:, :-1], point[:, -1], self.class_shares
-        e = max(float((db[above] / (shares + db)[above]).max()), 1e-300)
-        q = np.maximum(shares - (1 - e) / e * db, 0.0)
-        E = first / self._slope() - G
-        loss_less_scores = mean_loss - float((G * W).sum()) - float(db @ c)
-        excess = float(db @ c) + e * (loss_less_scores + self._conjugate_of(q))
+        W, c = point[:, :-1], point[:, -1]
+        e, sums, conjugate = self._other_gradients(db, first)
+        E = sums - G
+        excess = float(db @ c) + e * (mean_loss - float((G * W).sum()) - float(db @ c) + conjugate)
         return excess + (2 * e * float((G * E).sum()) + e**2 * float((E * E).sum())) / (4 * self.l2)
 
-    def _slope(self) -> float:
-        """Return how many times G at a point of zeros is the mean of (constant - t_i) x_i^T.
+    def _other_gradients(self, db: Vector, first: Point) -> tuple[float, Point, float]:
+        """Return e, the mean of v_i x_i^T (K, d), and the mean of loss*(v_i).
 
-        Features are centred, so that the constant has no part in it.
+        Rows of classes k whose db is above 0 give a part B_k of their target to the classes whose
+        db is below 0, as q shares it out: v_i = B_k (q - e_k), with the least e for which no part
+        is above the whole. A class without rows, to which smoothing gives a share, has none to
+        give: then v_i = q - t_i, with t_i the target of the row, and q not below 0.
+        """
+        above, K, shares = np.maximum(db, 0.0), len(db), self.class_shares
+        own = np.maximum(shares - self._smoothing / K, 0.0) / (1 - self._smoothing)
+        of_classes = -first / self._slope()  # the mean of e_y x_i^T
+        if (own[above > 0] == 0).any():
+            e = float((above / (shares + above)).max())
+            q = np.maximum(shares - (1 - e) / e * db, 0.0)
+            targets = self._targets()
+            conjugates = self._conjugates(np.broadcast_to(q, (K, K)) - targets)
+            return e, -targets.T @ of_classes, float(own @ conjugates)
+        gives = own > 0
+        whole = 1 - self._smoothing + self._smoothing / K
+        e = float((above[gives] / (whole * own[gives] + above[gives])).max())
+        parts, q = np.zeros(K), np.maximum(-db, 0.0)
+        parts[gives] = (1 - e) / e * above[gives] / own[gives]
+        moved = parts[:, None] * (q / q.sum() - np.eye(K))
+        return e, moved.T @ of_classes, float(own @ self._conjugates(moved))
+
+    def _targets(self) -> Point:
+        """Return the target (K, K) of the rows of every class."""
+        K = len(self.class_shares)
+        targets: Point = (1 - self._smoothing) * np.eye(K) + self._smoothing / K
+        return targets
+
+    @property
+    def _smoothing(self) -> float:
+        return self.loss.smoothing if isinstance(self.loss, Softmax) else 0.0
+
+    def _slope(self) -> float:
+        """Return how many times G at a point of zeros is minus the mean of e_y x_i^T.
+
+        Features are centred, so that what all classes have in common has no part in it.
         """
         if isinstance(self.loss, SquaredHinge):
             return 2 * self.loss.margin * len(self.data.class_names)
-        return 1.0
+        return 1 - self._smoothing
 
-    def _conjugate_of(self, q: Vector) -> float:
-        """Return the mean over rows of loss*(q - t_i)."""
+    def _conjugates(self, moved: Point) -> Vector:
+        """Return loss*(v) for the v (K,) of the rows of every class, (K, K)."""
         if isinstance(self.loss, SquaredHinge):
-            others = 1 - self.class_shares
-            return float(others @ (q * q / 4 - self.loss.margin * q))
-        positive = q[q > 0]
-        return float(positive @ np.log(positive))
+            costs = moved * moved / 4 - self.loss.margin * moved
+            np.fill_diagonal(costs, 0.0)
+        else:
+            targets = np.maximum(self._targets() + moved, 0.0)
+            costs = targets * np.log(targets, out=np.zeros_like(targets), where=targets > 0)
+        found: Vector = costs.sum(axis=1)
+        return found
 
     def features(self, rows: NDArray[np.int64], dtype: DTypeLike) -> NDArray[np.floating]:
         """Return centred features of some rows, (m, d), as the solver sees them."""

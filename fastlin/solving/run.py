@@ -14,7 +14,7 @@ from fastlin.errors import InputError
 from fastlin.fitting import Fitting
 from fastlin.history import EpochRecord, History
 from fastlin.solving.config import FitConfig, inverse_penalty_of
-from fastlin.solving.solver import Solution
+from fastlin.solving.solution import Solution
 from fastlin.training.grid import Seconds
 from fastlin.training.trainer import TrainResult
 

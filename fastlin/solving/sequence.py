@@ -12,7 +12,8 @@ from fastlin.solving.blas import one_thread
 from fastlin.solving.config import FitConfig
 from fastlin.solving.curvature import Curvature
 from fastlin.solving.problem import Point
-from fastlin.solving.solver import Progress, Solution, Solver, problem_of
+from fastlin.solving.solution import Progress, Solution
+from fastlin.solving.solver import Solver, problem_of
 from fastlin.threads import use_threads
 
 

@@ -6,10 +6,10 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +24,7 @@ from fastlin.solving.config import FIT_SETTINGS, FitConfig
 from fastlin.solving.curvature import Curvature
 from fastlin.solving.lbfgs import Memory, line_search
 from fastlin.solving.problem import Point, Problem, Value
+from fastlin.solving.solution import Progress, Solution, relative
 from fastlin.threads import use_threads
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
@@ -34,86 +35,13 @@ _FIRST_STEPS, _REFRESH_EVERY = 8, 4
 # Relative rounding of costs, of products in float32 and float64.
 _NOISE = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-14}
 
-# Rounding of a mean derivative by a bias.
-_BIAS_NOISE = {np.dtype(np.float32): 5e-8, np.dtype(np.float64): 1e-15}
+# Derivatives by a bias that are so small are left to more exact products, or are rounding.
+_BIAS_NOISE = {np.dtype(np.float32): 3e-7, np.dtype(np.float64): 1e-15}
 
 # The gradient becomes no shorter after so many steps in which it did not.
 _STEPS_WITHOUT_GAIN = {np.dtype(np.float32): 2, np.dtype(np.float64): 60}
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-
-
-class Progress(NamedTuple):
-    """How far a solver is, after a step."""
-
-    passes: int
-    objective: float
-    gap: float
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """The classifier that an exact fit found, and what is known of it.
-
-    Attributes
-    ----------
-    model : LinearModel
-        The classifier; float32 where that keeps the gap asked for, else float64.
-    objective : float
-        Mean loss + l2 * sum(W**2) over the training rows, of the model as it is.
-    gap : float
-        The objective less the least one there is, at most; infinite where l2 is 0.
-    gradient_norm : float
-        The length of the gradient, over that at weights of zero.
-    passes : int
-        Over the training rows.
-    seconds : float
-        From the call to the result.
-    converged : bool
-        Whether the gap asked for was reached; with l2 0, a gradient of that share.
-    l2 : float
-        The factor of the penalty.
-    config : FitConfig
-        The settings.
-    trace : tuple[Progress, ...]
-        Objective and gap after every step.
-    note : str or None
-        Why it did not converge.
-    stopped : bool
-        Whether `watch` ended the fit before.
-    """
-
-    model: LinearModel
-    objective: float
-    gap: float
-    gradient_norm: float
-    passes: int
-    seconds: float
-    converged: bool
-    l2: float
-    config: FitConfig
-    trace: tuple[Progress, ...]
-    note: str | None = None
-    stopped: bool = False
-
-    @property
-    def relative_gap(self) -> float:
-        """The gap over the least objective that it leaves possible."""
-        return relative(self.gap, self.objective)
-
-    def __repr__(self) -> str:
-        state = "" if self.converged else ", not converged"
-        return (
-            f"Solution({self.objective:.9g}, relative gap <= {self.relative_gap:.2g}, "
-            f"{self.passes} passes, {self.seconds:.2f} s{state})"
-        )
-
-
-def relative(gap: float, objective: float) -> float:
-    """Return a gap over the least objective that it leaves possible; infinite if that is 0."""
-    least = objective - gap
-    return gap / least if 0 < least < math.inf else (0.0 if gap == 0 else math.inf)
 
 
 def solve(
@@ -238,13 +166,13 @@ class Solver:
         if start is not None:
             value = problem.value(start, _FLOAT32)
         value, end = self._descend(value, _FLOAT32)
-        value, model = self._of_model(value, _FLOAT32)
+        model = problem.model(value.point, _FLOAT32)
+        value = problem.value(problem.point_of(model), _FLOAT64)
         if not self._is_solved(value) and end not in {_OUT_OF_PASSES, _STOPPED}:
             value, end = self._descend(value, _FLOAT64)
-            exact, model = value, problem.model(value.point, _FLOAT64)
+            model = problem.model(value.point, _FLOAT64)
             if self._is_solved(value):
-                value, rounded = self._of_model(value, _FLOAT32)
-                value, model = (value, rounded) if self._is_solved(value) else (exact, model)
+                value, model = self._rounded(value, model)
         seconds = time.perf_counter() - self._began
         is_solved = self._is_solved(value) and not self._is_separated(value)
         passes = problem.passes - self._first_pass
@@ -254,10 +182,14 @@ class Solver:
             None if is_solved else self._note(end), end is _STOPPED,
         )  # fmt: skip
 
-    def _of_model(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, LinearModel]:
-        """Return the classifier of a dtype next to a point, and the objective of that, exactly."""
-        model = self._problem.model(value.point, dtype)
-        return self._problem.value(self._problem.point_of(model), _FLOAT64), model
+    def _rounded(self, value: Value, model: LinearModel) -> tuple[Value, LinearModel]:
+        """Return what is solved as a classifier in float32, if that is still solved."""
+        single = self._problem.model(value.point, _FLOAT32)
+        point = self._problem.point_of(single)
+        if np.array_equal(point, value.point):
+            return value, single
+        rounded = self._problem.value(point, _FLOAT64)
+        return (rounded, single) if self._is_solved(rounded) else (value, model)
 
     def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
         """Go from a value until it is solved, or products of a dtype give no more; say which."""
@@ -314,6 +246,8 @@ class Solver:
         self._curvature.refresh(value.point)
         point = value.point.copy()
         point[:, -1] -= self._curvature.divide_biases(gradient)
+        if dtype == _FLOAT64:  # perhaps the last step: of a classifier in float32
+            point = self._problem.point_of(self._problem.model(point, _FLOAT32))
         moved = self._problem.value(point, dtype)
         return moved if moved.bound < 0.5 * value.bound else None
 
