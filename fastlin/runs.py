@@ -269,6 +269,7 @@ def write_run(
         study.save(folder)
     fitting = _fitting_of(result, study)
     save_config(folder, reference, result.config, fitting)
+    save_history(folder, result.history, result.select)
     save_models(folder, result.model, result.best_model)
     evaluations: dict[str, Any] = {"last": {}, "best": {}}
     evaluating = 0.0
@@ -276,7 +277,7 @@ def write_run(
         evaluations, evaluating = evaluate_all(result, split, threads)
         if fitting.gap is not None:
             result = with_measures(result, evaluations)
-    save_history(folder, result.history, result.select)
+            save_history(folder, result.history, result.select)
     seconds = asdict(result.seconds) | {"draw": 0.0}
     seconds["compile"] += compile_seconds
     seconds["evaluate"] += evaluating
