@@ -65,11 +65,12 @@ def conditioned(l2: float) -> Problem:
 
 
 def few_shots(l2: float) -> Problem:
-    """Return 8 rows of each of 100 classes around their centres, float32, fitted many times."""
+    """Return 8 rows of length 1 of each of 100 classes, float32, which are fitted many times."""
     d, K, shots = 768, 100, 8
     rng = np.random.default_rng([0, d, K, shots])
     y = np.repeat(np.arange(K), shots)
     X = rng.standard_normal((K, d))[y] + 2 * rng.standard_normal((len(y), d))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)  # as embeddings of sentences often are
     name = f"few-shot, {len(y)} x {d}, {K} classes"
     return Problem(name, X.astype(np.float32), 1.0, y, l2, _REPEATS)
 

@@ -134,7 +134,8 @@ def race(problem: Problem, everyone: list[Contestant], threads: int, patience: f
     stages = [stage for of_one in found.values() for stage in of_one]
     proofs += [stage.objective - stage.proved for stage in stages if stage.proved is not None]
     best = min((stage.objective for stage in stages), default=np.inf)
-    least = min(best, max(proofs, default=best))
+    # A bound that is larger than the objective proves nothing: none is below 0.
+    least = min(best, max([proof for proof in proofs if proof > 0], default=best))
     return Race(problem.name, problem.l2, problem.repeats, least, best, found)
 
 

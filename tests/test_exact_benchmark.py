@@ -61,6 +61,12 @@ def test_who_takes_too_long_keeps_what_was_done(problem, capsys):
     assert "slow took more than 5 s" in capsys.readouterr().err
 
 
+def test_a_bound_above_the_objective_proves_nothing(problem):
+    code = "keep(np.zeros((5, 16)), np.zeros(5), 1.0, 1, gap=100.0)"
+    found = race(problem, [Contestant("vague", FASTLIN, code)], 1, PATIENCE)
+    assert found.least == found.best == pytest.approx(np.log(5))
+
+
 def test_the_median_of_several_fits_counts_and_not_the_first(problem):
     code = """
 times = iter([100.0, 3.0, 1.0, 2.0])
@@ -153,6 +159,7 @@ def test_problems_are_what_they_say():
     assert few.X.shape == (800, 768)
     assert np.bincount(few.y).tolist() == [8] * 100
     assert few.repeats == 20
+    np.testing.assert_allclose(np.linalg.norm(few.X, axis=1), 1, rtol=1e-6)
 
 
 def test_standardised_rows_are_well_conditioned():
