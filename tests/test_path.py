@@ -174,3 +174,11 @@ def test_a_penalty_that_no_fit_can_have_is_named_as_it_was_given(given, message)
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match=message):
         fastlin.solve(rng.normal(size=(100, 4)), np.arange(100) % 3, **given)
+
+
+@pytest.mark.parametrize("config", [{"l2": 1}, fastlin.TrainConfig(), "softmax"])
+def test_settings_of_another_kind_are_refused(split, config):
+    message = f"config is a {type(config).__name__}; it must be a FitConfig"
+    for call in (fastlin.solve, fastlin.path, fastlin.probe):
+        with pytest.raises(InputError, match=message):
+            call(split, config=config)

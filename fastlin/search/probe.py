@@ -22,12 +22,12 @@ from fastlin.fitting import Fitting
 from fastlin.model import LinearModel
 from fastlin.search.ranking import GridResult
 from fastlin.search.search import grid_search, with_validation
-from fastlin.solving.config import FitConfig, PathPlan, penalties
+from fastlin.solving.config import FitConfig, PathPlan, penalties, with_settings
 from fastlin.solving.path import PathPoint, PathResult, fit_path
 from fastlin.solving.path_file import KeptFits, save_path
 from fastlin.solving.protocols import Protocol, protocol_of
 from fastlin.solving.run import ExactFit
-from fastlin.solving.solver import solve, with_settings
+from fastlin.solving.solver import solve
 from fastlin.threads import use_threads
 from fastlin.training.few_shots import FewShots, check_few_shots, measured, small_classes
 from fastlin.training.grid import Seconds

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fastlin.class_weights import ClassWeight, ClassWeights
 from fastlin.errors import InputError, quoted
@@ -120,6 +121,26 @@ class FitConfig:
 
 
 FIT_SETTINGS = settings_of(FitConfig)
+
+
+def with_settings(config: FitConfig | None, settings: Mapping[str, Any]) -> FitConfig:
+    """Return settings, those given by name before those of a record.
+
+    Raises
+    ------
+    InputError
+        If the record is another one, there is no such setting, or a value does not fit.
+    """
+    if config is not None and not isinstance(config, FitConfig):
+        raise InputError(
+            f"config is a {type(config).__name__}; it must be a FitConfig, or settings by name: "
+            "solve(split, l2=1e-4)"
+        )
+    for name in settings:
+        if name not in FIT_SETTINGS:
+            known = ", ".join(FIT_SETTINGS)
+            raise InputError(f"unknown setting {quoted(name)}; the settings are {known}")
+    return replace(config or FitConfig(), **settings)
 
 
 def log_steps(low: float, high: float, steps: int) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ from fastlin.solving.config import (
     inverse_penalty_of,
     penalties,
     penalty_of,
+    with_settings,
 )
 from fastlin.solving.curvature import Curvature
 from fastlin.solving.problem import Problem
@@ -34,7 +35,6 @@ from fastlin.solving.solver import (
     check_start,
     problem_of,
     solve,
-    with_settings,
 )
 from fastlin.threads import use_threads
 from fastlin.training.measuring import cost_and_tally

@@ -6,7 +6,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from fastlin.errors import InputError, quoted
 from fastlin.losses import Softmax
 from fastlin.model import LinearModel
 from fastlin.solving.blas import one_thread
-from fastlin.solving.config import FIT_SETTINGS, FitConfig
+from fastlin.solving.config import FitConfig, with_settings
 from fastlin.solving.curvature import Curvature
 from fastlin.solving.lbfgs import Memory, line_search
 from fastlin.solving.problem import Point, Problem, Value
@@ -101,21 +100,6 @@ def solve(
         if start is not None:
             check_start(start, problem)
         return solver.run(None if start is None else problem.point_of(start))
-
-
-def with_settings(config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
-    """Return settings, those given by name before those of a record.
-
-    Raises
-    ------
-    InputError
-        If there is no such setting, or a value does not fit.
-    """
-    for name in settings:
-        if name not in FIT_SETTINGS:
-            known = ", ".join(FIT_SETTINGS)
-            raise InputError(f"unknown setting {quoted(name)}; the settings are {known}")
-    return replace(config or FitConfig(), **settings)
 
 
 def problem_of(rows: Dataset, config: FitConfig) -> Problem:
