@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight
 from fastlin.errors import InputError, quoted
 from fastlin.estimators import callbacks, inputs
 from fastlin.estimators.classifiers import SoftmaxClassifier
+from fastlin.estimators.folds import CheckedRows
 from fastlin.settings import Number, whole_number
 
 
@@ -76,13 +77,14 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         own = self.get_params(deep=False)
         plain = SoftmaxClassifier(**{name: own[name] for name in own if name not in {"Cs", "cv"}})
         folds = check_cv(5 if self.cv is None else self.cv, labels, classifier=True)
+        checked = CheckedRows(rows, labels, weights, {"n_features_in_": rows.shape[1]})
         tasks = callbacks.tasks_of(
             self, "fold", folds.get_n_splits(rows, labels), X=rows, y=labels,
             metadata=None if weights is None else {"sample_weight": weights},
         )  # fmt: skip
         scores = []
         for train, test in folds.split(rows, labels):
-            scores.append(_accuracies(plain, Cs, rows, labels, weights, train, test))
+            scores.append(_accuracies(plain, Cs, checked, train, test))
             if tasks is not None:
                 tasks.end_step()
         self.scores_ = np.array(scores)
@@ -108,15 +110,13 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
 
 
 def _accuracies(
-    plain: SoftmaxClassifier, Cs: NDArray[np.float64], X: NDArray[Any], y: NDArray[Any],
-    weights: NDArray[np.float64] | None, train: NDArray[np.int64], test: NDArray[np.int64],
+    plain: SoftmaxClassifier, Cs: NDArray[np.float64], rows: CheckedRows,
+    train: NDArray[np.int64], test: NDArray[np.int64],
 ) -> list[float]:  # fmt: skip
     """Return the accuracy of every C on the rows of a fold."""
-    walker = clone(plain).set_params(warm_start=True)
-    found = []
-    rows, labels = X[train], y[train]
-    of_train, of_test = (None, None) if weights is None else (weights[train], weights[test])
-    for C in Cs.tolist():
-        walker.set_params(C=C).fit(rows, labels, of_train)
-        found.append(float(walker.score(X[test], y[test], of_test)))
-    return found
+    estimators = [clone(plain).set_params(C=C) for C in Cs.tolist()]
+    for outcome in rows.fit(estimators, None, train):
+        if outcome.error is not None:
+            raise outcome.error
+    X, y, weights = rows.X[test], rows.y[test], None if rows.weights is None else rows.weights[test]
+    return [float(estimator.score(X, y, weights)) for estimator in estimators]
