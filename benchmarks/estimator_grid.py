@@ -25,7 +25,7 @@ from benchmarks.processes import run_python
 from benchmarks.racing import FailedError
 from fastlin.files import atomic_write
 
-CS = np.logspace(-2, 3, 10).tolist()
+CS = np.logspace(-5, 1, 10).tolist()
 FOLDS = 3
 _WARM_ROWS = 500
 
