@@ -84,7 +84,7 @@ def draw_figures(
         settings, remark = fitting.counting(settings), fitting.remark
     parts = split.parts()
     judged = list(parts)[-1]  # test rows if there are any
-    rows, names, image_shape = parts[judged], model.class_names, model.image_shape
+    rows, W, names, image_shape = parts[judged], model.W, model.class_names, model.image_shape
 
     def below(figure: Figure, *shown: str) -> Figure:
         foot = footer(split.name, shown, settings, epochs_done=len(history), remark=remark)
@@ -104,9 +104,7 @@ def draw_figures(
         if len(bounds.passes) > 1:
             drawn["gap"] = lambda: below(figures.gap_curve(*bounds, target), "train")
     if image_shape is not None:
-        drawn["templates"] = lambda: below(
-            figures.weight_templates(model.W, image_shape, names), "train"
-        )
+        drawn["templates"] = lambda: below(figures.weight_templates(W, image_shape, names), "train")
     with functional.use_threads(threads):
         tally = measure_matched(model, rows)
         found, calibration = tally.confusions(), tally.calibration

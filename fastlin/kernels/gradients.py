@@ -45,8 +45,8 @@ BLOCK_VECTORS = 8  # a whole number of update tiles
 class ChunkSums(NamedTuple):
     """What members leave of the chunks of a round, until it is added up in their order.
 
-    gradients (chunks, size), packed like the weights and of their dtype, zero between rounds; db
-    (chunks, K) float64.
+    gradients (chunks, size), packed like the weights and of their dtype, and db (chunks, K)
+    float64: zero between rounds.
     """
 
     gradients: np.ndarray
@@ -76,6 +76,15 @@ def add_chunk(chunk, total, tile, vectors, first, last):
             chunk[place] = 0
 
 
+@inline_kernel
+def add_biases(chunks, total):
+    """Add the rows of chunks (chunks, K) to total (K,), in their order, and clear them."""
+    for chunk in range(len(chunks)):
+        for k in range(total.size):
+            total[k] += chunks[chunk, k]
+            chunks[chunk, k] = 0
+
+
 @pasted_kernel
 def block_losses(
     X, features, y, sample_weights, order, first, count, weights, b, loss, tile, sums, scores,
@@ -94,6 +103,31 @@ def block_losses(
     for k in range(b.size):
         for i in range(count, scores.shape[1]):
             scores[k, i] = 0
+
+
+@pasted_kernel
+def add_rows(
+    X, features, y, sample_weights, order, first, last, weights, b, loss, tile, sums, panel, scores,
+    labels, row_losses, factors, losses, gradient, db,
+):  # fmt: skip
+    """Add the gradients of the rows first to last, packed, and by the biases (K,), to sums."""
+    zero, vectors = np.int64(0), vector_count(X.shape[1], b)
+    # Block of rows: they stay in the second-level cache.
+    for start in range(first, last, BLOCK_ROWS):
+        count = min(BLOCK_ROWS, last - start)
+        width = padded(count, b)
+        dscores = scores[:, :width]
+        block_losses(
+            X, features, y, sample_weights, order, start, count, weights, b, loss, tile, sums,
+            dscores, labels[:, :width], row_losses[:, :width], losses,
+        )  # fmt: skip
+        for k in range(b.size):
+            db[k] += sum_of_row(dscores, k, count)
+        pack_factors(dscores, zero, count, b.dtype.type(1), count, tile, factors)
+        batch_update(
+            X, features.shift, order, zero, count, zero, factors, tile, panel, gradient, zero,
+            vectors,
+        )  # fmt: skip
 
 
 @kernel
@@ -119,10 +153,10 @@ def loss_and_gradient(
     feature_blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
     sums, panel = scratch_sums(1, tile, b)[0], scratch_panels(1, tile, b)[0]
     order, width = np.zeros(BLOCK_ROWS, np.int64), padded(BLOCK_ROWS, b)
-    block_scores = np.zeros((K, width), b.dtype)
-    block_labels, block_values = np.zeros((1, width), b.dtype), np.zeros((1, width), b.dtype)
+    scores, labels = np.zeros((K, width), b.dtype), np.zeros((1, width), b.dtype)
+    row_losses = np.zeros((1, width), b.dtype)
     factors = np.zeros(tile_count(K, tile) * len(tile) * BLOCK_ROWS, b.dtype)
-    phase, zero = np.int64(0), np.int64(0)
+    phase = np.int64(0)
     for round_row in range(first_row, last_row, pieces * chunk_rows):
         # Chunk of rows: what it adds to the gradients.
         wait_for(team, phase)
@@ -130,25 +164,11 @@ def loss_and_gradient(
         while piece >= 0:
             first = round_row + piece * chunk_rows
             last = min(first + chunk_rows, last_row)
-            of_chunk = chunks.gradients[piece]
-            for k in range(K):
-                chunks.db[piece, k] = 0
-            # Block of rows: they stay in the second-level cache.
-            for start in range(first, last, BLOCK_ROWS):
-                count = min(BLOCK_ROWS, last - start)
-                end = padded(count, b)
-                scores = block_scores[:, :end]
-                block_losses(
-                    X, features, y, sample_weights, order, start, count, weights, b, loss, tile,
-                    sums, scores, block_labels[:, :end], block_values[:, :end], losses,
-                )  # fmt: skip
-                for k in range(K):
-                    chunks.db[piece, k] += sum_of_row(scores, k, count)
-                pack_factors(scores, zero, count, b.dtype.type(1), count, tile, factors)
-                batch_update(
-                    X, features.shift, order, zero, count, zero, factors, tile, panel, of_chunk,
-                    zero, vectors,
-                )  # fmt: skip
+            add_rows(
+                X, features, y, sample_weights, order, first, last, weights, b, loss, tile, sums,
+                panel, scores, labels, row_losses, factors, losses, chunks.gradients[piece],
+                chunks.db[piece],
+            )  # fmt: skip
             finish_piece(team, phase, pieces)
             piece = next_piece(team, phase, member, pieces)
         phase += 1
@@ -162,9 +182,7 @@ def loss_and_gradient(
                 if first < last:
                     add_chunk(chunks.gradients[chunk], gradient, tile, vectors, first, last)
             if is_last(team, phase, pieces):
-                for chunk in range(pieces):
-                    for k in range(K):
-                        db[k] += chunks.db[chunk, k]
+                add_biases(chunks.db, db)
                 open_phase(team, phase + 1)
             piece = next_piece(team, phase, member, pieces)
         phase += 1
