@@ -1,0 +1,183 @@
+"""What the steps of exact fits know of the curvature, against finite differences of the loss."""
+
+import numpy as np
+import pytest
+from solve_problems import random_rows
+
+import fastlin
+from fastlin import passes, reference
+from fastlin.kernels import gradients
+from fastlin.losses import Softmax, SquaredHinge
+from fastlin.solving import curvature, scaling
+from fastlin.solving.config import FitConfig
+from fastlin.solving.curvature import Curvature
+from fastlin.solving.derivatives import second_derivatives
+from fastlin.solving.solver import problem_of
+from fastlin.threads import available
+
+LOSSES = [Softmax(), Softmax(smoothing=0.2), SquaredHinge(margin=1.5)]
+K = 5
+
+
+def problem_with(loss, seed=3, n=300, d=8, **settings):
+    X, y = random_rows(seed, K, n, d)
+    split = fastlin.Split.from_arrays(X, y)
+    return problem_of(split.train, FitConfig(loss=loss, l2=1e-3, **settings))
+
+
+def point_in(problem, seed=0):
+    """Return a point whose rows and biases add up to 0, as those of the solver do."""
+    point = np.random.default_rng(seed).normal(size=problem.shape)
+    return point - point.mean(axis=0)
+
+
+def hessian_times(problem, point, direction, step=1e-5):
+    """Return second derivatives times a direction, by the differences of gradients."""
+    ends = [problem.value(point + sign * step * direction).gradient for sign in (1, -1)]
+    return (ends[0] - ends[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_second_derivatives_of_scores_are_differences_of_the_first(loss):
+    rng = np.random.default_rng(1)
+    scores, y, weights = rng.normal(size=(40, K)), rng.integers(0, K, 40), rng.random(40)
+    a, left, right = second_derivatives(loss, scores, y, weights)
+    eye = np.eye(K)
+    for k in range(K):
+
+        def slopes(step, k=k):
+            W, b = eye, np.zeros(K)  # scores are features of their own
+            found = [
+                reference.loss_and_gradient(row[None], label[None], W, b, 0.0, loss)[2]
+                for row, label in zip(scores + step * eye[k], y, strict=True)
+            ]
+            return np.array(found)
+
+        numeric = (slopes(1e-6) - slopes(-1e-6)) / 2e-6 * weights[:, None]
+        crossed = (left * right[:, k : k + 1] + right * left[:, k : k + 1]) / 2
+        np.testing.assert_allclose(a * eye[k] - crossed, numeric, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_means_of_second_derivatives_take_factors_of_both_sides(loss):
+    rng = np.random.default_rng(2)
+    scores, y, weights = rng.normal(size=(30, K)), rng.integers(0, K, 30), rng.random(30)
+    derivatives = second_derivatives(loss, scores, y, weights)
+    a, left, right = derivatives
+    f, g = rng.normal(size=(2, 30, K))
+    expected = sum(
+        (np.diag(a[i]) - (np.outer(left[i], right[i]) + np.outer(right[i], left[i])) / 2)
+        * np.outer(f[i], g[i])
+        for i in range(30)
+    )
+    np.testing.assert_allclose(derivatives.mean(f, g), expected, atol=1e-12)
+    np.testing.assert_allclose(derivatives.mean().sum(axis=0), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[2]], ids=str)
+def test_along_rows_of_the_weights_and_biases_the_curvature_is_that_of_the_objective(
+    loss, fit_intercept
+):
+    """V^T H0 V is V^T H V, of all rows, and a little of V^T P V, P without the correction."""
+    problem = problem_with(loss, fit_intercept=fit_intercept)
+    point = point_in(problem)
+    directions = [np.zeros(problem.shape) for _ in range(2 * K)]
+    for k in range(K):
+        directions[k][k, :-1] = point[k, :-1]
+        directions[K + k][k, -1] = 1
+    if not fit_intercept:
+        point[:, -1] = 0
+        directions = directions[:K]
+    directions = [v - v.mean(axis=0) for v in directions]
+    matrix = Curvature(problem, problem.l2)
+    matrix.refresh(point)
+    corrected = along(matrix, problem, directions)
+    matrix._scaling = None
+    plain = along(matrix, problem, directions)
+    of_objective = np.array(
+        [[(v * hessian_times(problem, point, w)).sum() for w in directions] for v in directions]
+    )
+    expected = of_objective + scaling._LEAST_SHARE * plain
+    np.testing.assert_allclose(corrected, expected, atol=1e-3 * np.abs(expected).max())
+    assert np.abs(plain - expected).max() > 0.1 * np.abs(expected).max()
+
+
+def along(matrix, problem, directions):
+    """Return V^T H0 V of a start matrix, of which `divide` applies the inverse."""
+    size = problem.shape[0] * problem.shape[1]
+    columns = []
+    for place in range(size):
+        basis = np.zeros(size)
+        basis[place] = 1
+        gradient = basis.reshape(problem.shape)
+        gradient = gradient - gradient.mean(axis=0)
+        if not problem.fit_intercept:
+            gradient[:, -1] = 0
+        step = matrix.divide(gradient, problem.l2)
+        columns.append((step - step.mean(axis=0)).ravel())
+    V = np.array([v.ravel() for v in directions])
+    return V @ np.linalg.pinv(np.array(columns), rcond=1e-9) @ V.T
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_the_start_matrix_is_symmetric_and_positive(loss):
+    problem = problem_with(loss)
+    matrix = Curvature(problem, problem.l2)
+    for seed, scale in enumerate([0.0, 1e-3, 1.0, 50.0]):
+        matrix.refresh(scale * point_in(problem, seed))
+        one, other = point_in(problem, 10 + seed), point_in(problem, 20 + seed)
+        forth = float((one * matrix.divide(other, problem.l2)).sum())
+        back = float((other * matrix.divide(one, problem.l2)).sum())
+        assert forth == pytest.approx(back, rel=1e-6, abs=1e-9 * abs(forth))
+        assert float((one * matrix.divide(one, problem.l2)).sum()) > 0
+
+
+def test_it_saves_passes_where_classes_are_told_apart_well(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 30)) * np.geomspace(10, 0.1, 30)
+    scores = X @ rng.normal(size=(30, K))
+    y = (7 * scores / scores.std() + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    X = X.astype(np.float32)
+    passes_with = fastlin.solve(X, y, l2=1e-4).passes
+
+    class Nothing:
+        def __init__(self, *_, **__):
+            pass
+
+        def correct(self, gradient, step):
+            pass
+
+    monkeypatch.setattr(curvature, "Scaling", Nothing)
+    assert passes_with < 0.75 * fastlin.solve(X, y, l2=1e-4).passes
+
+
+def test_a_class_without_rows_that_smoothing_gives_a_share_has_a_bound():
+    X, y = random_rows(5, K - 1, 200, 6)
+    split = fastlin.Split.from_arrays(X, y, class_names=[*"abcde"])
+    loss = Softmax(smoothing=0.1)
+    found = fastlin.solve(split, l2=1e-2, loss=loss)
+    assert found.converged
+    least = fastlin.solve(split, l2=1e-2, loss=loss, gap=1e-12)
+    problem = problem_of(split.train, FitConfig(loss=loss, l2=1e-2))
+    problem.value(np.zeros(problem.shape))
+    for seed in range(20):
+        point = problem.point_of(least.model) + 10.0 ** -(seed % 7) * point_in(problem, seed)
+        value = problem.value(point)
+        assert value.cost - (least.objective - least.gap) <= value.bound * (1 + 1e-9) + 1e-12
+        assert np.isfinite(value.bound)
+
+
+def test_full_passes_do_not_depend_on_threads_or_on_how_chunks_wait(monkeypatch):
+    X, y = random_rows(9, K, 9000, 12)
+    W, b = np.random.default_rng(0).normal(size=(K, 12)).astype(np.float32), np.zeros(K, np.float32)
+
+    def found(threads):
+        with fastlin.functional.use_threads(threads):
+            return passes.unchecked_mean_loss(X, y, W, b, loss=Softmax())
+
+    expected = found(1)
+    for chunks, threads in [(1, 1), (1, 2), (7, 2)]:
+        monkeypatch.setattr(gradients, "_CHUNKS_OF_MEMBER", chunks)
+        for one, other in zip(found(min(threads, available())), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
