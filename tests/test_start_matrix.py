@@ -181,3 +181,14 @@ def test_full_passes_do_not_depend_on_threads_or_on_how_chunks_wait(monkeypatch)
         monkeypatch.setattr(gradients, "_CHUNKS_OF_MEMBER", chunks)
         for one, other in zip(found(min(threads, available())), expected, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_derivatives_by_biases_that_are_rounding_do_not_raise_the_bound():
+    problem = problem_with(LOSSES[0])
+    first = problem.value(np.zeros(problem.shape)).gradient[:, :-1]
+    point = point_in(problem)
+    for db in (np.full(K, 4e-25), np.full(K, -4e-25), np.zeros(K)):
+        assert problem._excess(point, 1.0, first, db, first) == 0
+    moved = problem._excess(point, 1.0, first, np.array([1.0, -1, 0, 0, 0]) * 1e-6, first)
+    assert np.isfinite(moved)
+    assert moved != 0

@@ -184,7 +184,7 @@ class Problem:
         + (2 e <G, E> + e**2 ||E||**2) / (4 l2),     E = mean v_i x_i^T - G.
 
         """
-        if not (db > 0).any():
+        if not ((db > 0).any() and (db < 0).any()):  # they add up to 0, or are rounding
             return 0.0
         W, c = point[:, :-1], point[:, -1]
         e, sums, conjugate = self._other_gradients(db, first)
