@@ -91,7 +91,8 @@ class Curvature:
         derivatives = second_derivatives(
             self.problem.loss, scores + biases, self._labels, self._weights
         )
-        values, U = np.linalg.eigh(derivatives.mean())
+        mean = derivatives.mean()
+        values, U = np.linalg.eigh(mean)
         least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
         self._class_values, self._class_vectors = np.maximum(values, least), U
         self._scaling = None
@@ -101,7 +102,7 @@ class Curvature:
             C -= C.mean(axis=1, keepdims=True)
             moments = self._moments_along(W)
             self._scaling = Scaling(
-                W, scores, derivatives, C, moments, self.problem.l2,
+                W, scores, derivatives, mean, C, moments, self.problem.l2,
                 fit_intercept=self.problem.fit_intercept,
             )  # fmt: skip
 

@@ -35,8 +35,10 @@ class Scaling:
         (m, K), of rows without biases.
     derivatives : Derivatives
         Of these rows, with weights that add up to 1.
+    mean : NDArray[np.float64]
+        (K, K), of the second derivatives of these rows.
     C : NDArray[np.float64]
-        (K, K), the mean of second derivatives as the start matrix has it, 0 for equal classes.
+        (K, K), the same as the start matrix has it, 0 for equal classes.
     moments : NDArray[np.float64]
         (K, K), W S W^T, with S as the start matrix has it.
     l2 : float
@@ -46,8 +48,8 @@ class Scaling:
     """
 
     def __init__(
-        self, W: Matrix, scores: Matrix, derivatives: Derivatives, C: Matrix, moments: Matrix,
-        l2: float, *, fit_intercept: bool,
+        self, W: Matrix, scores: Matrix, derivatives: Derivatives, mean: Matrix, C: Matrix,
+        moments: Matrix, l2: float, *, fit_intercept: bool,
     ) -> None:  # fmt: skip
         self._W, K = W, len(W)
         penalty = 2 * l2 * (W @ W.T) * (np.eye(K) - 1 / K)
@@ -59,7 +61,7 @@ class Scaling:
         B[:K, :K] = derivatives.mean(scores, scores) + penalty
         B[:K, K:] = derivatives.mean(scores)
         B[K:, :K] = B[:K, K:].T
-        B[K:, K:] = derivatives.mean() + equal
+        B[K:, K:] = mean + equal
         kept = 2 * K if fit_intercept else K
         self._difference = np.zeros_like(B)
         self._difference[:kept, :kept] = _difference_of_inverses(B[:kept, :kept], E[:kept, :kept])
