@@ -159,14 +159,18 @@ class History:
         return ranks.index(min(ranks)) + 1 if ranks else 0
 
 
-def measured_of(record: EpochRecord) -> str:
-    """Return costs and accuracies of an epoch, as far as they were measured, in one line."""
-    parts = (
+def measured_parts(record: EpochRecord) -> list[tuple[str, float, float]]:
+    """Return the parts that were evaluated after an epoch, with their costs and accuracies."""
+    parts = [
         ("train", record.train_cost, record.train_accuracy),
         ("val", record.val_cost, record.val_accuracy),
-    )
+    ]
+    return [part for part in parts if not math.isnan(part[1])]
+
+
+def measured_of(record: EpochRecord) -> str:
+    """Return costs and accuracies of an epoch, as far as they were measured, in one line."""
     return "; ".join(
         f"{part} cost {cost:.4g}, accuracy {accuracy:.2%}"
-        for part, cost, accuracy in parts
-        if not math.isnan(cost)
+        for part, cost, accuracy in measured_parts(record)
     )

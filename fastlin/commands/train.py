@@ -193,14 +193,10 @@ def _run_epochs(trainer: Trainer, notes: Console) -> None:
 
 
 def _describe(record: EpochRecord) -> str:
-    parts = (
-        ("train", record.train_cost, record.train_accuracy),
-        ("val", record.val_cost, record.val_accuracy),
-    )
+    from fastlin.history import measured_parts
+
     return "  ".join(
-        f"{part} {cost:.4f} {accuracy:6.2%}"
-        for part, cost, accuracy in parts
-        if cost == cost  # noqa: PLR0124  (not NaN: these rows were evaluated)
+        f"{part} {cost:.4f} {accuracy:6.2%}" for part, cost, accuracy in measured_parts(record)
     )
 
 
