@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import numpy as np
 
 from benchmarks.exact_contestants import FRAME, Contestant
 from benchmarks.exact_objective import Problem, objective
+from benchmarks.processes import ROOT, modules_of_root
 
 
 class Stage(NamedTuple):
@@ -205,10 +207,11 @@ def _run(
 ) -> None:
     """Run a contestant in a process of its own; say it if it fails or takes too long."""
     words = [folder, out, repr(problem.l2), repr(problem.scale), threads, problem.repeats]
+    command = [sys.executable, "-c", FRAME + one.code, *map(str, words)]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", FRAME + one.code, *map(str, words)], capture_output=True,
-            text=True, check=False, timeout=patience,
+            command, cwd=ROOT, env=os.environ | modules_of_root(), capture_output=True, text=True,
+            check=False, timeout=patience,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         click.echo(f"{one.name} took more than {patience:.0f} s", err=True)

@@ -23,6 +23,11 @@ from fastlin.data.catalog import locate_cifar10
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def modules_of_root() -> dict[str, str]:
+    """Return the environment in which a process finds `benchmarks`, wherever it is started."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
 def run_python(*arguments: str | Path, **variables: str) -> None:
     """Run `python -m ...` from the repository's root with more environment variables.
 
@@ -33,8 +38,9 @@ def run_python(*arguments: str | Path, **variables: str) -> None:
     """
     command = [sys.executable, "-m", *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False
-    )
+        command, cwd=ROOT, env=os.environ | modules_of_root() | variables, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
         said = f"exit code {done.returncode}, {one_line(last)}"

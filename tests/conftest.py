@@ -1,6 +1,7 @@
 import gc
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +40,15 @@ def pytest_configure(config):
 def pytest_xdist_auto_num_workers(config):
     """Benchmarks run one by one; tests in as many processes as there are cores, up to 4."""
     return 0 if config.getoption("benchmark_only") else min(4, os.cpu_count() or 1)
+
+
+@pytest.fixture(autouse=True)
+def the_folder_that_is_worked_in():
+    """A test that leaves the process in another folder fails, and not one that comes later."""
+    before = Path.cwd()
+    yield
+    after, _ = Path.cwd(), os.chdir(before)
+    assert after == before
 
 
 @pytest.fixture(autouse=True)

@@ -166,13 +166,12 @@ def test_an_interrupt_keeps_the_finished_epochs(small, monkeypatch):
             raise KeyboardInterrupt
         return right(trainer)
 
-    monkeypatch.setattr(Trainer, "run_epoch", interrupted)
-    result = call("train", "--data", small, code=130)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_epoch", interrupted)
+        result = call("train", "--data", small, code=130)
     assert "keeping 2 finished epochs" in result.stderr
     assert len(history("runs/small-1")) == 2
     assert summary("runs/small-1")["epochs"]["finished"] == 2
-    monkeypatch.undo()
-    os.chdir(small.parent)
     call("train", "--data", small, "--epochs", 2, "--no-figures", "--out", "two")
     assert (Path("two/history.csv")).read_bytes() == Path("runs/small-1/history.csv").read_bytes()
 
