@@ -135,3 +135,30 @@ def test_steps_of_lbfgs_end_at_the_least_point_of_a_quadratic():
         memory.add(value, found)
         value = found
     np.testing.assert_allclose(value.point[0], np.linalg.solve(A, b), rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.05, 0.3, 1.0])
+def test_a_start_matrix_that_bends_too_little_is_scaled_by_the_last_step(factor):
+    """Of a quadratic whose start matrix is right but for a factor, the next step is Newton's."""
+    rng = np.random.default_rng(0)
+    bend = rng.uniform(0.5, 20, size=(3, 4))
+
+    def value(point):
+        return Value(point, float((bend * point**2).sum() / 2), bend * point, np.inf)
+
+    memory, before, after = Memory(), value(rng.normal(size=(3, 4))), value(rng.normal(size=(3, 4)))
+    memory.add(before, after)
+    found = memory.direction(after.gradient, lambda gradient: gradient / (factor * bend))
+    np.testing.assert_allclose(found, -after.point, rtol=1e-5)
+
+
+def test_a_start_matrix_that_bends_too_much_stays():
+    """Directions that the last step did not see may bend as it says."""
+    point = np.array([[1.0, 0.0]])
+    memory = Memory()
+    memory.add(
+        Value(point, 0.5, np.array([[1.0, 0.0]]), np.inf),
+        Value(point / 2, 0.1, np.array([[0.5, 0.0]]), np.inf),
+    )
+    found = memory.direction(np.array([[0.0, 1.0]]), lambda gradient: gradient / 10)
+    np.testing.assert_allclose(found, [[0.0, -0.1]])

@@ -192,3 +192,20 @@ def test_derivatives_by_biases_that_are_rounding_do_not_raise_the_bound():
     moved = problem._excess(point, 1.0, first, np.array([1.0, -1, 0, 0, 0]) * 1e-6, first)
     assert np.isfinite(moved)
     assert moved != 0
+
+
+def test_rows_whose_penalty_outweighs_all_curvature_need_no_second_moments(monkeypatch):
+    """Their start matrix has no directions; the fit takes no more passes than with them."""
+    X, y = random_rows(1, K, 60, 90)
+    C = 1 / (2 * 60 * 20 * np.linalg.norm(X - X.mean(axis=0), 2) ** 2 / 60 / K)
+    split = fastlin.Split.from_arrays(X, y)
+    flat = Curvature(problem_of(split.train, FitConfig(C=C)), 1 / (2 * 60 * C))
+    assert flat._spectrum.vectors.shape == (90, 0)
+    quick = fastlin.solve(X, y, C=C, gap=1e-9)
+    monkeypatch.setattr(curvature, "_MOST_PENALISED", 0.0)
+    whole = Curvature(problem_of(split.train, FitConfig(C=C)), 1 / (2 * 60 * C))
+    assert whole._spectrum.vectors.shape[1] > 0
+    slow = fastlin.solve(X, y, C=C, gap=1e-9)
+    assert quick.converged
+    assert quick.passes <= slow.passes + 2
+    assert quick.objective == pytest.approx(slow.objective, rel=1e-9)

@@ -24,6 +24,8 @@ from fastlin.threads import current_count
 Float = TypeVar("Float", np.float32, np.float64)
 
 _ROWS_OF_PIECE = 256
+# Fewer multiplications than this take less time, a millisecond, than threads take to start.
+_LEAST_OF_THREADS = 2**26
 _SET_BY_IMPORT = "KMP_DUPLICATE_LIB_OK"
 
 
@@ -50,7 +52,7 @@ def product(A: NDArray[Float], B: NDArray[Float]) -> NDArray[Float]:
     def piece(first: int) -> None:
         np.matmul(A[first : first + _ROWS_OF_PIECE], B, out=result[first : first + _ROWS_OF_PIECE])
 
-    _in_parallel(piece, len(A))
+    _in_parallel(piece, len(A), A.size * B.shape[1])
     return result
 
 
@@ -61,14 +63,14 @@ def add_moments(X: NDArray[np.floating], S: NDArray[np.float64]) -> None:
         last = min(first + _ROWS_OF_PIECE, len(S))
         S[first:last, :last] += X[:, first:last].T @ X[:, :last]
 
-    _in_parallel(piece, len(S))
+    _in_parallel(piece, len(S), X.size * len(S) // 2)
 
 
-def _in_parallel(piece: Callable[[int], None], count: int) -> None:
+def _in_parallel(piece: Callable[[int], None], count: int, multiplications: int) -> None:
     """Call a function with the first row of every piece, the last and largest ones first."""
     firsts = range(0, count, _ROWS_OF_PIECE)[::-1]
     threads = min(current_count(), len(firsts))
-    if threads < 2:
+    if threads < 2 or multiplications < _LEAST_OF_THREADS:
         for first in firsts:
             piece(first)
         return

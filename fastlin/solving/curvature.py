@@ -43,8 +43,10 @@ _LEAST_EIGENVALUE, _LEAST_OF_CLASSES, _LEAST_OF_ALL = 1e-7, 1e-2, 1e-30
 # Features further from their mean have squares whose sums are beyond float32.
 _LARGEST = 1e16
 
-# Directions below this part of what the penalty leaves free are as good as penalised alone.
-_LEAST_FREE = 0.01
+# Directions below this part of what the penalty leaves free are as good as penalised alone. Where
+# none is beyond this many times it, second derivatives by W are about those of the penalty.
+_LEAST_FREE, _MOST_PENALISED = 0.01, 1.0
+_POWER_STEPS = 8
 _VALUES_OF_BLOCK = 2**20
 
 
@@ -96,7 +98,7 @@ class Curvature:
         least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
         self._class_values, self._class_vectors = np.maximum(values, least), U
         self._scaling = None
-        if W.any():
+        if W.any() and len(self._spectrum.values):
             C = (U * self._class_values) @ U.T
             C -= C.mean(axis=0)
             C -= C.mean(axis=1, keepdims=True)
@@ -126,8 +128,9 @@ class Curvature:
         turned = U.T @ gradient
         result: Point = np.empty_like(turned)
         along = turned[:, :-1] @ Q
-        across = turned[:, :-1] - along @ Q.T
-        result[:, :-1] = (along / (g * values + 2 * l2)) @ Q.T + across / (g * rest + 2 * l2)
+        result[:, :-1] = (along / (g * values + 2 * l2)) @ Q.T
+        if Q.shape[1] < len(Q):  # otherwise nothing is left
+            result[:, :-1] += (turned[:, :-1] - along @ Q.T) / (g * rest + 2 * l2)
         result[:, -1:] = turned[:, -1:] / g
         turned[:] = U @ result
         if self._scaling is not None:
@@ -140,10 +143,11 @@ def _spectrum(problem: Problem, l2: float) -> Spectrum:
     n, d = problem.data.X.shape
     # Eigenvalues that the penalty equals at equal scores, where those of C are 1/K, and about 4.
     bend = 4.0 if isinstance(problem.loss, SquaredHinge) else 1 / len(problem.data.class_names)
-    free = 2 * l2 / bend
+    free, few = 2 * l2 / bend, min(n, _LEAST_ROWS)
+    if free > 0 and _largest(problem, few) < _MOST_PENALISED * free:
+        return Spectrum(np.zeros(0), np.zeros((d, 0)), 0.0)
     count, rank = min(n, _ROWS_OF_DIRECTION * d), d
     if d > _LEAST_ROWS or n < d:
-        few = min(n, _LEAST_ROWS)
         found = _of_few_rows(problem, few, free)
         needed = _ROWS_OF_DIRECTION * float((found.values / (found.values + free)).sum())
         if few >= min(n, needed):
@@ -176,6 +180,16 @@ def _weighted(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     if problem.weights is not None:
         values *= np.sqrt(problem.weights[rows]).astype(np.float32)[:, None]
     return values
+
+
+def _largest(problem: Problem, count: int) -> float:
+    """Return about the largest second moment along a direction, of count rows, by power steps."""
+    X = _weighted(problem, _rows_of(problem, count))
+    along = X[np.square(X).sum(axis=1).argmax()]
+    for _ in range(_POWER_STEPS):
+        along = along / max(float(np.linalg.norm(along)), 1e-30)
+        along = (X @ along) @ X
+    return float(np.linalg.norm(along)) / count
 
 
 def _of_few_rows(problem: Problem, count: int, free: float) -> Spectrum:

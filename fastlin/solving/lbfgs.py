@@ -41,12 +41,19 @@ class Memory:
             self._pairs = [*self._pairs[-(MEMORY - 1) :], (step, change, 1 / product)]
 
     def direction(self, gradient: Point, divide: Callable[[Point], Point]) -> Point:
-        """Return a direction of descent; `divide` multiplies by the start matrix."""
+        """Return a direction of descent; `divide` multiplies by the start matrix.
+
+        Where the gradient grew more along the last step than the start matrix has it, it is scaled
+        by what is between them (equation 7.20), so that the first step of a search is not too long.
+        """
         left, factors = gradient.copy(), []
         for step, change, inverse in reversed(self._pairs):
             factors.append(inverse * _dot(step, left))
             left -= factors[-1] * change
         found = divide(left)
+        if self._pairs:
+            change = self._pairs[-1][1].astype(np.float64)
+            found *= min(1.0, 1 / (self._pairs[-1][2] * _dot(change, divide(change))))
         for (step, change, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
             found += (factor - inverse * _dot(change, found)) * step
         return -found
