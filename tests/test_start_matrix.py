@@ -209,3 +209,23 @@ def test_rows_whose_penalty_outweighs_all_curvature_need_no_second_moments(monke
     assert quick.converged
     assert quick.passes <= slow.passes + 2
     assert quick.objective == pytest.approx(slow.objective, rel=1e-9)
+
+
+def test_means_of_second_derivatives_do_not_depend_on_blocks_of_rows(monkeypatch):
+    problem = problem_with(LOSSES[0])
+    matrix, point = Curvature(problem, problem.l2), point_in(problem)
+    W, c = point[:, :-1], point[:, -1]
+    whole = matrix._means(W, c)
+    monkeypatch.setattr(curvature, "_SCORES_OF_BLOCK", 70 * K)
+    for one, other in zip(matrix._means(W, c), whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [K, 2 * K])
+def test_a_matrix_is_inverted_by_its_blocks(size):
+    root = np.random.default_rng(0).normal(size=(size, size))
+    matrix = root @ root.T + np.eye(size)
+    inverse = matrix.copy()
+    scaling._invert(inverse, K)
+    np.testing.assert_allclose(inverse @ matrix, np.eye(size), atol=1e-11)
+    np.testing.assert_array_equal(inverse, inverse.T)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fastlin.errors import InputError, quoted
 from fastlin.losses import SquaredHinge
 from fastlin.solving.blas import add_moments, product
-from fastlin.solving.derivatives import second_derivatives
+from fastlin.solving.derivatives import Matrix, Means, second_derivatives
 from fastlin.solving.problem import Point, Problem, Vector
 from fastlin.solving.scaling import Scaling
 
@@ -47,7 +47,7 @@ _LARGEST = 1e16
 # none is beyond this many times it, second derivatives by W are about those of the penalty.
 _LEAST_FREE, _MOST_PENALISED = 0.01, 1.0
 _POWER_STEPS = 8
-_VALUES_OF_BLOCK = 2**20
+_VALUES_OF_BLOCK, _SCORES_OF_BLOCK = 2**20, 2**18  # of rows, for moments and for C
 
 
 class Spectrum(NamedTuple):
@@ -88,25 +88,36 @@ class Curvature:
         """Take C and what it misses at a point."""
         W, c = point[:, :-1], point[:, -1]
         W = W - W.mean(axis=0)
-        scores = product(self._rows, W.T.astype(np.float32)).astype(np.float64)
-        biases = c - c.mean() if self.problem.fit_intercept else np.zeros_like(c)
-        derivatives = second_derivatives(
-            self.problem.loss, scores + biases, self._labels, self._weights
-        )
-        mean = derivatives.mean()
-        values, U = np.linalg.eigh(mean)
+        self._scaling = None
+        means = self._means(W, c - c.mean() if self.problem.fit_intercept else np.zeros_like(c))
+        values, U = np.linalg.eigh(means.plain)
         least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
         self._class_values, self._class_vectors = np.maximum(values, least), U
-        self._scaling = None
         if W.any() and len(self._spectrum.values):
             C = (U * self._class_values) @ U.T
             C -= C.mean(axis=0)
             C -= C.mean(axis=1, keepdims=True)
-            moments = self._moments_along(W)
             self._scaling = Scaling(
-                W, scores, derivatives, mean, C, moments, self.problem.l2,
+                W, means, C, self._moments_along(W), self.problem.l2,
                 fit_intercept=self.problem.fit_intercept,
             )  # fmt: skip
+
+    def _means(self, W: Matrix, biases: Vector) -> Means:
+        """Return means of second derivatives; those with scores are 0 where W is."""
+        K, single = len(W), W.T.astype(np.float32)
+        means = Means(*np.zeros((3, K, K)))
+        step = max(64, _SCORES_OF_BLOCK // K)
+        for first in range(0, len(self._rows), step):
+            part = slice(first, first + step)
+            scores = product(self._rows[part], single).astype(np.float64)
+            found = second_derivatives(
+                self.problem.loss, scores + biases, self._labels[part], self._weights[part]
+            )
+            means.plain[:] += found.mean()
+            if W.any():
+                means.of_one[:] += found.mean(scores)
+                means.of_both[:] += found.mean(scores, scores)
+        return means
 
     def divide_biases(self, gradient: Vector) -> Vector:
         """Return a gradient (K,) by c over the curvature along c alone."""

@@ -38,6 +38,14 @@ class Derivatives(NamedTuple):
         return np.diag((a * f * g).sum(axis=0)) - crossed
 
 
+class Means(NamedTuple):
+    """Means over rows of A_i, of A_i * s_i 1^T and of A_i * s_i s_i^T, for their scores s_i."""
+
+    plain: Matrix
+    of_one: Matrix
+    of_both: Matrix
+
+
 def second_derivatives(
     loss: Loss, scores: Matrix, labels: NDArray[np.int64], weights: Vector
 ) -> Derivatives:

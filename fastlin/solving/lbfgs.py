@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastlin.solving.problem import Point, Value
 
-MEMORY = 20
+MEMORY = 10  # 20 save no passes: the start matrix is taken anew before
 
 # Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
 _DECREASE, _SLOPE = 1e-4, 0.9
@@ -52,8 +52,8 @@ class Memory:
             left -= factors[-1] * change
         found = divide(left)
         if self._pairs:
-            change = self._pairs[-1][1].astype(np.float64)
-            found *= min(1.0, 1 / (self._pairs[-1][2] * _dot(change, divide(change))))
+            grown = self._pairs[-1][1].astype(np.float64)
+            found *= min(1.0, 1 / (self._pairs[-1][2] * _dot(grown, divide(grown))))
         for (step, change, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
             found += (factor - inverse * _dot(change, found)) * step
         return -found

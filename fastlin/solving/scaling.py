@@ -14,9 +14,11 @@ and P in the complement; its inverse is P^-1 + V (B^-1 - E^-1) V^T.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from fastlin.solving.derivatives import Derivatives, Matrix
+from fastlin.solving.derivatives import Matrix, Means
 from fastlin.solving.problem import Point, Vector
 
 # Curvature along V is at least this part of the model's: rows of a sample may have none.
@@ -31,14 +33,10 @@ class Scaling:
     ----------
     W : NDArray[np.float64]
         (K, d), not all zero; its columns add up to 0.
-    scores : NDArray[np.float64]
-        (m, K), of rows without biases.
-    derivatives : Derivatives
-        Of these rows, with weights that add up to 1.
-    mean : NDArray[np.float64]
-        (K, K), of the second derivatives of these rows.
+    means : Means
+        Of second derivatives, with scores W x.
     C : NDArray[np.float64]
-        (K, K), the same as the start matrix has it, 0 for equal classes.
+        (K, K), the mean as the start matrix has it, 0 for equal classes.
     moments : NDArray[np.float64]
         (K, K), W S W^T, with S as the start matrix has it.
     l2 : float
@@ -48,37 +46,63 @@ class Scaling:
     """
 
     def __init__(
-        self, W: Matrix, scores: Matrix, derivatives: Derivatives, mean: Matrix, C: Matrix,
-        moments: Matrix, l2: float, *, fit_intercept: bool,
+        self, W: Matrix, means: Means, C: Matrix, moments: Matrix, l2: float, *,
+        fit_intercept: bool,
     ) -> None:  # fmt: skip
         self._W, K = W, len(W)
         penalty = 2 * l2 * (W @ W.T) * (np.eye(K) - 1 / K)
-        equal = np.full((K, K), np.trace(C) / K**2)  # biases that are moved alike: no curvature
-        E = np.zeros((2 * K, 2 * K))
-        E[:K, :K] = C * moments + penalty
-        E[K:, K:] = C + equal
-        B = np.zeros((2 * K, 2 * K))
-        B[:K, :K] = derivatives.mean(scores, scores) + penalty
-        B[:K, K:] = derivatives.mean(scores)
-        B[K:, :K] = B[:K, K:].T
-        B[K:, K:] = mean + equal
-        kept = 2 * K if fit_intercept else K
-        self._difference = np.zeros_like(B)
-        self._difference[:kept, :kept] = _difference_of_inverses(B[:kept, :kept], E[:kept, :kept])
+        equal = np.trace(C) / K**2  # biases that are moved alike: no curvature
+        B = np.empty((2 * K, 2 * K))
+        B[:K, :K] = means.of_both + penalty
+        B[:K, K:] = means.of_one
+        B[K:, :K] = means.of_one.T
+        B[K:, K:] = means.plain + equal
+        kept = slice(0, 2 * K if fit_intercept else K)
+        blocks = [C * moments + penalty, C + equal][: 2 if fit_intercept else 1]
+        self._difference = _difference_of_inverses(B[kept, kept], blocks)
 
     def correct(self, gradient: Point, step: Point) -> None:
         """Add V (B^-1 - E^-1) V^T times a gradient (K, d + 1) to a step."""
         W, K = self._W, len(self._W)
         along = np.concatenate([(gradient[:, :-1] * W).sum(axis=1), gradient[:, -1]])
-        factors = self._difference @ along
+        factors = np.zeros(2 * K)
+        kept = len(self._difference)
+        factors[:kept] = self._difference @ along[:kept]
         added = np.concatenate([factors[:K, None] * W, factors[K:, None]], axis=1)
         step += added - added.mean(axis=0)
 
 
-def _difference_of_inverses(B: Matrix, E: Matrix) -> Matrix:
-    """Return B^-1 - E^-1, after a small part of E is added to B."""
-    lengths: Vector = np.sqrt(np.maximum(np.diag(E), _TINY * np.diag(E).max()))
-    E = E / np.outer(lengths, lengths) + _TINY * np.eye(len(E))
-    B = B / np.outer(lengths, lengths) + _LEAST_SHARE * E
-    found: Matrix = np.linalg.inv(B) - np.linalg.inv(E)
-    return (found + found.T) / (2 * np.outer(lengths, lengths))
+def _difference_of_inverses(B: Matrix, blocks: Sequence[Matrix]) -> Matrix:
+    """Return B^-1 - E^-1, after a small part of E is added to B; E has these diagonal blocks."""
+    K = len(blocks[0])
+    diagonal: Vector = np.concatenate([np.diag(E) for E in blocks])
+    lengths: Vector = np.sqrt(np.maximum(diagonal, _TINY * diagonal.max()))
+    B /= lengths[:, None]
+    B /= lengths
+    places = [slice(first * K, (first + 1) * K) for first in range(len(blocks))]
+    for place, E in zip(places, blocks, strict=True):
+        E /= lengths[place, None] * lengths[place]
+        E.flat[:: K + 1] += _TINY
+        B[place, place] += _LEAST_SHARE * E
+    _invert(B, K)
+    for place, E in zip(places, blocks, strict=True):
+        B[place, place] -= np.linalg.inv(E)
+    B /= lengths[:, None]
+    B /= lengths
+    return B
+
+
+def _invert(B: Matrix, K: int) -> None:
+    """Invert a symmetric matrix in place, by its blocks if it has more than the first K rows."""
+    if len(B) == K:
+        B[:] = np.linalg.inv(B)
+    else:
+        of_biases = np.linalg.inv(B[K:, K:])
+        crossed = B[:K, K:] @ of_biases
+        B[:K, :K] = np.linalg.inv(B[:K, :K] - crossed @ B[:K, K:].T)
+        B[:K, K:] = -B[:K, :K] @ crossed
+        B[K:, :K] = B[:K, K:].T
+        B[K:, K:] = of_biases - crossed.T @ B[:K, K:]
+    for first in range(0, len(B), K):
+        block = B[first : first + K, first : first + K]
+        block[:] = (block + block.T) / 2
