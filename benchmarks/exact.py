@@ -51,9 +51,8 @@ def pixels(l2: float) -> Problem:
     return Problem(f"CIFAR-10 pixels, {len(X):,} x {X.shape[1]}", X, 1 / 255, y, l2)
 
 
-def conditioned(l2: float) -> Problem:
+def conditioned(n: int, d: int, K: int, l2: float) -> Problem:
     """Return standardised features whose second moments have a condition below 10, float32."""
-    n, d, K = 50_000, 256, 10
     rng = np.random.default_rng([0, n, d, K])
     spread = np.geomspace(1, 8**-0.5, d)
     mixing = np.linalg.qr(rng.standard_normal((d, d)))[0]
@@ -80,7 +79,7 @@ PROBLEMS: dict[str, tuple[Callable[[float], Problem], tuple[float, ...]]] = {
     "embeddings": (lambda l2: embeddings(50_000, 768, 10, l2), (1e-4,)),
     "classes": (lambda l2: embeddings(50_000, 768, 100, l2), (1e-4,)),
     "pixels": (pixels, (1e-2, 1e-3, 1e-4)),
-    "conditioned": (conditioned, (1e-4,)),
+    "conditioned": (lambda l2: conditioned(50_000, 256, 10, l2), (1e-4,)),
     "few-shot": (few_shots, (1 / 1600,)),  # C 1
     "quick": (lambda l2: embeddings(2_000, 64, 10, l2), (1e-4,)),
 }

@@ -127,10 +127,10 @@ def race(problem: Problem, everyone: list[Contestant], threads: int, patience: f
     """Return what everyone had after each stage; the first one proves the least objective."""
     found: dict[str, list[Stage]] = {}
     proofs: list[float] = []
-    with _folder_of(problem) as folder:
+    with folder_of(problem) as folder:
         for number, one in enumerate(everyone):
             out = f"of-{number}"
-            _run(one, problem, folder, out, threads, patience)
+            run(one, problem, folder, out, threads, patience)
             found[one.name] = _stages(problem, folder, out)
             proofs += _proof(problem, folder / f"{out}-best.npz")
     stages = [stage for of_one in found.values() for stage in of_one]
@@ -163,11 +163,11 @@ def race_path(
         Others than the first fit each so-manieth penalty alone.
     """
     found: dict[str, PathOf] = {}
-    with _folder_of(problem) as folder:
+    with folder_of(problem) as folder:
         for number, one in enumerate(everyone):
             out, asked = f"of-{number}", len(Cs) if number == 0 else len(Cs[::every])
-            _run(one, problem, folder, out, threads, patience)
-            told = _told(folder, out)
+            run(one, problem, folder, out, threads, patience)
+            told = told_by(folder, out)
             seconds = told[-1]["times"][0] if told else 0.0
             reached = sum(stage["reached"] for stage in told)
             found[one.name] = PathOf(asked, len(told), reached, seconds)
@@ -193,7 +193,7 @@ def from_json(content: dict[str, Any]) -> Race | PathRace:
 
 
 @contextmanager
-def _folder_of(problem: Problem) -> Iterator[Path]:
+def folder_of(problem: Problem) -> Iterator[Path]:
     """Give a folder with the rows and labels of a problem."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -202,7 +202,7 @@ def _folder_of(problem: Problem) -> Iterator[Path]:
         yield folder
 
 
-def _run(
+def run(
     one: Contestant, problem: Problem, folder: Path, out: str, threads: int, patience: float
 ) -> None:
     """Run a contestant in a process of its own; say it if it fails or takes too long."""
@@ -221,7 +221,7 @@ def _run(
         click.echo(f"{one.name} failed: {last}", err=True)
 
 
-def _told(folder: Path, out: str) -> list[dict[str, Any]]:
+def told_by(folder: Path, out: str) -> list[dict[str, Any]]:
     """Return what a contestant wrote of its stages."""
     path = folder / f"{out}.json"
     found: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
@@ -231,7 +231,7 @@ def _told(folder: Path, out: str) -> list[dict[str, Any]]:
 def _stages(problem: Problem, folder: Path, out: str) -> list[Stage]:
     """Return what a contestant left in a folder."""
     stages = []
-    for number, told in enumerate(_told(folder, out)):
+    for number, told in enumerate(told_by(folder, out)):
         with np.load(folder / f"{out}-{number}.npz") as arrays:
             value = objective(problem, arrays["W"], arrays["b"])
         seconds = statistics.median(told["times"])

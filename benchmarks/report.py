@@ -12,7 +12,8 @@ from benchmarks import machine, plots
 from benchmarks.cases import Settings
 from benchmarks.outcomes import FASTLIN, SGEMM, Metric, Outcome, Result
 
-OF_EXACT = "exact-"  # how files of the race to the exact optimum begin, which lie beside these
+# How files of the other races begin, which lie beside these.
+OF_EXACT, OF_ESTIMATORS = "exact-", "estimators-"
 
 
 def summary(outcome: Outcome) -> str:
@@ -67,8 +68,9 @@ def latest(folder: Path) -> Path:
 
 
 def files(folder: Path) -> list[Path]:
-    """Return the files of results in a folder, one a machine: not those of `benchmarks.exact`."""
-    return [path for path in folder.glob("*.json") if not path.name.startswith(OF_EXACT)]
+    """Return the files of results in a folder, one a machine: not those of other races."""
+    others = (OF_EXACT, OF_ESTIMATORS)
+    return [path for path in folder.glob("*.json") if not path.name.startswith(others)]
 
 
 def illustrate(path: Path) -> str:

@@ -3,8 +3,10 @@
 Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the machine that
 `python -m benchmarks` measured last; the practitioner's task is what `python -m
 benchmarks.practitioner --out docs/benchmarks/task.md` wrote; the page of the race to the optimum
-shows what `python -m benchmarks.exact --out docs/benchmarks/exact.md` measured; the summary of the
-study is made by `fastlin report` (see the README). The examples have a `build.py` of their own.
+shows what `python -m benchmarks.exact --out docs/benchmarks/exact.md` measured, that of the race of
+estimators what `python -m benchmarks.estimators --out docs/benchmarks/estimators.md` did. The
+summary of the study is made by `fastlin report` (see the README). The examples have a `build.py` of
+their own.
 
 `python docs/build.py --check` needs no data and changes nothing. It looks whether the tables are
 those of the measured results and the study's commands, and whether all pictures are shown.
@@ -28,7 +30,7 @@ from fastlin.runs import DataReference
 from fastlin.training.evaluation import evaluate
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks are not installed
-from benchmarks import exact_report, practitioner, report
+from benchmarks import estimator_report, exact_report, practitioner, report
 from benchmarks.outcomes import Outcome
 
 DOCS = Path(__file__).resolve().parent
@@ -158,6 +160,12 @@ def faults() -> list[str]:
     page = folder / "exact.md"
     if exact is not None and page.read_text(encoding="utf-8") != exact_report.page_of(exact):
         found.append(f"docs/benchmarks/exact.md is not the page of {exact.name} beside it")
+    estimators = estimator_report.latest(folder)
+    page = folder / "estimators.md"
+    if estimators is not None and page.read_text("utf-8") != estimator_report.page_of(estimators):
+        found.append(
+            f"docs/benchmarks/estimators.md is not the page of {estimators.name} beside it"
+        )
     shown = {
         (page.parent / target).resolve(): page
         for page in PAGES

@@ -164,7 +164,7 @@ def test_problems_are_what_they_say():
 
 
 def test_standardised_rows_are_well_conditioned():
-    rows = exact.conditioned(1e-4)
+    rows = exact.conditioned(50_000, 256, 10, 1e-4)
     values = np.linalg.eigvalsh(np.cov(rows.X[:20_000].T))
     assert values[-1] / values[0] < 10
 
