@@ -11,8 +11,11 @@ from typing import Any
 from benchmarks import machine, plots
 from benchmarks.exact_contestants import GAPS, TOLERANCES
 from benchmarks.exact_race import PathOf, PathRace, Race, Stage, as_json, from_json
+from benchmarks.libraries import FASTLIN
 from benchmarks.report import OF_EXACT
 from fastlin.files import atomic_write
+
+GOAL = 1e-6  # the distance to which the summary counts
 
 _HEAD = """\
 # The exact optimum, raced for
@@ -133,13 +136,82 @@ def path_table(race: PathRace) -> list[str]:
     return [*lines, "", caption, ""]
 
 
+def summary(path: Path) -> str:
+    """Return how long fastlin and the first of the others took in every race, as Markdown."""
+    content = _load(path)
+    lines = [
+        "| rows and penalty | fastlin | with its proof | the first other | times as long |",
+        "|---|---|---|---|---|",
+    ]
+    for race in map(from_json, content["races"]):
+        cells = _path_cells(race) if isinstance(race, PathRace) else _fit_cells(race)
+        lines.append(f"| {race.title} | {' | '.join(cells)} |")
+    about = content["machine"]
+    caption = (
+        f"Seconds until the objective was within {GOAL:.0e} of the least one, of a path within the "
+        f"gap that it names; {about['cpu']}, {about['simd']}, {content['threads']} threads."
+    )
+    return "\n".join([*lines, "", caption])
+
+
+def _fit_cells(race: Race) -> list[str]:
+    """Return how fast fastlin was, without proof and with it, who was next, and by how much."""
+    firsts = {
+        name: stage
+        for name, stages in race.stages.items()
+        for stage in [next((one for one in stages if race.distance(one) <= GOAL), None)]
+        if stage is not None
+    }
+    ours = firsts.pop(FASTLIN.module, None)
+    if ours is None:
+        return ["-"] * 4
+    proofs = [
+        stage.seconds
+        for stage in race.stages[FASTLIN.module]
+        if stage.proved is not None and stage.proved <= GOAL * race.least
+    ]
+    cells = [_seconds(ours.seconds), _seconds(proofs[0]) if proofs else "-"]
+    if not firsts:
+        tried = [
+            stages[-1].seconds for name, stages in race.stages.items() if name != FASTLIN.module
+        ]
+        longest = max(tried, default=0.0)
+        return [*cells, f"none, after {_seconds(longest)} s", f"> {longest / ours.seconds:.1f}"]
+    name, first = min(firsts.items(), key=lambda one: one[1].seconds)
+    return [
+        *cells,
+        f"{_seconds(first.seconds)} ({name})",
+        f"{first.seconds / ours.seconds:.1f}",
+    ]
+
+
+def _path_cells(race: PathRace) -> list[str]:
+    """Return how fast fastlin was, always with a proof, who was next, and by how much."""
+    ours = race.found[FASTLIN.module]
+    others = {
+        name: _scaled(race, one)
+        for name, one in race.found.items()
+        if one is not ours and one.done == one.reached == one.asked
+    }
+    seconds = _seconds(ours.seconds)
+    if not others:
+        return [seconds, seconds, "none in time", "-"]
+    name, first = min(others.items(), key=lambda one: one[1])
+    return [seconds, seconds, f"{_seconds(first)} ({name})", f"{first / ours.seconds:.1f}"]
+
+
+def _scaled(race: PathRace, one: PathOf) -> float:
+    """Return the seconds that all penalties take at the pace of those that were fitted."""
+    return one.seconds * race.penalties / one.asked
+
+
 def _of_all(race: PathRace, one: PathOf) -> str:
     """Return the seconds that all penalties take; at least so many where some were not done."""
     if one.done == 0:
         return "-"
     if one.asked == race.penalties:
         return f"{one.seconds:.1f}"
-    scaled = one.seconds * race.penalties / one.asked
+    scaled = _scaled(race, one)
     bound = "more than " if one.done < one.asked or one.reached < one.done else ""
     return f"{bound}{scaled:.0f} (scaled up)"
 

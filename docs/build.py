@@ -158,6 +158,8 @@ def faults() -> list[str]:
         found.append("README.md: the study's table is not that of fastlin.report.study.experiments")
     exact = exact_report.latest(folder)
     page = folder / "exact.md"
+    if exact is not None and section("race") != exact_report.summary(exact):
+        found.append(f"README.md: the race's table is not that of {exact.name}")
     if exact is not None and page.read_text(encoding="utf-8") != exact_report.page_of(exact):
         found.append(f"docs/benchmarks/exact.md is not the page of {exact.name} beside it")
     estimators = estimator_report.latest(folder)
@@ -191,4 +193,5 @@ if __name__ == "__main__":
     exact = exact_report.latest(DOCS / "benchmarks")
     if exact is not None:
         exact_report.illustrate(exact, DOCS / "benchmarks" / "exact.md")
+        section("race", exact_report.summary(exact))
     section("benchmarks", benchmark_table(report.illustrate(report.latest(DOCS / "benchmarks"))))

@@ -173,3 +173,34 @@ def test_who_is_not_installed_is_left_out_and_that_is_said(capsys):
     nobody = Contestant("nobody", Library("no_such_module", lambda _: None), "")
     assert exact.installed([nobody]) == []
     assert "no_such_module is not installed: without nobody" in capsys.readouterr().err
+
+
+def summarised(tmp_path, *races):
+    """Return the cells of a summary, a list for every race."""
+    path = exact_report.write(tmp_path / "exact.md", races, 2)
+    lines = exact_report.summary(path).splitlines()[2 : 2 + len(races)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_a_summary_has_the_first_that_came_near_enough(tmp_path):
+    stages = {
+        "fastlin": [Stage(1.0, 5, 2.1, 0.5), Stage(2.0, 9, 2 + 1e-7, 1e-3), Stage(3, 12, 2, 1e-7)],
+        "slow": [Stage(50.0, 9, 2.0, None)],
+        "second": [Stage(4.0, 9, 2.5, None), Stage(20.0, 9, 2 + 1e-6, None)],
+    }
+    alone = {"fastlin": stages["fastlin"], "never": [Stage(30.0, 9, 2.2, None)]}
+    first, other = summarised(
+        tmp_path, Race("rows", 0.1, 1, 2.0, 2.0, stages), Race("more", 0.1, 1, 2.0, 2.0, alone)
+    )
+    assert first == ["rows, l2 0.1", "2.00", "3.00", "20.00 (second)", "10.0"]
+    assert other[1:] == ["2.00", "3.00", "none, after 30.00 s", "> 15.0"]
+
+
+def test_a_summary_of_a_path_scales_up_a_part_of_it(tmp_path):
+    found = {
+        "fastlin": PathOf(8, 8, 8, 2.0),
+        "cold": PathOf(2, 2, 2, 10.0),
+        "late": PathOf(2, 1, 1, 1.0),
+    }
+    (cells,) = summarised(tmp_path, PathRace("rows", 8, 1e-4, found))
+    assert cells[1:] == ["2.00", "2.00", "40.00 (cold)", "20.0"]
