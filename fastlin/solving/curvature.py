@@ -86,9 +86,14 @@ class Curvature:
         self._rows = problem.features(rows, np.float32)
         self._class_values, self._class_vectors = np.ones(0), np.ones((0, 0))
         self._scaling: Scaling | None = None
+        self._taken_at: tuple[Point | None, float] = None, l2
 
     def refresh(self, point: Point) -> None:
-        """Take C and what it misses at a point."""
+        """Take C and what it misses at a point, unless the last call did."""
+        last_point, last_l2 = self._taken_at
+        if point is last_point and self.problem.l2 == last_l2:
+            return
+        self._taken_at = point, self.problem.l2
         W, c = point[:, :-1], point[:, -1]
         W = W - W.mean(axis=0)
         self._scaling = None
