@@ -140,6 +140,9 @@ def test_threads_do_not_change_a_bit(split, found):
         ({"patience": 0}, "patience"),
         ({"select": "val_nothing"}, "val_nothing"),
         ({"loss": "hinge"}, "second derivatives"),
+        ({"l2": 1.0}, "l2 is one penalty, and here are several: give them as l2s"),
+        ({"C": 1.0}, "C is one penalty"),
+        ({"l2s": [1.0, 1e39]}, r"l2s has 1e\+39; an exact fit takes at most 1.7e\+38"),
     ],
 )
 def test_bad_input_is_refused(split, arguments, message):
@@ -150,6 +153,8 @@ def test_bad_input_is_refused(split, arguments, message):
 def test_validation_rows_are_needed(split):
     with pytest.raises(InputError, match="no validation rows"):
         fastlin.path(fastlin.Split("rows", split.train))
+    with pytest.raises(InputError, match="the data are a ndarray; they must be a Split"):
+        fastlin.path(split.train.X)
 
 
 @pytest.mark.parametrize("name", ["l2s", "Cs"])
@@ -167,7 +172,7 @@ def test_penalties_are_looked_at_before_rows(split, name):
         ({"C": 1e-320}, "C is 9.99989e-321, which over 100 rows is an l2 of inf; give a larger C"),
         ({"C": 5e-310}, "C is 5e-310"),
         ({"C": 1e308}, "C is 1e.308, which over 100 rows is an l2 of 0; give a smaller C"),
-        ({"l2": 1e39}, "l2 is 1e.39; an exact fit takes at most 3e.38"),
+        ({"l2": 1e39}, "l2 is 1e.39; an exact fit takes at most 1.7e.38"),
     ],
 )
 def test_a_penalty_that_no_fit_can_have_is_named_as_it_was_given(given, message):

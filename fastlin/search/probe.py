@@ -22,7 +22,7 @@ from fastlin.fitting import Fitting
 from fastlin.model import LinearModel
 from fastlin.search.ranking import GridResult
 from fastlin.search.search import grid_search, with_validation
-from fastlin.solving.config import FitConfig, PathPlan, penalties, with_settings
+from fastlin.solving.config import FitConfig, PathPlan, penalties, settings_of_path
 from fastlin.solving.path import PathPoint, PathResult, fit_path
 from fastlin.solving.path_file import KeptFits, save_path
 from fastlin.solving.protocols import Protocol, protocol_of
@@ -159,7 +159,7 @@ def probe(
     InputError
         If an argument does not fit, or has no effect in the protocol.
     """
-    chosen, settled = protocol_of(protocol), with_settings(config, settings)
+    chosen, settled = protocol_of(protocol), settings_of_path(config, settings)
     say = note or functools.partial(warnings.warn, stacklevel=2)
     given = {"l2s": l2s, "Cs": Cs, "select": select, "patience": patience, "refit": refit}
     plan = plan_with(chosen, given)

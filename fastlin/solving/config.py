@@ -24,7 +24,7 @@ from fastlin.settings import (
 )
 
 SMOOTH_LOSSES = (Softmax, SquaredHinge)
-_LARGEST_L2 = 3e38  # float32 has none that are much larger
+_LARGEST_L2 = 1.7e38  # float32 holds a gradient's 2 l2
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,20 @@ def with_settings(config: FitConfig | None, settings: Mapping[str, Any]) -> FitC
     return replace(config or FitConfig(), **settings)
 
 
+def settings_of_path(config: FitConfig | None, settings: Mapping[str, Any]) -> FitConfig:
+    """Return settings as `with_settings` does, for several penalties, which stand beside them.
+
+    Raises
+    ------
+    InputError
+        As `with_settings` does, or if one penalty is given by name.
+    """
+    for name in ("l2", "C"):
+        if name in settings:
+            raise InputError(f"{name} is one penalty, and here are several: give them as {name}s")
+    return with_settings(config, settings)
+
+
 def log_steps(low: float, high: float, steps: int) -> tuple[float, ...]:
     """Return powers of ten from 10**low to 10**high, in so many equal steps of the exponent."""
     return tuple(float(f"{10 ** (low + (high - low) * i / steps):.6g}") for i in range(steps + 1))
@@ -236,6 +250,8 @@ def penalties(name: str, values: Iterable[float] | None) -> tuple[float, ...] | 
     found = tuple(Number(above_low=True).checked(name, value) for value in values)
     if not found:
         raise InputError(f"{name} is empty; give at least one penalty")
+    if name == "l2s" and max(found) > _LARGEST_L2:
+        raise InputError(f"l2s has {max(found):g}; an exact fit takes at most {_LARGEST_L2:g}")
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlin.config import TrainConfig
-from fastlin.data.dataset import Split, check_fits
+from fastlin.data.dataset import Split, check_fits, check_split
 from fastlin.data.joining import training_and_validation
 from fastlin.errors import InputError
 from fastlin.metrics import binomial_error, is_better_high
@@ -25,7 +25,7 @@ from fastlin.solving.config import (
     inverse_penalty_of,
     penalties,
     penalty_of,
-    with_settings,
+    settings_of_path,
 )
 from fastlin.solving.curvature import Curvature
 from fastlin.solving.problem import Problem
@@ -186,15 +186,16 @@ def path(
     Raises
     ------
     InputError
-        If there are no validation rows, or an argument does not fit.
+        If there are no validation rows, or an argument does not fit, as l2 and C do not.
     """
+    chosen = settings_of_path(config, settings)
     plan = PathPlan(penalties("l2s", l2s), penalties("Cs", Cs), select, patience, refit)
 
     def tell(point: PathPoint, _: LinearModel) -> None:
         if on_point is not None:
             on_point(point)
 
-    return fit_path(split, with_settings(config, settings), plan, threads=threads, on_fit=tell)
+    return fit_path(split, chosen, plan, threads=threads, on_fit=tell)
 
 
 def fit_path(
@@ -249,6 +250,7 @@ def fit_path(
 
 def _check(split: Split, config: FitConfig, plan: PathPlan) -> None:
     """Raise InputError if a plan cannot be carried out on a split."""
+    check_split(split)
     if split.val is None:
         raise InputError(
             f"{split.name} has no validation rows to choose a penalty by; hold rows out "
