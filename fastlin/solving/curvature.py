@@ -206,11 +206,15 @@ def _weighted(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 def _largest(problem: Problem, count: int) -> float:
     """Return about the largest second moment along a direction, of count rows, by power steps."""
     X = _weighted(problem, _rows_of(problem, count))
+    size = float(np.abs(X).max())
+    if size == 0:
+        return 0.0
+    X /= np.float32(size)  # float32 holds sums of squares of what is left
     along = X[np.square(X).sum(axis=1).argmax()]
     for _ in range(_POWER_STEPS):
-        along = along / max(float(np.linalg.norm(along)), 1e-30)
+        along = along / np.linalg.norm(along)
         along = (X @ along) @ X
-    return float(np.linalg.norm(along)) / count
+    return float(np.linalg.norm(along)) / count * size**2
 
 
 def _of_few_rows(problem: Problem, count: int, free: float) -> Spectrum:
