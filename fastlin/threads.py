@@ -15,7 +15,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from fastlin.errors import InputError
+import numpy as np
+
+from fastlin.errors import InputError, quoted
 from fastlin.kernels import numba
 from fastlin.kernels.team import new_team, stop
 
@@ -110,10 +112,13 @@ def use_threads(count: int | None) -> Iterator[int]:
     Raises
     ------
     InputError
-        If count is below 1 or above the number of threads Numba was started with.
+        If count is no whole number, below 1, or above the number of threads Numba was started with.
     """
-    if count is not None and not 1 <= count <= available():
-        raise InputError(f"threads is {count}; this process can use 1 to {available()}")
+    if count is not None:
+        is_whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+        if not is_whole or not 1 <= count <= available():
+            raise InputError(f"threads is {quoted(count)}; this process can use 1 to {available()}")
+        count = int(count)
     token = _chosen.set(count or default_count())
     try:
         yield current_count()
