@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -280,6 +281,17 @@ def test_the_optimum_does_not_depend_on_how_directions_are_found(monkeypatch, n,
     assert leading.passes <= 2 * all_of_them.passes + 10
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e15])
+def test_the_start_matrix_does_not_depend_on_the_unit_of_the_features(size):
+    """Squares of the squares of such features are none that float32 holds."""
+    X, y = small()
+    found = fastlin.solve((X * size).astype(np.float32), y, l2=1e-3 * size**2)
+    one = fastlin.solve(X, y, l2=1e-3)
+    assert found.converged
+    assert found.objective == pytest.approx(one.objective, rel=2e-6)
+    assert found.passes <= one.passes + 3
+
+
 def test_large_means():
     X, y = small()
     moved = (X + 1e4).astype(np.float32)
@@ -388,6 +400,45 @@ def test_a_start_at_the_optimum_takes_few_passes():
     assert from_afar.objective == pytest.approx(cold.objective, rel=2e-6)
 
 
+def test_a_start_that_is_worse_than_none_is_left_out():
+    X, y = small()
+    found = fastlin.solve(X, y, l2=1e-3)
+    for size in (1e3, 1e6, 1e30):
+        start = replace(found.model, W=found.model.W * np.float32(size))
+        from_afar = fastlin.solve(X, y, l2=1e-3, start=start)
+        assert from_afar.converged
+        assert from_afar.objective == pytest.approx(found.objective, rel=2e-6)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_biases_of_a_start_are_not_kept_where_there_are_none(standardize):
+    X, y = small()
+    start = fastlin.solve(X + 3, y, l2=1e-3).model
+    settings = {"l2": 1e-3, "fit_intercept": False, "standardize": standardize, "gap": 1e-9}
+    cold = fastlin.solve(X, y, **settings)
+    warm = fastlin.solve(X, y, start=start, **settings)
+    assert warm.converged
+    assert abs(warm.objective - cold.objective) <= 2e-9 * cold.objective
+    if not standardize:
+        assert not warm.model.b.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_of_the_means_is_in_the_bound_where_biases_are_not_fitted(seed):
+    """In float32 the scores of standardized features have biases, of 1e-8, that are not 0."""
+    X, y = random_rows(seed, 3, 150, 4)
+    X += 5 * np.random.default_rng(seed).normal(size=4).astype(np.float32)
+    features = X.astype(np.float64)
+    features = (features - features.mean(axis=0)) / features.std(axis=0)
+    least = least_objective(features, y, 3, 1e-3, fit_intercept=False)
+    for gap in (1e-6, 1e-8, 1e-10):
+        found = fastlin.solve(X, y, l2=1e-3, gap=gap, standardize=True, fit_intercept=False)
+        assert found.converged
+        assert found.relative_gap >= 0
+        own = objective_of(found.model, X, y, 1e-3)
+        assert own - least <= found.gap + ROUNDING
+
+
 def test_a_start_of_other_features_or_classes_is_refused():
     X, y = small()
     model = fastlin.solve(X, y, l2=1e-2).model
@@ -412,6 +463,9 @@ def test_a_start_of_other_features_or_classes_is_refused():
         ({"gap": 2}, "gap is 2"),
         ({"max_passes": 2}, "max_passes is 2"),
         ({"max_passes": 2.5}, "max_passes is 2.5"),
+        ({"threads": 1.5}, "threads is 1.5; this process can use 1 to"),
+        ({"threads": "2"}, "threads is '2'"),
+        ({"threads": True}, "threads is True"),
         ({"loss": "hinge"}, "loss is hinge; an exact fit needs second derivatives"),
         ({"standardize": "perhaps"}, "standardize is 'perhaps'"),
         ({"class_weight": {"7": 2}}, "class_weight has the class '7'"),

@@ -87,6 +87,8 @@ class Problem:
         Over all rows so far: each for a value and a gradient.
     length_at_zero : float
         The length of the gradient at weights of zero; infinite before it was computed.
+    cost_at_zero : float
+        The objective there, of every penalty.
 
     Raises
     ------
@@ -104,7 +106,7 @@ class Problem:
         self.class_shares = self._shares_of_classes()
         self.reading, self.center = self._reading()
         self._first_gradient: NDArray[np.float64] | None = None
-        self.length_at_zero = math.inf
+        self.length_at_zero = self.cost_at_zero = math.inf
 
     def _shares_of_classes(self) -> Vector:
         """Return the weighted share (K,) of every class, smoothed as the loss smooths labels."""
@@ -159,17 +161,19 @@ class Problem:
         G -= G.mean(axis=0)
         db -= db.mean()
         G -= np.outer(db, self.center)
+        fixed = 0.0  # what biases that may not change, but are not 0, add to the bound
         if not self.fit_intercept:
-            db = np.zeros_like(db)
+            fixed, db = float(db @ c), np.zeros_like(db)
         gradient = np.concatenate([G + 2 * self.l2 * W, db[:, None]], axis=1)
         if self._first_gradient is None and not point.any():
             self._first_gradient = G
-            self.length_at_zero = float(np.linalg.norm(gradient))
+            self.length_at_zero, self.cost_at_zero = float(np.linalg.norm(gradient)), mean_loss
         cost = mean_loss + self.l2 * float(np.square(W).sum())
         bound = weight_bound = math.inf
         if self.l2 > 0 and self._first_gradient is not None:
             weight_bound = float(np.square(gradient[:, :-1]).sum()) / (4 * self.l2)
-            bound = weight_bound + self._excess(point, mean_loss, G, db, self._first_gradient)
+            excess = fixed + self._excess(point, mean_loss, G, db, self._first_gradient)
+            bound = max(weight_bound + excess, 0.0)
         return Value(point, cost, gradient, bound, weight_bound)
 
     def _excess(self, point: Point, mean_loss: float, G: Point, db: Vector, first: Point) -> float:

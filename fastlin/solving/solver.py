@@ -34,6 +34,9 @@ _FIRST_STEPS, _REFRESH_EVERY = 8, 4
 # Relative rounding of costs, of products in float32 and float64.
 _NOISE = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-14}
 
+# A start whose objective is above that at zero by more than this share is not begun from.
+_NOISE_OF_START = 1e-6
+
 # Derivatives by a bias that are so small are left to more exact products, or are rounding.
 _BIAS_NOISE = {np.dtype(np.float32): 3e-7, np.dtype(np.float64): 1e-15}
 
@@ -70,7 +73,7 @@ def solve(
     config : FitConfig, optional
         The settings; by default those of a `FitConfig`.
     start : LinearModel, optional
-        Where to start; by default at zero.
+        Where to start, if the objective is less there than at zero; by default at zero.
     threads : int, optional
         By default as many as the process can keep busy. The bits do not depend on it.
     progress : Callable, optional
@@ -143,16 +146,15 @@ class Solver:
         self._trace: list[Progress] = []
 
     def run(self, start: Point | None = None) -> Solution:
-        """Return the optimum, from zero or another point."""
-        problem, zero = self._problem, np.zeros(self._problem.shape)
-        if start is None or problem.length_at_zero == math.inf:
-            value = problem.value(zero, _FLOAT32)
-        if start is not None:
-            value = problem.value(start, _FLOAT32)
+        """Return the optimum, from zero, or from another point if the objective is less there."""
+        problem, value = self._problem, self._begin(start)
         value, end = self._descend(value, _FLOAT32)
         model = problem.model(value.point, _FLOAT32)
         value = problem.value(problem.point_of(model), _FLOAT64)
         if not self._is_solved(value) and end not in {_OUT_OF_PASSES, _STOPPED}:
+            point = self._allowed(value.point)
+            if self._passes_left() > 0 and point is not value.point:
+                value = problem.value(point, _FLOAT64)
             value, end = self._descend(value, _FLOAT64)
             model = problem.model(value.point, _FLOAT64)
             if self._is_solved(value):
@@ -165,6 +167,24 @@ class Solver:
             is_solved, problem.l2, self._config, tuple(self._trace),
             None if is_solved else self._note(end), end is _STOPPED,
         )  # fmt: skip
+
+    def _begin(self, start: Point | None) -> Value:
+        """Return the value from which steps go."""
+        problem, zero = self._problem, np.zeros(self._problem.shape)
+        value = None
+        if start is None or problem.length_at_zero == math.inf:
+            value = problem.value(zero, _FLOAT32)
+        if start is not None:
+            began = problem.value(self._allowed(start), _FLOAT32)
+            if began.cost <= (1 + _NOISE_OF_START) * problem.cost_at_zero:
+                return began
+        return problem.value(zero, _FLOAT32) if value is None else value
+
+    def _allowed(self, point: Point) -> Point:
+        """Return a point, without the biases of another fit, or of rounding, if there are none."""
+        if self._problem.fit_intercept or not point[:, -1].any():
+            return point
+        return np.concatenate([point[:, :-1], np.zeros((len(point), 1))], axis=1)
 
     def _rounded(self, value: Value, model: LinearModel) -> tuple[Value, LinearModel]:
         """Return what is solved as a classifier in float32, if that is still solved."""
