@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -36,21 +37,24 @@ def available() -> int:
     return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
-def default_count(
-    cgroups: Path = Path("/sys/fs/cgroup"), process: Path = Path("/proc/self")
-) -> int:
+def default_count() -> int:
     """Return how many threads are used where nobody says: what the process can keep busy.
 
     That is the number of cores it may run on, or fewer where a container has a quota of processor
-    time, rounded up.
-
-    Parameters
-    ----------
-    cgroups, process : Path
-        Where the system tells of control groups, and of this process.
+    time, rounded up. The quota is what it was when this process first asked.
     """
+    return count_within(_own_quota(os.getpid()))
+
+
+@cache
+def _own_quota(process_id: int) -> float | None:  # noqa: ARG001  (after a fork it may be another one)
+    """Return the quota of this process, whose files take a millisecond to read."""
+    return cpu_quota(Path("/sys/fs/cgroup"), Path("/proc/self"))
+
+
+def count_within(quota: float | None) -> int:
+    """Return how many threads the cores of this process, and a quota of them, can keep busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else available()
-    quota = cpu_quota(cgroups, process)
     count = min(available(), cores)
     return count if quota is None else max(1, min(count, -int(-quota // 1)))
 
@@ -60,6 +64,11 @@ def cpu_quota(cgroups: Path, process: Path) -> float | None:
 
     The smallest quota counts, of version 2 (``cpu.max``) or 1 (``cpu.cfs_quota_us``), of the
     process's own group and of all groups around it.
+
+    Parameters
+    ----------
+    cgroups, process : Path
+        Where the system tells of control groups, and of this process.
     """
     quotas = []
     for line in _lines(process / "cgroup"):

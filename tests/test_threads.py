@@ -17,7 +17,7 @@ from fastlin import engine, functional, threads
 from fastlin.config import Loss
 from fastlin.errors import InputError
 from fastlin.kernels import jit, team
-from fastlin.threads import cpu_quota, default_count, use_threads
+from fastlin.threads import count_within, cpu_quota, default_count, use_threads
 
 ROOT = Path(__file__).parent.parent
 compiled_only = pytest.mark.skipif(
@@ -70,10 +70,10 @@ def test_threads_are_no_more_than_the_quota(tmp_path, quota, count, monkeypatch)
     monkeypatch.setattr(threads, "available", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     cgroups, process = control_groups(tmp_path, ["0::/"], {"cpu.max": f"{quota} 100000"})
-    assert default_count(cgroups, process) == count
-    assert default_count(tmp_path / "none", tmp_path / "none") == 8
+    assert count_within(cpu_quota(cgroups, process)) == count
+    assert count_within(cpu_quota(tmp_path / "none", tmp_path / "none")) == 8
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
-    assert default_count(tmp_path / "none", tmp_path / "none") == 3
+    assert count_within(cpu_quota(tmp_path / "none", tmp_path / "none")) == 3
 
 
 # --- a team -------------------------------------------------------------------------------------

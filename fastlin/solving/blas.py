@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
-from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,25 +24,31 @@ from fastlin.threads import current_count
 Float = TypeVar("Float", np.float32, np.float64)
 
 _ROWS_OF_PIECE = 256
-# Fewer multiplications than this take less time, a millisecond, than threads take to start.
-_LEAST_OF_THREADS = 2**26
+
+# Products of fewer multiply-adds, a millisecond of float32, take less time than threads to start.
+_LEAST_WORK = 2**26
+
 _SET_BY_IMPORT = "KMP_DUPLICATE_LIB_OK"
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let BLAS use one thread in the body; what it used before is restored."""
-    with _threadpoolctl().threadpool_limits(1, user_api="blas"):
+    with _controller().limit(limits=1, user_api="blas"):
         yield
 
 
-def _threadpoolctl() -> ModuleType:
-    """Import threadpoolctl, and take back the variable that it sets for Intel's OpenMP."""
+@cache
+def _controller() -> Any:
+    """Return what knows the BLAS libraries, NumPy's among them: looking for them takes 3 ms.
+
+    It takes back the variable that threadpoolctl sets for Intel's OpenMP.
+    """
     before = os.environ.get(_SET_BY_IMPORT)
     module = import_module("threadpoolctl")
     if before is None:
         os.environ.pop(_SET_BY_IMPORT, None)
-    return module
+    return module.ThreadpoolController()
 
 
 def product(A: NDArray[Float], B: NDArray[Float]) -> NDArray[Float]:
@@ -66,11 +72,14 @@ def add_moments(X: NDArray[np.floating], S: NDArray[np.float64]) -> None:
     _in_parallel(piece, len(S), X.size * len(S) // 2)
 
 
-def _in_parallel(piece: Callable[[int], None], count: int, multiplications: int) -> None:
-    """Call a function with the first row of every piece, the last and largest ones first."""
+def _in_parallel(piece: Callable[[int], None], count: int, work: int) -> None:
+    """Call a function with the first row of every piece, the last and largest ones first.
+
+    `work` is of how many multiply-adds all pieces are.
+    """
     firsts = range(0, count, _ROWS_OF_PIECE)[::-1]
-    threads = min(current_count(), len(firsts))
-    if threads < 2 or multiplications < _LEAST_OF_THREADS:
+    threads = min(current_count(), len(firsts)) if work >= _LEAST_WORK else 1
+    if threads < 2:
         for first in firsts:
             piece(first)
         return
