@@ -60,8 +60,8 @@ def unchecked_scores(X: Array, W: Array, b: Array, reading: Reading = AS_THEY_AR
     rows, tile = kernel_rows(X), class_tile(len(W))
     for first, last in threads.parts(len(X), W.size):
         threads.run_on_rows(
-            evaluate_kernels.score_rows, rows, folded.features.shift, first, last, folded.packed[0],
-            folded.b[0], folded.features.scale, tile, by_class,
+            evaluate_kernels.score_rows, (last - first) * W.size, rows, folded.features.shift,
+            first, last, folded.packed[0], folded.b[0], folded.features.scale, tile, by_class,
         )  # fmt: skip
     return by_class[:, : len(X)].T
 
@@ -194,11 +194,12 @@ def _evaluate_rows(
     losses = np.full((len(b), len(X)), np.nan, b.dtype)
     predictions = np.full((len(b), len(X)), -1, np.int64)
     rows, labels = kernel_rows(X), kernel_rows(y)
-    for first, last in threads.parts(len(X), b.size * X.shape[1]):
+    work = b.size * X.shape[1]
+    for first, last in threads.parts(len(X), work):
         threads.run_on_rows(
-            evaluate_kernels.evaluate_rows, rows, features.shift, labels, first, last,
-            folded.packed, b, features.scale, kernel_loss(loss), class_tile(b.shape[1]), losses,
-            predictions,
+            evaluate_kernels.evaluate_rows, (last - first) * work, rows, features.shift, labels,
+            first, last, folded.packed, b, features.scale, kernel_loss(loss),
+            class_tile(b.shape[1]), losses, predictions,
         )  # fmt: skip
     if predictions.min() < 0:
         raise RuntimeError("rows were left out of an evaluation")
@@ -231,7 +232,8 @@ def unchecked_mean_loss(
     tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
     packed, own_b = folded.packed[0], folded.b[0]
     sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
-    chunk_rows, members = gradients.rows_of_chunk(len(X), len(W)), current_count()
+    chunk_rows = gradients.rows_of_chunk(len(X), len(W))
+    members = threads.count_for(2 * len(X) * W.size)
     chunks = gradients.new_sums(len(W), packed, members)
     pieces = len(chunks.gradients)
     rows, labels, of_rows = kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype)

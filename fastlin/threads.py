@@ -31,6 +31,9 @@ MOST_WORK_OF_A_CALL = 2_000_000_000
 
 _PIECES_OF_A_THREAD = 4
 
+# Multiply-adds for which it is worth to wake a thread, which takes up to a tenth of a millisecond.
+LEAST_WORK_OF_A_THREAD = 1_000_000
+
 
 def available() -> int:
     """Return how many threads may be asked for: as many as Numba was started with."""
@@ -140,6 +143,11 @@ def current_count() -> int:
     return _chosen.get() or default_count()
 
 
+def count_for(work: int) -> int:
+    """Return how many threads share so many multiply-adds; their result does not depend on it."""
+    return min(current_count(), max(1, work // LEAST_WORK_OF_A_THREAD))
+
+
 class _Pool:
     """Threads that wait for work, asleep; of this process alone, as a fork takes none along."""
 
@@ -225,9 +233,12 @@ def parts(row_count: int, work_of_row: int, multiple: int = 128) -> Iterator[tup
         yield first, min(first + rows, row_count)
 
 
-def run_on_rows(kernel: Callable[..., None], *arguments: Any) -> None:
-    """Run a kernel that divides rows, in more pieces than threads: whoever is late does fewer."""
-    count = current_count()
+def run_on_rows(kernel: Callable[..., None], work: int, *arguments: Any) -> None:
+    """Run a kernel that divides rows, in more pieces than threads: whoever is late does fewer.
+
+    `work` is how many multiply-adds it has to do.
+    """
+    count = count_for(work)
     run(kernel, count, _PIECES_OF_A_THREAD * count if count > 1 else 1, *arguments)
 
 

@@ -52,6 +52,12 @@ def the_folder_that_is_worked_in():
 
 
 @pytest.fixture(autouse=True)
+def threads_for_few_rows(monkeypatch):
+    """Threads share what is too little for them outside of tests, so that few rows test them."""
+    monkeypatch.setattr("fastlin.threads.LEAST_WORK_OF_A_THREAD", 1)
+
+
+@pytest.fixture(autouse=True)
 def handlers_of_signals():
     """Put back what a command in this process leaves behind when it is stopped."""
     numbers = [getattr(signal, name) for name in STOPS if hasattr(signal, name)]

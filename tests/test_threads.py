@@ -76,6 +76,12 @@ def test_threads_are_no_more_than_the_quota(tmp_path, quota, count, monkeypatch)
     assert count_within(cpu_quota(tmp_path / "none", tmp_path / "none")) == 3
 
 
+def test_threads_are_for_enough_work(monkeypatch):
+    monkeypatch.setattr(threads, "LEAST_WORK_OF_A_THREAD", 1000)
+    with use_threads(2):
+        assert [threads.count_for(work) for work in (0, 999, 1999, 2000, 10**9)] == [1, 1, 1, 2, 2]
+
+
 # --- a team -------------------------------------------------------------------------------------
 
 

@@ -19,14 +19,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.threads import current_count
+from fastlin.threads import count_for
 
 Float = TypeVar("Float", np.float32, np.float64)
 
 _ROWS_OF_PIECE = 256
 
-# Products of fewer multiply-adds, a millisecond of float32, take less time than threads to start.
-_LEAST_WORK = 2**26
+# A thread that starts takes so many times as long as one that wakes.
+_STARTING = 4
 
 _SET_BY_IMPORT = "KMP_DUPLICATE_LIB_OK"
 
@@ -78,7 +78,7 @@ def _in_parallel(piece: Callable[[int], None], count: int, work: int) -> None:
     `work` is of how many multiply-adds all pieces are.
     """
     firsts = range(0, count, _ROWS_OF_PIECE)[::-1]
-    threads = min(current_count(), len(firsts)) if work >= _LEAST_WORK else 1
+    threads = min(count_for(work // _STARTING), len(firsts))
     if threads < 2:
         for first in firsts:
             piece(first)
