@@ -195,6 +195,35 @@ def test_a_stream_goes_on_where_it_stopped(K):
     assert not hasattr(SoftmaxClassifier(), "partial_fit")
 
 
+def sentences(n, rng):
+    """Return unit rows of six words each, two of them of the topic, and the topics of five."""
+    topics = rng.integers(5, size=n)
+    words = np.hstack(
+        [10 * topics[:, np.newaxis] + rng.integers(10, size=(n, 2)), rng.integers(50, size=(n, 4))]
+    )
+    X = np.zeros((n, 256), np.float32)
+    np.add.at(X, (np.arange(n)[:, np.newaxis], words * 5), 1)
+    return X / np.linalg.norm(X, axis=1, keepdims=True), topics
+
+
+def test_the_rate_of_a_stream_is_none_that_only_a_falling_one_can_have():
+    rng = np.random.default_rng(0)
+    X_new, y_new = sentences(1000, rng)
+    blocks = [sentences(200, rng) for _ in range(30)]
+    reached = {}
+    for rate in ("auto", 10.0, 1.0, 0.1):
+        stream = SoftmaxClassifier(
+            solver="sgd", l2=5e-5, learning_rate_init=rate, batch_size=8, random_state=0
+        )
+        scores = []
+        for X, y in blocks:
+            scores.append(stream.partial_fit(X, y, np.arange(5)).score(X_new, y_new))
+        reached[rate] = np.mean(scores[-10:])
+    best = max(reached.values())
+    assert reached["auto"] > best - 0.02
+    assert reached[10.0] < best - 0.02  # what `fit` begins with
+
+
 def test_a_warm_start_goes_on_and_a_seed_is_the_same_bits():
     X, y = rows_of(3)
     exact = SoftmaxClassifier(warm_start=True).fit(X, y)

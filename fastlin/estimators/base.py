@@ -15,7 +15,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
-    column_or_1d,
     validate_data,
 )
 
@@ -29,6 +28,7 @@ from fastlin.history import History
 from fastlin.losses import Loss
 from fastlin.model import LinearModel
 from fastlin.settings import AUTO, whole_number
+from fastlin.training.defaults import with_constant_rate
 
 # Rows of these dtypes are fitted as they are stored; others become the first.
 ROW_DTYPES = (np.float64, np.float32, np.float16, np.uint8)
@@ -230,8 +230,9 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
     ) -> Self:
         """Go on with one epoch over some rows, and return the classifier; for solver sgd alone.
 
-        The learning rate stays what it is in the first call; there C counts the rows of that call,
-        so that a stream is better given l2. Momentum begins anew with every call.
+        The learning rate stays what it is in the first call, chosen smaller than by `fit`, where
+        it falls. C counts the rows of that call, so that a stream is better given l2. Momentum
+        begins anew with every call.
 
         Parameters
         ----------
@@ -264,6 +265,7 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
             if chosen["learning_rate_init"] == AUTO:
                 chosen["learning_rate_init"] = before.lr
         config = parameters.train_config(chosen, loss, l2, self._seed())
+        config = with_constant_rate(config, data)
         history = getattr(self, "history_", None)
         records = history.records() if isinstance(history, History) else []
         start = None if is_first else self.model_
@@ -314,7 +316,7 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
         inputs.check_rows(rows, getattr(self, "feature_names_in_", None))
         inputs.check_labels(labels)
         check_classification_targets(labels)
-        return rows, column_or_1d(labels)
+        return rows, labels
 
     def _dataset(
         self, X: NDArray[Any], numbers: NDArray[np.int64], classes: NDArray[Any],

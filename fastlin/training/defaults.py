@@ -34,6 +34,10 @@ _L2_OF_UNIT_ROWS, _LARGEST_L2 = 1.2e-5, 0.01
 # A learning rate times twice the penalty is at most this: a step takes that share of the weights.
 _LARGEST_DECAY = 0.5
 
+# A learning rate that does not fall is this part of one that does, from which it is no more than
+# noise in the end.
+_SHARE_OF_CONSTANT = 0.3
+
 # What is chosen for rows that say nothing, as they are all zero, and what float32 can hold.
 _LR_WITHOUT_ROWS, _LEAST, _MOST = 0.02, 1e-30, 1e30
 
@@ -154,6 +158,22 @@ def _with_chosen(config: TrainConfig, data: Dataset, scales: Scales) -> TrainCon
             lr = min(lr, _LARGEST_DECAY / (2 * config.penalty_factor))
         config = replace(config, lr=_rounded(lr))
     return config
+
+
+def with_constant_rate(config: TrainConfig, data: Dataset) -> TrainConfig:
+    """Return settings of a stream, whose learning rate does not fall, without ``auto``.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Where `lr` is ``auto``, it becomes a part of what `with_chosen` chooses.
+    data : Dataset
+        The first rows of the stream.
+    """
+    [chosen] = with_chosen([config], data)
+    if config.lr != AUTO:
+        return chosen
+    return replace(chosen, lr=_rounded(_SHARE_OF_CONSTANT * float(chosen.lr)))
 
 
 def notes_on_chosen(
