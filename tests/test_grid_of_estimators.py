@@ -260,6 +260,21 @@ def test_weights_are_routed(rows):
             unsaid.fit(X, y, sample_weight=weights)
 
 
+def test_one_weight_for_all_rows(rows):
+    grid, twice = {"l2": [0.01, 1.0]}, np.full(len(rows[1]), 2.0)
+    one, many = (
+        GridSearch(SoftmaxClassifier(), grid, cv=2).fit(*rows, sample_weight=weight)
+        for weight in (2.0, twice)
+    )
+    check_same(many, one, 0)
+
+
+@pytest.mark.parametrize(("grid", "cv"), [({"C": [1.0]}, []), ([], 2)])
+def test_a_search_without_candidates_or_folds_is_refused(rows, grid, cv):
+    with pytest.raises(ValueError, match="no fits were performed; give at least one candidate"):
+        GridSearch(SoftmaxClassifier(), grid, cv=cv).fit(*rows)
+
+
 def test_every_fold_has_a_line(rows, capsys):
     GridSearch(SoftmaxClassifier(), {"C": [0.1, 1.0]}, cv=2, verbose=True).fit(*rows)
     lines = capsys.readouterr().out.splitlines()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
@@ -114,14 +114,15 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
         folds = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         parts = list(folds.split(X, y, **routed.splitter.split))
         candidates, self.n_splits_ = list(ParameterGrid(self.param_grid)), len(parts)
+        _check_any(candidates, parts)
         tasks = callbacks.tasks_of(self, "fold", len(parts), X=X, y=y, metadata=given or None)
-        score_params, of_folds = routed.scorer.score, []
+        score_params, of_folds = _by_row(routed.scorer.score, len(rows.X)), []
         for number, (train, test) in enumerate(parts, 1):
             began = time.perf_counter()
             estimators = [_with(self.estimator, params) for params in candidates]
             outcomes = rows.fit(estimators, self.n_threads, train)
             held_out = _safe_indexing(X, test), _safe_indexing(y, test)
-            params = {name: np.asarray(value)[test] for name, value in score_params.items()}
+            params = {name: value[test] for name, value in score_params.items()}
             with use_threads(self.n_threads):
                 of_folds.append(
                     [
@@ -192,6 +193,18 @@ def _check_estimator(estimator: object) -> None:
         )
 
 
+def _check_any(candidates: Sequence[Candidate], parts: Sequence[Any]) -> None:
+    """Raise InputError if there is nothing to fit."""
+    if not (candidates and parts):
+        raise InputError("no fits were performed; give at least one candidate and one fold")
+
+
+def _by_row(params: Mapping[str, Any], count: int) -> dict[str, NDArray[Any]]:
+    """Return values a row as arrays; one value is that of every row."""
+    arrays = {name: np.asarray(value) for name, value in params.items()}
+    return {name: v if v.ndim else np.full(count, v) for name, v in arrays.items()}
+
+
 def _with(estimator: LinearClassifier, params: Candidate) -> LinearClassifier:
     """Return a new estimator with some parameters."""
     new: LinearClassifier = clone(estimator)
@@ -200,18 +213,16 @@ def _with(estimator: LinearClassifier, params: Candidate) -> LinearClassifier:
 
 
 def _tell_of_errors(candidates: Sequence[Candidate], of_folds: Sequence[Sequence[Scored]]) -> None:
-    """Warn of candidates that could not be fitted. Raises InputError if none could, or none is."""
+    """Warn of candidates that could not be fitted. Raises InputError if none could."""
     errors = [
         (params, fold, one.error)
         for params, of_candidate in zip(candidates, of_folds, strict=True)
         for fold, one in enumerate(of_candidate, 1)
         if one.error is not None
     ]
-    count = sum(map(len, of_folds))
-    if not count:
-        raise InputError("no fits were performed; give at least one candidate and one fold")
     if not errors:
         return
+    count = sum(map(len, of_folds))
     params, fold, error = errors[0]
     first = f"{quoted(params, 200)} on fold {fold}: {reason_of(error)}"
     if len(errors) == count:
