@@ -199,10 +199,24 @@ def test_linear_trains_with_thirteen_rates(data, tmp_path):
     done = call("probe", "--data", data, "--protocol", "linear", "--out", tmp_path / "run",
                 "--no-figures")  # fmt: skip
     assert "no random crops" in done.stderr
+    assert "AdviceWarning" not in done.stderr
+    assert "set epochs" not in done.stderr
     run = load_run(tmp_path / "run")
     assert run.config.momentum == 0.9
     assert run.config.lr in PROTOCOLS["linear"].lrs
     assert len(run.history) == 10
+
+
+def test_linear_says_that_the_best_rate_is_at_an_end(rows):
+    split = fastlin.Split.from_arrays(
+        1e-6 * rows["X_train"], rows["y_train"], X_val=1e-6 * rows["X_val"], y_val=rows["y_val"]
+    )
+    said = []
+    found = fastlin.probe(split, "linear", note=said.append)
+    rates = PROTOCOLS["linear"].lrs
+    ends = [end for end in (min(rates), max(rates)) if found.best.config.lr == end]
+    assert bool(ends) == any("of the protocol; a grid search" in text for text in said)
+    assert ends, found.best.config.lr
 
 
 def test_every_protocol_has_a_source_and_says_what_differs():
@@ -222,7 +236,12 @@ def test_every_protocol_has_a_source_and_says_what_differs():
         (["--protocol", "nobody"], "nobody"),
         (["--protocol", "mteb", "--C", "1"], "--C has no effect with --protocol mteb"),
         (["--protocol", "linear", "--refit"], "--refit has no effect with --protocol linear"),
-        (["--protocol", "clip", "--patience", "3"], "patience has no effect with bisect"),
+        (
+            ["--protocol", "clip", "--patience", "3"],
+            "--patience has no effect with --protocol clip",
+        ),
+        (["--protocol", "linear", "--gap", "0.1"], "gap has no effect with the protocol linear"),
+        (["--protocol", "linear", "--no-fit-intercept"], "fit_intercept has no effect"),
         (["--select", "nothing"], "nothing"),
         (["--loss", "hinge"], "needs second derivatives"),
         (["--resume", "nowhere"], "nowhere"),
@@ -240,6 +259,8 @@ def test_bad_input_is_one_line(words, message):
     [
         ({"protocol": "nobody"}, "there is no protocol 'nobody'"),
         ({"protocol": "mteb", "Cs": [1]}, "Cs has no effect with the protocol mteb"),
+        ({"protocol": "mteb", "C": 2.0}, "C has no effect with the protocol mteb"),
+        ({"protocol": "linear", "max_passes": 5}, "max_passes has no effect"),
         ({"protocol": "linear", "keep": "x"}, "keep has no effect"),
         ({"Cs": [1], "l2s": [1]}, "say the same"),
     ],

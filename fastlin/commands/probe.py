@@ -208,7 +208,7 @@ def _with_validation(request: Request, split: Split, notes: Console) -> Split:
 
 def _request(data: options.Data, given: dict[str, Any]) -> Request:
     """Return what options ask for. Raises InputError if they do not fit each other."""
-    from fastlin.search.probe import plan_with
+    from fastlin.search.probe import check_has_effect, plan_with
 
     protocol = given.pop("protocol") or "fastlin"
     of_path = {name: given.pop(name) for name in ("Cs", "l2s", "select", "patience", "refit")}
@@ -224,10 +224,17 @@ def _request(data: options.Data, given: dict[str, Any]) -> Request:
         asked[name] = _numbers(flags[name], asked[name])
     if "select" in asked:
         asked["select"] = f"val_{asked['select']}"
+    plan = protocol_of(protocol).plan
+    if "patience" in asked and plan is not None and plan.bisect:
+        raise InputError(
+            f"--patience has no effect with --protocol {protocol}, which bisects; leave one of "
+            "them out"
+        )
     plan_with(protocol_of(protocol), asked)
     settings, parameters = setting_options.given_with_parameters(given)
     config = FitConfig(**settings)
     config = replace(config, loss=with_parameters([config.loss], parameters)[0])
+    check_has_effect(protocol_of(protocol), config)
     reference = options.reference_of({"data": DEFAULT_DATA} | data)
     return Request(reference, protocol, asked, config)
 

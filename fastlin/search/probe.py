@@ -29,9 +29,18 @@ from fastlin.solving.protocols import Protocol, protocol_of
 from fastlin.solving.run import ExactFit
 from fastlin.solving.solver import solve
 from fastlin.threads import use_threads
+from fastlin.training.advice import Advice
 from fastlin.training.few_shots import FewShots, check_few_shots, measured, small_classes
 from fastlin.training.grid import Seconds
 from fastlin.training.trainer import TrainResult
+
+_DEFAULTS = FitConfig()
+# Settings of an exact fit that a kind of protocol has no use for.
+_UNUSED: dict[str, tuple[str, ...]] = {
+    "path": (),
+    "draws": ("l2", "C"),
+    "sgd": ("l2", "C", "gap", "fit_intercept", "max_passes"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +169,7 @@ def probe(
         If an argument does not fit, or has no effect in the protocol.
     """
     chosen, settled = protocol_of(protocol), settings_of_path(config, settings)
+    check_has_effect(chosen, settled)
     say = note or functools.partial(warnings.warn, stacklevel=2)
     given = {"l2s": l2s, "Cs": Cs, "select": select, "patience": patience, "refit": refit}
     plan = plan_with(chosen, given)
@@ -171,8 +181,17 @@ def probe(
     if held_out is not None:
         say(held_out)
     if plan is None:
-        return _sgd(split, chosen, settled, threads)
+        return _sgd(split, chosen, settled, threads, say)
     return _path(split, chosen, settled, plan, threads, keep, on_fit)
+
+
+def check_has_effect(protocol: Protocol, config: FitConfig) -> None:
+    """Raise InputError if a setting is not its default, and a protocol has no use for it."""
+    for name in _UNUSED[protocol.kind]:
+        if getattr(config, name) != getattr(_DEFAULTS, name):
+            raise InputError(
+                f"{name} has no effect with the protocol {protocol.name}; leave it out"
+            )
 
 
 def plan_with(protocol: Protocol, given: dict[str, Any]) -> PathPlan | None:
@@ -248,11 +267,24 @@ def _draws(
     return FewShots(protocol.shots, arrays, tuple(rows), first[0], config.gap)
 
 
-def _sgd(split: Split, protocol: Protocol, config: FitConfig, threads: int | None) -> GridResult:
+def _sgd(
+    split: Split, protocol: Protocol, config: FitConfig, threads: int | None,
+    say: Callable[[str], None],
+) -> GridResult:  # fmt: skip
     """Train with every learning rate, as DINOv2's evaluation does."""
     base = TrainConfig(
         loss=config.loss, class_weight=config.class_weight, standardize=config.standardize,
         schedule=Schedule.COSINE, momentum=0.9, batch_size=256, epochs=10, l2=0.0,
         init=Init.GAUSSIAN, sigma=0.01,
     )  # fmt: skip
-    return grid_search(split, {"lr": protocol.lrs}, base=base, threads=threads)
+
+    def tell(text: str) -> None:
+        if not isinstance(text, Advice):  # which names settings that the protocol fixes
+            say(text)
+
+    found = grid_search(split, {"lr": protocol.lrs}, base=base, threads=threads, note=tell)
+    ends = {min(protocol.lrs): "smallest", max(protocol.lrs): "largest"}
+    end = ends.get(float(found.best.config.lr))
+    if end is not None:
+        say(f"the best learning rate is the {end} of the protocol; a grid search may find better")
+    return found
