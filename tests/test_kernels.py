@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from fastlin import functional, reference
-from fastlin.kernels import jit, losses, tiles
+from fastlin.kernels import jit, losses, products, tiles
 from fastlin.losses import LOSSES, Loss
 
 U8, F32, F64 = np.uint8, np.float32, np.float64
 PAIRS = [(U8, F32), (U8, F64), (F32, F32), (F32, F64), (F64, F32), (F64, F64)]
 FEATURES = [1, 3, 15, 16, 17, 64, 100]
-CLASSES = [2, 3, 7, 10, 11, 33]
+CLASSES = [2, 3, 7, 10, 11, 49]
 ROOT = Path(__file__).parent.parent
 
 
@@ -161,7 +161,7 @@ def test_evaluation_equals_its_twin(row_dtype, weight_dtype, d, random_problem):
     [(U8, F32, Loss.SOFTMAX), (F64, F64, Loss.HINGE)],
 )
 @pytest.mark.parametrize(
-    ("n", "d", "K"), [(1, 1, 5), (53, 17, 5), (131, 100, 10), (131, 70, 33), (4099, 3, 33)]
+    ("n", "d", "K"), [(1, 1, 5), (53, 17, 5), (131, 100, 10), (131, 70, 49), (4099, 3, 49)]
 )
 def test_the_full_gradient_equals_its_twin(row_dtype, weight_dtype, loss, n, d, K, random_problem):
     X, y, W, b = random_problem(n, d, K, row_dtype, weight_dtype)
@@ -175,7 +175,7 @@ def test_the_full_gradient_equals_its_twin(row_dtype, weight_dtype, loss, n, d, 
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("K", [2, 5, 33])
+@pytest.mark.parametrize("K", [2, 5, 49])
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 40])
 def test_losses_of_scores_equal_their_twins(dtype, K, n):
     rng = np.random.default_rng([n, K])
@@ -208,14 +208,42 @@ def test_a_score_has_the_same_bits_in_any_tile(random_problem):
         assert_array_equal(functional.scores(X[rows], W, b), together[rows])
 
 
-@pytest.mark.parametrize("d", [1, 3, 16, 17, 31])
+def test_a_score_of_many_classes_has_the_same_bits_in_any_tile(random_problem):
+    X, _, W, b = random_problem(37, 300, 60, U8, F32)  # more features than a panel has
+    together = functional.scores(X, W, b)
+    for classes in (np.arange(60)[::-1], np.arange(3, 52)):
+        assert_array_equal(functional.scores(X, W[classes], b[classes]), together[:, classes])
+    for rows in ([36], [35, 3], np.arange(31)[::-1]):
+        assert_array_equal(functional.scores(X[rows], W, b), together[rows])
+
+
+@pytest.mark.parametrize("K", [10, 49])
+def test_scores_of_rows_that_are_not_asked_for_are_left(K, random_problem):
+    """They are another thread's: from the vector on that follows the last row."""
+
+    @numba.njit(**jit.FLAGS)
+    def scores_of(X, order, stop, packed, b, tile, scores):
+        sums = products.scratch_sums(1, tile, b)[0]
+        products.batch_scores(X, (), order, 0, stop, packed, b, b.dtype.type(1), tile, sums, scores)
+
+    X, _, W, b = random_problem(64, 70, K, F32, F32)
+    tile = tiles.class_tile(K)
+    for stop in (1, 23, 40):
+        scores = np.full((K, 64), 7, F32)
+        scores_of(X, np.arange(64), stop, tiles.pack(W, tile), b, tile, scores)
+        written = losses.padded_length(stop, scores.dtype)
+        assert_close(scores[:, :stop].T, reference.scores(X[:stop], W, b), 70)
+        assert_array_equal(scores[:, written:], 7)
+
+
+@pytest.mark.parametrize(("d", "K"), [(1, 5), (3, 5), (16, 5), (17, 5), (31, 5), (31, 49)])
 @pytest.mark.parametrize(
     ("row_dtype", "weight_dtype", "loss"), [(U8, F32, Loss.SOFTMAX), (F64, F64, Loss.HINGE)]
 )
 def test_nothing_around_the_arrays_is_read_or_written(
-    row_dtype, weight_dtype, loss, d, random_problem
+    row_dtype, weight_dtype, loss, d, K, random_problem
 ):
-    original = X, y, W, b = random_problem(23, d, 5, row_dtype, weight_dtype)
+    original = X, y, W, b = random_problem(23, d, K, row_dtype, weight_dtype)
     order = np.random.default_rng(5).permutation(23)
     arguments = {"lr": 0.1, "batch_size": 4, "l2": 0.01, "loss": loss}
     guard = 64
@@ -321,18 +349,21 @@ def test_a_diverged_epoch_returns_a_loss_that_is_not_finite(loss, random_problem
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="only compiled code counts references")
-def test_tiles_count_no_references(random_problem):
+@pytest.mark.parametrize("K", [10, 100])
+def test_tiles_count_no_references(random_problem, K):
     """Where a tile counted them it spilled all registers: right, but slow as two tiles."""
 
-    def products(X, order, packed, b, tile, sums, scores, factors, panel):
-        tiles.batch_scores(X, (), order, 0, order.size, packed, b, b[0], tile, sums, scores)
+    def both(X, order, packed, b, tile, sums, scores, factors, panel):
+        products.batch_scores(X, (), order, 0, order.size, packed, b, b[0], tile, sums, scores)
         vectors = tiles.vector_count(X.shape[1], packed)
-        tiles.batch_update(X, (), order, 0, order.size, 0, factors, tile, panel, packed, 0, vectors)
+        products.batch_update(
+            X, (), order, 0, order.size, 0, factors, tile, panel, packed, 0, vectors
+        )
 
-    X, y, W, b = random_problem(8, 100, 10, U8, F32)
+    X, y, W, b = random_problem(8, 100, K, U8, F32)
     flat = b.copy()
-    arguments = X, y, flat, b, tiles.class_tile(10), flat, W, flat, flat
-    compiled = numba.njit(**jit.FLAGS)(products)
+    arguments = X, y, flat, b, tiles.class_tile(K), flat, W, flat, flat
+    compiled = numba.njit(**jit.FLAGS)(both)
     compiled.compile(tuple(map(numba.typeof, arguments)))
     (code,) = compiled.inspect_llvm().values()
     counts = code.count("call void @NRT_incref")
@@ -342,10 +373,10 @@ def test_tiles_count_no_references(random_problem):
 # Enough to run every line; Python takes milliseconds for what the compiler does in nanoseconds.
 EVERY_OPERATION = (
     "test_scores_equal or test_hinge_epochs or losses_of_scores or 17-float64 or 53-17-5 "
-    "or 131-70-33-uint8"
+    "or 131-70-49-uint8"
 )
 WITHOUT_COMPILER = (
-    f"{EVERY_OPERATION} or 131-70-33 or (1 and (number_of_pieces or delays_no_other))"
+    f"{EVERY_OPERATION} or 131-70-49 or (1 and (number_of_pieces or delays_no_other))"
 )
 
 
@@ -363,6 +394,8 @@ def test_kernels_without_the_compiler_equal_their_twins_too(tmp_path):
         f"fastlin/kernels/{name}.py"
         for name in (
             "tiles",
+            "panels",
+            "products",
             "losses",
             "sgd",
             "team",

@@ -7,7 +7,7 @@ import pytest
 from llvmlite import ir
 from numpy.testing import assert_array_equal
 
-from fastlin.kernels import jit, registers, simd, stored, team
+from fastlin.kernels import jit, registers, simd, squares, stored, team
 from fastlin.kernels import tiles as tiles_kernels
 
 pytestmark = pytest.mark.skipif(
@@ -26,7 +26,8 @@ def compiled_for_python(function):
 def in_numpy(function):
     """The same function with every vector operation replaced by its meaning."""
     meanings = {name: meaning for name, (_, meaning) in simd.MEANINGS.items()}
-    return FunctionType(function.__code__, {"simd": SimpleNamespace(**meanings)})
+    operations = SimpleNamespace(**meanings)
+    return FunctionType(function.__code__, {"simd": operations, "squares": operations})
 
 
 @compiled_for_python
@@ -149,7 +150,7 @@ def tiles(X, shift, flat, order, start, count, end, sums, indices, out):
     totals = simd.load_block(sums, place, stride, rows, (0, 0))
     simd.store_run(out, 1 + 3 * lanes, totals)
     simd.store_run(out, 1, simd.load_columns(X, shift, rows[0], end, (0,), flat))
-    simd.store_run(out, 1 + lanes, simd.splat_run(flat, start, (0, 0)))
+    simd.store_run(out, 1 + lanes, simd.splat_run(flat, start, lanes - 1, (0, 0)))
 
 
 def stored_as(dtype, values):
@@ -209,7 +210,8 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype, is_shif
                 )
                 assert_array_equal(out[1 : 1 + lanes], features[rows[0], end:])
                 assert_array_equal(
-                    out[1 + lanes : 1 + 3 * lanes], np.repeat(flat[start : start + 2], lanes)
+                    out[1 + lanes : 1 + 3 * lanes],
+                    np.repeat(flat[[start, start + lanes - 1]], lanes),
                 )
 
 
@@ -229,6 +231,21 @@ def test_lanes_are_summed_in_one_order(dtype):
     assert_array_equal(out, expected)
     assert_array_equal(out[0], out[1])
     np.testing.assert_allclose(out[0], A[1:].sum(axis=1), rtol=1e-4)
+
+
+def transposition(A, order, out):
+    rows = simd.take_indices(order, 0, order.size, squares.lane_tuple(A))
+    simd.store_run(out, 0, squares.transposed(simd.load_rows(A, (), rows, 0, A)))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_a_square_of_lanes_is_transposed(dtype):
+    lanes = simd.VECTOR_BYTES // np.dtype(dtype).itemsize
+    A, order = np.arange(lanes**2, dtype=dtype).reshape(lanes, lanes), np.arange(lanes)
+    for function in (compiled_for_python(transposition), in_numpy(transposition)):
+        out = np.zeros(lanes**2, dtype)
+        function(A, order, out)
+        assert_array_equal(out.reshape(lanes, lanes), A.T)
 
 
 def converted(X, like, out):
@@ -290,7 +307,7 @@ def test_float16_is_widened_by_one_instruction():
 
 def test_every_operation_has_a_meaning_and_a_name():
     for name, (operation, meaning) in simd.MEANINGS.items():
-        homes = [module for module in (team, tiles_kernels, simd) if hasattr(module, name)]
+        homes = [module for module in (team, tiles_kernels, squares, simd) if hasattr(module, name)]
         assert operation in [getattr(home, name) for home in homes]
         assert callable(meaning)
 
@@ -314,7 +331,7 @@ def numbers(stored, out):
 ALL_OPERATIONS = (
     exp_of.py_func if hasattr(exp_of, "py_func") else exp_of,
     log_of.py_func if hasattr(log_of, "py_func") else log_of,
-    arithmetic, tiles, sums_of_lanes, converted, counters_and_lines, numbers,
+    arithmetic, tiles, sums_of_lanes, transposition, converted, counters_and_lines, numbers,
 )  # fmt: skip
 
 
@@ -380,6 +397,7 @@ def test_no_emitter_needs_pointers_that_have_a_type(no_typed_pointers):
     for function, arguments in (
         (arithmetic, (x, x + 1, np.zeros((6, x.size), F32))),
         (sums_of_lanes, (A, A.reshape(-1), np.zeros((2, lanes), F32))),
+        (transposition, (A[1:], np.arange(lanes), np.zeros(lanes**2, F32))),
         (converted, (X, flat, np.zeros(lanes, F32))),
         (converted, (X.astype(U16), flat, np.zeros(lanes, F32))),
         (numbers, (X.astype(U16)[0], np.zeros(lanes + 2, F32))),

@@ -2,8 +2,9 @@
 
 Nothing here checks its input: call `fastlin.functional`, `fastlin.train` or `fastlin.evaluate`
 unless you do. Read in this order: `stored` (numbers as rows hold them), `simd` (vectors as Numba
-values), `tiles` (the two matrix products), `losses`, `features` and `optimizers` (what a step is
-made of), then `sgd`, `grid`, `evaluate` and `gradients`, which put them together.
+values), `tiles` and `panels` (the two matrix products for few and for many classes), `losses`,
+`features` and `optimizers` (what a step is made of), then `sgd`, `grid`, `evaluate` and
+`gradients`, which put them together.
 """
 
 import importlib.metadata

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastlin.kernels.jit import inline_kernel, kernel
-from fastlin.kernels.losses import loss_gradient, padded, predict_classes
+from fastlin.kernels.losses import PADDING, loss_gradient, padded, predict_classes
+from fastlin.kernels.products import batch_scores, scratch_sums
 from fastlin.kernels.team import finish_piece, next_piece, wait_for
-from fastlin.kernels.tiles import batch_scores, scratch_sums
 
 BLOCK_ROWS = 128  # a whole number of the widest vectors
 
@@ -43,7 +43,7 @@ def evaluate_rows(
     """
     M, K = b.shape
     sums, order = scratch_sums(1, tile, b)[0], np.zeros(BLOCK_ROWS, np.int64)
-    block_scores = np.zeros((K, BLOCK_ROWS), b.dtype)
+    block_scores = np.zeros((K, BLOCK_ROWS + PADDING), b.dtype)
     block_labels = np.zeros((1, BLOCK_ROWS), b.dtype)
     block_values = np.zeros((1, BLOCK_ROWS), b.dtype)
     phase = np.int64(0)

@@ -26,7 +26,7 @@ import numpy as np
 from fastlin.kernels import simd
 from fastlin.kernels.jit import by_type, inline_kernel, kernel
 from fastlin.kernels.team import finish_piece, next_piece, wait_for
-from fastlin.kernels.tiles import aligned_zeros, batch_scores, vector_count
+from fastlin.kernels.tiles import aligned_zeros, scores_of_few, vector_count
 
 COLUMN_BLOCK = 256
 
@@ -82,7 +82,7 @@ def _offsets_of_zero(features, row_weights, scale, b, tile, sums, offsets):
 @inline_kernel
 def _offsets_of_mean(features, row_weights, scale, b, tile, sums, offsets):
     """Write what is added to scale * U u, b - scale * U mean, to offsets (K, one vector)."""
-    batch_scores(
+    scores_of_few(
         features.mean, (), features.first_row, 0, 1, row_weights, b, b.dtype.type(-scale), tile,
         sums, offsets,
     )  # fmt: skip

@@ -15,22 +15,15 @@ from fastlin.kernels.evaluate import BLOCK_ROWS, number_rows
 from fastlin.kernels.features import row_scale
 from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel
 from fastlin.kernels.losses import (
+    PADDING,
     loss_gradient,
     padded,
     sum_of_row,
     weigh_rows,
 )
+from fastlin.kernels.products import batch_scores, batch_update, scratch_panels, scratch_sums
 from fastlin.kernels.team import finish_piece, is_last, next_piece, open_phase, wait_for
-from fastlin.kernels.tiles import (
-    aligned_zeros,
-    batch_scores,
-    batch_update,
-    pack_factors,
-    scratch_panels,
-    scratch_sums,
-    tile_count,
-    vector_count,
-)
+from fastlin.kernels.tiles import aligned_zeros, pack_factors, tile_count, vector_count
 
 # Rows of a chunk, a whole number of blocks: a gradient of many classes is added to the sum once a
 # chunk. Of fewer rows chunks are smaller, so that there are enough for all members.
@@ -71,9 +64,12 @@ def add_chunk(chunk, total, tile, vectors, first, last):
     """Add the vectors first to last of every class of chunk (packed) to total, and clear them."""
     size = len(tile) * simd.lanes(chunk)
     for start in range(0, chunk.size, vectors * size):
-        for place in range(start + first * size, start + last * size):
-            total[place] += chunk[place]
-            chunk[place] = 0
+        # Slices, whose indices cannot be negative: these loops are vectorised.
+        part = chunk[start + first * size : start + last * size]
+        sums = total[start + first * size : start + last * size]
+        for i in range(part.size):
+            sums[i] += part[i]
+        part[:] = 0
 
 
 @inline_kernel
@@ -153,7 +149,8 @@ def loss_and_gradient(
     feature_blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
     sums, panel = scratch_sums(1, tile, b)[0], scratch_panels(1, tile, b)[0]
     order, width = np.zeros(BLOCK_ROWS, np.int64), padded(BLOCK_ROWS, b)
-    scores, labels = np.zeros((K, width), b.dtype), np.zeros((1, width), b.dtype)
+    scores = np.zeros((K, width + PADDING), b.dtype)
+    labels = np.zeros((1, width), b.dtype)
     row_losses = np.zeros((1, width), b.dtype)
     factors = np.zeros(tile_count(K, tile) * len(tile) * BLOCK_ROWS, b.dtype)
     phase = np.int64(0)

@@ -13,6 +13,7 @@ import numpy as np
 from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, kernel
 from fastlin.kernels.optimizers import optimizer_of_entry, rates_of_entry
+from fastlin.kernels.products import scratch_panels, scratch_sums
 from fastlin.kernels.sgd import (
     backward_finish,
     backward_prepare,
@@ -25,12 +26,7 @@ from fastlin.kernels.sgd import (
     sum_dscores,
 )
 from fastlin.kernels.team import finish_piece, next_piece, wait_for
-from fastlin.kernels.tiles import (
-    column_tile,
-    scratch_panels,
-    scratch_sums,
-    vector_count,
-)
+from fastlin.kernels.tiles import column_tile, vector_count
 
 ROW_MULTIPLE = 16  # a whole number of the widest vectors
 CACHED_ROWS_BYTES = 256 * 1024  # they stay in the second-level cache, beside weights

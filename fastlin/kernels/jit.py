@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,27 @@ def by_type(functions: dict[type, Callable]) -> Callable:
         @overload(choose, strict=False, jit_options=_INNER_FLAGS)
         def _choose(first, *rest):
             return functions[first.instance_class].py_func
+
+    return choose
+
+
+def by_length(name: str, length: int, if_equal: Callable, otherwise: Callable) -> Callable:
+    """Return a kernel that calls a function for the length of a tuple, the argument `name`.
+
+    Both functions have the same parameters. The choice is made as by `by_type`.
+    """
+    function = otherwise if config.DISABLE_JIT else otherwise.py_func
+    place = list(inspect.signature(function).parameters).index(name)
+
+    def choose(*arguments):
+        return (if_equal if len(arguments[place]) == length else otherwise)(*arguments)
+
+    if not config.DISABLE_JIT:
+
+        @overload(choose, strict=False, jit_options=_INNER_FLAGS)
+        def _choose(*arguments):
+            chosen = if_equal if len(arguments[place]) == length else otherwise
+            return chosen.py_func
 
     return choose
 

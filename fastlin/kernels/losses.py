@@ -21,6 +21,10 @@ from fastlin.kernels import simd
 from fastlin.kernels.jit import by_type, inline_kernel, kernel
 
 SUM_ROWS = 1024  # a whole number of the widest vectors
+# Scores are kept in arrays that are wider by so many columns: where it is a power of two from one
+# class to the next, many classes compete for a few lines of the caches (on Zen 3, softmax of 256
+# rows took 1.2 ns a score, and takes 0.9 with K 100, 0.7 with K 1000).
+PADDING = 16
 
 
 class Softmax(NamedTuple):

@@ -21,7 +21,7 @@ from fastlin.kernels.features import (
     subtract_mean,
 )
 from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel
-from fastlin.kernels.losses import loss_gradient, padded, sum_of_row, weigh_rows
+from fastlin.kernels.losses import PADDING, loss_gradient, padded, sum_of_row, weigh_rows
 from fastlin.kernels.optimizers import (
     accumulator,
     finish,
@@ -30,26 +30,18 @@ from fastlin.kernels.optimizers import (
     scale_after,
     step_bias,
 )
+from fastlin.kernels.products import batch_scores, batch_update, scratch_panels, scratch_sums
 from fastlin.kernels.team import is_last, next_piece, open_phase, wait_for
-from fastlin.kernels.tiles import (
-    batch_scores,
-    batch_update,
-    column_tile,
-    pack_factors,
-    scratch_panels,
-    scratch_sums,
-    tile_count,
-    vector_count,
-)
+from fastlin.kernels.tiles import column_tile, pack_factors, tile_count, vector_count
 
 
 class Classifier(NamedTuple):
     """What one classifier holds while it is trained: weights, packed, and scratch for a batch.
 
     weights, row_weights (flat, packed; see `features`) and scale (1,) float64: W is scale * weights
-    (see `optimizers`); bias (K,), offsets (K, one vector), scores (K, width), labels and losses
-    (1, width), factors (flat; see `pack_factors`), and dscore_sums and bias_gradient (K,) float64.
-    width: the rows of the largest batch, in whole vectors.
+    (see `optimizers`); bias (K,), offsets (K, one vector), scores (K, width + `PADDING`), labels
+    and losses (1, width), factors (flat; see `pack_factors`), and dscore_sums and bias_gradient
+    (K,) float64. width: the rows of the largest batch, in whole vectors.
     """
 
     weights: np.ndarray
@@ -76,7 +68,7 @@ def classifier(weights, row_weights, scale, b, features, d, batch_size, tile):
         scale,
         b,
         np.zeros((K, simd.lanes(b)), b.dtype),
-        np.zeros((K, width), b.dtype),
+        np.zeros((K, width + PADDING), b.dtype),
         np.zeros((1, width), b.dtype),
         np.zeros((1, width), b.dtype),
         np.zeros(tile_count(K, tile) * len(tile) * batch_size, b.dtype),

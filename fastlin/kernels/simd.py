@@ -397,25 +397,27 @@ def store_block(typingctx, flat, offset, stride, rows, columns, vectors):
 
 
 @vector_op(
-    lambda flat, offset, shape: tuple(
-        np.full(VECTOR_BYTES // flat.itemsize, value, flat.dtype)
-        for value in flat[offset : offset + len(shape)]
+    lambda flat, offset, stride, shape: tuple(
+        np.full(VECTOR_BYTES // flat.itemsize, flat[offset + i * stride], flat.dtype)
+        for i in range(len(shape))
     )
 )
-def splat_run(typingctx, flat, offset, shape):
-    """Return len(shape) vectors, each with one value in all lanes, from values in a row."""
+def splat_run(typingctx, flat, offset, stride, shape):
+    """Return len(shape) vectors, each with one of flat[offset::stride] in all lanes."""
     result = types.UniTuple(Vector(flat.dtype), len(shape))
 
     def emit(context, builder, signature, arguments):
-        start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
+        flat_value, offset_value, stride_value, _ = arguments
+        start = flat_pointer(context, builder, signature.args[0], flat_value, offset_value)
         element = IR_TYPES[flat.dtype]
-        pointers = (_step(builder, start, _I64(i), element) for i in range(len(shape)))
+        places = (builder.mul(_I64(i), stride_value) for i in range(len(shape)))
+        pointers = [_step(builder, start, place, element) for place in places]
         values = (builder.load(pointer, typ=element) for pointer in pointers)
         return cgutils.pack_array(
             builder, [_splat(builder, value, result.dtype.lanes) for value in values]
         )
 
-    return result(flat, types.int64, shape), emit
+    return result(flat, types.int64, types.int64, shape), emit
 
 
 def _columns_of(A, shift, row, column, shape, like):
@@ -531,7 +533,8 @@ def _halving_sum(vector):
     return vector[0]
 
 
-def _choose(builder, a, b, indices):
+def choose(builder, a, b, indices):
+    """Emit a vector of the lanes of a, then b, that have these indices."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(indices)), indices))
 
 
@@ -545,7 +548,7 @@ def sum_lanes(typingctx, vector):
             half = value.type.count // 2
             low, high = list(range(half)), list(range(half, 2 * half))
             value = builder.fadd(
-                _choose(builder, value, value, low), _choose(builder, value, value, high)
+                choose(builder, value, value, low), choose(builder, value, value, high)
             )
         return builder.extract_element(value, _I32(0))
 
@@ -584,7 +587,7 @@ def sum_run(typingctx, flat, offset):
             high = [i + half for i in low]
             pairs = zip(vectors[:half], vectors[half:], strict=True)
             vectors = [
-                builder.fadd(_choose(builder, a, b, low), _choose(builder, a, b, high))
+                builder.fadd(choose(builder, a, b, low), choose(builder, a, b, high))
                 for a, b in pairs
             ]
         return vectors[0]

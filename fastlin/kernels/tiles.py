@@ -1,5 +1,8 @@
 """The two matrix products of a training step, `W x` and `W += dscores^T X`, in register tiles.
 
+These are the ones for few classes, and what they share with those for many (`panels`). Which of
+both it is, and how W is packed, `class_tile` says.
+
 While they are worked on, weights are packed: classes in tiles of C, and within a tile one vector
 of features after another, each for all C classes. A kernel walks through them in one stream of
 aligned vectors, whatever K and d are; what is missing to whole tiles and vectors is zero.
@@ -9,8 +12,7 @@ feed R * C independent multiply-adds. Sums wait in `sums` while the features are
 that keep the weights in the first-level cache, and are added up across lanes once, at the end.
 
 Update: a tile is V vectors of features by C classes, kept in registers while the rows of the batch
-pass by: V + C loads feed V * C multiply-adds, and weights are read and written once a pass. Where
-there are many tiles of classes, rows pass by as a panel: a copy of some columns, converted once.
+pass by: V + C loads feed V * C multiply-adds, and weights are read and written once a pass.
 
 In the names of BLIS, R is MR, C is NR; a block of rows is MC, of classes NC, and of features KC.
 The shape is part of the types: Numba compiles the loops below for the shape that the machine and
@@ -32,8 +34,8 @@ from fastlin.kernels.registers import VECTOR_REGISTERS
 
 # By the number of vector registers, for the classes of a tile: the rows of a score tile (R * C
 # sums, C weights and a row stay in registers), and the vectors of an update tile.
-_ROWS_FOR_CLASSES = {32: {5: 4, 4: 5, 3: 7, 2: 8}, 16: {5: 2, 4: 2, 3: 4, 2: 5}}
-_VECTORS_FOR_CLASSES = {32: {5: 4, 4: 4, 3: 4, 2: 8}, 16: {5: 2, 4: 2, 3: 4, 2: 4}}
+_ROWS_FOR_CLASSES = {32: {6: 1, 5: 4, 4: 5, 3: 7, 2: 8}, 16: {6: 1, 5: 2, 4: 2, 3: 4, 2: 5}}
+_VECTORS_FOR_CLASSES = {32: {6: 4, 5: 4, 4: 4, 3: 4, 2: 8}, 16: {6: 2, 5: 2, 4: 2, 3: 4, 2: 4}}
 _ROWS = _ROWS_FOR_CLASSES[VECTOR_REGISTERS]
 _VECTORS = _VECTORS_FOR_CLASSES[VECTOR_REGISTERS]
 
@@ -41,19 +43,24 @@ _VECTORS = _VECTORS_FOR_CLASSES[VECTOR_REGISTERS]
 WEIGHT_BLOCK_BYTES = 20 * 1024
 CLASS_BLOCK = 10  # classes scored together at most; a block is a whole number of tiles
 ROW_BLOCK = 64  # rows scored together; a whole number of vectors
-# From so many tiles of classes on, an update takes its rows from a panel of this size.
-PANEL_TILES = 4
-PANEL_ROWS = 128
-PANEL_COLUMNS = 64
+
+# From so many classes on they are many, and their tiles have a length that no others have: panels
+# then cost less than they save. On Zen 3 with d 768, 1024 float32 rows take 1.9 ms either way with
+# K 40, and 3.0 ms as few but 2.7 as many with K 64. Not measured with 32 registers, where rows that
+# are converted once save more.
+MANY_CLASSES = {32: 32, 16: 48}[VECTOR_REGISTERS]
+MANY_TILE = 6
 
 
 def class_tile(class_count: int) -> tuple[int, ...]:
     """Return the tile that kernels take for W with that many rows: a tuple as long as its classes.
 
-    Only the length counts, and it is a type to Numba. Classes are split into as few tiles as fit
-    the registers, as equal as possible: 10 as 5 + 5, 7 as 4 + 3.
+    Only the length counts, and it is a type to Numba. Few classes are split into as few tiles as
+    fit the registers, as equal as possible: 10 as 5 + 5, 7 as 4 + 3.
     """
-    tiles = -(-class_count // max(_ROWS))
+    if class_count >= MANY_CLASSES:
+        return (0,) * MANY_TILE
+    tiles = -(-class_count // (MANY_TILE - 1))
     return (0,) * max(-(-class_count // tiles), min(_ROWS))
 
 
@@ -131,7 +138,7 @@ def _classes_per_block(tile):
 
 @inline_kernel
 def scratch_sums(count, tile, like):
-    """Return `count` scratch arrays for `batch_scores`, (count, size): padding is read, too."""
+    """Return `count` scratch arrays for `scores_of_few`, (count, size): padding is read, too."""
     rows = ROW_BLOCK + len(row_tile(tile))
     size = _classes_per_block(tile) * rows * simd.lanes(like)
     return np.zeros((count, size), like.dtype)
@@ -167,7 +174,7 @@ def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, t
 
 
 @inline_kernel
-def batch_scores(X, shift, order, start, stop, packed, b, scale, tile, sums, scores):
+def scores_of_few(X, shift, order, start, stop, packed, b, scale, tile, sums, scores):
     """Write scores[k, i] = scale * x[start + i] . W[k] + b[k] for start + i < stop.
 
     x[i] = X[order[i]] - shift; X (n, d) rows as stored; shift (d,) of X's numbers, or () for none;
@@ -239,42 +246,9 @@ def pack_factors(dscores, first, last, factor, count, tile, factors):
 
 
 @inline_kernel
-def scratch_panels(count, tile, like):
-    """Return `count` scratch arrays for `batch_update`, (count, size)."""
-    columns = _tiles_per_panel(tile, like) * len(column_tile(tile)) * simd.lanes(like)
-    return np.empty((count, PANEL_ROWS * columns), like.dtype)
-
-
-@pasted_kernel
-def _tiles_per_panel(tile, like):
-    """Return how many update tiles side by side a panel is wide."""
-    return max(1, PANEL_COLUMNS // (len(column_tile(tile)) * simd.lanes(like)))
-
-
-@pasted_kernel
-def _pack_panel(X, shift, order, first, last, first_column, last_column, tile, panel):
-    """Copy (X - shift)[row, first_column:last_column] of the rows order[first:last] to `panel`.
-
-    It has one update tile's columns after another, and of each row after row.
-    """
-    size = len(column_tile(tile)) * simd.lanes(panel)
-    for i in range(last - first):
-        row, place = simd.index_at(order, first + i), i * size
-        for column in range(first_column, last_column, size):
-            x = simd.load_columns(X, shift, row, column, column_tile(tile), panel)
-            simd.store_run(panel, place, x)
-            place += (last - first) * size
-
-
-@pasted_kernel
-def _sum_of_panel(panel, first, count, factors, place, tile):
-    """Return the sum over rows of factors times the rows' pieces in a panel, by class."""
-    total = simd.zeros(column_tile(tile), tile, panel)
-    size = len(column_tile(tile)) * simd.lanes(panel)
-    for i in range(count):
-        x = simd.load_run(panel, first + i * size, column_tile(tile))
-        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
-    return total
+def no_scratch(count, tile, like):
+    """Return `count` empty arrays: `update_of_few` needs no scratch."""
+    return np.empty((count, 0), like.dtype)
 
 
 @pasted_kernel
@@ -290,38 +264,36 @@ def _sum_of_rows(X, shift, order, first, last, ahead, column, factors, place, ti
             later = simd.index_at(order, min(first + i + ahead, order.size - 1))
             simd.prefetch_columns(X, later, column, column_tile(tile), like)
         x = simd.load_columns(X, shift, row, column, column_tile(tile), like)
-        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
+        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), 1, tile))
     return total
 
 
 @pasted_kernel
-def _sum_of_row_ends(X, shift, order, first, last, column, factors, place, tile, like):
+def sum_of_row_ends(X, shift, order, first, last, column, factors, place, tile, like):
     """Do `_sum_of_rows` for one vector of X, or a part of one."""
     total = simd.zeros((0,), tile, like)
     for i in range(last - first):
         row = (simd.index_at(order, first + i),)
         x = simd.load_row_ends(X, shift, row, column, like, X.shape[1] - column)
-        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), tile))
+        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), 1, tile))
     return total
 
 
 @pasted_kernel
-def _add_to_weights(packed, piece, tile, total):
+def add_to_weights(packed, piece, tile, total):
     """Add sums to the weights of a piece: vectors of all classes of a tile, counted over all."""
     place = piece * len(tile) * simd.lanes(packed)
     simd.store_run(packed, place, simd.add_vectors(simd.load_run(packed, place, total), total))
 
 
 @pasted_kernel
-def _rows_per_pass(X, tiles):
+def _rows_per_pass(X):
     """Return how many rows are added up before the weights take their sum.
 
-    Rows in a panel may be many. Of rows where they lie, the pieces must stay in the first-level
-    cache; those that begin at the same place of a page compete for the same eight lines of it.
-    Halves are counted as the float32 numbers that they stand for, with which they share all bits.
+    Their pieces must stay in the first-level cache; those that begin at the same place of a page
+    compete for the same eight lines of it. Halves are counted as the float32 numbers that they
+    stand for, with which they share all bits.
     """
-    if tiles >= PANEL_TILES:
-        return PANEL_ROWS
     row_bytes = X.shape[1] * X.itemsize * simd.widening(X)
     rows = 8 if row_bytes % 4096 == 0 else 16
     while rows < 64 and 2 * rows * row_bytes <= 16 * 1024:
@@ -330,63 +302,46 @@ def _rows_per_pass(X, tiles):
 
 
 @inline_kernel
-def batch_update(
+def update_of_few(
     X, shift, order, start, count, ahead, factors, tile, panel, packed, first_vector, last_vector
 ):
     """W += sum over rows i of a batch of factors[i] (X[order[start + i]] - shift), in part of W.
 
     X (n, d) rows as stored; shift (d,) of X's numbers, or () for none; order (n,) int64; the batch
-    has count rows and begins at start; factors of `pack_factors`; panel of `scratch_panels`;
-    W (K, d) packed, of which the vectors first_vector to last_vector of every class are
-    overwritten: threads may divide W between them so, at multiples of an update tile.
+    has count rows and begins at start; factors of `pack_factors`; panel of `no_scratch`; W (K, d)
+    packed, of which the vectors first_vector to last_vector of every class are overwritten: threads
+    may divide W between them so, at multiples of an update tile.
 
-    The rows of a pass are added up before W takes their sum: it is rounded once a pass. Many tiles
-    of classes take them from a panel, converted once and side by side. Few of them leave memory
-    idle: rows that lie `ahead` places further on in `order` are asked for meanwhile.
+    The rows of a pass are added up before W takes their sum: it is rounded once a pass. Few tiles
+    of classes leave memory idle: rows that lie `ahead` places further on in `order` are asked for
+    meanwhile.
     """
     X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
-    factors, panel, packed = simd.borrow(factors), simd.borrow(panel), simd.borrow(packed)
+    factors, packed = simd.borrow(factors), simd.borrow(packed)
     C, V, step, d = len(tile), len(column_tile(tile)), simd.lanes(packed), X.shape[1]
     vectors = vector_count(d, packed)
     tiles = packed.size // (vectors * C * step)
     whole = min(last_vector, d // step)
     whole -= max(0, whole - first_vector) % V
-    panel_vectors = _tiles_per_panel(tile, packed) * V
-    rows = _rows_per_pass(X, tiles)
+    rows = _rows_per_pass(X)
     # Block of rows: weights are read and written once for all of them.
     for first in range(start, start + count, rows):
         last = min(first + rows, start + count)
-        if tiles >= PANEL_TILES:
-            # Block of features: those columns of the rows are copied to the panel.
-            for panel_vector in range(first_vector, whole, panel_vectors):
-                panel_end = min(panel_vector + panel_vectors, whole)
-                _pack_panel(
-                    X, shift, order, first, last, panel_vector * step, panel_end * step, tile, panel
-                )
-                # C classes: all of them read the panel, which stays in the caches.
-                for t in range(tiles):
-                    of_tile, in_panel = (t * count + first - start) * C, 0
-                    # Tile of V vectors and C classes: its sums stay in registers for all rows.
-                    for vector in range(panel_vector, panel_end, V):
-                        total = _sum_of_panel(panel, in_panel, last - first, factors, of_tile, tile)
-                        _add_to_weights(packed, t * vectors + vector, tile, total)
-                        in_panel += (last - first) * V * step
-        else:
-            # V vectors of features: rows are read where they lie.
-            for vector in range(first_vector, whole, V):
-                # Tile of V vectors and C classes: its sums stay in registers for all rows.
-                for t in range(tiles):
-                    of_tile = (t * count + first - start) * C
-                    total = _sum_of_rows(
-                        X, shift, order, first, last, ahead if t == 0 else 0, vector * step,
-                        factors, of_tile, tile, packed,
-                    )  # fmt: skip
-                    _add_to_weights(packed, t * vectors + vector, tile, total)
+        # V vectors of features: rows are read where they lie.
+        for vector in range(first_vector, whole, V):
+            # Tile of V vectors and C classes: its sums stay in registers for all rows.
+            for t in range(tiles):
+                of_tile = (t * count + first - start) * C
+                total = _sum_of_rows(
+                    X, shift, order, first, last, ahead if t == 0 else 0, vector * step, factors,
+                    of_tile, tile, packed,
+                )  # fmt: skip
+                add_to_weights(packed, t * vectors + vector, tile, total)
         # The vectors that are left beside whole tiles, the last one perhaps a part.
         for vector in range(whole, last_vector):
             for t in range(tiles):
                 of_tile = (t * count + first - start) * C
-                total = _sum_of_row_ends(
+                total = sum_of_row_ends(
                     X, shift, order, first, last, vector * step, factors, of_tile, tile, packed
                 )
-                _add_to_weights(packed, t * vectors + vector, tile, total)
+                add_to_weights(packed, t * vectors + vector, tile, total)
