@@ -12,12 +12,13 @@ from command_line import call, same_run, small_images, summary
 
 import fastlin
 from fastlin import functional
+from fastlin.commands import fit as fit_command
 from fastlin.commands import outcome
 from fastlin.errors import InputError
 from fastlin.files import read_csv
 from fastlin.fitting import Fitting
 from fastlin.runs import load_run
-from fastlin.solving.run import load_bounds
+from fastlin.solving.run import ExactFit, load_bounds
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +241,12 @@ def test_a_run_folder_is_not_overwritten(fitted):
     before = (Path(folder) / "model.npz").read_bytes()
     assert "not empty" in call("fit", "--data", data, "--out", folder, code=2, begun=True).stderr
     assert (Path(folder) / "model.npz").read_bytes() == before
+
+
+def test_seconds_that_are_printed_are_without_compiling(capsys, tmp_path):
+    X, y = np.eye(6), np.array([0, 1, 2, 0, 1, 2])
+    split = fastlin.Split.from_arrays(X, y)
+    solution = fastlin.solve(split, l2=0.1)
+    found = ExactFit.of(solution, split, compile_seconds=solution.seconds)
+    fit_command._print(found, split, {}, tmp_path)
+    assert "over the rows, 0.00 s" in capsys.readouterr().out

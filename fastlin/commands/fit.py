@@ -180,7 +180,8 @@ def _print(
     proof = _gap_text(solution.relative_gap) if solution.l2 > 0 else "no bound, as l2 is 0"
     console.print(
         f"Objective {solution.objective:.9g}, {proof}, relative gradient "
-        f"{solution.gradient_norm:.1e}: {passes} over the rows, {solution.seconds:.2f} s"
+        f"{solution.gradient_norm:.1e}: {passes} over the rows, "
+        f"{found.result.seconds.train:.2f} s"
     )
     if solution.note is not None:
         outcome.print_note(options.console(stderr=True), f"not converged: {solution.note}")

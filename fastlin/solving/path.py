@@ -158,7 +158,7 @@ def path(
     """Fit the optima of many penalties, and choose one by validation rows.
 
     Every fit begins at the optimum of the next stronger penalty. Where the best is the first or the
-    last of the penalties, the path goes on beyond it.
+    last of three or more penalties, the path goes on beyond it.
 
     Parameters
     ----------
