@@ -149,7 +149,18 @@ def test_labels_of_a_table_are_those_of_its_array(kind, rows, plain):
 def test_a_missing_label_is_refused_in_one_line(name, rows):
     X, y = rows
     text = [None if row == 4 else label for row, label in enumerate(NAMES[y].tolist())]
-    refused(lambda: SoftmaxClassifier().fit(X, library(name).Series(text)), "NaN|no label in row 4")
+    refused(lambda: SoftmaxClassifier().fit(X, library(name).Series(text)), "no label in row 4")
+
+
+@pytest.mark.parametrize("dtype", [object, "str", "string", "category", "Int64", "float64"])
+def test_a_label_that_pandas_calls_missing_is_refused_by_its_row(dtype, rows):
+    pandas = library("pandas")
+    X, y = rows
+    numbers = dtype in ("Int64", "float64")
+    labels = pandas.Series(y if numbers else NAMES[y], dtype="float64" if numbers else None)
+    labels = labels.mask(labels.index == 4).astype(dtype)
+    for given in (labels, labels.to_numpy()):
+        refused(lambda given=given: SoftmaxClassifier().fit(X, given), "y has no label in row 4")
 
 
 def test_labels_that_are_no_labels_are_refused_in_one_line(rows):

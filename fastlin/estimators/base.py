@@ -310,9 +310,9 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
         self, X: ArrayLike, y: ArrayLike, *, reset: bool
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return rows as they are stored where that is possible, and labels (n,)."""
-        rows, labels = validate_data(
-            self, inputs.plain("X", X), inputs.plain("y", y), reset=reset, **_VALIDATION
-        )
+        y = inputs.plain("y", y)
+        inputs.check_no_label_missing(y)
+        rows, labels = validate_data(self, inputs.plain("X", X), y, reset=reset, **_VALIDATION)
         inputs.check_rows(rows, getattr(self, "feature_names_in_", None))
         inputs.check_labels(labels)
         check_classification_targets(labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -81,6 +82,27 @@ def check_rows(X: NDArray[Any], names: NDArray[Any] | None) -> None:
         raise InputError(
             f"X has the value {float(X[row, column])!r} in {place}; it must be finite"
         ) from None
+
+
+def check_no_label_missing(y: Any) -> None:
+    """Raise InputError if a label is None, NaN, or missing in a Series; it names the first row."""
+    if hasattr(y, "isna"):  # a Series or categories of pandas
+        missing = np.asarray(y.isna())
+    elif hasattr(y, "is_null"):  # a Series of polars
+        missing = y.is_null().to_numpy()
+    elif isinstance(y, np.ndarray) and y.dtype.kind in "fO":
+        floats = y.dtype.kind == "f"
+        missing = np.isnan(y) if floats else np.frompyfunc(_is_missing, 1, 1)(y).astype(bool)
+    else:
+        return
+    if missing.any():
+        raise InputError(f"y has no label in row {np.argwhere(missing)[0][0]}; leave the row out")
+
+
+def _is_missing(label: Any) -> bool:
+    if isinstance(label, float):
+        return math.isnan(label)
+    return label is None or type(label).__name__ in ("NAType", "NaTType")  # pandas.NA, pandas.NaT
 
 
 def check_labels(y: NDArray[Any]) -> None:
