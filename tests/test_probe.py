@@ -219,6 +219,25 @@ def test_linear_says_that_the_best_rate_is_at_an_end(rows):
     assert ends, found.best.config.lr
 
 
+@pytest.mark.parametrize(
+    ("measure", "text"), [("balanced-accuracy", ".2%"), ("macro-f1", ".4f"), ("cost", ".4f")]
+)
+def test_what_a_penalty_was_chosen_by_is_printed(data, tmp_path, measure, text):
+    done = call("probe", "--data", data, "--C", CS, "--select", measure, "--out", tmp_path / "run",
+                "--no-figures")  # fmt: skip
+    columns, *lines = read_csv(tmp_path / "run" / "path.csv")
+    values = [dict(zip(columns, line, strict=True)) for line in lines]
+    best = next(point for point in values if "chosen" in point["mark"])
+    column = f"val_{measure.replace('-', '_')}"
+    value = float(best[column])
+    words = measure.replace("-", " ").replace("f1", "F1")
+    assert f"Chosen by validation {words}: C {float(best['C']):.4g} " in done.stdout
+    assert "Accuracy on 100 test rows: " in done.stdout
+    assert f"), {words} {value:{text}}, accuracy " in done.stdout
+    table = done.stdout.partition("Chosen by")[0]
+    assert all(f"{float(point[column]):{text}}" in table for point in values)
+
+
 def test_every_protocol_has_a_source_and_says_what_differs():
     for protocol in PROTOCOLS.values():
         assert protocol.source

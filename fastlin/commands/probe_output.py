@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlin.commands import few_shots, options, outcome
-from fastlin.metrics import measure_text
+from fastlin.metrics import measure_text, metric_of
 from fastlin.solving.config import inverse_penalty_of
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastlin.data import Split
     from fastlin.search.probe import Probe
     from fastlin.search.ranking import GridResult
+    from fastlin.solving.path import PathPoint
     from fastlin.training.few_shots import FewShots
 
 
@@ -34,8 +35,8 @@ def print_found(
         few_shots.print_draws(console, found, folder)
     if isinstance(found, Probe | GridResult):
         test = summary["results"]["last"].get("test")
-        if test is not None:
-            console.print(f"Test accuracy on {split.name}: {test['accuracy']:.2%}")
+        if test is not None and split.test is not None:  # maybe rows of another file
+            console.print(f"Accuracy on {len(split.test):,} test rows: {test['accuracy']:.2%}")
     console.print(f"Run folder: {folder}")
 
 
@@ -44,8 +45,10 @@ def _print_path(console: Console, found: Probe) -> None:
 
     path = found.path
     table = Table()
-    heads = ("C", "l2", "objective", "relative gap", "passes", "accuracy", "cost", "‖W‖", "")
-    for heading in heads:
+    metric = metric_of(path.select)
+    chosen_by = [] if metric is None else [metric.title]
+    heads = ("C", "l2", "objective", "relative gap", "passes", "accuracy", "cost")
+    for heading in (*heads, *chosen_by, "‖W‖", ""):
         table.add_column(heading, justify="left" if not heading else "right")
     for point in path.points:
         marks = ["chosen"] * (point is path.best)
@@ -53,18 +56,20 @@ def _print_path(console: Console, found: Probe) -> None:
         table.add_row(
             f"{point.C:.4g}", f"{point.l2:.4g}", f"{point.objective:.6g}",
             f"{point.relative_gap:.0e}", str(point.passes), f"{point.values['accuracy']:.2%}",
-            f"{point.values['cost']:.4f}", f"{point.weight_norm:.4g}", ", ".join(marks),
+            f"{point.values['cost']:.4f}",
+            *([] if metric is None else [metric.text(point.values[metric.name])]),
+            f"{point.weight_norm:.4g}", ", ".join(marks),
         )  # fmt: skip
     options.print_table(console, table)
     best, near = path.best, path.one_error
     console.print(
-        f"Chosen by {measure_text(path.select)}: C {best.C:.4g} (l2 {best.l2:.4g}), accuracy "
-        f"{best.values['accuracy']:.2%} on {path.validation_rows:,} validation rows"
+        f"Chosen by {measure_text(path.select)}: C {best.C:.4g} (l2 {best.l2:.4g}), "
+        f"{_reached(best, path.select)} on {path.validation_rows:,} validation rows"
     )
     if near is not best:
         console.print(
-            f"Within a standard error: C {near.C:.4g} (l2 {near.l2:.4g}), accuracy "
-            f"{near.values['accuracy']:.2%}"
+            f"Within a standard error: C {near.C:.4g} (l2 {near.l2:.4g}), "
+            f"{_reached(near, path.select)}"
         )
     if path.refit:
         solution = path.solution
@@ -75,6 +80,16 @@ def _print_path(console: Console, found: Probe) -> None:
         )
     for text in path.notes:
         outcome.print_note(options.console(stderr=True), text)
+
+
+def _reached(point: PathPoint, select: str) -> str:
+    """Return the accuracy of a penalty, after what it was chosen by if that is something else."""
+    accuracy = f"accuracy {point.values['accuracy']:.2%}"
+    metric = metric_of(select)
+    if metric is not None:
+        name = measure_text(select).removeprefix("validation ")
+        return f"{name} {metric.text(point.values[metric.name])}, {accuracy}"
+    return f"cost {point.values['cost']:.4f}, {accuracy}" if select == "val_cost" else accuracy
 
 
 def _print_rates(console: Console, found: GridResult) -> None:
