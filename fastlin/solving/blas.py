@@ -42,6 +42,8 @@ def one_thread() -> Iterator[None]:
 def _controller() -> Any:
     """Return what knows the BLAS libraries, NumPy's among them: looking for them takes 3 ms.
 
+    Libraries that are loaded later are not among them; fits use NumPy's.
+
     It takes back the variable that threadpoolctl sets for Intel's OpenMP.
     """
     before = os.environ.get(_SET_BY_IMPORT)
