@@ -254,6 +254,7 @@ def test_early_stopping_keeps_the_best_epoch_of_rows_held_out():
         ({"C": 0.0}, "C is 0.0; it must be a finite number above 0"),
         ({"C": 2.0, "l2": 0.1}, "l2 and C are given"),
         ({"max_iter": 2.5}, "max_iter is 2.5; it must be a whole number"),
+        ({"max_iter": 2}, "max_iter is 2; an exact fit takes at least 3 passes over the rows"),
         ({"early_stopping": True}, "early_stopping has no effect with solver exact"),
         ({"solver": "sgd", "fit_intercept": False}, "fit_intercept is False"),
         ({"solver": "sgd", "learning_rate_init": 1e9}, "try a smaller learning_rate_init"),
@@ -278,6 +279,16 @@ def test_a_fit_that_ends_early_warns():
     X, y = rows_of(3)
     with pytest.warns(ConvergenceWarning, match="raise max_iter or tol"):
         SoftmaxClassifier(max_iter=3).fit(X, y)
+
+
+def test_a_fit_that_is_slow_is_not_said_to_be_all_rounding():
+    """Of the squared hinge and classes that are apart, few rows have any curvature."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(200, 150)).astype(np.float32)
+    y = X[:, 0] > 0
+    with pytest.warns(ConvergenceWarning) as seen:
+        HingeClassifier(l2=1e-6, tol=1e-9).fit(X, y)
+    assert "no digits" not in str(seen[0].message)
 
 
 def test_object_labels_of_one_class_are_refused():
@@ -389,6 +400,11 @@ def test_the_C_of_cross_validation_is_that_of_a_grid_search(weighted):
     best = SoftmaxClassifier(C=Cs[ours.scores_.mean(axis=0).argmax()], tol=1e-10)
     assert ours.C_ == best.C
     assert np.array_equal(ours.coef_, best.fit(X, y, weights).coef_)
+
+
+def test_a_choice_of_C_without_folds_is_refused():
+    with pytest.raises(ValueError, match="cv has no folds; give at least one"):
+        SoftmaxClassifierCV(cv=[]).fit(*rows_of(3))
 
 
 @pytest.mark.parametrize("Cs", [0, [], [0.0], None, ["a"]])

@@ -209,6 +209,16 @@ def test_a_gap_that_float64_has_no_digits_for_ends():
     assert found.relative_gap < 1e-13
 
 
+def test_a_fit_that_ends_while_the_objective_falls_does_not_blame_the_digits():
+    """Of the squared hinge and classes that are apart, few rows have any curvature."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(200, 150)).astype(np.float32)
+    found = fastlin.solve(X, X[:, 0] > 0, l2=2e-6, gap=1e-9, loss=SquaredHinge())
+    assert not found.converged
+    assert found.passes < 1000
+    assert "the gradient became no shorter" in found.note
+
+
 @pytest.mark.parametrize("max_passes", [3, 4, 5, 8, 12, 20])
 @pytest.mark.parametrize("has_start", [False, True])
 def test_no_more_passes_are_taken_than_allowed(max_passes, has_start):

@@ -111,7 +111,7 @@ def _not_converged(solution: Solution) -> str:
         return str(solution.note)
     way_out = "raise max_iter or tol"
     if solution.passes < solution.config.max_passes - 2:
-        way_out = "float64 has no digits left for a smaller gap: raise tol, or lower C"
+        way_out = f"{solution.note} (or a smaller C, or a larger tol)"
     return (
         f"the fit ended after {solution.passes} passes at a relative gap of "
         f"{solution.relative_gap:.2g}, above tol {solution.config.gap:g}; {way_out}"

@@ -9,7 +9,7 @@ from fastlin.config import Precision, Schedule, TrainConfig
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Loss
 from fastlin.settings import AUTO, Choice, Kind, Number, OrAuto, Switch, Whole
-from fastlin.solving.config import FitConfig, penalty_of
+from fastlin.solving.config import LEAST_PASSES, FitConfig, penalty_of
 
 DEFAULT_C = 1.0
 
@@ -58,9 +58,20 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
         raise InputError("l2 and C are given, which say the same; leave one of them out")
     if found["solver"] is SolverName.SGD:
         _check_sgd(found)
-    elif found["early_stopping"]:
-        raise InputError("early_stopping has no effect with solver exact; use solver sgd")
+    else:
+        _check_exact(found)
     return found
+
+
+def _check_exact(parameters: dict[str, Any]) -> None:
+    """Raise InputError if an exact fit cannot be what parameters ask for."""
+    if parameters["early_stopping"]:
+        raise InputError("early_stopping has no effect with solver exact; use solver sgd")
+    passes = parameters["max_iter"]
+    if passes is not None and passes < LEAST_PASSES:
+        raise InputError(
+            f"max_iter is {passes}; an exact fit takes at least {LEAST_PASSES} passes over the rows"
+        )
 
 
 def checked_for_stream(given: dict[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,8 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             scores.append(_accuracies(plain, Cs, checked, train, test))
             if tasks is not None:
                 tasks.end_step()
+        if not scores:
+            raise InputError("cv has no folds; give at least one")
         self.scores_ = np.array(scores)
         self.Cs_, self.C_ = Cs, float(Cs[self.scores_.mean(axis=0).argmax()])
         best = clone(plain).set_params(C=self.C_).fit(rows, labels, weights)

@@ -23,6 +23,7 @@ from fastlin.settings import (
     whole_number,
 )
 
+LEAST_PASSES = 3
 SMOOTH_LOSSES = (Softmax, SquaredHinge)
 _LARGEST_L2 = 1.7e38  # float32 holds a gradient's 2 l2
 
@@ -92,7 +93,7 @@ class FitConfig:
         "weights from a file (.csv of class,weight, or .json).",
     )
     fit_intercept: bool = setting(True, Switch(), "Fit biases, which are not penalised, or none.")
-    max_passes: int = setting(1000, Whole(3), "Stop after so many passes over the rows.")
+    max_passes: int = setting(1000, Whole(LEAST_PASSES), "Stop after so many passes over the rows.")
 
     def __post_init__(self) -> None:
         check_settings(self)

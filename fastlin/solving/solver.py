@@ -43,6 +43,9 @@ _BIAS_NOISE = {np.dtype(np.float32): 3e-7, np.dtype(np.float64): 1e-15}
 # The gradient becomes no shorter after so many steps in which it did not.
 _STEPS_WITHOUT_GAIN = {np.dtype(np.float32): 2, np.dtype(np.float64): 60}
 
+# Where the objective falls in these steps by more than this share, it is not rounding that is left.
+_FALLING = 1e-9
+
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -198,7 +201,7 @@ class Solver:
     def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
         """Go from a value until it is solved, or products of a dtype give no more; say which."""
         memory = Memory()
-        best, steps_since = math.inf, 0
+        best, cost, steps_since = math.inf, math.inf, 0
         for step in itertools.count():
             self._tell(value)
             if self._watch is not None and self._watch(
@@ -210,9 +213,11 @@ class Solver:
             if self._passes_left() <= 0:
                 return value, _OUT_OF_PASSES
             length = _length(value)
-            best, steps_since = (length, 0) if length < 0.8 * best else (best, steps_since + 1)
+            steps_since += 1
+            if length < 0.8 * best:
+                best, cost, steps_since = length, value.cost, 0
             if steps_since > _STEPS_WITHOUT_GAIN[dtype]:
-                return value, _ROUNDING
+                return value, _SLOW if value.cost < (1 - _FALLING) * cost else _ROUNDING
             if step < _FIRST_STEPS or step % _REFRESH_EVERY == 0:
                 self._curvature.refresh(value.point)
             found = self._moved_biases(value, dtype) if self._lacks_biases(value) else None
@@ -303,6 +308,11 @@ class Solver:
             )
         if end is _OUT_OF_PASSES:
             return f"{passes} passes were not enough; raise max_passes or the gap"
+        if end is _SLOW:
+            return (
+                f"{passes} passes were not enough, and the gradient became no shorter in the last "
+                "of them; give a larger l2, or features of one size"
+            )
         return (
             "float64 has no digits left for a smaller gap; a larger l2 has an optimum that can be "
             "proved"
@@ -310,7 +320,7 @@ class Solver:
 
 
 _SOLVED, _OUT_OF_PASSES, _ROUNDING = "solved", "out of passes", "rounding"
-_STOPPED = "stopped"
+_STOPPED, _SLOW = "stopped", "slow"
 
 
 def _length(value: Value) -> float:
