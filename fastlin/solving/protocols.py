@@ -62,7 +62,7 @@ _ALL = (
         "fastlin",
         "fastlin",
         "a path from strong to weak penalties, which ends after 5 that are clearly worse than the "
-        "best, and goes on beyond an end that is the best",
+        "best, and of three penalties or more goes on beyond an end that is the best",
         plan=PathPlan(Cs=DEFAULT_CS, patience=5),
     ),
     Protocol(
