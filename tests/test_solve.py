@@ -113,6 +113,18 @@ def test_no_bound_is_below_the_distance_to_scipys_optimum(name, setting):
             assert value.cost >= least - found.gap - ROUNDING
 
 
+def test_no_bound_is_a_difference_of_large_squares():
+    """Of features of 1e8 and more these lose all digits of the objective."""
+    for seed in range(8):
+        X, y = random_rows(seed, 60, 120, 8)
+        X = X.astype(np.float64) * 10.0 ** np.random.default_rng(seed).uniform(-10, 15, 8)
+        weights = 10.0 ** np.random.default_rng(seed).uniform(-8, 2, len(X))
+        split = fastlin.Split.from_arrays(X, y, weights=weights)
+        problem = problem_of(split.train, FitConfig(l2=0.5))
+        for dtype in (np.float32, np.float64):
+            assert problem.value(np.zeros(problem.shape), dtype).bound > 1
+
+
 def test_the_gap_on_the_way_is_one_to_the_optimum():
     X, y = small()
     least = fastlin.solve(X, y, l2=1e-3, gap=1e-12).objective

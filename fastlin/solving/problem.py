@@ -172,29 +172,29 @@ class Problem:
         bound = weight_bound = math.inf
         if self.l2 > 0 and self._first_gradient is not None:
             weight_bound = float(np.square(gradient[:, :-1]).sum()) / (4 * self.l2)
-            excess = fixed + self._excess(point, mean_loss, G, db, self._first_gradient)
-            bound = max(weight_bound + excess, 0.0)
+            bound = max(self._bound(point, mean_loss, G, db, self._first_gradient) + fixed, 0.0)
         return Value(point, cost, gradient, bound, weight_bound)
 
-    def _excess(self, point: Point, mean_loss: float, G: Point, db: Vector, first: Point) -> float:
-        """Return by how much a gradient by c that is not 0 raises the bound, a duality gap.
+    def _bound(self, point: Point, mean_loss: float, G: Point, db: Vector, first: Point) -> float:
+        """Return a bound on the cost less the least one, a duality gap.
 
         With u_i the gradient of the loss by the scores of row i, G = mean u_i x_i^T, the dual
         objective is -mean loss*(u_i) - ||G||**2 / (4 l2), for u_i of mean 0, as b is not penalised.
         Where the mean of u_i is db, not 0, (1 - e) u_i + e v_i has it if the mean of v_i is
         -(1 - e) / e * db. The conjugate loss* is convex, so the gap at that point is at most
 
-        ||G + 2 l2 W||**2 / (4 l2) + <db, c> + e (mean loss - <G, W> - <db, c> + mean loss*(v_i))
-        + (2 e <G, E> + e**2 ||E||**2) / (4 l2),     E = mean v_i x_i^T - G.
+        ||(1 - e) G + e V + 2 l2 W||**2 / (4 l2)
+            + (1 - e) <db, c> + e (mean loss - <V, W> + mean loss*(v_i)),     V = mean v_i x_i^T.
 
+        The square is taken of the sum: of features of 1e10 its parts cancel, and their rounding is
+        larger than all else.
         """
-        if not ((db > 0).any() and (db < 0).any()):  # they add up to 0, or are rounding
-            return 0.0
         W, c = point[:, :-1], point[:, -1]
-        e, sums, conjugate = self._other_gradients(db, first)
-        E = sums - G
-        excess = float(db @ c) + e * (mean_loss - float((G * W).sum()) - float(db @ c) + conjugate)
-        return excess + (2 * e * float((G * E).sum()) + e**2 * float((E * E).sum())) / (4 * self.l2)
+        if not ((db > 0).any() and (db < 0).any()):  # they add up to 0, or are rounding
+            return float(np.square(G + 2 * self.l2 * W).sum()) / (4 * self.l2)
+        e, V, conjugate = self._other_gradients(db, first)
+        rest = (1 - e) * float(db @ c) + e * (mean_loss - float((V * W).sum()) + conjugate)
+        return float(np.square((1 - e) * G + e * V + 2 * self.l2 * W).sum()) / (4 * self.l2) + rest
 
     def _other_gradients(self, db: Vector, first: Point) -> tuple[float, Point, float]:
         """Return e, the mean of v_i x_i^T (K, d), and the mean of loss*(v_i).
