@@ -187,11 +187,13 @@ def test_derivatives_by_biases_that_are_rounding_do_not_raise_the_bound():
     problem = problem_with(LOSSES[0])
     first = problem.value(np.zeros(problem.shape)).gradient[:, :-1]
     point = point_in(problem)
+    slopes = first + 2 * problem.l2 * point[:, :-1]
+    plain = float(np.square(slopes).sum()) / (4 * problem.l2)
     for db in (np.full(K, 4e-25), np.full(K, -4e-25), np.zeros(K)):
-        assert problem._excess(point, 1.0, first, db, first) == 0
-    moved = problem._excess(point, 1.0, first, np.array([1.0, -1, 0, 0, 0]) * 1e-6, first)
+        assert problem._bound(point, 1.0, first, db, first) == plain
+    moved = problem._bound(point, 1.0, first, np.array([1.0, -1, 0, 0, 0]) * 1e-6, first)
     assert np.isfinite(moved)
-    assert moved != 0
+    assert moved != plain
 
 
 def test_rows_whose_penalty_outweighs_all_curvature_need_no_second_moments(monkeypatch):
@@ -229,3 +231,18 @@ def test_a_matrix_is_inverted_by_its_blocks(size):
     scaling._invert(inverse, K)
     np.testing.assert_allclose(inverse @ matrix, np.eye(size), atol=1e-11)
     np.testing.assert_array_equal(inverse, inverse.T)
+
+
+def test_a_correction_that_has_no_inverse_is_left_out(monkeypatch):
+    nothing = np.zeros((K, K))
+    with pytest.raises(np.linalg.LinAlgError):
+        scaling._difference_of_inverses(np.zeros((2 * K, 2 * K)), [nothing, nothing])
+
+    def singular(*_, **__):
+        raise np.linalg.LinAlgError
+
+    problem = problem_with(LOSSES[0])
+    monkeypatch.setattr(curvature, "Scaling", singular)
+    start = Curvature(problem, problem.l2)
+    start.refresh(point_in(problem))
+    assert np.isfinite(start.divide(point_in(problem, 1), problem.l2)).all()

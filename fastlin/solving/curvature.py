@@ -12,6 +12,7 @@ leaves free. C is that of some rows, anew after some steps.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -105,10 +106,11 @@ class Curvature:
             C = (U * self._class_values) @ U.T
             C -= C.mean(axis=0)
             C -= C.mean(axis=1, keepdims=True)
-            self._scaling = Scaling(
-                W, means, C, self._moments_along(W), self.problem.l2,
-                fit_intercept=self.problem.fit_intercept,
-            )  # fmt: skip
+            with suppress(np.linalg.LinAlgError):  # rounding is all there is along some rows of W
+                self._scaling = Scaling(
+                    W, means, C, self._moments_along(W), self.problem.l2,
+                    fit_intercept=self.problem.fit_intercept,
+                )  # fmt: skip
 
     def _means(self, W: Matrix, biases: Vector) -> Means:
         """Return means of second derivatives; those with scores are 0 where W is."""

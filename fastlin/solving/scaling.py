@@ -43,6 +43,11 @@ class Scaling:
         The penalty.
     fit_intercept : bool
         Whether biases may change.
+
+    Raises
+    ------
+    LinAlgError
+        If there is no curvature, or too little in some direction.
     """
 
     def __init__(
@@ -76,6 +81,8 @@ def _difference_of_inverses(B: Matrix, blocks: Sequence[Matrix]) -> Matrix:
     """Return B^-1 - E^-1, after a small part of E is added to B; E has these diagonal blocks."""
     K = len(blocks[0])
     diagonal: Vector = np.concatenate([np.diag(E) for E in blocks])
+    if not diagonal.max() > 0:
+        raise np.linalg.LinAlgError
     lengths: Vector = np.sqrt(np.maximum(diagonal, _TINY * diagonal.max()))
     B /= lengths[:, None]
     B /= lengths
