@@ -22,7 +22,13 @@ from fastlin.fitting import Fitting
 from fastlin.model import LinearModel
 from fastlin.search.ranking import GridResult
 from fastlin.search.search import grid_search, with_validation
-from fastlin.solving.config import FitConfig, PathPlan, penalties, settings_of_path
+from fastlin.solving.config import (
+    FitConfig,
+    PathPlan,
+    penalties,
+    settings_of_path,
+    with_settings,
+)
 from fastlin.solving.path import PathPoint, PathResult, fit_path
 from fastlin.solving.path_file import KeptFits, save_path
 from fastlin.solving.protocols import Protocol, protocol_of
@@ -168,7 +174,8 @@ def probe(
     InputError
         If an argument does not fit, or has no effect in the protocol.
     """
-    chosen, settled = protocol_of(protocol), settings_of_path(config, settings)
+    chosen = protocol_of(protocol)
+    settled = (settings_of_path if chosen.plan else with_settings)(config, settings)
     check_has_effect(chosen, settled)
     say = note or functools.partial(warnings.warn, stacklevel=2)
     given = {"l2s": l2s, "Cs": Cs, "select": select, "patience": patience, "refit": refit}
