@@ -175,8 +175,7 @@ def probe(
         If an argument does not fit, or has no effect in the protocol.
     """
     chosen = protocol_of(protocol)
-    settled = (settings_of_path if chosen.plan else with_settings)(config, settings)
-    check_has_effect(chosen, settled)
+    settled = _settled(chosen, config, settings)
     say = note or functools.partial(warnings.warn, stacklevel=2)
     given = {"l2s": l2s, "Cs": Cs, "select": select, "patience": patience, "refit": refit}
     plan = plan_with(chosen, given)
@@ -190,6 +189,13 @@ def probe(
     if plan is None:
         return _sgd(split, chosen, settled, threads, say)
     return _path(split, chosen, settled, plan, threads, keep, on_fit)
+
+
+def _settled(protocol: Protocol, config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
+    """Return settings that fit a protocol. Raises InputError if one does not."""
+    settled = (settings_of_path if protocol.plan else with_settings)(config, settings)
+    check_has_effect(protocol, settled)
+    return settled
 
 
 def check_has_effect(protocol: Protocol, config: FitConfig) -> None:
