@@ -89,6 +89,11 @@ class Curvature:
         self._scaling: Scaling | None = None
         self._taken_at: tuple[Point | None, float] = None, l2
 
+    @property
+    def knows_weights(self) -> bool:
+        """Whether there is any curvature by W that the penalty does not outweigh."""
+        return len(self._spectrum.values) > 0
+
     def refresh(self, point: Point) -> None:
         """Take C and what it misses at a point, unless the last call did."""
         last_point, last_l2 = self._taken_at
@@ -102,7 +107,7 @@ class Curvature:
         values, U = np.linalg.eigh(means.plain)
         least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
         self._class_values, self._class_vectors = np.maximum(values, least), U
-        if W.any() and len(self._spectrum.values):
+        if W.any() and self.knows_weights:
             C = (U * self._class_values) @ U.T
             C -= C.mean(axis=0)
             C -= C.mean(axis=1, keepdims=True)
@@ -113,7 +118,7 @@ class Curvature:
                 )  # fmt: skip
 
     def _means(self, W: Matrix, biases: Vector) -> Means:
-        """Return means of second derivatives; those with scores are 0 where W is."""
+        """Return means of second derivatives; those with scores are 0 where they are not needed."""
         K, single = len(W), W.T.astype(np.float32)
         means = Means(*np.zeros((3, K, K)))
         step = max(64, _SCORES_OF_BLOCK // K)
@@ -124,7 +129,7 @@ class Curvature:
                 self.problem.loss, scores + biases, self._labels[part], self._weights[part]
             )
             means.plain[:] += found.mean()
-            if W.any():
+            if W.any() and self.knows_weights:
                 means.of_one[:] += found.mean(scores)
                 means.of_both[:] += found.mean(scores, scores)
         return means

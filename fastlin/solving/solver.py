@@ -31,6 +31,9 @@ from fastlin.training.weighting import row_weights
 # The curvature is taken anew at each of the first steps, and then after every so many.
 _FIRST_STEPS, _REFRESH_EVERY = 8, 4
 
+# Where the penalty outweighs the curvature by W, it is that by the biases alone: two tell enough.
+_FIRST_STEPS_OF_BIASES = 2
+
 # Relative rounding of costs, of products in float32 and float64.
 _NOISE = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-14}
 
@@ -218,7 +221,8 @@ class Solver:
                 best, cost, steps_since = length, value.cost, 0
             if steps_since > _STEPS_WITHOUT_GAIN[dtype]:
                 return value, _SLOW if value.cost < (1 - _FALLING) * cost else _ROUNDING
-            if step < _FIRST_STEPS or step % _REFRESH_EVERY == 0:
+            first_steps = _FIRST_STEPS if self._curvature.knows_weights else _FIRST_STEPS_OF_BIASES
+            if step < first_steps or step % _REFRESH_EVERY == 0:
                 self._curvature.refresh(value.point)
             found = self._moved_biases(value, dtype) if self._lacks_biases(value) else None
             if found is None and self._lacks_biases(value) and dtype == _FLOAT32:
