@@ -173,7 +173,9 @@ def _fit_cells(race: Race) -> list[str]:
     cells = [_seconds(ours.seconds), _seconds(proofs[0]) if proofs else "-"]
     if not firsts:
         tried = [
-            stages[-1].seconds for name, stages in race.stages.items() if name != FASTLIN.module
+            stages[-1].seconds
+            for name, stages in race.stages.items()
+            if stages and name != FASTLIN.module
         ]
         longest = max(tried, default=0.0)
         return [*cells, f"none, after {_seconds(longest)} s", f"> {longest / ours.seconds:.1f}"]

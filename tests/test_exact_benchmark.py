@@ -188,7 +188,7 @@ def test_a_summary_has_the_first_that_came_near_enough(tmp_path):
         "slow": [Stage(50.0, 9, 2.0, None)],
         "second": [Stage(4.0, 9, 2.5, None), Stage(20.0, 9, 2 + 1e-6, None)],
     }
-    alone = {"fastlin": stages["fastlin"], "never": [Stage(30.0, 9, 2.2, None)]}
+    alone = {"fastlin": stages["fastlin"], "never": [Stage(30.0, 9, 2.2, None)], "late": []}
     first, other = summarised(
         tmp_path, Race("rows", 0.1, 1, 2.0, 2.0, stages), Race("more", 0.1, 1, 2.0, 2.0, alone)
     )
