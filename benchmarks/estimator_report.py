@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from benchmarks import machine
 from benchmarks.estimator_contestants import ALPHAS, EPOCHS, TOLERANCES
 from benchmarks.estimator_race import DISTANCES, Race, Try, fastest, goal_of_accuracy
-from benchmarks.report import OF_ESTIMATORS
+from benchmarks.report import OF_ESTIMATORS, where
 from fastlin.files import atomic_write
 
 LARGEST_CALL = 0.005  # s
@@ -85,13 +85,7 @@ def page_of(path: Path) -> str:
     lines = [head]
     for race in map(Race.from_json, content["races"]):
         lines += [*table(race), ""]
-    about = content["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    lines.append(
-        f"{about['cpu']}, {about['cores']} cores, {about['simd']}; {content['threads']} threads; "
-        f"Python {about['python']}, {versions}.\n"
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"{where(content)}\n"])
 
 
 def table(race: Race) -> list[str]:

@@ -12,7 +12,7 @@ from benchmarks import machine, plots
 from benchmarks.exact_contestants import GAPS, TOLERANCES
 from benchmarks.exact_race import PathOf, PathRace, Race, Stage, as_json, from_json
 from benchmarks.libraries import FASTLIN
-from benchmarks.report import OF_EXACT
+from benchmarks.report import OF_EXACT, where
 from fastlin.files import atomic_write
 
 GOAL = 1e-6  # the distance to which the summary counts
@@ -76,13 +76,7 @@ def page_of(path: Path, picture: str = "exact.png") -> str:
         lines += [f"![Distance to the optimum over seconds]({picture})", ""]
     for race in map(from_json, content["races"]):
         lines += path_table(race) if isinstance(race, PathRace) else table(race)
-    about = content["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    lines.append(
-        f"{about['cpu']}, {about['cores']} cores, {about['simd']}; {content['threads']} threads; "
-        f"Python {about['python']}, {versions}.\n"
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"{where(content)}\n"])
 
 
 def table(race: Race) -> list[str]:

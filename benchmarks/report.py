@@ -53,6 +53,16 @@ def write(folder: Path, outcomes: Sequence[Outcome], settings: Settings) -> Path
     return path
 
 
+def where(content: dict[str, Any]) -> str:
+    """Return on which machine, with what, the races of a file were run."""
+    about = content["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return (
+        f"{about['cpu']}, {about['cores']} cores, {about['simd']}; {content['threads']} threads; "
+        f"Python {about['python']}, {versions}."
+    )
+
+
 def latest(folder: Path) -> Path:
     """Return the file of the machine that was measured last.
 
