@@ -75,13 +75,16 @@ _EPOCHS_OF_SOFTMAX = """
 import fastlin
 fastlin.SoftmaxClassifier(solver="sgd", max_iter=1, n_threads=threads).fit(X, y)
 def run():
-    for epochs in {epochs}:
-        one = fastlin.SoftmaxClassifier(solver="sgd", max_iter=epochs, random_state=0,
-                                        n_threads=threads)
-        began = time.perf_counter()
-        one.fit(X, y)
-        seconds = time.perf_counter() - began
-        keep(one.coef_, one.intercept_, seconds, epochs, setting=f"max_iter {{epochs}}")
+    for settings in [{{}}, *({{"l2": alpha / 2}} for alpha in {alphas})]:
+        for epochs in {epochs}:
+            one = fastlin.SoftmaxClassifier(solver="sgd", max_iter=epochs, random_state=0,
+                                            n_threads=threads, **settings)
+            began = time.perf_counter()
+            one.fit(X, y)
+            seconds = time.perf_counter() - began
+            named = settings | {{"max_iter": epochs}}
+            keep(one.coef_, one.intercept_, seconds, epochs,
+                 setting=", ".join(f"{{name}} {{value:g}}" for name, value in named.items()))
 begin()
 """
 
@@ -167,7 +170,7 @@ def of_fits(iterations: int, *, small: bool) -> list[Contestant]:
 
 def of_epochs(epochs: Sequence[int] = EPOCHS) -> list[Contestant]:
     """Return who trains by SGD, fastlin first, for each of some numbers of epochs."""
-    ours = _EPOCHS_OF_SOFTMAX.format(epochs=tuple(epochs))
+    ours = _EPOCHS_OF_SOFTMAX.format(alphas=ALPHAS, epochs=tuple(epochs))
     theirs = _EPOCHS_OF_SGD.format(schedules=_SCHEDULES, alphas=ALPHAS, epochs=tuple(epochs))
     return [
         Contestant("SoftmaxClassifier, sgd", FASTLIN, ours),

@@ -12,7 +12,8 @@ has float32 rows where rows are float32; newton-cholesky takes part where its ma
 `SGDClassifier` fits one class against the rest: another objective, so what is compared is the time
 to the same accuracy on rows held out, of standardised rows. It is fitted with several penalties,
 schedules and numbers of epochs, and the best that it reaches, less half a percent, is the goal.
-`SoftmaxClassifier(solver="sgd")` has its defaults, with the same numbers of epochs.
+`SoftmaxClassifier(solver="sgd")` has its defaults, then the same penalties, with the same numbers
+of epochs.
 
 What a call costs beside the steps is that of the smallest rows: `fit` less the seconds from its
 first step to its last, and `predict` of one row.

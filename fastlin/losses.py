@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import ClassVar
 
@@ -53,6 +54,10 @@ class Loss:
         check_settings(self)
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         default = type(self)().parameters()
         changed = [f"{p}={v!r}" for p, v in self.parameters().items() if v != default[p]]
         return f"{self.name}({' '.join(changed)})" if changed else self.name

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from fastlin.errors import InputError, quoted
@@ -144,11 +147,17 @@ def setting(default: Any, kind: Kind, text: str) -> Any:
     return field(default=default, metadata={"setting": Setting(kind, text)})
 
 
-def settings_of(record: type) -> dict[str, Setting]:
+def settings_of(record: type) -> Mapping[str, Setting]:
     """Return the settings of a dataclass by name, in their order."""
-    return {
+    return _settings_of(record)
+
+
+@cache  # every record is checked when it is made
+def _settings_of(record: type) -> Mapping[str, Setting]:
+    found = {
         part.name: part.metadata["setting"] for part in fields(record) if "setting" in part.metadata
     }
+    return MappingProxyType(found)
 
 
 def check_settings(record: Any) -> None:

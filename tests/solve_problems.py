@@ -5,8 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
+import fastlin
 from fastlin import reference
 from fastlin.losses import Softmax
+from fastlin.solving.config import FitConfig
+from fastlin.solving.solver import problem_of
 
 SOFTMAX = Softmax()
 
@@ -22,6 +25,25 @@ def random_rows(seed, K, n, d, scaled=True, imbalanced=False):
     if not scaled:
         X = X * np.exp(rng.normal(size=d)) + 5 * rng.normal(size=d)
     return X.astype(np.float32), y
+
+
+def problem_with(loss, seed=3, K=5, n=300, d=8, l2=1e-3, weights=None, **settings):
+    """Return the objective of random rows, as the solver has it."""
+    X, y = random_rows(seed, K, n, d)
+    split = fastlin.Split.from_arrays(X, y, weights=weights)
+    return problem_of(split.train, FitConfig(loss=loss, l2=l2, **settings))
+
+
+def point_in(problem, seed=0):
+    """Return a point whose rows and biases add up to 0, as those of the solver do."""
+    point = np.random.default_rng(seed).normal(size=problem.shape)
+    return point - point.mean(axis=0)
+
+
+def hessian_times(problem, point, direction, step=1e-5):
+    """Return second derivatives times a direction, by the differences of gradients."""
+    ends = [problem.value(point + sign * step * direction).gradient for sign in (1, -1)]
+    return (ends[0] - ends[1]) / (2 * step)
 
 
 def objective(X, y, W, b, l2, loss=SOFTMAX, weights=None):

@@ -89,6 +89,17 @@ def test_bars():
     assert not estimator_report.bars(race_of(1.0, 4.9, 5.0))[0].is_met
 
 
+def test_who_does_not_come_near_enough_took_at_least_its_longest_try():
+    race = race_of(0.1, 2.0, 5.0)
+    far = [Try("tol 1e-01", 0.3, 0.5), Try("tol 1e-03", 0.6, 0.1)]
+    known = replace(race, distances=race.distances | {"LogisticRegression, lbfgs": far})
+    bar = estimator_report.bars(known)[0]
+    assert bar.measured == "more than 6.0 x: in 600 ms it did not come there"
+    assert bar.is_met
+    near = replace(race, distances=race.distances | {"LogisticRegression, lbfgs": far[:1]})
+    assert estimator_report.bars(near)[0].is_met is None  # 3 x is below the bar, and not the end
+
+
 def test_the_page_keeps_races_of_other_rows(tmp_path):
     page = tmp_path / "docs" / "estimators.md"
     estimator_report.write(page, [race_of(1.0, 2.0, 0.8)], 2)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from solve_problems import random_rows
+from solve_problems import hessian_times, point_in, problem_with, random_rows
 
 import fastlin
 from fastlin import passes, reference
@@ -17,24 +17,6 @@ from fastlin.threads import available
 
 LOSSES = [Softmax(), Softmax(smoothing=0.2), SquaredHinge(margin=1.5)]
 K = 5
-
-
-def problem_with(loss, seed=3, n=300, d=8, **settings):
-    X, y = random_rows(seed, K, n, d)
-    split = fastlin.Split.from_arrays(X, y)
-    return problem_of(split.train, FitConfig(loss=loss, l2=1e-3, **settings))
-
-
-def point_in(problem, seed=0):
-    """Return a point whose rows and biases add up to 0, as those of the solver do."""
-    point = np.random.default_rng(seed).normal(size=problem.shape)
-    return point - point.mean(axis=0)
-
-
-def hessian_times(problem, point, direction, step=1e-5):
-    """Return second derivatives times a direction, by the differences of gradients."""
-    ends = [problem.value(point + sign * step * direction).gradient for sign in (1, -1)]
-    return (ends[0] - ends[1]) / (2 * step)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)

@@ -32,6 +32,10 @@ from fastlin.solving.scaling import Scaling
 # passes at l2 1e-3, 37 for 34 at 1e-5.
 _ROWS_OF_DIRECTION, _LEAST_ROWS, _ROWS_OF_MANY_FEATURES, _CHEAP_ROWS = 10, 512, 5, 16
 
+# C is taken anew at each of the first steps. Where the penalty outweighs the curvature by W, C is
+# that by the biases alone: two tell enough.
+_FIRST_STEPS, _FIRST_STEPS_OF_BIASES = 8, 2
+
 # Rows from which C is taken: at most, and values.
 _ROWS_OF_SCORES, _VALUES_OF_SCORES = 4096, 2**22
 
@@ -73,6 +77,8 @@ class Curvature:
         The least penalty that it is to serve.
     """
 
+    is_exact = False  # steps need what L-BFGS learns from those before
+
     def __init__(self, problem: Problem, l2: float) -> None:
         self.problem = problem
         values, vectors, rest = _spectrum(problem, l2)
@@ -93,6 +99,11 @@ class Curvature:
     def knows_weights(self) -> bool:
         """Whether there is any curvature by W that the penalty does not outweigh."""
         return len(self._spectrum.values) > 0
+
+    @property
+    def first_steps(self) -> int:
+        """At how many steps, from the first one, it is to be taken anew."""
+        return _FIRST_STEPS if self.knows_weights else _FIRST_STEPS_OF_BIASES
 
     def refresh(self, point: Point) -> None:
         """Take C and what it misses at a point, unless the last call did."""

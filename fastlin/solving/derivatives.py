@@ -37,6 +37,15 @@ class Derivatives(NamedTuple):
             crossed = (crossed + product((right * f).T, left * g)) / 2
         return np.diag((a * f * g).sum(axis=0)) - crossed
 
+    def each(self) -> NDArray[np.float64]:
+        """Return A_i of every row, (m, K, K)."""
+        found = -self.left[:, :, None] * self.right[:, None, :]
+        if self.left is not self.right:
+            found = (found + found.transpose(0, 2, 1)) / 2
+        classes = range(self.left.shape[1])
+        found[:, classes, classes] += self.diagonal
+        return found
+
 
 class Means(NamedTuple):
     """Means over rows of A_i, of A_i * s_i 1^T and of A_i * s_i s_i^T, for their scores s_i."""

@@ -27,7 +27,7 @@ from fastlin.solving.config import (
     penalty_of,
     settings_of_path,
 )
-from fastlin.solving.curvature import Curvature
+from fastlin.solving.hessian import curvature_of
 from fastlin.solving.problem import Problem
 from fastlin.solving.solution import Solution
 from fastlin.solving.solver import (
@@ -288,7 +288,7 @@ class _Walk:
             check_start(model, self._problem)
         if self._known:  # the first fit of all began at zero, from which gradients are measured
             self._problem.value(np.zeros(self._problem.shape), np.float32)
-        self._curvature = Curvature(self._problem, penalties[-1])
+        self._curvature = curvature_of(self._problem, penalties[-1])
         self._ratio = penalties[0] / penalties[1] if len(penalties) > 1 else 10**0.25
         self._found: dict[float, tuple[PathPoint, LinearModel]] = {}
         self._cut = False

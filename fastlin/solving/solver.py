@@ -21,6 +21,7 @@ from fastlin.model import LinearModel
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import FitConfig, with_settings
 from fastlin.solving.curvature import Curvature
+from fastlin.solving.hessian import Hessian, curvature_of
 from fastlin.solving.lbfgs import Memory, line_search
 from fastlin.solving.problem import Point, Problem, Value
 from fastlin.solving.solution import Progress, Solution, relative
@@ -28,11 +29,8 @@ from fastlin.threads import use_threads
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
 
-# The curvature is taken anew at each of the first steps, and then after every so many.
-_FIRST_STEPS, _REFRESH_EVERY = 8, 4
-
-# Where the penalty outweighs the curvature by W, it is that by the biases alone: two tell enough.
-_FIRST_STEPS_OF_BIASES = 2
+# The curvature is taken anew at each of its first steps, and then after every so many.
+_REFRESH_EVERY = 4
 
 # Relative rounding of costs, of products in float32 and float64.
 _NOISE = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-14}
@@ -66,9 +64,10 @@ def solve(
     """Fit the one classifier that minimises mean loss + l2 * sum(W**2) over the training rows.
 
     Rows are read as they are stored; every pass gives the objective and its gradient. Steps are
-    those of L-BFGS from a start matrix of the features' second moments. Passes compute in float32
-    until the gap is below what was asked for, or float32 gives no more; then in float64, in which
-    the gap that is returned is computed.
+    those of L-BFGS from a start matrix of the features' second moments; of few weights and rows,
+    Newton's. Passes compute in float32 until the gap is below what was asked for, or float32 gives
+    no more; then in float64, in which the gap that is returned is computed. Newton's are all in
+    float64.
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ def solve(
     chosen = with_settings(config, settings)
     with use_threads(threads), one_thread():
         problem = problem_of(rows, chosen)
-        curvature = Curvature(problem, problem.l2)
+        curvature = curvature_of(problem, problem.l2)
         solver = Solver(problem, curvature, chosen, began, progress, watch)
         if start is not None:
             check_start(start, problem)
@@ -131,8 +130,8 @@ class Solver:
     ----------
     problem : Problem
         What is solved.
-    curvature : Curvature
-        Its start matrix.
+    curvature : Curvature or Hessian
+        Its start matrix, or all of its second derivatives.
     config : FitConfig
         The gap to reach, and the passes after which to end before.
     began : float
@@ -142,7 +141,7 @@ class Solver:
     """
 
     def __init__(
-        self, problem: Problem, curvature: Curvature, config: FitConfig, began: float,
+        self, problem: Problem, curvature: Curvature | Hessian, config: FitConfig, began: float,
         progress: Callable[[Progress], None] | None = None,
         watch: Callable[[Callable[[], LinearModel]], bool] | None = None,
     ) -> None:  # fmt: skip
@@ -150,14 +149,19 @@ class Solver:
         self._first_pass, self._last_pass = problem.passes, problem.passes + config.max_passes
         self._began, self._progress, self._watch = began, progress, watch
         self._trace: list[Progress] = []
+        # Steps from all second derivatives are so few that those in float32 save no time.
+        self._first_dtype = _FLOAT64 if curvature.is_exact else _FLOAT32
 
     def run(self, start: Point | None = None) -> Solution:
         """Return the optimum, from zero, or from another point if the objective is less there."""
         problem, value = self._problem, self._begin(start)
-        value, end = self._descend(value, _FLOAT32)
-        model = problem.model(value.point, _FLOAT32)
-        value = problem.value(problem.point_of(model), _FLOAT64)
-        if not self._is_solved(value) and end not in {_OUT_OF_PASSES, _STOPPED}:
+        goes_on = self._first_dtype == _FLOAT64
+        if not goes_on:
+            value, end = self._descend(value, _FLOAT32)
+            model = problem.model(value.point, _FLOAT32)
+            value = problem.value(problem.point_of(model), _FLOAT64)
+            goes_on = not self._is_solved(value) and end not in {_OUT_OF_PASSES, _STOPPED}
+        if goes_on:
             point = self._allowed(value.point)
             if self._passes_left() > 0 and point is not value.point:
                 value = problem.value(point, _FLOAT64)
@@ -176,15 +180,15 @@ class Solver:
 
     def _begin(self, start: Point | None) -> Value:
         """Return the value from which steps go."""
-        problem, zero = self._problem, np.zeros(self._problem.shape)
+        problem, zero, dtype = self._problem, np.zeros(self._problem.shape), self._first_dtype
         value = None
         if start is None or problem.length_at_zero == math.inf:
-            value = problem.value(zero, _FLOAT32)
+            value = problem.value(zero, dtype)
         if start is not None:
-            began = problem.value(self._allowed(start), _FLOAT32)
+            began = problem.value(self._allowed(start), dtype)
             if began.cost <= (1 + _NOISE_OF_START) * problem.cost_at_zero:
                 return began
-        return problem.value(zero, _FLOAT32) if value is None else value
+        return problem.value(zero, dtype) if value is None else value
 
     def _allowed(self, point: Point) -> Point:
         """Return a point, without the biases of another fit, or of rounding, if there are none."""
@@ -221,8 +225,7 @@ class Solver:
                 best, cost, steps_since = length, value.cost, 0
             if steps_since > _STEPS_WITHOUT_GAIN[dtype]:
                 return value, _SLOW if value.cost < (1 - _FALLING) * cost else _ROUNDING
-            first_steps = _FIRST_STEPS if self._curvature.knows_weights else _FIRST_STEPS_OF_BIASES
-            if step < first_steps or step % _REFRESH_EVERY == 0:
+            if step < self._curvature.first_steps or step % _REFRESH_EVERY == 0:
                 self._curvature.refresh(value.point)
             found = self._moved_biases(value, dtype) if self._lacks_biases(value) else None
             if found is None and self._lacks_biases(value) and dtype == _FLOAT32:
@@ -234,7 +237,8 @@ class Solver:
                 found = self._step(value, memory, dtype)
             if found is None:
                 return value, _ROUNDING if self._passes_left() > 0 else _OUT_OF_PASSES
-            memory.add(value, found)
+            if not self._curvature.is_exact:
+                memory.add(value, found)
             value = found
         raise AssertionError("steps are counted for ever")
 
