@@ -34,7 +34,7 @@ _ROWS_OF_DIRECTION, _LEAST_ROWS, _ROWS_OF_MANY_FEATURES, _CHEAP_ROWS = 10, 512, 
 
 # C is taken anew at each of the first steps. Where the penalty outweighs the curvature by W, C is
 # that by the biases alone: two tell enough.
-_FIRST_STEPS, _FIRST_STEPS_OF_BIASES = 8, 2
+_FIRST_STEPS, _FIRST_STEPS_OF_BIASES = 4, 2
 
 # Rows from which C is taken: at most, and values.
 _ROWS_OF_SCORES, _VALUES_OF_SCORES = 4096, 2**22
@@ -78,6 +78,7 @@ class Curvature:
     """
 
     is_exact = False  # steps need what L-BFGS learns from those before
+    first_dtype = np.dtype(np.float32)  # of the products of the first steps
 
     def __init__(self, problem: Problem, l2: float) -> None:
         self.problem = problem

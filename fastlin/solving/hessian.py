@@ -42,6 +42,7 @@ class Hessian:
 
     is_exact = True
     first_steps = sys.maxsize  # at every one of them it is taken anew
+    first_dtype = np.dtype(np.float64)  # of so few steps those in float32 save no time
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastlin.solving.problem import Point, Value
 
-MEMORY = 10  # 20 save no passes: the start matrix is taken anew before
+MEMORY = 8  # 5 and 20 take as many passes: the start matrix is taken anew before
 
 # Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
 _DECREASE, _SLOPE = 1e-4, 0.9

@@ -286,9 +286,9 @@ class _Walk:
         self._known = {point.l2: (point, model) for point, model in known}
         for _, model in self._known.values():
             check_start(model, self._problem)
-        if self._known:  # the first fit of all began at zero, from which gradients are measured
-            self._problem.value(np.zeros(self._problem.shape), np.float32)
         self._curvature = curvature_of(self._problem, penalties[-1])
+        if self._known:  # the first fit of all began at zero, from which gradients are measured
+            self._problem.value(np.zeros(self._problem.shape), self._curvature.first_dtype)
         self._ratio = penalties[0] / penalties[1] if len(penalties) > 1 else 10**0.25
         self._found: dict[float, tuple[PathPoint, LinearModel]] = {}
         self._cut = False

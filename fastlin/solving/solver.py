@@ -29,8 +29,9 @@ from fastlin.threads import use_threads
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
 
-# The curvature is taken anew at each of its first steps, and then after every so many.
-_REFRESH_EVERY = 4
+# The curvature is taken anew at each of its first steps, and then after every so many: of eleven
+# problems twice as often saves no passes.
+_REFRESH_EVERY = 8
 
 # Relative rounding of costs, of products in float32 and float64.
 _NOISE = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-14}
@@ -41,11 +42,10 @@ _NOISE_OF_START = 1e-6
 # Derivatives by a bias that are so small are left to more exact products, or are rounding.
 _BIAS_NOISE = {np.dtype(np.float32): 3e-7, np.dtype(np.float64): 1e-15}
 
-# The gradient becomes no shorter after so many steps in which it did not.
-_STEPS_WITHOUT_GAIN = {np.dtype(np.float32): 2, np.dtype(np.float64): 60}
-
-# Where the objective falls in these steps by more than this share, it is not rounding that is left.
-_FALLING = 1e-9
+# The gradient becomes no shorter after so many steps in which it did not, by this factor. What is
+# left is the rounding of float32 if the objective does not fall by this share either.
+_STEPS_WITHOUT_GAIN, _SHORTER = {np.dtype(np.float32): 20, np.dtype(np.float64): 60}, 0.8
+_STEPS_OF_ROUNDING, _FALLING = 2, 1e-8
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -149,13 +149,12 @@ class Solver:
         self._first_pass, self._last_pass = problem.passes, problem.passes + config.max_passes
         self._began, self._progress, self._watch = began, progress, watch
         self._trace: list[Progress] = []
-        # Steps from all second derivatives are so few that those in float32 save no time.
-        self._first_dtype = _FLOAT64 if curvature.is_exact else _FLOAT32
+        self._memory = Memory()
 
     def run(self, start: Point | None = None) -> Solution:
         """Return the optimum, from zero, or from another point if the objective is less there."""
         problem, value = self._problem, self._begin(start)
-        goes_on = self._first_dtype == _FLOAT64
+        goes_on = self._curvature.first_dtype == _FLOAT64
         if not goes_on:
             value, end = self._descend(value, _FLOAT32)
             model = problem.model(value.point, _FLOAT32)
@@ -180,8 +179,8 @@ class Solver:
 
     def _begin(self, start: Point | None) -> Value:
         """Return the value from which steps go."""
-        problem, zero, dtype = self._problem, np.zeros(self._problem.shape), self._first_dtype
-        value = None
+        problem, dtype = self._problem, self._curvature.first_dtype
+        zero, value = np.zeros(problem.shape), None
         if start is None or problem.length_at_zero == math.inf:
             value = problem.value(zero, dtype)
         if start is not None:
@@ -207,8 +206,7 @@ class Solver:
 
     def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
         """Go from a value until it is solved, or products of a dtype give no more; say which."""
-        memory = Memory()
-        best, cost, steps_since = math.inf, math.inf, 0
+        memory, gains = self._memory, _Gains(dtype)
         for step in itertools.count():
             self._tell(value)
             if self._watch is not None and self._watch(
@@ -219,12 +217,9 @@ class Solver:
                 return value, _SOLVED
             if self._passes_left() <= 0:
                 return value, _OUT_OF_PASSES
-            length = _length(value)
-            steps_since += 1
-            if length < 0.8 * best:
-                best, cost, steps_since = length, value.cost, 0
-            if steps_since > _STEPS_WITHOUT_GAIN[dtype]:
-                return value, _SLOW if value.cost < (1 - _FALLING) * cost else _ROUNDING
+            end = gains.end(value)
+            if end is not None:
+                return value, end
             if step < self._curvature.first_steps or step % _REFRESH_EVERY == 0:
                 self._curvature.refresh(value.point)
             found = self._moved_biases(value, dtype) if self._lacks_biases(value) else None
@@ -329,6 +324,38 @@ class Solver:
 
 _SOLVED, _OUT_OF_PASSES, _ROUNDING = "solved", "out of passes", "rounding"
 _STOPPED, _SLOW = "stopped", "slow"
+
+
+class _Gains:
+    """Whether steps still gain anything; to be told the value of each of them.
+
+    Parameters
+    ----------
+    dtype : np.dtype
+        Of their products.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._length = self._cost = self._cost_then = math.inf
+        self._steps, self._steps_of_cost = 0, 0
+
+    def end(self, value: Value) -> str | None:
+        """Return why no more is to be expected of steps; None if it is."""
+        length = _length(value)
+        is_shorter = length < _SHORTER * self._length
+        falls = value.cost < (1 - _FALLING) * self._cost
+        self._steps = 0 if is_shorter else self._steps + 1
+        self._steps_of_cost = 0 if is_shorter or falls else self._steps_of_cost + 1
+        if is_shorter:
+            self._length, self._cost_then = length, value.cost
+        if is_shorter or falls:
+            self._cost = value.cost
+        if self._dtype == _FLOAT32 and self._steps_of_cost > _STEPS_OF_ROUNDING:
+            return _ROUNDING
+        if self._steps > _STEPS_WITHOUT_GAIN[self._dtype]:
+            return _SLOW if value.cost < (1 - _FALLING) * self._cost_then else _ROUNDING
+        return None
 
 
 def _length(value: Value) -> float:
