@@ -243,7 +243,9 @@ def unchecked_mean_loss(
             first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, chunks, row_losses,
             sums, db,
         )  # fmt: skip
-    dW = unpack(sums, tile, W.shape, W.dtype) * (folded.factors / len(X))
+    del chunks  # of many classes they take more memory than all else here
+    dW = unpack(sums, tile, W.shape, W.dtype)
+    dW *= folded.factors / len(X)
     if folded.rest is not None:
         dW -= np.outer(db / len(X), folded.rest)
     return float(row_losses.mean(dtype=np.float64)), dW, db / len(X)

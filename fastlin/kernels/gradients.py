@@ -31,7 +31,7 @@ _CHUNK_ROWS, _CHUNK_ROWS_OF_MANY_CLASSES, _MANY_CLASSES = 512, 2048, 256
 _CHUNKS = 16
 
 # Chunks whose gradients wait for their sum: so many for each member, if they take no more bytes.
-_CHUNKS_OF_MEMBER, _BYTES_OF_CHUNKS = 4, 2**25
+_CHUNKS_OF_MEMBER, _BYTES_OF_CHUNKS = 4, 2**24
 BLOCK_VECTORS = 8  # a whole number of update tiles
 
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from fastlin.solving.problem import Point, Value
 
-MEMORY = 8  # 5 and 20 take as many passes: the start matrix is taken anew before
+# Steps that are kept, at most, and bytes of them: 5 and 20 take as many passes, as the start matrix
+# is taken anew before.
+MEMORY, _BYTES = 8, 2**25
 
 # Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
 _DECREASE, _SLOPE = 1e-4, 0.9
@@ -38,7 +40,8 @@ class Memory:
         change = (after.gradient - before.gradient).astype(np.float32)
         product = _dot(step, change)
         if product > 1e-10 * _dot(step, step) ** 0.5 * _dot(change, change) ** 0.5:
-            self._pairs = [*self._pairs[-(MEMORY - 1) :], (step, change, 1 / product)]
+            most = min(MEMORY, max(3, _BYTES // (2 * step.nbytes)))
+            self._pairs = [*self._pairs[-(most - 1) :], (step, change, 1 / product)]
 
     def direction(self, gradient: Point, divide: Callable[[Point], Point]) -> Point:
         """Return a direction of descent; `divide` multiplies by the start matrix.

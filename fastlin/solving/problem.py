@@ -32,6 +32,9 @@ Point = NDArray[np.float64]  # (K, d + 1): W, and c in the last column
 # Rows are converted in blocks of about so many values, which stay in the second-level cache.
 _VALUES_OF_BLOCK = 2**17
 
+# Classes are taken in blocks, of so many pairs with all of them.
+_VALUES_OF_CLASSES = 2**17
+
 # Means beyond so many standard deviations are subtracted as rows are read, as in training.
 _LARGE_MEAN = 16.0
 
@@ -194,7 +197,10 @@ class Problem:
             return float(np.square(G + 2 * self.l2 * W).sum()) / (4 * self.l2)
         e, V, conjugate = self._other_gradients(db, first)
         rest = (1 - e) * float(db @ c) + e * (mean_loss - float((V * W).sum()) + conjugate)
-        return float(np.square((1 - e) * G + e * V + 2 * self.l2 * W).sum()) / (4 * self.l2) + rest
+        V *= e
+        V += (1 - e) * G
+        V += 2 * self.l2 * W
+        return float(np.square(V, out=V).sum()) / (4 * self.l2) + rest
 
     def _other_gradients(self, db: Vector, first: Point) -> tuple[float, Point, float]:
         """Return e, the mean of v_i x_i^T (K, d), and the mean of loss*(v_i).
@@ -206,26 +212,24 @@ class Problem:
         """
         above, K, shares = np.maximum(db, 0.0), len(db), self.class_shares
         own = np.maximum(shares - self._smoothing / K, 0.0) / (1 - self._smoothing)
-        of_classes = -first / self._slope()  # the mean of e_y x_i^T
+        V = first * (-1 / self._slope())  # the mean of e_y x_i^T, from which it is made
         if (own[above > 0] == 0).any():
             e = float((above / (shares + above)).max())
             q = np.maximum(shares - (1 - e) / e * db, 0.0)
-            targets = self._targets()
-            conjugates = self._conjugates(np.broadcast_to(q, (K, K)) - targets)
-            return e, -targets.T @ of_classes, float(own @ conjugates)
+            common = self._smoothing / K * V.sum(axis=0)
+            V *= self._smoothing - 1
+            V -= common
+            return e, V, float(own @ self._conjugates(q))
         gives = own > 0
         whole = 1 - self._smoothing + self._smoothing / K
         e = float((above[gives] / (whole * own[gives] + above[gives])).max())
         parts, q = np.zeros(K), np.maximum(-db, 0.0)
         parts[gives] = (1 - e) / e * above[gives] / own[gives]
-        moved = parts[:, None] * (q / q.sum() - np.eye(K))
-        return e, moved.T @ of_classes, float(own @ self._conjugates(moved))
-
-    def _targets(self) -> Point:
-        """Return the target (K, K) of the rows of every class."""
-        K = len(self.class_shares)
-        targets: Point = (1 - self._smoothing) * np.eye(K) + self._smoothing / K
-        return targets
+        q /= q.sum()
+        given = parts @ V
+        V *= -parts[:, None]
+        V += np.outer(q, given)
+        return e, V, float(own @ self._conjugates(q, parts))
 
     @property
     def _smoothing(self) -> float:
@@ -240,15 +244,33 @@ class Problem:
             return 2 * self.loss.margin * len(self.data.class_names)
         return 1 - self._smoothing
 
-    def _conjugates(self, moved: Point) -> Vector:
-        """Return loss*(v) for the v (K,) of the rows of every class, (K, K)."""
-        if isinstance(self.loss, SquaredHinge):
-            costs = moved * moved / 4 - self.loss.margin * moved
-            np.fill_diagonal(costs, 0.0)
-        else:
-            targets = np.maximum(self._targets() + moved, 0.0)
-            costs = targets * np.log(targets, out=np.zeros_like(targets), where=targets > 0)
-        found: Vector = costs.sum(axis=1)
+    def _conjugates(self, q: Vector, parts: Vector | None = None) -> Vector:
+        """Return loss*(v) for the v (K,) of the rows of every class, (K,).
+
+        Those of class k are parts[k] (q - e_k); without parts q less the target of class k.
+        """
+        K = len(q)
+        found, step = np.empty(K), max(1, _VALUES_OF_CLASSES // K)
+        # Block of classes: a matrix of all of them is larger than W where they are many.
+        for first in range(0, K, step):
+            rows = np.arange(first, min(first + step, K))
+            own = np.arange(len(rows)), rows
+            targets = np.full((len(rows), K), self._smoothing / K)
+            targets[own] += 1 - self._smoothing
+            if parts is None:
+                moved = q - targets
+            else:
+                moved = parts[rows, None] * q
+                moved[own] -= parts[rows]
+            if isinstance(self.loss, SquaredHinge):
+                costs = moved * moved / 4 - self.loss.margin * moved
+                costs[own] = 0.0
+            else:
+                targets += moved
+                np.maximum(targets, 0.0, out=targets)
+                costs = np.log(targets, out=np.zeros_like(targets), where=targets > 0)
+                costs *= targets
+            found[rows] = costs.sum(axis=1)
         return found
 
     def features(self, rows: NDArray[np.int64], dtype: DTypeLike) -> NDArray[np.floating]:
