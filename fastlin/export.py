@@ -102,7 +102,7 @@ def to_sklearn(model: LinearModel) -> Any:
     PackageError
         If scikit-learn is not installed.
     """
-    linear = packages.load("sklearn.linear_model", "export", "to_sklearn")
+    linear = packages.load("sklearn.linear_model", "export", "an estimator of scikit-learn")
     W, b = folded(model)
     order = np.argsort(np.array(model.class_names))  # scikit-learn's own order
     W, b = W[order], b[order]
@@ -111,7 +111,7 @@ def to_sklearn(model: LinearModel) -> Any:
     if model.has_probabilities:
         estimator = linear.LogisticRegression()
     else:
-        svm = packages.load("sklearn.svm", "export", "to_sklearn")
+        svm = packages.load("sklearn.svm", "export", "an estimator of scikit-learn")
         estimator = svm.LinearSVC(multi_class="crammer_singer" if len(b) > 1 else "ovr")
     estimator.classes_ = np.array(model.class_names)[order]
     estimator.coef_, estimator.intercept_ = W, b
@@ -136,7 +136,7 @@ def to_torch(model: LinearModel) -> Any:
     PackageError
         If PyTorch is not installed.
     """
-    torch = packages.load("torch", None, "to_torch")
+    torch = packages.load("torch", None, "a module of PyTorch")
     W, b = folded(model)
     tensors = {"weight": torch.from_numpy(W), "bias": torch.from_numpy(b)}
     K, d = W.shape
@@ -148,7 +148,7 @@ def to_torch(model: LinearModel) -> Any:
 
 def to_onnx(model: LinearModel, input_dtype: DTypeLike | None = None) -> Any:
     """Return a model as a checked `onnx.ModelProto`; see `save_onnx`."""
-    onnx = packages.load("onnx", "export", "to_onnx")
+    onnx = packages.load("onnx", "export", "an ONNX graph")
     helper, array = onnx.helper, onnx.numpy_helper.from_array
     given = _input_dtype(model, input_dtype)
     computed, scale = model.W.dtype, _stored_scale(model)
@@ -257,7 +257,7 @@ def _write_npz(model: LinearModel, file: IO[bytes]) -> None:
 
 
 def _write_safetensors(model: LinearModel, file: IO[bytes]) -> None:
-    numpy = packages.load("safetensors.numpy", "export", "to_safetensors")
+    numpy = packages.load("safetensors.numpy", "export", "a .safetensors file")
     W, b = folded(model)
     tensors = {"weight": np.ascontiguousarray(W), "bias": np.ascontiguousarray(b)}
     file.write(numpy.save(tensors, metadata(model)))

@@ -246,6 +246,7 @@ def test_a_missing_package_is_one_line(run, monkeypatch, to, module, advice):
     message = call("export", "run", "--to", to, "--out", "m", code=2).stderr
     assert f"needs {module}" in message
     assert advice in message
+    assert "to_" not in message  # a command has no functions
     assert not Path("m").exists()
 
 
