@@ -81,8 +81,14 @@ class Loss:
         raise NotImplementedError
 
     @classmethod
-    def of(cls, value: object) -> Loss:
+    def of(cls, value: object, offered: Sequence[Loss] | None = None) -> Loss:
         """Return a loss from a record or from its text.
+
+        Parameters
+        ----------
+        value : object
+        offered : Sequence[Loss], optional
+            Which losses the message names; all by default.
 
         Raises
         ------
@@ -97,9 +103,11 @@ class Loss:
             match = _WITH_PARAMETERS.fullmatch(value)
             if match and match[1] in LOSSES:
                 return _with_text(LOSSES[match[1]], match[2], value)
+        losses = tuple(LOSSES.values()) if offered is None else offered
+        example = replace(losses[-1], **losses[-1].example)
         raise InputError(
-            f"loss is {quoted(value)}; it must be one of {', '.join(LOSSES)}, or one with a "
-            "parameter, such as hinge(margin=0.5)"
+            f"loss is {quoted(value)}; it must be one of {', '.join(loss.name for loss in losses)}"
+            f", or one with a parameter, such as {example}"
         )
 
 
@@ -252,8 +260,18 @@ def _with_text(default: Loss, text: str, whole: str) -> Loss:
 
 
 class LossKind:
-    """A loss, or its text: the kind of the setting `loss`."""
+    """A loss, or its text: the kind of the setting `loss`.
+
+    Parameters
+    ----------
+    kinds : Sequence[type[Loss]]
+        Which of them help and messages offer; all by default. Whoever declares fewer refuses the
+        others, and says why.
+    """
+
+    def __init__(self, kinds: Sequence[type[Loss]] = _TYPES) -> None:
+        self.losses = tuple(LOSSES[kind.name] for kind in kinds)
 
     def checked(self, name: str, value: object) -> Loss:
         """Return the loss. Raises InputError if there is none of that text."""
-        return Loss.of(value)
+        return Loss.of(value, self.losses)

@@ -229,6 +229,16 @@ def test_bad_input_is_one_line(words, message):
     assert message in call("fit", *words, code=2).stderr
 
 
+@pytest.mark.parametrize("command", ["fit", "probe"])
+def test_only_losses_that_have_an_optimum_are_offered(command):
+    said = " ".join(call(command, "--help").stdout.split())
+    assert "[softmax|squared-hinge]" in said
+    assert "[default: 1.0; of squared-hinge]" in said
+    message = call(command, "--loss", "none", code=2).stderr
+    assert "must be one of softmax, squared-hinge, or one with a parameter" in message
+    assert "[softmax|hinge|squared-hinge]" in call("train", "--help").stdout
+
+
 def test_settings_of_an_exact_fit_exclude_others():
     for content in ({"gap": 0.0}, {"gap": 1e-6, "cv": 3}, {"gap": 1e-6, "calibrate": True},
                     {"gap": "x"}, {"fit_intercept": 1}, {"max_passes": 2}):  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from fastlin.class_weights import ClassWeights, lists_words, read_class_weights
 from fastlin.commands import options
 from fastlin.config import TrainConfig, as_json
 from fastlin.errors import InputError
-from fastlin.losses import LOSSES, PARAMETERS, Loss, LossKind, check_given_once
+from fastlin.losses import PARAMETERS, Loss, LossKind, check_given_once
 from fastlin.settings import (
     AUTO,
     Choice,
@@ -34,14 +34,17 @@ class LossName(click.ParamType[Loss]):
 
     name = "loss"
 
+    def __init__(self, kind: LossKind) -> None:
+        self._kind = kind
+
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """Return what the help says of the values."""
-        return f"[{'|'.join(LOSSES)}]"
+        return f"[{'|'.join(loss.name for loss in self._kind.losses)}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Loss:
         """Return the loss. Fails if there is none of that text."""
         try:
-            return Loss.of(value)
+            return self._kind.checked(self.name, value)
         except InputError as error:
             self.fail(str(error), param, ctx)
 
@@ -103,9 +106,9 @@ def settings_options(
         if name in without:
             continue
         added += _options(name, declared, as_json(getattr(defaults, name)), lists=lists)
-        if name == "loss":
+        if isinstance(declared.kind, LossKind):
             for parameter, of_loss in PARAMETERS.items():
-                default = _default_of_parameter(parameter)
+                default = _default_of_parameter(parameter, declared.kind.losses)
                 added += _options(parameter, of_loss, default, lists=lists)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -180,10 +183,10 @@ def _type_of(kind: Kind) -> Any:
         return click.Choice([choice.value for choice in kind.of])
     if isinstance(kind, ClassWeights):
         return ClassWeightType()
-    return LossName() if isinstance(kind, LossKind) else None
+    return LossName(kind) if isinstance(kind, LossKind) else None
 
 
-def _default_of_parameter(name: str) -> str:
-    """Return the default of a parameter of losses, and which have it."""
-    having = [loss for loss in LOSSES.values() if name in loss.parameters()]
+def _default_of_parameter(name: str, losses: Iterable[Loss]) -> str:
+    """Return the default of a parameter of losses, and which of them have it."""
+    having = [loss for loss in losses if name in loss.parameters()]
     return f"{having[0].parameters()[name]}; of {', '.join(loss.name for loss in having)}"

@@ -62,7 +62,9 @@ class FitConfig:
     """
 
     loss: Loss = setting(
-        Loss.SOFTMAX, LossKind(), "Loss: softmax cross-entropy or squared multiclass hinge."
+        Loss.SOFTMAX,
+        LossKind(SMOOTH_LOSSES),
+        "Loss: softmax cross-entropy or squared multiclass hinge.",
     )
     l2: float | Auto = setting(
         AUTO,
