@@ -319,3 +319,20 @@ def test_curves_need_a_value_a_penalty():
     figures.png(figures.path_curves([1.0], [0.1], [0.5], [1.0], [2.0], **marks))
     with pytest.raises(InputError, match="one value a penalty"):
         figures.path_curves([1.0, 2.0], [0.1, 0.05], [0.5], [1.0], [2.0], **marks)
+
+
+@pytest.mark.parametrize(
+    ("cost", "scale"),
+    [
+        ([2.3, 0.5, 40.0], "log"), ([2.3, 0.5, 9.0], "linear"), ([2.3, 0.0, 40.0], "linear"),
+        ([2.3, float("nan"), 0.1], "log"),
+    ],
+)  # fmt: skip
+def test_costs_over_more_than_a_decade_have_a_logarithmic_axis(cost, scale):
+    """On a linear one the least would not be seen."""
+    figures = pytest.importorskip("fastlin.figures")
+    C, l2, accuracy = [0.1, 1.0, 10.0], [1.0, 0.1, 0.01], [0.5, 0.6, 0.5]
+    marks = {"best": 1, "one_error": 0, "val_rows": 100}
+    figure = figures.path_curves(C, l2, accuracy, cost, [1.0, 2.0, 3.0], **marks)
+    assert figure.axes[1].get_yscale() == scale
+    figures.png(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlin.figures.style import BLUE, FAINT, INK, ORANGE, QUIET, check, styled
 from fastlin.metrics import binomial_error
+
+# Values of which the largest is more than so many times the least have a logarithmic axis.
+_WIDE = 20.0
 
 
 @styled()
@@ -71,6 +75,7 @@ def path_curves(
                   label="chosen")  # fmt: skip
         axes.set_ylabel(label)
         axes.set_xscale("log")
+    _scale_values(panels, cost)
     _label_penalties(panels, C[0] * l2[0])
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=3, fontsize=8)
@@ -108,12 +113,18 @@ def gap_curve(passes: Sequence[int], relative_gap: Sequence[float], target: floa
     return figure
 
 
-def _label_penalties(panels: Sequence[Axes], product: float) -> None:
-    """Write C below the panels and l2 above them; lengths of weights have a logarithmic axis.
-
-    The product of both is the same for every penalty.
-    """
+def _scale_values(panels: Sequence[Axes], cost: Sequence[float]) -> None:
+    """Make the axis of lengths logarithmic, and that of costs if one flat line hid the least."""
+    known = [value for value in cost if math.isfinite(value)]
+    if known and 0 < min(known) < max(known) / _WIDE:
+        panels[1].set_yscale("log")
+        _label_powers(panels[1].yaxis, (1.0, 3.0))
     panels[2].set_yscale("log")
+    _label_powers(panels[2].yaxis)
+
+
+def _label_penalties(panels: Sequence[Axes], product: float) -> None:
+    """Write C below the panels and l2 above them; their product is the same for every penalty."""
     panels[2].set_xlabel("C of scikit-learn (weaker penalty to the right)")
 
     def converted(value: ArrayLike) -> NDArray[np.float64]:
@@ -123,12 +134,12 @@ def _label_penalties(panels: Sequence[Axes], product: float) -> None:
 
     above = panels[0].secondary_xaxis("top", functions=(converted, converted))
     above.set_xlabel("l2")
-    for axis in (panels[2].xaxis, above.xaxis, panels[2].yaxis):
+    for axis in (panels[2].xaxis, above.xaxis):
         _label_powers(axis)
 
 
-def _label_powers(axis: Axis) -> None:
-    """Write a few powers of ten at a logarithmic axis, as plain numbers."""
-    axis.set_major_locator(LogLocator(numticks=6))
+def _label_powers(axis: Axis, factors: Sequence[float] = (1.0,)) -> None:
+    """Write a few powers of ten at a logarithmic axis, times factors, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=factors, numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
     axis.set_minor_formatter(NullFormatter())
