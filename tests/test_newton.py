@@ -13,9 +13,10 @@ from solve_problems import (
 
 import fastlin
 from fastlin.losses import Softmax, SquaredHinge
-from fastlin.solving import hessian
+from fastlin.solving import start_matrices
 from fastlin.solving.curvature import Curvature
-from fastlin.solving.hessian import Hessian, curvature_of
+from fastlin.solving.hessian import Hessian
+from fastlin.solving.start_matrices import start_matrix_of
 
 LOSSES = [Softmax(), Softmax(smoothing=0.2), SquaredHinge(margin=1.5)]
 
@@ -62,13 +63,13 @@ def test_a_step_of_the_biases_is_one_of_the_biases_alone(loss):
 
 
 def test_it_is_for_problems_in_which_it_takes_less_time_than_passes():
-    assert isinstance(curvature_of(small_problem(), 1e-3), Hessian)
+    assert isinstance(start_matrix_of(small_problem(), 1e-3), Hessian)
     many_parameters = problem_with(LOSSES[0], K=8, n=60, d=8)
-    assert isinstance(curvature_of(many_parameters, 1e-3), Curvature)
+    assert isinstance(start_matrix_of(many_parameters, 1e-3), Curvature)
     many_rows = problem_with(LOSSES[0], K=3, n=9000, d=5)
-    assert isinstance(curvature_of(many_rows, 1e-3), Curvature)
+    assert isinstance(start_matrix_of(many_rows, 1e-3), Curvature)
     # Where rows are separated there is no optimum that Newton's steps come to.
-    assert isinstance(curvature_of(small_problem(l2=0), 0.0), Curvature)
+    assert isinstance(start_matrix_of(small_problem(l2=0), 0.0), Curvature)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -91,7 +92,7 @@ def test_it_takes_fewer_passes_than_kronecker_factors(monkeypatch):
     datasets = pytest.importorskip("sklearn.datasets")
     X, y = datasets.load_iris(return_X_y=True)
     newton = fastlin.solve(X, y, C=1)
-    monkeypatch.setattr(hessian, "_MOST_PARAMETERS", 0)
+    monkeypatch.setattr(start_matrices, "_MOST_PARAMETERS", 0)
     kronecker = fastlin.solve(X, y, C=1)
     assert newton.converged
     assert newton.passes <= 10 < kronecker.passes

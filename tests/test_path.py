@@ -60,6 +60,16 @@ def test_a_path_goes_on_where_an_end_is_the_best(split):
     assert [point.C for point in kept.points] == pytest.approx([1e-6, 2e-6, 4e-6])
 
 
+def test_penalties_beyond_an_end_take_no_more_passes_than_planned_ones(split):
+    """Of so strong penalties as are given nothing of the curvature is known."""
+    settings = {"select": "val_log_loss", "gap": 1e-8}
+    found = fastlin.path(split, Cs=[1e-7, 1e-6, 1e-5], **settings)
+    assert len(found.points) > 6
+    planned = fastlin.path(split, Cs=[point.C for point in found.points], **settings)
+    ours, theirs = (sum(point.passes for point in of.points) for of in (found, planned))
+    assert ours <= 1.1 * theirs
+
+
 @pytest.mark.parametrize("name", ["Cs", "l2s"])
 def test_a_refit_keeps_the_unit_that_was_given(split, name):
     values = [0.1] if name == "Cs" else [0.01]
@@ -93,12 +103,19 @@ def test_a_bisection_finds_the_neighbours_of_its_best(split):
     assert found.best.l2 == every.best.l2  # of a measure with one valley
 
 
-@pytest.mark.parametrize("bisect", [False, True])
-def test_a_stopped_path_goes_on_with_the_same_bits(split, bisect):
-    plan = PathPlan(Cs=log_steps(-4, 2, 12), bisect=bisect)
+@pytest.mark.parametrize(
+    "plan",
+    [
+        PathPlan(Cs=log_steps(-4, 2, 12)),
+        PathPlan(Cs=log_steps(-4, 2, 12), bisect=True),
+        PathPlan(Cs=(1e-7, 1e-6, 1e-5), select="val_log_loss"),  # which goes on
+    ],
+    ids=["down", "bisect", "beyond"],
+)
+def test_a_stopped_path_goes_on_with_the_same_bits(split, plan):
     whole = fit_path(split, FitConfig(), plan)
 
-    for stop_after in (1, 4):
+    for stop_after in (1, 4, len(whole.points)):
         kept = []
 
         def stop(point, model, kept=kept, stop_after=stop_after):

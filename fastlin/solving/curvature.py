@@ -59,11 +59,15 @@ _VALUES_OF_BLOCK, _SCORES_OF_BLOCK = 2**20, 2**18  # of rows, for moments and fo
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues (r,) and eigenvectors (d, r) of second moments; rest: all other eigenvalues."""
+    """Second moments of some rows: eigenvalues (r,) and eigenvectors (d, r), and all others' value.
+
+    How many rows is told only of all eigenvectors.
+    """
 
     values: Vector
     vectors: NDArray[np.float64]
     rest: float
+    rows: int = 0
 
 
 class Curvature:
@@ -75,6 +79,11 @@ class Curvature:
         Of which it is.
     l2 : float
         The least penalty that it is to serve.
+
+    Attributes
+    ----------
+    is_complete : bool
+        Whether it serves all weaker penalties as well.
     """
 
     is_exact = False  # steps need what L-BFGS learns from those before
@@ -82,10 +91,11 @@ class Curvature:
 
     def __init__(self, problem: Problem, l2: float) -> None:
         self.problem = problem
-        values, vectors, rest = _spectrum(problem, l2)
+        values, vectors, rest, row_count = _spectrum(problem, l2)
         least = max(_LEAST_EIGENVALUE * values.max(initial=0.0), _LEAST_OF_ALL)
         self._spectrum = Spectrum(np.maximum(values, _LEAST_OF_ALL), vectors, max(rest, least))
         n, d = problem.data.X.shape
+        self.is_complete = row_count >= min(n, _ROWS_OF_MANY_FEATURES * d)
         count = min(n, _ROWS_OF_SCORES, max(256, _VALUES_OF_SCORES // d))
         rows = np.linspace(0, n - 1, count).astype(np.int64)
         self._labels = problem.data.y[rows]
@@ -154,7 +164,7 @@ class Curvature:
 
     def _moments_along(self, W: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return W S W^T (K, K)."""
-        values, Q, rest = self._spectrum
+        values, Q, rest, _ = self._spectrum
         along = W @ Q
         moments: NDArray[np.float64] = (along * values) @ along.T
         return moments + rest * (W @ W.T - along @ along.T)
@@ -162,7 +172,7 @@ class Curvature:
     def divide(self, gradient: Point, l2: float) -> Point:
         """Return a gradient over the curvature: the step of the model, but for its sign."""
         U, g = self._class_vectors, self._class_values[:, None]
-        values, Q, rest = self._spectrum
+        values, Q, rest, _ = self._spectrum
         turned = U.T @ gradient
         result: Point = np.empty_like(turned)
         along = turned[:, :-1] @ Q
@@ -199,7 +209,9 @@ def _spectrum(problem: Problem, l2: float) -> Spectrum:
         if count < d / 2 or count == n < d:
             return _of_few_rows(problem, count, free)
     cheap = _CHEAP_ROWS * n * len(problem.data.class_names) // d
-    return _of_moments(_second_moments(problem, min(n, max(count, cheap))), rank)
+    count = min(n, max(count, cheap))
+    found = _of_moments(_second_moments(problem, count), rank)
+    return found._replace(rows=count) if len(found.values) == d else found
 
 
 def _rows_of(problem: Problem, count: int) -> NDArray[np.int64]:

@@ -10,25 +10,12 @@ import sys
 
 import numpy as np
 
-from fastlin.solving.curvature import Curvature
 from fastlin.solving.derivatives import Matrix, second_derivatives
 from fastlin.solving.problem import Point, Problem, Vector
-
-# Parameters, and multiply-adds of a sum over all rows, up to which a step is Newton's.
-_MOST_PARAMETERS, _MOST_WORK = 64, 2**21
 
 # Part of the largest curvature by a bias that every bias has at least: scores of rows that are
 # classified with certainty have none.
 _LEAST = 1e-12
-
-
-def curvature_of(problem: Problem, l2: float) -> Curvature | Hessian:
-    """Return what steps of a problem start from, for penalties of l2 and above."""
-    parameters = problem.shape[0] * problem.shape[1]
-    work = len(problem.data) * parameters**2
-    if l2 > 0 and parameters <= _MOST_PARAMETERS and work <= _MOST_WORK:
-        return Hessian(problem)
-    return Curvature(problem, l2)
 
 
 class Hessian:
@@ -40,7 +27,7 @@ class Hessian:
         Of few rows, features and classes.
     """
 
-    is_exact = True
+    is_exact = is_complete = True
     first_steps = sys.maxsize  # at every one of them it is taken anew
     first_dtype = np.dtype(np.float64)  # of so few steps those in float32 save no time
 

@@ -27,7 +27,6 @@ from fastlin.solving.config import (
     penalty_of,
     settings_of_path,
 )
-from fastlin.solving.hessian import curvature_of
 from fastlin.solving.problem import Problem
 from fastlin.solving.solution import Solution
 from fastlin.solving.solver import (
@@ -36,6 +35,7 @@ from fastlin.solving.solver import (
     problem_of,
     solve,
 )
+from fastlin.solving.start_matrices import MatricesOfPath
 from fastlin.threads import use_threads
 from fastlin.training.measuring import cost_and_tally
 from fastlin.training.selection import check_can_select
@@ -286,10 +286,11 @@ class _Walk:
         self._known = {point.l2: (point, model) for point, model in known}
         for _, model in self._known.values():
             check_start(model, self._problem)
-        self._curvature = curvature_of(self._problem, penalties[-1])
-        if self._known:  # the first fit of all began at zero, from which gradients are measured
-            self._problem.value(np.zeros(self._problem.shape), self._curvature.first_dtype)
         self._ratio = penalties[0] / penalties[1] if len(penalties) > 1 else 10**0.25
+        self._matrices = MatricesOfPath(self._problem, penalties[-1], self._ratio)
+        if self._known:  # the first fit of all began at zero, from which gradients are measured
+            dtype = self._matrices.of(penalties[0]).first_dtype
+            self._problem.value(np.zeros(self._problem.shape), dtype)
         self._found: dict[float, tuple[PathPoint, LinearModel]] = {}
         self._cut = False
 
@@ -375,7 +376,7 @@ class _Walk:
     def _solve(self, l2: float, start: LinearModel | None, config: FitConfig) -> Solution:
         problem = self._problem
         problem.l2 = l2
-        solver = Solver(problem, self._curvature, config, time.perf_counter())
+        solver = Solver(problem, self._matrices.of(l2), config, time.perf_counter())
         return solver.run(None if start is None else problem.point_of(start))
 
     def _point(self, solution: Solution, seconds: float) -> PathPoint:

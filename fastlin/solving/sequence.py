@@ -10,10 +10,10 @@ import numpy as np
 from fastlin.data.dataset import Dataset, Split, check_fits
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import FitConfig
-from fastlin.solving.hessian import curvature_of
 from fastlin.solving.problem import Point
 from fastlin.solving.solution import Progress, Solution
 from fastlin.solving.solver import Solver, problem_of
+from fastlin.solving.start_matrices import start_matrix_of
 from fastlin.threads import use_threads
 
 
@@ -57,7 +57,7 @@ def solve_in_turn(
     found: dict[int, Solution] = {}
     with use_threads(threads), one_thread():
         problem = problem_of(data, configs[0])
-        curvature = curvature_of(problem, min(penalties))
+        curvature = start_matrix_of(problem, min(penalties))
         start: Point | None = None
         for number in sorted(range(len(configs)), key=lambda e: -penalties[e]):
             problem.l2 = penalties[number]

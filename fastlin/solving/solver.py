@@ -20,11 +20,10 @@ from fastlin.losses import Softmax
 from fastlin.model import LinearModel
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import FitConfig, with_settings
-from fastlin.solving.curvature import Curvature
-from fastlin.solving.hessian import Hessian, curvature_of
 from fastlin.solving.lbfgs import Memory, line_search
 from fastlin.solving.problem import Point, Problem, Value
 from fastlin.solving.solution import Progress, Solution, relative
+from fastlin.solving.start_matrices import StartMatrix, start_matrix_of
 from fastlin.threads import use_threads
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
@@ -103,7 +102,7 @@ def solve(
     chosen = with_settings(config, settings)
     with use_threads(threads), one_thread():
         problem = problem_of(rows, chosen)
-        curvature = curvature_of(problem, problem.l2)
+        curvature = start_matrix_of(problem, problem.l2)
         solver = Solver(problem, curvature, chosen, began, progress, watch)
         if start is not None:
             check_start(start, problem)
@@ -130,7 +129,7 @@ class Solver:
     ----------
     problem : Problem
         What is solved.
-    curvature : Curvature or Hessian
+    curvature : StartMatrix
         Its start matrix, or all of its second derivatives.
     config : FitConfig
         The gap to reach, and the passes after which to end before.
@@ -141,7 +140,7 @@ class Solver:
     """
 
     def __init__(
-        self, problem: Problem, curvature: Curvature | Hessian, config: FitConfig, began: float,
+        self, problem: Problem, curvature: StartMatrix, config: FitConfig, began: float,
         progress: Callable[[Progress], None] | None = None,
         watch: Callable[[Callable[[], LinearModel]], bool] | None = None,
     ) -> None:  # fmt: skip

@@ -1,0 +1,61 @@
+"""From which matrix the steps of a problem start, and those of a path of penalties."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TypeAlias
+
+from fastlin.solving.curvature import Curvature
+from fastlin.solving.hessian import Hessian
+from fastlin.solving.problem import Problem
+
+StartMatrix: TypeAlias = Curvature | Hessian
+
+# Parameters, and multiply-adds of a sum over all rows, up to which a step is Newton's.
+_MOST_PARAMETERS, _MOST_WORK = 64, 2**21
+
+# A path that goes on to weaker penalties takes second moments anew each time that they are so many
+# times weaker.
+_RATIO_OF_MATRIX, _ROUNDING = 10.0, 1e-9
+
+
+def start_matrix_of(problem: Problem, l2: float) -> StartMatrix:
+    """Return what steps of a problem start from, for penalties of l2 and above."""
+    parameters = problem.shape[0] * problem.shape[1]
+    work = len(problem.data) * parameters**2
+    if l2 > 0 and parameters <= _MOST_PARAMETERS and work <= _MOST_WORK:
+        return Hessian(problem)
+    return Curvature(problem, l2)
+
+
+class MatricesOfPath:
+    """The start matrices of a path: one for the penalties planned, others for weaker ones beyond.
+
+    Which one serves a penalty depends on no other penalty that was fitted, so that a path has the
+    same bits where it was stopped and goes on.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose optima the path goes through.
+    least : float
+        The least penalty planned.
+    ratio : float
+        Of each penalty beyond to the next one, above 1.
+    """
+
+    def __init__(self, problem: Problem, least: float, ratio: float) -> None:
+        self._problem, self._planned, self._step = problem, least, max(ratio, _RATIO_OF_MATRIX)
+        self._matrices: list[StartMatrix] = []
+
+    def of(self, l2: float) -> StartMatrix:
+        """Return the start matrix that serves a penalty."""
+        least = self._planned
+        for place in itertools.count():
+            if place == len(self._matrices):
+                self._matrices.append(start_matrix_of(self._problem, least))
+            found = self._matrices[place]
+            if found.is_complete or l2 >= (1 - _ROUNDING) * least:
+                return found
+            least /= self._step
+        raise AssertionError("places are counted for ever")
