@@ -133,6 +133,33 @@ def test_the_gap_on_the_way_is_one_to_the_optimum():
     assert [step.passes for step in trace] == sorted({step.passes for step in trace})
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"gap": 1e-3}, {"gap": 1e-6}, {"gap": 1e-12}, {"gap": 1e-16}, {"max_passes": 6}, {"l2": 0.0}],
+    ids=str,
+)
+def test_the_last_of_the_trace_is_the_result(settings):
+    heard = []
+    found = fastlin.solve(*small(), **({"l2": 1e-3} | settings), progress=heard.append)
+    last = found.trace[-1]
+    assert last[:3] == (found.passes, found.objective, found.relative_gap)
+    assert last.seconds <= found.seconds
+    assert tuple(heard) == found.trace
+
+
+def test_the_last_of_the_trace_is_the_result_where_a_fit_is_stopped():
+    steps = []
+
+    def stop(_):
+        steps.append(None)
+        return len(steps) == 3
+
+    found = fastlin.solve(*small(), l2=1e-3, watch=stop)
+    assert found.stopped
+    assert found.trace[-1][:2] == (found.passes, found.objective)
+    assert len(found.trace) == len(steps) + 1
+
+
 @pytest.mark.parametrize("weights", [None, "rows"])
 def test_the_bits_do_not_depend_on_the_threads(weights):
     X, y = random_rows(2, 5, 3000, 300)

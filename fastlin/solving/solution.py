@@ -44,7 +44,7 @@ class Solution:
     config : FitConfig
         The settings.
     trace : tuple[Progress, ...]
-        Objective and gap after every step.
+        Objective and gap after every step; the last is that of the result.
     note : str or None
         Why it did not converge.
     stopped : bool

@@ -81,7 +81,7 @@ def solve(
     threads : int, optional
         By default as many as the process can keep busy. The bits do not depend on it.
     progress : Callable, optional
-        Called after every step.
+        Called after every step, and with the result where that took more passes.
     watch : Callable, optional
         Called after every step with a function that returns the classifier so far. Where it returns
         True the fit ends there.
@@ -167,6 +167,8 @@ class Solver:
             model = problem.model(value.point, _FLOAT64)
             if self._is_solved(value):
                 value, model = self._rounded(value, model)
+        if self._trace[-1].passes < problem.passes - self._first_pass:
+            self._tell(value)  # passes after the last step belong to the result
         seconds = time.perf_counter() - self._began
         is_solved = self._is_solved(value) and not self._is_separated(value)
         passes = problem.passes - self._first_pass
