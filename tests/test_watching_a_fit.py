@@ -38,9 +38,15 @@ def test_verbose_writes_a_line_for_every_step_to_stdout(rows, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(found.history_) > 3
     for line, step in zip(lines, found.history_, strict=True):
-        assert line == (
-            f"pass {step.passes}: objective {step.objective:.9g}, relative gap {step.gap:.2g}"
-        )
+        proof = f"relative gap at most {step.gap:.1e}" if np.isfinite(step.gap) else "no bound yet"
+        assert line == f"pass {step.passes}: objective {step.objective:.9g}, {proof}"
+
+
+def test_a_fit_without_a_penalty_says_why_it_has_no_bound(rows, capsys):
+    found = SoftmaxClassifier(verbose=True, l2=0.0, tol=1e-3).fit(*rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(found.history_)
+    assert all(line.endswith(", no bound, as l2 is 0") for line in lines)
 
 
 def test_verbose_writes_a_line_for_every_epoch_to_stdout(rows, capsys):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +25,7 @@ from fastlin.estimators.parameters import fit_config, penalty_of_solver
 from fastlin.history import EpochRecord, History, measured_of
 from fastlin.losses import Loss
 from fastlin.model import LinearModel
-from fastlin.solving.solution import Progress, Solution
+from fastlin.solving.solution import Progress, Solution, gap_text
 from fastlin.solving.solver import solve
 from fastlin.training.trainer import Trainer
 
@@ -83,15 +85,15 @@ def exact_fit(
     with compiling():
         solution = solve(
             data, config=config, start=start, threads=parameters["n_threads"],
-            progress=write_step if parameters["verbose"] else None, watch=watch,
+            progress=partial(write_step, l2=l2) if parameters["verbose"] else None, watch=watch,
         )  # fmt: skip
     return of_solution(solution)
 
 
-def write_step(step: Progress) -> None:
-    """Write a line of a step of an exact fit."""
+def write_step(step: Progress, l2: float) -> None:
+    """Write a line of a step of an exact fit, of a penalty."""
     sys.stdout.write(
-        f"pass {step.passes}: objective {step.objective:.9g}, relative gap {step.gap:.2g}\n"
+        f"pass {step.passes}: objective {step.objective:.9g}, {gap_text(step.gap, l2)}\n"
     )
 
 
@@ -112,9 +114,12 @@ def _not_converged(solution: Solution) -> str:
     way_out = "raise max_iter or tol"
     if solution.passes < solution.config.max_passes - 2:
         way_out = f"{solution.note} (or a smaller C, or a larger tol)"
+    reached = f"a relative gap of {solution.relative_gap:.2g}, above"
+    if solution.relative_gap == math.inf:
+        reached = "no bound yet, for"
     return (
-        f"the fit ended after {solution.passes} passes at a relative gap of "
-        f"{solution.relative_gap:.2g}, above tol {solution.config.gap:g}; {way_out}"
+        f"the fit ended after {solution.passes} passes with {reached} tol "
+        f"{solution.config.gap:g}; {way_out}"
     )
 
 

@@ -158,16 +158,14 @@ def _fit_path(
     ready: Sequence[tuple[_Member, FitConfig]], data: Dataset
 ) -> tuple[list[Fitted | ValueError], list[float]]:
     """Return exact fits, and the seconds of each."""
-    members = [member for member, _ in ready]
+    members, configs = zip(*ready, strict=True)
 
     def tell(number: int, step: Progress) -> None:
         if members[number].chosen["verbose"]:
-            fits.write_step(step)
+            fits.write_step(step, configs[number].l2)
 
-    solutions = solve_in_turn(
-        data, [config for _, config in ready], threads=members[0].chosen["n_threads"],
-        progress=tell,
-    )  # fmt: skip
+    threads = members[0].chosen["n_threads"]
+    solutions = solve_in_turn(data, configs, threads=threads, progress=tell)
     return [fits.of_solution(one) for one in solutions], [one.seconds for one in solutions]
 
 

@@ -72,7 +72,7 @@ class Solution:
     def __repr__(self) -> str:
         state = "" if self.converged else ", not converged"
         return (
-            f"Solution({self.objective:.9g}, relative gap <= {self.relative_gap:.2g}, "
+            f"Solution({self.objective:.9g}, {gap_text(self.relative_gap, self.l2)}, "
             f"{self.passes} passes, {self.seconds:.2f} s{state})"
         )
 
@@ -81,3 +81,10 @@ def relative(gap: float, objective: float) -> float:
     """Return a gap over the least objective that it leaves possible; infinite if that is 0."""
     least = objective - gap
     return gap / least if 0 < least < math.inf else (0.0 if gap == 0 else math.inf)
+
+
+def gap_text(relative_gap: float, l2: float) -> str:
+    """Return in words what is proved of the distance to the optimum of a penalty."""
+    if l2 == 0:
+        return "no bound, as l2 is 0"
+    return f"relative gap at most {relative_gap:.1e}" if relative_gap < math.inf else "no bound yet"
