@@ -198,6 +198,17 @@ def test_a_penalty_that_no_fit_can_have_is_named_as_it_was_given(given, message)
         fastlin.solve(rng.normal(size=(100, 4)), np.arange(100) % 3, **given)
 
 
+def test_the_penalty_that_is_given_takes_the_place_of_the_other():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    found = fastlin.solve(X, y, config=FitConfig(l2=1.0), C=0.1)
+    assert found.l2 == penalty_of(0.1, 60, 3)
+    assert fastlin.solve(X, y, config=FitConfig(C=0.1), l2=2.0).l2 == 2.0
+    assert fastlin.solve(X, y, config=FitConfig(l2=2.0), C="auto").l2 == 2.0
+    with pytest.raises(InputError, match="l2 and C are given"):
+        fastlin.solve(X, y, l2=1.0, C=0.1)
+
+
 @pytest.mark.parametrize("config", [{"l2": 1}, fastlin.TrainConfig(), "softmax"])
 def test_settings_of_another_kind_are_refused(split, config):
     message = f"config is a {type(config).__name__}; it must be a FitConfig"

@@ -129,6 +129,8 @@ FIT_SETTINGS = settings_of(FitConfig)
 def with_settings(config: FitConfig | None, settings: Mapping[str, Any]) -> FitConfig:
     """Return settings, those given by name before those of a record.
 
+    Of l2 and C, which say the same, the one that is given takes the place of both.
+
     Raises
     ------
     InputError
@@ -143,7 +145,11 @@ def with_settings(config: FitConfig | None, settings: Mapping[str, Any]) -> FitC
         if name not in FIT_SETTINGS:
             known = ", ".join(FIT_SETTINGS)
             raise InputError(f"unknown setting {quoted(name)}; the settings are {known}")
-    return replace(config or FitConfig(), **settings)
+    given = dict(settings)
+    for name, other in (("l2", "C"), ("C", "l2")):
+        if settings.get(name, AUTO) != AUTO:
+            given.setdefault(other, AUTO)
+    return replace(config or FitConfig(), **given)
 
 
 def settings_of_path(config: FitConfig | None, settings: Mapping[str, Any]) -> FitConfig:
