@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 from fastlin import load_split, train
-from fastlin.commands.options import train_command
+from fastlin.commands.command_lines import train_command
 from fastlin.report.study.experiments import CHECKS, EPOCHS, PUBLISHED, Experiment
 from fastlin.runs import DataReference
 from fastlin.training.evaluation import evaluate

@@ -60,6 +60,9 @@ class Fitting:
         Whether an exact fit is on training and validation rows.
     max_passes : int or None
         After how many passes over the rows an exact fit ends; None for what it has by default.
+    probe : Mapping[str, Any] or None
+        What decided the penalty of an exact fit: arguments of `fastlin.probe` by name, with the
+        name of the protocol; None if it was given.
 
     Raises
     ------
@@ -77,6 +80,7 @@ class Fitting:
     fit_intercept: bool = True
     refit: bool = False
     max_passes: int | None = None
+    probe: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("calibrate", "fit_intercept", "refit"):
@@ -87,7 +91,7 @@ class Fitting:
             raise InputError(f"select is {quoted(self.select)}; it must be the name of a measure")
         if self.max_passes is not None:
             object.__setattr__(self, "max_passes", whole_number("max_passes", self.max_passes, 3))
-        others = {"calibrate", "select", "gap", "fit_intercept", "refit", "max_passes"}
+        others = {"calibrate", "select", "gap", "fit_intercept", "refit", "max_passes", "probe"}
         given = {name: value for name, value in self.content().items() if name not in others}
         for name, value in given.items():
             checked = whole_number(name, value, 1)
@@ -100,11 +104,34 @@ class Fitting:
         kinds = [name for name in ("refit_epochs", "cv", "shots", "gap") if name in every]
         if self.refit and kinds != ["gap"]:
             raise InputError("refit has a meaning only beside gap: it is of an exact fit")
+        if self.probe is not None:
+            self._check_probe(self.probe, kinds)
         if len(kinds) > 1 and kinds != ["shots", "gap"]:
             raise InputError(f"{kinds[0]} has no effect with {kinds[1]}; leave one of them out")
         if self.select != "accuracy" and kinds and kinds[0] != "refit_epochs":
             raise InputError(f"select has no effect with {kinds[0]}; leave one of them out")
         check_calibrates_alone(kinds, calibrate=self.calibrate)
+
+    def _check_probe(self, probe: object, kinds: Sequence[str]) -> None:
+        """Raise InputError if that decided no penalty of a fit of such kinds."""
+        if kinds != ["gap"]:
+            raise InputError("probe has a meaning only beside gap: it is of an exact fit")
+        if not isinstance(probe, Mapping) or not isinstance(probe.get("protocol"), str):
+            raise InputError(f"probe is {quoted(probe)}; it must be arguments with a protocol")
+
+    def as_probe(self, l2: float) -> dict[str, Any] | None:
+        """Return the arguments of `fastlin.probe` that fit this again; None if it is of no probe.
+
+        Parameters
+        ----------
+        l2 : float
+            The penalty, by which those are known that were written without arguments.
+        """
+        if self.probe is not None:
+            return dict(self.probe)
+        if self.gap is not None and self.shots is not None:
+            return {"protocol": "mteb"}
+        return {"protocol": "fastlin", "l2s": [l2], "refit": True} if self.refit else None
 
     def content(self) -> dict[str, Any]:
         """Return what is not left at its default, as JSON values."""

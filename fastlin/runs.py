@@ -1,6 +1,6 @@
 """The run folder: what a training run leaves on disk; see `fastlin.files` for how.
 
-config.json    the data and the settings; `fastlin train --config` runs it again
+config.json    the data and the settings; --config of its command does it again
 history.csv    one line per finished epoch
 model.npz      the weights after the last and the best epoch, arrays only
 summary.json   results, versions, data fingerprint, threads and timings

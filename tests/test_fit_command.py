@@ -157,7 +157,13 @@ def test_max_passes_are_kept(fitted, tmp_path):
     assert summary(tmp_path / "again")["exact_fit"]["passes"] == 5
 
 
-@pytest.mark.parametrize("words", [("fit", "--l2", "0.01"), ("probe", "--C", "1e-3,1e-2,1e-1")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", "--l2", "0.01"), ("probe", "--C", "1e-3,1e-2,1e-1"),
+        ("probe", "--protocol", "mteb"), ("probe", "--protocol", "linear"),
+    ],
+)  # fmt: skip
 def test_the_parts_of_the_time_do_not_overlap(fitted, tmp_path, monkeypatch, words):
     """Compiling is a part of fitting, of evaluating and of drawing, and is counted for itself."""
     spent = 1 / 1024

@@ -8,6 +8,7 @@ from command_line import call, same_run, summary
 from solve_problems import least_objective, random_rows
 
 import fastlin
+from fastlin.commands import outcome
 from fastlin.commands import probe as probe_command
 from fastlin.errors import InputError
 from fastlin.files import read_csv
@@ -39,7 +40,9 @@ def data(rows, tmp_path_factory):
 @pytest.fixture(scope="module")
 def probed(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe") / "run"
-    done = call("probe", "--data", data, "--C", CS, "--refit", "--out", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outcome, "SECONDS_BETWEEN_LINES", 0.0)
+        done = call("probe", "--data", data, "--C", CS, "--refit", "--out", folder)
     return folder, done
 
 
@@ -96,7 +99,93 @@ def test_every_command_takes_the_run_folder(probed, tmp_path):
     assert "fastlin probe --data" in page
     assert "The path of penalties, from the strongest on" in page
     assert (tmp_path / "page" / "figures" / "run-1-path.png").is_file()
-    assert "fastlin probe --data" in call("fit", "--config", folder / "config.json", code=2).stderr
+    assert "--C 0.001,0.01,0.1,1.0,10.0" in page
+
+
+def test_a_config_probes_again(probed, data, tmp_path):
+    config = probed[0] / "config.json"
+    saved = json.loads(config.read_text())["fit"]
+    Cs = [0.001, 0.01, 0.1, 1.0, 10.0]
+    assert saved["probe"] == {"protocol": "fastlin", "Cs": Cs, "refit": True}
+    call("probe", "--config", config, "--out", tmp_path / "again", "--no-figures")
+    same_run(probed[0], tmp_path / "again")
+    assert table(tmp_path / "again") == table(probed[0])
+    words = ("--l2", "0.1,0.01", "--no-refit", "--select", "cost", "--gap", "1e-3")
+    call("probe", "--config", config, *words, "--out", tmp_path / "other", "--no-figures")
+    other = json.loads((tmp_path / "other" / "config.json").read_text())
+    assert other["data"] == json.loads(config.read_text())["data"]
+    asked = {"protocol": "fastlin", "refit": False, "l2s": [0.1, 0.01], "select": "val_cost"}
+    assert other["fit"] == {"gap": 1e-3, "probe": asked}
+    split = fastlin.load_split(data)
+    found = fastlin.probe(split, l2s=[0.1, 0.01], select="val_cost", gap=1e-3)
+    assert load_run(tmp_path / "other").model.W.tobytes() == found.model.W.tobytes()
+
+
+def test_a_config_of_another_protocol_keeps_the_settings_of_the_fits(data, tmp_path):
+    words = ("--patience", 3, "--gap", "1e-2", "--loss", "squared-hinge", "--no-fit-intercept")
+    call("probe", "--data", data, "--C", CS, *words, "--out", tmp_path / "first", "--no-figures")
+    config = tmp_path / "first" / "config.json"
+    words = ("--protocol", "clip", "--out", tmp_path / "clip", "--no-figures")
+    call("probe", "--config", config, *words)
+    content = json.loads((tmp_path / "clip" / "config.json").read_text())
+    assert content["fit"] == {
+        "gap": 1e-2, "fit_intercept": False, "refit": True, "probe": {"protocol": "clip"},
+    }  # fmt: skip
+    assert content["train"]["loss"] == "squared-hinge"
+
+
+def test_what_is_held_out_is_held_out_again(rows, tmp_path):
+    np.savez(tmp_path / "rows.npz", X=rows["X_train"], y=rows["y_train"])
+    words = ("--data", tmp_path / "rows.npz", "--out", tmp_path / "run", "--no-figures")
+    assert "held out" in call("probe", "--C", CS, *words).stderr
+    config = tmp_path / "run" / "config.json"
+    call("probe", "--config", config, "--out", tmp_path / "again", "--no-figures")
+    same_run(tmp_path / "run", tmp_path / "again")
+    assert table(tmp_path / "run") == table(tmp_path / "again")
+
+
+@pytest.mark.parametrize("protocol", ["fastlin", "mteb", "linear"])
+def test_other_commands_say_which_one_does_a_probe_again(data, tmp_path, protocol):
+    """What chose the penalty is not lost without a word."""
+    words = ("--protocol", protocol, "--out", tmp_path / "run", "--no-figures")
+    call("probe", "--data", data, *words)
+    config = tmp_path / "run" / "config.json"
+    command = "train" if protocol == "linear" else "probe"
+    for other in {"fit", "probe", "train"} - {command}:
+        error = call(other, "--config", config, code=2).stderr
+        assert f"fastlin {command} --config" in error
+    call(command, "--config", config, "--out", tmp_path / "again", "--no-figures")
+    same_run(tmp_path / "run", tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        ({"protocol": "nobody"}, "there is no protocol 'nobody'"),
+        ({"protocol": ["mteb"]}, "arguments with a protocol"),
+        ({"Cs": [1.0]}, "arguments with a protocol"),
+        ({"protocol": "fastlin", "seed": 1}, "no other arguments than Cs, l2s"),
+        ({"protocol": "fastlin", "Cs": "abc"}, "Cs is 'abc'"),
+        ({"protocol": "fastlin", "select": 5}, "select is 5"),
+        ({"protocol": "mteb", "Cs": [1.0]}, "Cs has no effect"),
+    ],
+)
+def test_a_damaged_config_of_a_probe_is_refused(probed, tmp_path, probe, message):
+    content = json.loads((probed[0] / "config.json").read_text())
+    content["fit"]["probe"] = probe
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert message in call("probe", "--config", tmp_path / "config.json", code=2).stderr
+
+
+def test_a_refit_that_was_written_without_its_arguments_is_fitted_again(probed, tmp_path):
+    content = json.loads((probed[0] / "config.json").read_text())
+    del content["fit"]["probe"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert "fastlin probe --config" in call(
+        "fit", "--config", tmp_path / "config.json", code=2).stderr  # fmt: skip
+    words = ("--out", tmp_path / "again", "--no-figures")
+    call("probe", "--config", tmp_path / "config.json", *words)
+    assert load_run(tmp_path / "again").config.l2 == load_run(probed[0]).config.l2
 
 
 def test_python_saves_the_same_run(probed, data, tmp_path):
@@ -104,6 +193,7 @@ def test_python_saves_the_same_run(probed, data, tmp_path):
     found = fastlin.probe(split, Cs=[0.001, 0.01, 0.1, 1, 10], refit=True)
     saved = fastlin.save_run(tmp_path / "run", found, split)
     same_run(probed[0], saved)
+    assert load_run(saved).fitting == load_run(probed[0]).fitting
     assert table(saved) == table(probed[0])
 
 
@@ -126,6 +216,7 @@ def test_a_stopped_probe_goes_on_to_the_same_table(probed, data, tmp_path, monke
     assert f"fastlin probe --resume {folder}" in stopped.stderr
     assert len(table(folder)) == 1 + 3
     assert not (folder / "summary.json").exists()
+    monkeypatch.setattr(outcome, "SECONDS_BETWEEN_LINES", 0.0)
     again = call("probe", "--resume", folder, "--no-figures")
     assert again.stderr.count(" passes  accuracy ") == len(table(folder)) - 1 - 3
     assert table(folder) == table(probed[0])
@@ -193,6 +284,22 @@ def test_mteb_draws_eight_rows_of_every_label(data, tmp_path):
     assert "8 rows a class (40 training rows), 10 draws" in done.stdout
     assert load_run(tmp_path / "run").fitting.shots == 8
     assert summary(tmp_path / "run")["few_shots"]["draws"] == 10
+
+
+def test_mteb_without_other_rows_holds_some_out(rows, tmp_path):
+    pytest.importorskip("scipy.special")
+    split = fastlin.Split.from_arrays(rows["X_train"], rows["y_train"])
+    notes = []
+    found = fastlin.probe(split, "mteb", note=notes.append)
+    assert "20 of 200 training rows are held out to judge by" in notes[0]
+    held = split.hold_out(0.1)
+    right = np.mean(found.model.predict(held.val.X) == held.val.y)
+    assert found.values["val"]["accuracy"][0] == pytest.approx(right)
+    assert list(found.values) == ["val"]
+    np.savez(tmp_path / "rows.npz", X=rows["X_train"], y=rows["y_train"])
+    words = ("--data", tmp_path / "rows.npz", "--out", tmp_path / "run", "--no-figures")
+    assert notes[0].partition(" has ")[2] in call("probe", "--protocol", "mteb", *words).stderr
+    assert load_run(tmp_path / "run").model.W.tobytes() == found.model.W.tobytes()
 
 
 def test_linear_trains_with_thirteen_rates(data, tmp_path):
@@ -266,6 +373,9 @@ def test_every_protocol_has_a_source_and_says_what_differs():
         (["--resume", "nowhere"], "nowhere"),
         (["--resume", "x", "--gap", "0.1"], "--gap has no effect with --resume"),
         (["--resume", "x", "--out", "y"], "--out has no effect with --resume"),
+        (["--resume", "x", "--config", "y"], "--config has no effect with --resume"),
+        (["--resume", "x", "--C", "1"], "--C has no effect with --resume"),
+        (["--config", "nowhere"], "nowhere"),
         (["--threads", "9999"], "threads is 9999"),
     ],
 )
@@ -311,6 +421,12 @@ def test_a_damaged_table_is_refused(tmp_path, text, message):
 def test_a_refit_is_of_an_exact_fit(content):
     with pytest.raises(InputError, match="refit"):
         Fitting.from_dict(content)
+
+
+@pytest.mark.parametrize("content", [{}, {"cv": 3}, {"gap": 1e-6, "shots": 8, "draws": 10}])
+def test_a_penalty_is_chosen_of_exact_fits(content):
+    with pytest.raises(InputError, match="probe has a meaning only beside gap"):
+        Fitting.from_dict(content | {"probe": {"protocol": "fastlin"}})
 
 
 def test_curves_need_a_value_a_penalty():

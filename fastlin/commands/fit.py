@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,7 @@ import click
 from fastlin.commands import options, outcome, process, setting_options
 from fastlin.errors import InputError, counted
 from fastlin.losses import with_parameters
-from fastlin.solving.config import FIT_SETTINGS, FitConfig, inverse_penalty_of
+from fastlin.solving.config import FitConfig, inverse_penalty_of, with_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fastlin.solving.solution import Progress, Solution
 
 DEFAULT_DATA = "cifar10-mini"
-_SECONDS_BETWEEN_LINES = 2.0
 
 
 @click.command()
@@ -101,29 +100,24 @@ def _what_to_fit(
     if config_path is not None:
         reference, config = _saved(config_path)
         reference = options.override(reference, data)
-        if "C" in given:
-            given["l2"] = FitConfig().l2
-    config = replace(config, **given)
+    config = with_settings(config, given)
     return reference, replace(config, loss=with_parameters([config.loss], parameters)[0])
 
 
 def _saved(path: Path) -> tuple[DataReference, FitConfig]:
     """Return data and settings of an exact fit's config.json."""
     from fastlin import runs
+    from fastlin.solving.run import settings_of_fit
 
     reference, trained, fitting = runs.load_configuration(path)
     if fitting.gap is None:
         raise InputError(f"{path} is of no exact fit; train it again with fastlin train --config")
-    if fitting.refit or fitting.shots is not None:
+    if fitting.as_probe(trained.penalty_factor) is not None:
         raise InputError(
-            f"{path} is of a probe, which does not fit the training rows; do it again with "
-            f"{options.command_of(reference, trained, fitting)}"
+            f"{path} is of a probe, which chose the penalty; do it again with fastlin probe "
+            f"--config {quote(str(path))}, or give fastlin fit the data and a penalty"
         )
-    shared = {name: getattr(trained, name) for name in FIT_SETTINGS if hasattr(trained, name)}
-    given: dict[str, Any] = {"gap": fitting.gap, "fit_intercept": fitting.fit_intercept}
-    if fitting.max_passes is not None:
-        given["max_passes"] = fitting.max_passes
-    return reference, FitConfig(**shared, **given)
+    return reference, settings_of_fit(trained, fitting)
 
 
 def _fit(
@@ -131,33 +125,19 @@ def _fit(
 ) -> ExactFit:
     """Fit, with a line of progress now and then where it takes long."""
     from fastlin.solving.run import ExactFit
+    from fastlin.solving.solution import gap_text
     from fastlin.solving.solver import solve
 
+    l2 = config.penalty_factor(len(split.train), len(split.train.class_names))
+
+    def describe(step: Progress) -> str:
+        proof = gap_text(step.gap, l2)
+        return f"pass {step.passes}  objective {step.objective:.6f}  {proof}"
+
+    lines = outcome.now_and_then(notes, describe)
     with options.data_notes():
-        solution = solve(split, config=config, threads=threads, progress=_lines(notes))
+        solution = solve(split, config=config, threads=threads, progress=lines)
     return ExactFit.of(solution, split, compilation.seconds)
-
-
-def _lines(notes: Console) -> Callable[[Progress], None]:
-    """Return what prints a step, if the last line was printed some time ago."""
-    last = time.perf_counter()
-
-    def tell(step: Progress) -> None:
-        nonlocal last
-        if time.perf_counter() - last > _SECONDS_BETWEEN_LINES:
-            last = time.perf_counter()
-            notes.print(
-                f"pass {step.passes}  objective {step.objective:.6f}  {_gap_text(step.gap)}"
-            )
-
-    return tell
-
-
-def _gap_text(relative_gap: float) -> str:
-    """Return a relative gap in words."""
-    if relative_gap > 1:
-        return "gap not known yet"
-    return f"relative gap at most {relative_gap:.1e}"
 
 
 def _print(
@@ -167,6 +147,7 @@ def _print(
     from rich.table import Table
 
     from fastlin.report.wording import PARTS
+    from fastlin.solving.solution import gap_text
 
     console, solution = options.console(), found.solution
     console.print(f"{solution.config.loss} on {split.name}, {_penalty_text(solution, found.rows)}")
@@ -177,7 +158,7 @@ def _print(
         table.add_row(PARTS[part], f"{values['cost']:.4f}", f"{values['accuracy']:.2%}")
     options.print_table(console, table)
     passes = counted(solution.passes, "pass")
-    proof = _gap_text(solution.relative_gap) if solution.l2 > 0 else "no bound, as l2 is 0"
+    proof = gap_text(solution.relative_gap, solution.l2)
     console.print(
         f"Objective {solution.objective:.9g}, {proof}, relative gradient "
         f"{solution.gradient_norm:.1e}: {passes} over the rows, "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options, outcome, process
+from fastlin.commands import command_lines, options, outcome, process
 from fastlin.errors import InputError
 from fastlin.fitting import DEFAULT_DRAWS, MOST_REPEATS, Fitting, check_calibrates_alone
 
@@ -231,7 +231,7 @@ def command_of(
 
     if run.refit is not None and run.refit.epochs < run.config.epochs:
         return shlex.join(["fastlin", "train", "--config", str(folder / CONFIG)])
-    words = [options.train_command(reference, config)]
+    words = [command_lines.train_command(reference, config)]
     if run.refit is not None:
         words.append("--refit")
     if run.calibration is not None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastlin.commands import options, outcome, process
+from fastlin.commands import command_lines, options, outcome, process
 from fastlin.commands.grid_output import SHOWN_ENTRIES, progress_shown
 from fastlin.errors import DivergedError, GridDivergedError, PackageError
 
@@ -42,7 +42,7 @@ def search_in_folds(search: Search, notes: Console, *, figures: bool) -> int:
     if found is None:
         return 1
     ranking, best, place = found.ranking, found.ranking.best, folder / WINNER
-    command = f"{options.train_command(request.data, best.config)} --cv {found.folds}"
+    command = f"{command_lines.train_command(request.data, best.config)} --cv {found.folds}"
     seconds = {
         "compile": compile_seconds, "search": ranking.seconds - compile_seconds, "draw": 0.0,
         "total": time.perf_counter() - search.started,

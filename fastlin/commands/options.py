@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
-import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from fastlin.data import Split
     from fastlin.data.source import DataReference
     from fastlin.data.tables import KnownColumns
-    from fastlin.fitting import Fitting
     from fastlin.model import LinearModel
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -249,56 +246,6 @@ def override(reference: DataReference, data: Data) -> DataReference:
     if replace(asked, data_dir=None) == replace(reference, data_dir=None, sha256=None):
         return replace(asked, sha256=reference.sha256)
     return asked
-
-
-def data_words(reference: DataReference) -> list[str]:
-    """Return the options that name the data of a reference."""
-    words = []
-    for name, value in reference.arguments().items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    return words
-
-
-def command_of(reference: DataReference, config: TrainConfig, fitting: Fitting) -> str:
-    """Return the command of a run: that of an exact fit, or `train_command`."""
-    if fitting.gap is None:
-        return train_command(reference, config)
-    content = fitting.counting(config.to_dict()) | fitting.content()
-    defaults = {"standardize": False, "class_weight": None, "gap": 1e-6, "dtype": str(config.dtype)}
-    words = ["fastlin", "probe" if fitting.refit else "fit", *data_words(reference)]
-    if fitting.shots is not None:  # the penalty follows from the rows that are drawn
-        words = ["fastlin", "probe", *data_words(reference), "--protocol", "mteb"]
-        for name in ("l2", "shots", "draws"):
-            del content[name]
-    for name, value in content.items():
-        if name not in defaults or value != defaults[name]:
-            words += setting_words(name, value)
-    return shlex.join(words)
-
-
-def train_command(reference: DataReference, config: TrainConfig) -> str:
-    """Return the `fastlin train` command of settings, to the last digit; defaults are left out."""
-    words = ["fastlin", "train", *data_words(reference)]
-    defaults = TrainConfig().to_dict()
-    parameters = type(config.loss)().parameters().items()
-    changed = {p: v for p, v in config.loss.parameters().items() if (p, v) not in parameters}
-    defaults |= dict.fromkeys(changed)
-    for name, value in (config.to_dict() | {"loss": config.loss.name} | changed).items():
-        if value != defaults[name]:
-            words += setting_words(name, value)
-    return shlex.join(words)
-
-
-def setting_words(name: str, value: Any) -> list[str]:
-    """Return the option of a setting with a value as `as_json` returns it, or a tuple of values."""
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
-    if isinstance(value, dict):
-        return [f"--{flag}", json.dumps(value, ensure_ascii=False)]
-    if isinstance(value, tuple):
-        return [f"--{flag}", ",".join(f"{one:g}" for one in value)]
-    return [f"--{flag}", str(value)]
 
 
 def refuse_without_effect(given: Iterable[str], configs: Iterable[TrainConfig]) -> None:

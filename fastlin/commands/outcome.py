@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastlin import compilation
+from fastlin.commands import command_lines
 from fastlin.config import SETTINGS
 from fastlin.errors import InputError, reason_of
 from fastlin.settings import AUTO
+
+SECONDS_BETWEEN_LINES = 2.0  # of progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +32,19 @@ if TYPE_CHECKING:
 def compiling(notes: Console) -> AbstractContextManager[Compiling]:
     """Print it once if the body compiles a kernel, and count the seconds that it does."""
     return compilation.compiling(notes.print)
+
+
+def now_and_then(notes: Console, describe: Callable[[Any], str]) -> Callable[[Any], None]:
+    """Return what prints a line of progress, if the last one was printed some time ago."""
+    last = time.perf_counter()
+
+    def tell(step: Any) -> None:
+        nonlocal last
+        if time.perf_counter() - last >= SECONDS_BETWEEN_LINES:
+            last = time.perf_counter()
+            notes.print(describe(step))
+
+    return tell
 
 
 def compile_moments(split: Split, config: TrainConfig) -> None:
@@ -70,18 +86,16 @@ def print_heading(data: str, given: TrainConfig, chosen: TrainConfig) -> None:
     words = []
     for name in SETTINGS:
         if getattr(given, name) == AUTO != getattr(chosen, name):
-            words += options.setting_words(name, getattr(chosen, name))
+            words += command_lines.setting_words(name, getattr(chosen, name))
     decided = f", with {' '.join(words)} by the rows" if words else ""
     options.console().print(f"{chosen.loss} on {data}{decided}", markup=False)
 
 
 def print_note(notes: Console, note: str) -> None:
     """Print a sentence that the library returned, as a line of its own; advice with its options."""
-    from fastlin.commands import options
-
     words: list[str] = []
     for name, value in getattr(note, "settings", {}).items():
-        words += options.setting_words(name, value)
+        words += command_lines.setting_words(name, value)
     options_to_try = f" ({' '.join(words)})" if words else ""
     notes.print(f"Note: {note}{options_to_try}", markup=False)
 

@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastlin.commands import options, outcome, plot, probe_output, process, setting_options
+from fastlin.commands.command_lines import PENALTIES
 from fastlin.config import as_json
 from fastlin.errors import InputError
 from fastlin.losses import with_parameters
+from fastlin.settings import AUTO
 from fastlin.solving.config import FIT_SETTINGS, FitConfig
-from fastlin.solving.protocols import PROTOCOLS, protocol_of
+from fastlin.solving.protocols import PROTOCOLS, Protocol, protocol_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fastlin.data import Split
     from fastlin.data.source import DataReference
+    from fastlin.solving.path import PathPoint
 
 DEFAULT_DATA = "cifar10-mini"
 REQUEST = "probe.json"
+OF_PATH = ("Cs", "l2s", "select", "patience", "refit")  # arguments of `fastlin.probe`
 _FORMAT = 1
 
 
@@ -79,6 +83,12 @@ class Request:
 )
 @setting_options.settings_options(FitConfig, without=("l2", "C"))
 @options.threads_option()
+@click.option(
+    "--config",
+    "config_path",
+    type=options.PLACE,
+    help="A probe's config.json: do it again; options given beside it take precedence.",
+)
 @click.option("--out", type=options.PLACE, help="Run folder  [default: runs/DATA-1, -2, ...]")
 @click.option(
     "--resume", type=options.PLACE, metavar="FOLDER", help="Go on with a path that was stopped."
@@ -92,6 +102,7 @@ def probe(
     /,
     data: options.Data,
     threads: int | None,
+    config_path: Path | None,
     out: Path | None,
     resume: Path | None,
     figures: bool,
@@ -104,18 +115,21 @@ def probe(
     """
     started = time.perf_counter()
     if resume is not None:
-        _refuse_beside_resume(data, given, out)
+        _refuse_beside_resume(data, given | {"config": config_path, "out": out})
         request = _resumed(resume)
     else:
-        request = _request(data, given)
+        request = _request(data, given, _begun(config_path))
     notes = options.console(stderr=True)
     split = options.load_reference(request.data)
+    from fastlin.search.probe import with_rows_for
     from fastlin.threads import use_threads
 
     with use_threads(threads) as count:  # an error comes before anything is computed
         pass
     outcome.note_if_changed(request.data, split, notes)
-    split = _with_validation(request, split, notes)
+    split, held_out = with_rows_for(protocol_of(request.protocol), split)
+    if held_out is not None:
+        outcome.print_note(notes, held_out)
     sha256 = split.fingerprint()
     request = replace(request, data=replace(split.source or request.data, sha256=sha256))
     folder = resume or outcome.new_folder(out, split.name, REQUEST, request.content())
@@ -148,19 +162,21 @@ def _run(
     from fastlin.search.probe import probe as do_probe
     from fastlin.search.ranking import GridResult
     from fastlin.search.winner import run_of_winner
+    from fastlin.training.grid import Seconds
 
     given = dict(request.given)
     if protocol_of(request.protocol).kind == "path":
         given |= {"keep": folder, "on_fit": _lines(notes)}
+    began = time.perf_counter()
     with outcome.compiling(notes) as compilation, options.data_notes():
         found = do_probe(
             split, request.protocol, request.config, threads=threads,
             note=lambda text: outcome.print_note(notes, text), **given,
         )  # fmt: skip
+    spent = time.perf_counter() - began - compilation.seconds  # by all fits
     study = None if isinstance(found, GridResult) else found
     result = run_of_winner(found) if isinstance(found, GridResult) else found.result
-    fitting_seconds = max(0.0, result.seconds.train - compilation.seconds)
-    result = replace(result, seconds=replace(result.seconds, train=fitting_seconds))
+    result = replace(result, seconds=Seconds(train=max(0.0, spent)))
     with process.writing_results():
         summary = outcome.write_fit(
             folder, request.data, result, split, threads, compilation.seconds, started, notes,
@@ -182,61 +198,86 @@ def _run(
 
 
 def _lines(notes: Console) -> Callable[[Any], None]:
-    """Return what prints a line a penalty."""
+    """Return what prints a penalty now and then: the table at the end has them all."""
+    from fastlin.solving.solution import gap_text
 
-    def tell(point: Any) -> None:
-        notes.print(
+    def describe(point: PathPoint) -> str:
+        return (
             f"C {point.C:<10.4g} l2 {point.l2:<10.4g} objective {point.objective:<11.6g} "
-            f"gap {point.relative_gap:.0e}  {point.passes:>3} passes  accuracy "
+            f"{gap_text(point.relative_gap, point.l2)}  {point.passes:>3} passes  accuracy "
             f"{point.values['accuracy']:.2%}"
         )
 
-    return tell
+    return outcome.now_and_then(notes, describe)
 
 
-def _with_validation(request: Request, split: Split, notes: Console) -> Split:
-    """Return a split that has the rows its protocol needs; say what is held out for that."""
-    from fastlin.search.search import with_validation
+def _begun(config_path: Path | None) -> Request:
+    """Return what a probe's config.json asks for, or the defaults without one.
 
-    if protocol_of(request.protocol).kind == "draws":
-        return split
-    found, held_out = with_validation(split)
-    if held_out is not None:
-        outcome.print_note(notes, held_out)
-    return found
+    Raises InputError if the file is of no probe.
+    """
+    if config_path is None:
+        return Request(options.reference_of({"data": DEFAULT_DATA}), "fastlin", {}, FitConfig())
+    from fastlin import runs
+    from fastlin.solving.run import settings_of_fit
+
+    reference, trained, fitting = runs.load_configuration(config_path)
+    arguments = fitting.as_probe(trained.penalty_factor)
+    if arguments is None:
+        command = "train" if fitting.gap is None else "fit"
+        raise InputError(
+            f"{config_path} is of no exact fits of a probe; do it again with fastlin {command} "
+            "--config"
+        )
+    config = replace(settings_of_fit(trained, fitting), l2=AUTO)
+    return _checked(config_path, reference, arguments.pop("protocol"), arguments, config)
 
 
-def _request(data: options.Data, given: dict[str, Any]) -> Request:
-    """Return what options ask for. Raises InputError if they do not fit each other."""
+def _request(data: options.Data, given: dict[str, Any], begun: Request) -> Request:
+    """Return what options ask for, and what was begun with where they ask for nothing.
+
+    Raises InputError if they do not fit each other.
+    """
     from fastlin.search.probe import check_has_effect, plan_with
 
-    protocol = given.pop("protocol") or "fastlin"
-    of_path = {name: given.pop(name) for name in ("Cs", "l2s", "select", "patience", "refit")}
-    flags = {"Cs": "--C", "l2s": "--l2"}
-    asked = {name: value for name, value in of_path.items() if value is not None}
-    if {"Cs", "l2s"} <= asked.keys():
+    protocol = protocol_of(given.pop("protocol") or begun.protocol)
+    asked = _of_path(protocol, {name: given.pop(name) for name in OF_PATH})
+    if protocol.name == begun.protocol:
+        penalties = PENALTIES.keys() if PENALTIES.keys() & asked.keys() else set()
+        kept = {name: value for name, value in begun.given.items() if name not in penalties}
+        asked = kept | asked
+    plan_with(protocol, asked)
+    settings, parameters = setting_options.given_with_parameters(given)
+    config = replace(begun.config, **settings)
+    config = replace(config, loss=with_parameters([config.loss], parameters)[0])
+    check_has_effect(protocol, config)
+    return Request(options.override(begun.data, data), protocol.name, asked, config)
+
+
+def _of_path(protocol: Protocol, given: dict[str, Any]) -> dict[str, Any]:
+    """Return options of a path, where they are given, as `fastlin.probe` takes them.
+
+    Raises InputError if one has no effect in a protocol, or does not fit.
+    """
+    asked = {name: value for name, value in given.items() if value is not None}
+    if PENALTIES.keys() <= asked.keys():
         raise InputError("--l2 and --C say the same; leave one of them out")
-    if protocol_of(protocol).plan is None and asked:
+    if protocol.plan is None and asked:
         first = next(iter(asked))
-        flag = flags.get(first, f"--{first}")
-        raise InputError(f"{flag} has no effect with --protocol {protocol}; leave one of them out")
-    for name in flags.keys() & asked.keys():
-        asked[name] = _numbers(flags[name], asked[name])
+        flag = PENALTIES.get(first, f"--{first}")
+        raise InputError(
+            f"{flag} has no effect with --protocol {protocol.name}; leave one of them out"
+        )
+    for name in PENALTIES.keys() & asked.keys():
+        asked[name] = _numbers(PENALTIES[name], asked[name])
     if "select" in asked:
         asked["select"] = f"val_{asked['select']}"
-    plan = protocol_of(protocol).plan
-    if "patience" in asked and plan is not None and plan.bisect:
+    if "patience" in asked and protocol.plan is not None and protocol.plan.bisect:
         raise InputError(
-            f"--patience has no effect with --protocol {protocol}, which bisects; leave one of "
-            "them out"
+            f"--patience has no effect with --protocol {protocol.name}, which bisects; leave one "
+            "of them out"
         )
-    plan_with(protocol_of(protocol), asked)
-    settings, parameters = setting_options.given_with_parameters(given)
-    config = FitConfig(**settings)
-    config = replace(config, loss=with_parameters([config.loss], parameters)[0])
-    check_has_effect(protocol_of(protocol), config)
-    reference = options.reference_of({"data": DEFAULT_DATA} | data)
-    return Request(reference, protocol, asked, config)
+    return asked
 
 
 def _numbers(flag: str, text: str) -> list[float]:
@@ -254,15 +295,13 @@ def _numbers(flag: str, text: str) -> list[float]:
     return list(values)
 
 
-def _refuse_beside_resume(data: options.Data, given: dict[str, Any], out: Path | None) -> None:
+def _refuse_beside_resume(data: options.Data, given: dict[str, Any]) -> None:
     """Raise InputError if options are given that --resume has no use for."""
     named = [*data, *setting_options.given_settings(given)]
-    if out is not None:
-        named.append("out")
     if named:
-        flag = {"Cs": "C", "l2s": "l2"}.get(named[0], named[0]).replace("_", "-")
+        flag = PENALTIES.get(named[0], f"--{named[0].replace('_', '-')}")
         raise InputError(
-            f"--{flag} has no effect with --resume, which goes on as the path was begun; leave one "
+            f"{flag} has no effect with --resume, which goes on as the path was begun; leave one "
             "of them out"
         )
 
@@ -280,13 +319,26 @@ def _resumed(folder: Path) -> Request:
     if (folder / runs.SUMMARY).exists():
         raise InputError(f"{folder} is finished: there is nothing to go on with")
     try:
-        protocol = protocol_of(content["protocol"]).name
-        given, fit = content["given"], content["fit"]
-        known = {"Cs", "l2s", "select", "patience", "refit"}
-        if not isinstance(given, dict) or not given.keys() <= known:
-            raise InputError(f"'given' must have no other names than {', '.join(sorted(known))}")
+        fit = content["fit"]
         if not isinstance(fit, dict) or not fit.keys() <= FIT_SETTINGS.keys():
             raise InputError("'fit' must hold the settings of an exact fit by name")
-        return Request(DataReference.from_dict(content["data"]), protocol, given, FitConfig(**fit))
+        reference, config = DataReference.from_dict(content["data"]), FitConfig(**fit)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return _checked(path, reference, content["protocol"], content["given"], config)
+
+
+def _checked(
+    path: Path, reference: DataReference, protocol: str, given: object, config: FitConfig
+) -> Request:
+    """Return what a file asks for. Raises InputError if it has other arguments than a probe."""
+    from fastlin.metrics import check_select
+
+    try:
+        if not isinstance(given, dict) or not given.keys() <= set(OF_PATH):
+            raise InputError(f"a probe has no other arguments than {', '.join(OF_PATH)}")
+        if "select" in given:
+            check_select(given["select"])
+        return Request(reference, protocol_of(protocol).name, given, config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

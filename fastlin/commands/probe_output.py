@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ def print_found(
 def _print_path(console: Console, found: Probe) -> None:
     from rich.table import Table
 
+    from fastlin.solving.solution import gap_text
+
     path = found.path
     table = Table()
     metric = metric_of(path.select)
@@ -55,7 +58,8 @@ def _print_path(console: Console, found: Probe) -> None:
         marks += ["one standard error"] * (point is path.one_error)
         table.add_row(
             f"{point.C:.4g}", f"{point.l2:.4g}", f"{point.objective:.6g}",
-            f"{point.relative_gap:.0e}", str(point.passes), f"{point.values['accuracy']:.2%}",
+            f"{point.relative_gap:.0e}" if point.relative_gap < math.inf else "no bound",
+            str(point.passes), f"{point.values['accuracy']:.2%}",
             f"{point.values['cost']:.4f}",
             *([] if metric is None else [metric.text(point.values[metric.name])]),
             f"{point.weight_norm:.4g}", ", ".join(marks),
@@ -76,7 +80,7 @@ def _print_path(console: Console, found: Probe) -> None:
         C = inverse_penalty_of(solution.l2, found.fit.rows, len(solution.model.b))
         console.print(
             f"Fitted again on all {found.fit.rows:,} training and validation rows: C {C:.4g} (l2 "
-            f"{solution.l2:.4g}), relative gap at most {solution.relative_gap:.1e}"
+            f"{solution.l2:.4g}), {gap_text(solution.relative_gap, solution.l2)}"
         )
     for text in path.notes:
         outcome.print_note(options.console(stderr=True), text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import options, outcome, process
+from fastlin.commands import command_lines, options, outcome, process
 from fastlin.commands.train import DEFAULT_DATA
 from fastlin.errors import InputError, reason_of
 
@@ -140,7 +140,7 @@ def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
     full = replace(reference, split="full")
     has_full = reference.data == "cifar10" or cifar.find(Path(reference.data)) is not None
     full_rows = len(options.load_reference(full).train) if has_full else 0
-    words = ["fastlin", "report", *options.data_words(reference)]
+    words = ["fastlin", "report", *command_lines.data_words(reference)]
     words += [] if epochs == _EPOCHS else ["--epochs", str(epochs)]
     words += ["--seeds", str(seeds)]
 
@@ -149,10 +149,10 @@ def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
 
     def command_of(experiment: Experiment, config: TrainConfig) -> str:
         data = full if experiment.full else reference
-        command = options.train_command(data, replace(config, seed=0))
+        command = command_lines.train_command(data, replace(config, seed=0))
         if experiment.kind != "grid":
             return command
-        base = options.train_command(data, experiment.config(0, config.epochs))
+        base = command_lines.train_command(data, experiment.config(0, config.epochs))
         lists = [
             word
             for name, values in experiment.swept.items()
@@ -161,7 +161,7 @@ def _source(reference: DataReference, seeds: int, epochs: int) -> Source:
         return base.replace("fastlin train", "fastlin grid", 1) + " " + shlex.join(lists)
 
     def fit_command_of(config: TrainConfig, fitting: Fitting) -> str:
-        return options.command_of(reference, config, fitting)
+        return command_lines.command_of(reference, config, fitting)
 
     return Source(load, full_rows, shlex.join(words), command_of, fit_command_of)
 
@@ -181,7 +181,7 @@ def _of_runs(
             runs,
             lambda reference: options.override(reference, data),
             options.load_reference,
-            options.command_of,
+            command_lines.command_of,
         )
     notes = options.console(stderr=True)
     for one in found:

@@ -124,8 +124,9 @@ def _what_to_run(
     else:
         reference, config, saved = runs.load_configuration(config_path)
         if saved.gap is not None:
+            command = "fit" if saved.as_probe(config.penalty_factor) is None else "probe"
             raise InputError(
-                f"{config_path} is of an exact fit; fit it again with fastlin fit --config"
+                f"{config_path} is of an exact fit; fit it again with fastlin {command} --config"
             )
         config = replace(config, **given)
         reference = options.override(reference, data)

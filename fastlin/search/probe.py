@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin.config import Init, Schedule, TrainConfig
-from fastlin.data.dataset import Split
+from fastlin.data.dataset import Split, check_split
 from fastlin.data.joining import training_and_validation
 from fastlin.data.splits import few_rows
 from fastlin.errors import InputError
@@ -63,12 +63,15 @@ class Probe:
         The classifier, of the rows that it was fitted on.
     seconds : float
         Of all fits; of a path that was stopped, of those since it went on.
+    given : Mapping[str, Any]
+        The arguments of `probe` that took the place of what the protocol says, as JSON values.
     """
 
     protocol: Protocol
     path: PathResult
     fit: ExactFit
     seconds: float
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Probe({self.protocol.name}: {self.path!r})"
@@ -85,8 +88,9 @@ class Probe:
 
     @property
     def fitting(self) -> Fitting:
-        """That it is exact, and on which rows."""
-        return replace(self.fit.fitting, refit=self.path.refit)
+        """That it is exact, on which rows, and what decided the penalty."""
+        asked = {"protocol": self.protocol.name, **self.given}
+        return replace(self.fit.fitting, refit=self.path.refit, probe=asked)
 
     def fitted_on(self, split: Split) -> Split:
         """Return a split whose training rows are those that it was fitted on."""
@@ -150,7 +154,7 @@ def probe(
     Parameters
     ----------
     split : Split
-        Where it has no validation rows, a tenth of the training rows is held out.
+        Where it lacks rows to choose or to judge by, a tenth of the training rows is held out.
     protocol : str or Protocol
         One of `fastlin.solving.protocols.PROTOCOLS`.
     config, threads, **settings
@@ -181,14 +185,31 @@ def probe(
     plan = plan_with(chosen, given)
     if plan is None and keep is not None:
         raise InputError(f"keep has no effect with the protocol {chosen.name}, which has no path")
-    if chosen.kind == "draws":
-        return _draws(split, chosen, settled, threads, say)
-    split, held_out = with_validation(split)
+    split, held_out = with_rows_for(chosen, split)
     if held_out is not None:
         say(held_out)
+    if chosen.kind == "draws":
+        return _draws(split, chosen, settled, threads, say)
     if plan is None:
         return _sgd(split, chosen, settled, threads, say)
-    return _path(split, chosen, settled, plan, threads, keep, on_fit)
+    return _path(split, chosen, settled, plan, threads, keep, on_fit, _as_json(plan, given))
+
+
+def with_rows_for(protocol: Protocol, split: Split) -> tuple[Split, str | None]:
+    """Return a split with the rows that a protocol needs, and what is said of those held out.
+
+    Draws are judged by test rows, too: without these and validation rows, and for a choice of
+    settings without validation rows, a tenth of the training rows is held out.
+
+    Raises
+    ------
+    InputError
+        If it is no split, or has too few rows for that.
+    """
+    check_split(split)
+    if protocol.kind == "draws":
+        return (split, None) if split.test is not None else with_validation(split, "judge")
+    return with_validation(split)
 
 
 def _settled(protocol: Protocol, config: FitConfig | None, settings: dict[str, Any]) -> FitConfig:
@@ -231,9 +252,15 @@ def plan_with(protocol: Protocol, given: dict[str, Any]) -> PathPlan | None:
     return replace(protocol.plan, **named)
 
 
+def _as_json(plan: PathPlan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that were given as a plan has them, as JSON values."""
+    named = {name: getattr(plan, name) for name, value in given.items() if value is not None}
+    return {n: list(value) if isinstance(value, tuple) else value for n, value in named.items()}
+
+
 def _path(
     split: Split, protocol: Protocol, config: FitConfig, plan: PathPlan, threads: int | None,
-    keep: str | Path | None, on_fit: Callable[[PathPoint], None] | None,
+    keep: str | Path | None, on_fit: Callable[[PathPoint], None] | None, given: dict[str, Any],
 ) -> Probe:  # fmt: skip
     kept = None if keep is None else KeptFits(keep, split.fingerprint(), config, plan)
     val_rows = 0 if split.val is None else len(split.val)
@@ -249,7 +276,7 @@ def _path(
     found = fit_path(split, config, plan, threads=threads, on_fit=tell, known=known)
     on = refitted_split(split) if plan.refit else split
     seconds = time.perf_counter() - began
-    result = Probe(protocol, found, ExactFit.of(found.solution, on), seconds)
+    result = Probe(protocol, found, ExactFit.of(found.solution, on), seconds, given)
     if kept is not None:
         kept.remove()
     return result

@@ -239,13 +239,15 @@ def _with_models(entry: GridEntry, trainer: GridTrainer) -> GridEntry:
     return replace(entry, model=model, last_model=last, best_model=best)
 
 
-def with_validation(split: Split) -> tuple[Split, str | None]:
+def with_validation(split: Split, purpose: str = "choose") -> tuple[Split, str | None]:
     """Return a split with validation rows, held out of the training rows if there are none.
 
     Parameters
     ----------
     split : Split
         Left as it is.
+    purpose : str
+        What is done by the rows, for the sentence.
 
     Returns
     -------
@@ -263,7 +265,7 @@ def with_validation(split: Split) -> tuple[Split, str | None]:
     found = split.hold_out(DEFAULT_FRACTION)
     return found, (
         f"{split.name} has no validation rows: {len(split.train) - len(found.train):,} of "
-        f"{len(split.train):,} training rows are held out to choose by, the same share of every "
+        f"{len(split.train):,} training rows are held out to {purpose} by, the same share of every "
         f"class, drawn with seed 0 (val_fraction {DEFAULT_FRACTION:g})"
     )
 

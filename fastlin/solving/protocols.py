@@ -125,6 +125,6 @@ def protocol_of(name: str | Protocol) -> Protocol:
     """Return a protocol by its name. Raises InputError if there is none of that name."""
     if isinstance(name, Protocol):
         return name
-    if name not in PROTOCOLS:
+    if not isinstance(name, str) or name not in PROTOCOLS:
         raise InputError(f"there is no protocol {quoted(name)}; they are {listed(PROTOCOLS)}")
     return PROTOCOLS[name]

@@ -13,7 +13,7 @@ from fastlin.data.dataset import Split
 from fastlin.errors import InputError
 from fastlin.fitting import Fitting
 from fastlin.history import EpochRecord, History
-from fastlin.solving.config import FitConfig, inverse_penalty_of
+from fastlin.solving.config import FIT_SETTINGS, FitConfig, inverse_penalty_of
 from fastlin.solving.solution import Solution
 from fastlin.training.grid import Seconds
 from fastlin.training.trainer import TrainResult
@@ -102,6 +102,14 @@ class ExactFit:
         ]
         files.save_csv(path, _COLUMNS, rows)
         return [path]
+
+
+def settings_of_fit(config: TrainConfig, fitting: Fitting) -> FitConfig:
+    """Return the settings of an exact fit from those of its run; the inverse of `ExactFit.of`."""
+    shared = {name: getattr(config, name) for name in FIT_SETTINGS if hasattr(config, name)}
+    most = FitConfig.max_passes if fitting.max_passes is None else fitting.max_passes
+    gap = FitConfig.gap if fitting.gap is None else fitting.gap
+    return FitConfig(**shared, gap=gap, fit_intercept=fitting.fit_intercept, max_passes=most)
 
 
 class Bounds(NamedTuple):
