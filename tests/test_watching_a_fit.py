@@ -98,7 +98,9 @@ def test_callbacks_hear_of_every_step_with_the_classifier_so_far(settings, step,
     heard = Recorder()
     weights = np.ones(len(y))
     found = SoftmaxClassifier(**settings).set_callbacks(heard).fit(X, y, weights)
-    count = len(found.history_) - (step == "step")  # the last is the result, after all steps
+    count = heard.heard.count(f"end {step}")
+    # After all steps the result may have an entry of its own, where it is rounded to float32.
+    assert len(found.history_) - count in ({0, 1} if step == "step" else {0})
     assert heard.heard[:3] == ["setup", "begin fit", f"begin {step}"]
     assert heard.heard[-1] == "teardown"
     assert heard.heard.count(f"begin {step}") == heard.heard.count(f"end {step}")
@@ -119,7 +121,7 @@ def test_a_callback_changes_nothing_and_can_end_a_fit(settings, rows, callback):
     watched = SoftmaxClassifier(**settings).set_callbacks(Recorder()).fit(X, y)
     assert np.array_equal(alone.coef_, watched.coef_)
     ended = SoftmaxClassifier(**settings).set_callbacks(Recorder(most=2)).fit(X, y)
-    assert len(ended.history_) == (2 if settings else 3)  # of an exact fit the last is the result
+    assert len(ended.history_) in ({2} if settings else {2, 3})  # perhaps with the result
     assert not np.array_equal(alone.coef_, ended.coef_)
 
 
