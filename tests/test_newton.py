@@ -1,5 +1,7 @@
 """Newton's steps of small problems: their second derivatives, and where they lead."""
 
+import warnings
+
 import numpy as np
 import pytest
 from solve_problems import (
@@ -97,6 +99,24 @@ def test_it_takes_fewer_passes_than_kronecker_factors(monkeypatch):
     assert newton.converged
     assert newton.passes <= 10 < kronecker.passes
     assert newton.objective == pytest.approx(kronecker.objective, rel=2e-6)
+
+
+@pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[2]], ids=str)
+@pytest.mark.parametrize("K", [2, 4])
+@pytest.mark.parametrize("size", [1e6, 1e8, 1e-6])
+def test_large_features_beside_a_small_penalty_leave_no_singular_matrix(loss, K, size):
+    """The penalty is below the last digit of the curvature, also along equal features."""
+    X, y = random_rows(2, K, 256, 6)
+    X[:, 5] = X[:, 0]
+    X[:, 4] *= 1e-3
+    l2 = 1e-8 * min(size, 1.0) ** 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fastlin.solve(X.astype(np.float64) * size, y, loss=loss, l2=l2)
+    least = least_objective(X, y, K, l2 / size**2, loss)
+    assert found.converged
+    assert found.passes <= 40
+    assert found.objective == pytest.approx(least, rel=2e-6)
 
 
 def test_certain_rows_leave_a_step():

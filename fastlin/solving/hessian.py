@@ -15,7 +15,7 @@ from fastlin.solving.problem import Point, Problem, Vector
 
 # Part of the largest curvature by a bias that every bias has at least: scores of rows that are
 # classified with certainty have none.
-_LEAST = 1e-12
+_LEAST, _LEAST_EIGENVALUE = 1e-12, 1e-14
 
 
 class Hessian:
@@ -83,5 +83,13 @@ class Hessian:
 
 
 def _solved(A: Matrix, of: Vector) -> Vector:
-    """Return A^-1 times a vector."""
-    return np.asarray(np.linalg.solve(A, of), np.float64)
+    """Return A^-1 times a vector, of the positive matrix that A is but for its rounding.
+
+    What moves all classes alike is penalised alone, and lost beside large features: eigenvalues,
+    after the diagonal is made 1, are not below rounding.
+    """
+    lengths: Vector = np.sqrt(np.diag(A))
+    values, U = np.linalg.eigh(A / lengths / lengths[:, None])
+    turned = (U.T @ (of / lengths)) / np.maximum(values, _LEAST_EIGENVALUE * values[-1])
+    found: Vector = (U @ turned) / lengths
+    return found
