@@ -14,7 +14,7 @@ from fastlin.solving.derivatives import Matrix, second_derivatives
 from fastlin.solving.problem import Point, Problem, Vector
 
 # Part of the largest curvature by a bias that every bias has at least: scores of rows that are
-# classified with certainty have none.
+# classified with certainty have none. And part of the largest eigenvalue that is not rounding.
 _LEAST, _LEAST_EIGENVALUE = 1e-12, 1e-14
 
 
