@@ -53,6 +53,20 @@ def test_a_step_is_the_one_after_which_differences_of_gradients_are_the_gradient
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_without_an_intercept_biases_are_zero_to_the_last_bit(loss, seed):
+    """Rounding of eigenvectors, which differs between processors, must not move them."""
+    X, y = random_rows(seed, K=3, n=60, d=5 + seed)
+    found = fastlin.solve(X, y, loss=loss, l2=1e-3, gap=1e-10, fit_intercept=False)
+    assert found.model.b.tolist() == [0.0] * 3
+    problem = small_problem(loss, fit_intercept=False)
+    of_all, gradient = Hessian(problem), point_in(problem, seed)
+    gradient[:, -1] = 0
+    of_all.refresh(0 * gradient)
+    assert of_all.divide(gradient, problem.l2)[:, -1].tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_a_step_of_the_biases_is_one_of_the_biases_alone(loss):
     problem = small_problem(loss)
     point, gradient = point_in(problem), point_in(problem, 1)

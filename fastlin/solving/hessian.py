@@ -70,7 +70,10 @@ class Hessian:
         penalties[:, -1] = 0.0
         of_all = self._of_loss.copy()
         of_all.flat[:: len(of_all) + 1] += penalties.ravel()
-        return _solved(of_all, gradient.ravel()).reshape(gradient.shape)
+        step = _solved(of_all, gradient.ravel()).reshape(gradient.shape)
+        if not self.problem.fit_intercept:
+            step[:, -1] = 0.0  # eigenvectors have parts along the biases that are rounding
+        return step
 
     def divide_biases(self, gradient: Vector) -> Vector:
         """Return a gradient (K,) by c over the curvature along c alone."""
