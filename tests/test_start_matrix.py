@@ -228,3 +228,24 @@ def test_a_correction_that_has_no_inverse_is_left_out(monkeypatch):
     start = Curvature(problem, problem.l2)
     start.refresh(point_in(problem))
     assert np.isfinite(start.divide(point_in(problem, 1), problem.l2)).all()
+
+
+@pytest.mark.parametrize(("m", "d"), [(40, 100), (100, 400), (512, 600)])
+def test_moments_of_few_rows_are_drawn_to_the_identity_as_ledoit_and_wolf_have_it(m, d):
+    X, y = random_rows(0, K, 2 * m, d)
+    X = (X * np.geomspace(1, 0.1, d)).astype(np.float32)
+    problem = problem_of(fastlin.Split.from_arrays(X, y).train, FitConfig(l2=1e-6))
+    found = curvature._of_few_rows(problem, m, 1e-8)
+    rows = problem.features(curvature._rows_of(problem, m), np.float64)
+    covariance = pytest.importorskip("sklearn.covariance")
+    expected, share = covariance.ledoit_wolf(rows, assume_centered=True)
+    assert 0.01 < share < 1
+    values, Q = found.values, found.vectors
+    S = (Q * (values - found.rest)) @ Q.T + found.rest * np.eye(d)
+    np.testing.assert_allclose(S, expected, atol=1e-5 * np.abs(expected).max())
+    of_directions = np.linalg.eigvalsh(expected)
+    assert found.directions(0.1) == pytest.approx(
+        (of_directions / (of_directions + 0.1)).sum(), 1e-4
+    )
+    of_all = curvature._of_few_rows(problem, 2 * m, 1e-8)  # nothing is left to guess
+    assert of_all.rest == 0

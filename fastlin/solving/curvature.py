@@ -7,7 +7,9 @@ Newton step of that model (Kronecker factors, as Martens & Grosse 2015 use them)
 rotations of K vectors, d / n of a pass over the rows.
 
 S is taken of as many rows as it needs: some times the number of its directions that the penalty
-leaves free. C is that of some rows, anew after some steps.
+leaves free. Of fewer rows than features it is drawn to a multiple of the identity (Ledoit & Wolf
+2004), since rows that are not among them vary in other directions. C is that of some rows, anew
+after some steps.
 """
 
 from __future__ import annotations
@@ -25,12 +27,21 @@ from fastlin.solving.derivatives import Matrix, Means, second_derivatives
 from fastlin.solving.problem import Point, Problem, Vector
 from fastlin.solving.scaling import Scaling
 
-# Rows for every direction that the penalty leaves free, and at least; where more directions are
-# free than those can tell, so many for every feature, or the third number where these are many;
-# and where that costs no more than some passes, all rows times the last, the classes, and over the
-# features. Of 50,000 images of 3072 pixels, 5 rows a feature take half the time of 10, and as many
-# passes at l2 1e-3, 37 for 34 at 1e-5.
-_ROWS_OF_DIRECTION, _LEAST_ROWS, _ROWS_OF_MANY_FEATURES, _CHEAP_ROWS = 10, 512, 5, 16
+# Rows from which all is known of features that vary in few directions, where directions that the
+# penalty leaves free are at most these over the next number; and at most, where they are more.
+_FEW_ROWS, _ROWS_OF_DIRECTION, _MOST_SAMPLED = 512, 2, 1024
+
+# Rows for every feature, where all directions count; the second number where eigenvectors are the
+# leading ones. And where that costs no more than some passes, all rows times the last, the classes,
+# and over the features. Of 50,000 images of 3072 pixels, 5 rows a feature take half the time of 10,
+# and as many passes at l2 1e-3, 37 for 34 at 1e-5.
+_ROWS_OF_FEATURE, _ROWS_OF_MANY_FEATURES, _CHEAP_ROWS = 10, 5, 16
+
+# Passes over the rows in the time of which the moments of so many rows may be had: where few rows
+# know all directions that are free; where they are drawn to the identity by more than a share, as
+# directions are alike; and where there is more to know. (10,000 rows of 3072 features of condition
+# 1e4: of 1024 rows 123 passes, of all 115. As many images, l2 1e-5: 135 and 49.)
+_PASSES_OF_FEW, _PASSES_OF_FLAT, _PASSES_OF_MANY, _FLAT = 4, 40, 250, 0.3
 
 # C is taken anew at each of the first steps. Where the penalty outweighs the curvature by W, C is
 # that by the biases alone: two tell enough.
@@ -39,9 +50,9 @@ _FIRST_STEPS, _FIRST_STEPS_OF_BIASES = 4, 2
 # Rows from which C is taken: at most, and values.
 _ROWS_OF_SCORES, _VALUES_OF_SCORES = 4096, 2**22
 
-# Features up to which all eigenvectors are computed, which takes some 10 d**3 operations; beyond,
-# the leading ones, as many as the penalty leaves free, but not more than this.
-_ALL_DIRECTIONS, _MOST_DIRECTIONS = 1024, 768
+# Features up to which all eigenvectors are computed, which takes the last number times d**3
+# multiply-adds; beyond, the leading ones, not more than this.
+_ALL_DIRECTIONS, _MOST_DIRECTIONS, _WORK_OF_VECTORS = 1024, 768, 10
 _SUBSPACE_STEPS = 1  # a second one saves no passes
 
 # Eigenvalues below this part of the largest, or of the second moments of the features that are in
@@ -68,6 +79,18 @@ class Spectrum(NamedTuple):
     vectors: NDArray[np.float64]
     rest: float
     rows: int = 0
+
+    def directions(self, free: float) -> float:
+        """Return in how many directions eigenvalues outweigh a value: 0 to 1 counts for each."""
+        others = len(self.vectors) - len(self.values)
+        of_rest = others * self.rest / (self.rest + free) if self.rest > 0 else 0.0
+        return float((self.values / (self.values + free)).sum()) + of_rest
+
+    def share_of_rest(self) -> float:
+        """Return the eigenvalue outside of the vectors over the mean of all."""
+        d, others = len(self.vectors), len(self.vectors) - len(self.values)
+        total = float(self.values.sum()) + others * self.rest
+        return self.rest * d / total if total > 0 else 1.0
 
 
 class Curvature:
@@ -176,9 +199,12 @@ class Curvature:
         turned = U.T @ gradient
         result: Point = np.empty_like(turned)
         along = turned[:, :-1] @ Q
-        result[:, :-1] = (along / (g * values + 2 * l2)) @ Q.T
-        if Q.shape[1] < len(Q):  # otherwise nothing is left
-            result[:, :-1] += (turned[:, :-1] - along @ Q.T) / (g * rest + 2 * l2)
+        scaled = along / (g * values + 2 * l2)
+        if Q.shape[1] == len(Q):  # nothing is left
+            result[:, :-1] = scaled @ Q.T
+        else:
+            scaled -= along / (g * rest + 2 * l2)
+            result[:, :-1] = turned[:, :-1] / (g * rest + 2 * l2) + scaled @ Q.T
         result[:, -1:] = turned[:, -1:] / g
         turned[:] = U @ result
         if self._scaling is not None:
@@ -191,27 +217,30 @@ def _spectrum(problem: Problem, l2: float) -> Spectrum:
     n, d = problem.data.X.shape
     # Eigenvalues that the penalty equals at equal scores, where those of C are 1/K, and about 4.
     bend = 4.0 if isinstance(problem.loss, SquaredHinge) else 1 / len(problem.data.class_names)
-    free, few = 2 * l2 / bend, min(n, _LEAST_ROWS)
+    free, few = 2 * l2 / bend, min(n, _FEW_ROWS)
     if free > 0 and _largest(problem, few) < _MOST_PENALISED * free:
         return Spectrum(np.zeros(0), np.zeros((d, 0)), 0.0)
-    count, rank = min(n, _ROWS_OF_DIRECTION * d), d
-    if d > _LEAST_ROWS or n < d:
-        found = _of_few_rows(problem, few, free)
-        needed = _ROWS_OF_DIRECTION * float((found.values / (found.values + free)).sum())
-        if few >= min(n, needed):
-            return found
-        is_cut = needed > few * _ROWS_OF_DIRECTION / 2  # by the number of rows itself
-        count, rank = min(n, int(1.3 * needed)), 2 * int((found.values > free / 2).sum())
-        if is_cut and d > _ALL_DIRECTIONS:
-            count = min(n, _ROWS_OF_MANY_FEATURES * d)
-        elif is_cut:
-            count = min(n, _ROWS_OF_DIRECTION * d)
-        if count < d / 2 or count == n < d:
-            return _of_few_rows(problem, count, free)
+    of_feature = _ROWS_OF_FEATURE if d <= _ALL_DIRECTIONS else _ROWS_OF_MANY_FEATURES
     cheap = _CHEAP_ROWS * n * len(problem.data.class_names) // d
-    count = min(n, max(count, cheap))
-    found = _of_moments(_second_moments(problem, count), rank)
+    count = min(n, max(of_feature * d, cheap))
+    if d > _FEW_ROWS or n < d:
+        found = _of_few_rows(problem, few, free)
+        needed = int(_ROWS_OF_DIRECTION * found.directions(free))
+        most = _PASSES_OF_FLAT if found.share_of_rest() > _FLAT else _PASSES_OF_MANY
+        most = _PASSES_OF_FEW if needed <= _MOST_SAMPLED else most
+        if few == n or (n < d and n <= _MOST_SAMPLED) or _passes_of(problem, count) > most:
+            sampled = min(n, max(few, min(needed, _MOST_SAMPLED)))
+            return found if sampled == few else _of_few_rows(problem, sampled, free)
+    found = _of_moments(_second_moments(problem, count))
     return found._replace(rows=count) if len(found.values) == d else found
+
+
+def _passes_of(problem: Problem, count: int) -> float:
+    """Return about how many passes take the time of eigenvectors of count rows' moments."""
+    n, d = problem.data.X.shape
+    of_vectors = _WORK_OF_VECTORS * d if d <= _ALL_DIRECTIONS else 3 * _MOST_DIRECTIONS
+    work = (count / 2 + of_vectors) * d
+    return float(work / (2 * n * len(problem.data.class_names)))
 
 
 def _rows_of(problem: Problem, count: int) -> NDArray[np.int64]:
@@ -255,14 +284,31 @@ def _of_few_rows(problem: Problem, count: int, free: float) -> Spectrum:
     eigenvalues: the rounding of small ones grows so much that float32 gives no right angles.
     """
     X = _weighted(problem, _rows_of(problem, count))
+    d = X.shape[1]
     largest = float(np.square(X, dtype=np.float64).sum()) / count  # or less
     if _LEAST_FREE * free < 100 * _LEAST_EIGENVALUE * largest:
         X = X.astype(np.float64)
-    values, vectors = np.linalg.eigh(product(X, X.T).astype(np.float64) / count)
+    products = product(X, X.T).astype(np.float64) / count
+    share = _share_of_identity(products, d) if count < len(problem.data) else 0.0
+    rest = share * float(np.trace(products)) / d
+    values, vectors = np.linalg.eigh(products)
     kept = values > max(_LEAST_EIGENVALUE * max(values[-1], _LEAST_OF_ALL), _LEAST_FREE * free)
     values = values[kept]
     Q = product(X.T, vectors[:, kept].astype(X.dtype)).astype(np.float64)
-    return Spectrum(values, Q / np.sqrt(values * count), 0.0)
+    return Spectrum((1 - share) * values + rest, Q / np.sqrt(values * count), rest)
+
+
+def _share_of_identity(products: NDArray[np.float64], d: int) -> float:
+    """Return how far to draw the second moments of few rows to a multiple of the identity.
+
+    Ledoit & Wolf 2004, equation 14 (of rows with the mean 0), from the products (m, m) of m rows,
+    over m.
+    """
+    m = len(products)
+    lengths, squares = m * np.diag(products), float(np.square(products).sum())
+    spread = squares - float(np.trace(products)) ** 2 / d
+    noise = (float(np.square(lengths).mean()) - squares) / m
+    return min(max(noise / spread, 0.0), 1.0) if spread > 0 else 1.0
 
 
 def _second_moments(problem: Problem, count: int) -> NDArray[np.float64]:
@@ -276,11 +322,11 @@ def _second_moments(problem: Problem, count: int) -> NDArray[np.float64]:
     return S + np.tril(S, -1).T
 
 
-def _of_moments(S: NDArray[np.float64], rank: int) -> Spectrum:
+def _of_moments(S: NDArray[np.float64]) -> Spectrum:
     """Return the spectrum of second moments; of many features, that of the leading directions."""
     d = len(S)
     if d > _ALL_DIRECTIONS:
-        rank = min(rank, _MOST_DIRECTIONS)
+        rank = min(d - 1, _MOST_DIRECTIONS)
         values, vectors = _leading(S, rank)
         return Spectrum(values, vectors, max(float(np.trace(S) - values.sum()) / (d - rank), 0.0))
     values, vectors = np.linalg.eigh(S)

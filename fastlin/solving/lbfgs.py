@@ -81,7 +81,8 @@ def line_search(
     direction : NDArray[np.float64]
         (K, d + 1), of descent.
     noise : float
-        Relative rounding of costs: differences below it are not told from 0, and slopes decide.
+        Relative rounding of costs, at least: differences below it are not told from 0, and slopes
+        decide. Where a cost is below a tangent, by so much is all rounding greater.
     trials : int
         How often it may evaluate, at most.
 
@@ -100,6 +101,9 @@ def line_search(
         found = evaluate(start.point + step * direction)
         own = _dot(found.gradient, direction)
         is_finite = np.isfinite(found.cost) and np.isfinite(own)
+        if is_finite:  # no convex function is below its tangents
+            change = found.cost - start.cost
+            tolerance = max(tolerance, change - step * own, step * slope - change)
         decreases = is_finite and found.cost <= start.cost + _DECREASE * step * slope
         is_equal = is_finite and found.cost <= start.cost + tolerance
         if (decreases and abs(own) <= -_SLOPE * slope) or (
