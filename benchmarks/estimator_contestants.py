@@ -45,8 +45,9 @@ def run():
 begin()
 """
 
-# It ends at the first tolerance that comes near enough: tighter ones take longer. Products of small
-# arrays are faster on one thread of BLAS, which a user has to know: both count.
+# Each number of threads ends at the first tolerance that comes near enough: tighter ones take
+# longer. Products of small arrays are faster on one thread of BLAS, which a user has to know: both
+# count, and take turns, so that who is cut short has tried both.
 _LOGISTIC_REGRESSION = """
 from threadpoolctl import threadpool_limits
 from sklearn.linear_model import LogisticRegression
@@ -55,19 +56,18 @@ warnings.simplefilter("ignore")
 problem, goal = Problem("", X, scale, y, l2), json.load(open(folder + "/goal.json"))
 LogisticRegression(solver={solver!r}, max_iter=3).fit(X, y)
 def run():
-    for count in {counts}:
-        with threadpool_limits(count or threads, user_api="blas"):
-            climb(", 1 thread of BLAS" if count else "")
-def climb(note):
+    counts = list({counts})
     for tol in {tolerances}:
-        one = LogisticRegression(solver={solver!r}, tol=tol, max_iter={iterations})
-        began = time.perf_counter()
-        one.fit(X, y)
-        seconds = time.perf_counter() - began
-        setting = f"tol {{tol:.0e}}{{note}}"
-        keep(one.coef_, one.intercept_, seconds, np.max(one.n_iter_), setting=setting)
-        if objective(problem, one.coef_, one.intercept_) <= goal:
-            break
+        for count in list(counts):
+            with threadpool_limits(count or threads, user_api="blas"):
+                one = LogisticRegression(solver={solver!r}, tol=tol, max_iter={iterations})
+                began = time.perf_counter()
+                one.fit(X, y)
+                seconds = time.perf_counter() - began
+            setting = f"tol {{tol:.0e}}" + (", 1 thread of BLAS" if count else "")
+            keep(one.coef_, one.intercept_, seconds, np.max(one.n_iter_), setting=setting)
+            if objective(problem, one.coef_, one.intercept_) <= goal:
+                counts.remove(count)
 begin()
 """
 

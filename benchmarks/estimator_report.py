@@ -149,12 +149,21 @@ def _bar(
     if own is None:
         return Bar(text, "never reached", None if other is None else False)
     if other is None:  # a setting that comes nearer takes longer than those that did not
-        longest = max((one.seconds for one in tries.get(theirs, [])), default=0.0)
+        longest = _longest(tries.get(theirs, []))
         ratio = longest / own.seconds
         measured = f"more than {ratio:.1f} x: in {_time(longest)} it did not come there"
         return Bar(text, measured, True if ratio >= factor else None)
     ratio = other.seconds / own.seconds
     return Bar(text, f"{ratio:.2f} x", ratio >= factor)
+
+
+def _longest(tries: Sequence[Try]) -> float:
+    """Return the seconds of the longest try; of settings for threads, of the one whose is least."""
+    longest: dict[str, float] = {}
+    for one in tries:
+        of_threads = one.setting.partition(", 1 thread")[1]
+        longest[of_threads] = max(longest.get(of_threads, 0.0), one.seconds)
+    return min(longest.values(), default=0.0)
 
 
 def _lines(
