@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from fastlin.errors import InputError, quoted
 from fastlin.losses import SquaredHinge
 from fastlin.solving.blas import add_moments, product
-from fastlin.solving.derivatives import Matrix, Means, second_derivatives
+from fastlin.solving.derivatives import Matrix, second_derivatives
 from fastlin.solving.problem import Point, Problem, Vector
-from fastlin.solving.scaling import Scaling
+from fastlin.solving.scaling import Scaling, blocks_of_means
 
 # Rows from which all is known of features that vary in few directions, where directions that the
 # penalty leaves free are at most these over the next number; and at most, where they are more.
@@ -148,8 +148,8 @@ class Curvature:
         W, c = point[:, :-1], point[:, -1]
         W = W - W.mean(axis=0)
         self._scaling = None
-        means = self._means(W, c - c.mean() if self.problem.fit_intercept else np.zeros_like(c))
-        values, U = np.linalg.eigh(means.plain)
+        B = self._means(W, c - c.mean() if self.problem.fit_intercept else np.zeros_like(c))
+        values, U = np.linalg.eigh(blocks_of_means(B).plain)
         least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
         self._class_values, self._class_vectors = np.maximum(values, least), U
         if W.any() and self.knows_weights:
@@ -158,14 +158,18 @@ class Curvature:
             C -= C.mean(axis=1, keepdims=True)
             with suppress(np.linalg.LinAlgError):  # rounding is all there is along some rows of W
                 self._scaling = Scaling(
-                    W, means, C, self._moments_along(W), self.problem.l2,
+                    W, B, C, self._moments_along(W), self.problem.l2,
                     fit_intercept=self.problem.fit_intercept,
                 )  # fmt: skip
 
-    def _means(self, W: Matrix, biases: Vector) -> Means:
-        """Return means of second derivatives; those with scores are 0 where they are not needed."""
+    def _means(self, W: Matrix, biases: Vector) -> Matrix:
+        """Return means (2 K, 2 K) of second derivatives, as `blocks_of_means` has them.
+
+        Those with scores are 0 where they are not needed.
+        """
         K, single = len(W), W.T.astype(np.float32)
-        means = Means(*np.zeros((3, K, K)))
+        B = np.zeros((2 * K, 2 * K))
+        means = blocks_of_means(B)
         step = max(64, _SCORES_OF_BLOCK // K)
         for first in range(0, len(self._rows), step):
             part = slice(first, first + step)
@@ -177,7 +181,7 @@ class Curvature:
             if W.any() and self.knows_weights:
                 means.of_one[:] += found.mean(scores)
                 means.of_both[:] += found.mean(scores, scores)
-        return means
+        return B
 
     def divide_biases(self, gradient: Vector) -> Vector:
         """Return a gradient (K,) by c over the curvature along c alone."""

@@ -14,7 +14,7 @@ from fastlin.solving.problem import Point, Value
 
 # Steps that are kept, at most, and bytes of them: 5 and 20 take as many passes, as the start matrix
 # is taken anew before.
-MEMORY, _BYTES = 8, 2**25
+MEMORY, _BYTES = 8, 25_000_000
 
 # Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
 _DECREASE, _SLOPE = 1e-4, 0.9

@@ -228,7 +228,7 @@ class Problem:
         q /= q.sum()
         given = parts @ V
         V *= -parts[:, None]
-        V += np.outer(q, given)
+        V += q[:, None] * given
         return e, V, float(own @ self._conjugates(q, parts))
 
     @property

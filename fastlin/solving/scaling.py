@@ -33,8 +33,9 @@ class Scaling:
     ----------
     W : NDArray[np.float64]
         (K, d), not all zero; its columns add up to 0.
-    means : Means
-        Of second derivatives, with scores W x.
+    B : NDArray[np.float64]
+        (2 K, 2 K), means of second derivatives as `blocks_of_means` has them, with scores W x. It
+        is written over, as are the next two: of many classes these are the largest arrays of a fit.
     C : NDArray[np.float64]
         (K, K), the mean as the start matrix has it, 0 for equal classes.
     moments : NDArray[np.float64]
@@ -51,19 +52,22 @@ class Scaling:
     """
 
     def __init__(
-        self, W: Matrix, means: Means, C: Matrix, moments: Matrix, l2: float, *,
-        fit_intercept: bool,
+        self, W: Matrix, B: Matrix, C: Matrix, moments: Matrix, l2: float, *, fit_intercept: bool,
     ) -> None:  # fmt: skip
         self._W, K = W, len(W)
-        penalty = 2 * l2 * (W @ W.T) * (np.eye(K) - 1 / K)
         equal = np.trace(C) / K**2  # biases that are moved alike: no curvature
-        B = np.empty((2 * K, 2 * K))
-        B[:K, :K] = means.of_both + penalty
-        B[:K, K:] = means.of_one
-        B[K:, :K] = means.of_one.T
-        B[K:, K:] = means.plain + equal
+        penalty = W @ W.T
+        lengths = 2 * l2 * penalty.diagonal()
+        penalty *= -2 * l2 / K
+        penalty.flat[:: K + 1] += lengths
+        B[:K, :K] += penalty
+        B[K:, :K] = B[:K, K:].T
+        B[K:, K:] += equal
+        moments *= C
+        moments += penalty
+        C += equal
         kept = slice(0, 2 * K if fit_intercept else K)
-        blocks = [C * moments + penalty, C + equal][: 2 if fit_intercept else 1]
+        blocks = [moments, C][: 2 if fit_intercept else 1]
         self._difference = _difference_of_inverses(B[kept, kept], blocks)
 
     def correct(self, gradient: Point, step: Point) -> None:
@@ -75,6 +79,12 @@ class Scaling:
         factors[:kept] = self._difference @ along[:kept]
         added = np.concatenate([factors[:K, None] * W, factors[K:, None]], axis=1)
         step += added - added.mean(axis=0)
+
+
+def blocks_of_means(B: Matrix) -> Means:
+    """Return the views (K, K) of a matrix (2 K, 2 K) that are its means, to be added to."""
+    K = len(B) // 2
+    return Means(B[K:, K:], B[:K, K:], B[:K, :K])
 
 
 def _difference_of_inverses(B: Matrix, blocks: Sequence[Matrix]) -> Matrix:
@@ -106,7 +116,9 @@ def _invert(B: Matrix, K: int) -> None:
     else:
         of_biases = np.linalg.inv(B[K:, K:])
         crossed = B[:K, K:] @ of_biases
-        B[:K, :K] = np.linalg.inv(B[:K, :K] - crossed @ B[:K, K:].T)
+        rest = crossed @ B[:K, K:].T
+        B[:K, :K] = np.linalg.inv(np.subtract(B[:K, :K], rest, out=rest))
+        del rest
         B[:K, K:] = -B[:K, :K] @ crossed
         B[K:, :K] = B[:K, K:].T
         B[K:, K:] = of_biases - crossed.T @ B[:K, K:]
