@@ -15,7 +15,7 @@ from solve_problems import (
 
 import fastlin
 from fastlin.losses import Softmax, SquaredHinge
-from fastlin.solving import start_matrices
+from fastlin.solving import hessian, start_matrices
 from fastlin.solving.curvature import Curvature
 from fastlin.solving.hessian import Hessian
 from fastlin.solving.start_matrices import start_matrix_of
@@ -144,3 +144,49 @@ def test_certain_rows_leave_a_step():
     far = fastlin.solve(X, y, l2=1e-6)
     found = fastlin.solve(1e3 * X, y, l2=1e-6, start=far.model)
     assert np.isfinite(found.objective)
+
+
+@pytest.mark.parametrize("l2", [1e-2, 1e-3])
+@pytest.mark.parametrize(("K", "shots", "d"), [(25, 1, 40), (10, 4, 64)])
+def test_slow_fits_go_on_with_newton_steps(K, shots, d, l2, monkeypatch):
+    """Few shots of a squared hinge: rows that are apart leave Kronecker factors far behind."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(K), shots)
+    X = (rng.normal(size=(K, d))[y] + 0.7 * rng.normal(size=(len(y), d))).astype(np.float32)
+    loss = SquaredHinge()
+    found = fastlin.solve(X, y, loss=loss, l2=l2)
+    assert found.converged
+    assert found.objective - least_objective(X, y, K, l2, loss) <= found.gap
+    monkeypatch.setattr(start_matrices, "_MOST_WORK_OF_SLOW", 0)
+    assert fastlin.solve(X, y, loss=loss, l2=l2, max_passes=found.passes).gap > 100 * found.gap
+
+
+def test_rows_that_are_nearly_separated_come_to_their_optimum():
+    datasets = pytest.importorskip("sklearn.datasets")
+    X, y = datasets.load_breast_cancer(return_X_y=True)
+    found = fastlin.solve(X, y, C=1e6, standardize=True)
+    assert found.converged
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    least = least_objective(X, y, 2, found.l2)
+    assert found.objective == pytest.approx(least, rel=2e-6)
+
+
+def test_second_derivatives_do_not_depend_on_blocks_of_rows(monkeypatch):
+    problem = small_problem()
+    point = point_in(problem)
+    found = []
+    for size in (2**22, 1000):
+        monkeypatch.setattr(hessian, "_VALUES_OF_BLOCK", size)
+        of_all = Hessian(problem)
+        of_all.refresh(point)
+        found.append(of_all.divide(point, problem.l2))
+    np.testing.assert_allclose(*found, rtol=1e-9)
+
+
+def test_many_parameters_are_solved_for_as_few_are(monkeypatch):
+    problem = small_problem()
+    of_all, point = Hessian(problem), point_in(problem)
+    of_all.refresh(point)
+    by_vectors = of_all.divide(point, problem.l2)
+    monkeypatch.setattr(hessian, "_FEW", 0)
+    np.testing.assert_allclose(of_all.divide(point, problem.l2), by_vectors, rtol=1e-6)

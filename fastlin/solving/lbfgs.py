@@ -5,7 +5,10 @@ J. Nocedal, S. Wright, Numerical Optimization, 2006: algorithms 7.4, 3.5 and 3.6
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,13 @@ MEMORY, _BYTES = 8, 25_000_000
 # Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
 _DECREASE, _SLOPE = 1e-4, 0.9
 MOST_TRIALS = 20
+
+
+# What is left is the rounding of products if the gradient becomes no shorter by this factor, nor
+# the objective falls by this share, in so many steps; or the gradient alone in so many of float32.
+_SHORTER, _FALLING = 0.8, 1e-8
+_STEPS_OF_ROUNDING = {np.dtype(np.float32): 2, np.dtype(np.float64): 60}
+_STEPS_OF_LENGTH = {np.dtype(np.float32): 20, np.dtype(np.float64): sys.maxsize}
 
 
 class Memory:
@@ -62,6 +72,34 @@ class Memory:
         return -found
 
 
+class Gains:
+    """Whether steps still gain anything; to be told the value of each of them.
+
+    Parameters
+    ----------
+    dtype : np.dtype
+        Of their products.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._most, self._most_of_length = _STEPS_OF_ROUNDING[dtype], _STEPS_OF_LENGTH[dtype]
+        self._length = self._cost = math.inf
+        self._steps = self._steps_of_length = 0
+
+    def are_rounding(self, value: Value) -> bool:
+        """Return whether no more is to be expected of steps."""
+        length = value.length
+        is_shorter = length < _SHORTER * self._length
+        falls = value.cost < (1 - _FALLING) * self._cost
+        self._steps = 0 if is_shorter or falls else self._steps + 1
+        self._steps_of_length = 0 if is_shorter else self._steps_of_length + 1
+        if is_shorter:
+            self._length = length
+        if is_shorter or falls:
+            self._cost = value.cost
+        return self._steps > self._most or self._steps_of_length > self._most_of_length
+
+
 def line_search(
     evaluate: Callable[[Point], Value], start: Value, direction: Point, noise: float,
     trials: int = MOST_TRIALS,
@@ -94,18 +132,17 @@ def line_search(
     slope = _dot(start.gradient, direction)
     if not slope < 0:
         return None
-    tolerance = noise * abs(start.cost)
-    low, high = (0.0, start.cost, slope), None
+    tolerance, low, high = noise * abs(start.cost), (0.0, start.cost, slope), None
     step, least, best = 1.0, start.cost - tolerance, None
     for _ in range(min(trials, MOST_TRIALS)):
         found = evaluate(start.point + step * direction)
         own = _dot(found.gradient, direction)
         is_finite = np.isfinite(found.cost) and np.isfinite(own)
+        change = found.cost - start.cost
         if is_finite:  # no convex function is below its tangents
-            change = found.cost - start.cost
             tolerance = max(tolerance, change - step * own, step * slope - change)
-        decreases = is_finite and found.cost <= start.cost + _DECREASE * step * slope
-        is_equal = is_finite and found.cost <= start.cost + tolerance
+        decreases = is_finite and change <= _DECREASE * step * slope
+        is_equal = is_finite and change <= tolerance
         if (decreases and abs(own) <= -_SLOPE * slope) or (
             is_equal and _SLOPE * slope <= own <= (2 * _DECREASE - 1) * slope
         ):
@@ -126,7 +163,11 @@ def line_search(
 
 
 def _between(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
-    """Return the least point of the cubic through two ends, or else the middle between them."""
+    """Return the least point of the cubic through two ends, or else the middle between them.
+
+    Also where it is within a tenth of an end: of steps of L-BFGS, the tenth itself takes a fifth
+    more passes.
+    """
     (a, cost_a, slope_a), (b, cost_b, slope_b) = low, high
     width = b - a
     middle = a + width / 2
@@ -134,9 +175,8 @@ def _between(low: tuple[float, float, float], high: tuple[float, float, float]) 
         first = slope_a + slope_b - 3 * (cost_a - cost_b) / (a - b)
         root = np.sqrt(first * first - slope_a * slope_b) * np.sign(width)
         found = b - width * (slope_b + root - first) / (slope_b - slope_a + 2 * root)
-    inside = abs(found - a) >= 0.1 * abs(width) and abs(found - b) >= 0.1 * abs(width)
-    inside = inside and min(a, b) < found < max(a, b)
-    return float(found) if np.isfinite(found) and inside else middle
+    least, most, tenth = min(a, b), max(a, b), 0.1 * abs(width)
+    return float(found) if least + tenth <= found <= most - tenth else middle
 
 
 def _dot(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

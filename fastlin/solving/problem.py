@@ -63,6 +63,11 @@ class Value:
     bound: float
     weight_bound: float = math.inf
 
+    @property
+    def length(self) -> float:
+        """Of the gradient."""
+        return float(np.linalg.norm(self.gradient))
+
 
 class Problem:
     """The objective of labelled rows, and how many passes over them it took.

@@ -20,10 +20,10 @@ from fastlin.losses import Softmax
 from fastlin.model import LinearModel
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import FitConfig, with_settings
-from fastlin.solving.lbfgs import Memory, line_search
+from fastlin.solving.lbfgs import Gains, Memory, line_search
 from fastlin.solving.problem import Point, Problem, Value
 from fastlin.solving.solution import Progress, Solution, relative
-from fastlin.solving.start_matrices import StartMatrix, start_matrix_of
+from fastlin.solving.start_matrices import StartMatrix, hessian_of_slow, start_matrix_of
 from fastlin.threads import use_threads
 from fastlin.training.standardization import Standardization
 from fastlin.training.weighting import row_weights
@@ -41,10 +41,8 @@ _NOISE_OF_START = 1e-6
 # Derivatives by a bias that are so small are left to more exact products, or are rounding.
 _BIAS_NOISE = {np.dtype(np.float32): 3e-7, np.dtype(np.float64): 1e-15}
 
-# The gradient becomes no shorter after so many steps in which it did not, by this factor. What is
-# left is the rounding of float32 if the objective does not fall by this share either.
-_STEPS_WITHOUT_GAIN, _SHORTER = {np.dtype(np.float32): 20, np.dtype(np.float64): 60}, 0.8
-_STEPS_OF_ROUNDING, _FALLING = 2, 1e-8
+# After so many steps of a dtype that of a small problem are Newton's.
+_STEPS_BEFORE_NEWTON = 60
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -207,44 +205,67 @@ class Solver:
 
     def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
         """Go from a value until it is solved, or products of a dtype give no more; say which."""
-        memory, gains = self._memory, _Gains(dtype)
+        gains = Gains(dtype)
         for step in itertools.count():
             self._tell(value)
-            if self._watch is not None and self._watch(
-                partial(self._problem.model, value.point, _FLOAT64)
-            ):
-                return value, _STOPPED
-            if self._is_solved(value):
-                return value, _SOLVED
-            if self._passes_left() <= 0:
-                return value, _OUT_OF_PASSES
-            end = gains.end(value)
+            end = self._end(value, gains)
             if end is not None:
                 return value, end
+            if step == _STEPS_BEFORE_NEWTON and self._becomes_newton() and dtype == _FLOAT32:
+                return value, _SLOW
             if step < self._curvature.first_steps or step % _REFRESH_EVERY == 0:
                 self._curvature.refresh(value.point)
-            found = self._moved_biases(value, dtype) if self._lacks_biases(value) else None
-            if found is None and self._lacks_biases(value) and dtype == _FLOAT32:
-                return value, _ROUNDING
-            if found is None:
-                found = self._step(value, memory, dtype)
-            if found is None and len(memory) > 0 and self._passes_left() > 0:
-                memory.clear()
-                found = self._step(value, memory, dtype)
+            found = self._next(value, dtype)
             if found is None:
                 return value, _ROUNDING if self._passes_left() > 0 else _OUT_OF_PASSES
             if not self._curvature.is_exact:
-                memory.add(value, found)
+                self._memory.add(value, found)
             value = found
         raise AssertionError("steps are counted for ever")
 
-    def _step(self, value: Value, memory: Memory, dtype: np.dtype[Any]) -> Value | None:
+    def _end(self, value: Value, gains: Gains) -> str | None:
+        """Return why there is no step from a value; None if there is."""
+        if self._watch is not None and self._watch(
+            partial(self._problem.model, value.point, _FLOAT64)
+        ):
+            return _STOPPED
+        if self._is_solved(value):
+            return _SOLVED
+        if self._passes_left() <= 0:
+            return _OUT_OF_PASSES
+        return _ROUNDING if gains.are_rounding(value) else None
+
+    def _next(self, value: Value, dtype: np.dtype[Any]) -> Value | None:
+        """Return the value after a step; None if none lowers it by more than rounding."""
+        if self._lacks_biases(value):
+            moved = self._moved_biases(value, dtype)
+            if moved is not None or dtype == _FLOAT32:
+                return moved
+        found = self._step(value, dtype)
+        if found is None and len(self._memory) > 0 and self._passes_left() > 0:
+            self._memory.clear()
+            found = self._step(value, dtype)
+        if found is None and dtype == _FLOAT64 and self._becomes_newton():
+            self._curvature.refresh(value.point)
+            found = self._step(value, dtype)
+        return found
+
+    def _step(self, value: Value, dtype: np.dtype[Any]) -> Value | None:
         l2 = self._problem.l2
-        direction = memory.direction(value.gradient, lambda g: self._curvature.divide(g, l2))
+        direction = self._memory.direction(value.gradient, lambda g: self._curvature.divide(g, l2))
         return line_search(
             lambda point: self._problem.value(point, dtype), value, direction, _NOISE[dtype],
             self._passes_left(),
         )  # fmt: skip
+
+    def _becomes_newton(self) -> bool:
+        """Let further steps be Newton's, unless they are or the problem is too large; say if so."""
+        hessian = None if self._curvature.is_exact else hessian_of_slow(self._problem)
+        if hessian is None:
+            return False
+        self._curvature = hessian
+        self._memory.clear()
+        return True
 
     def _lacks_biases(self, value: Value) -> bool:
         """Return whether only the gradient by the biases keeps a value from being solved."""
@@ -288,7 +309,7 @@ class Solver:
 
     def _relative_length(self, value: Value) -> float:
         scale = self._problem.length_at_zero
-        return _length(value) / scale if scale > 0 else 0.0
+        return value.length / scale if scale > 0 else 0.0
 
     def _is_solved(self, value: Value) -> bool:
         return self._left(value) <= self._config.gap
@@ -311,56 +332,16 @@ class Solver:
                 "where the classes can be separated there is no optimum: give an l2 above 0"
             )
         if end is _OUT_OF_PASSES:
-            return f"{passes} passes were not enough; raise max_passes or the gap"
-        if end is _SLOW:
-            return (
-                f"{passes} passes were not enough, and the gradient became no shorter in the last "
-                "of them; give a larger l2, or features of one size"
-            )
+            scaled = "" if self._config.standardize else ", or set standardize to True"
+            return f"{passes} passes were not enough; raise max_passes, the gap or l2{scaled}"
         return (
-            "float64 has no digits left for a smaller gap; a larger l2 has an optimum that can be "
-            "proved"
+            f"after {passes} passes steps no longer lower the objective, by the digits of float64; "
+            "a larger l2 has an optimum that can be proved"
         )
 
 
 _SOLVED, _OUT_OF_PASSES, _ROUNDING = "solved", "out of passes", "rounding"
 _STOPPED, _SLOW = "stopped", "slow"
-
-
-class _Gains:
-    """Whether steps still gain anything; to be told the value of each of them.
-
-    Parameters
-    ----------
-    dtype : np.dtype
-        Of their products.
-    """
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
-        self._length = self._cost = self._cost_then = math.inf
-        self._steps, self._steps_of_cost = 0, 0
-
-    def end(self, value: Value) -> str | None:
-        """Return why no more is to be expected of steps; None if it is."""
-        length = _length(value)
-        is_shorter = length < _SHORTER * self._length
-        falls = value.cost < (1 - _FALLING) * self._cost
-        self._steps = 0 if is_shorter else self._steps + 1
-        self._steps_of_cost = 0 if is_shorter or falls else self._steps_of_cost + 1
-        if is_shorter:
-            self._length, self._cost_then = length, value.cost
-        if is_shorter or falls:
-            self._cost = value.cost
-        if self._dtype == _FLOAT32 and self._steps_of_cost > _STEPS_OF_ROUNDING:
-            return _ROUNDING
-        if self._steps > _STEPS_WITHOUT_GAIN[self._dtype]:
-            return _SLOW if value.cost < (1 - _FALLING) * self._cost_then else _ROUNDING
-        return None
-
-
-def _length(value: Value) -> float:
-    return float(np.linalg.norm(value.gradient))
 
 
 def _rows(data: Split | Dataset | ArrayLike, y: ArrayLike | None) -> Dataset:

@@ -11,8 +11,10 @@ from fastlin.solving.problem import Problem
 
 StartMatrix: TypeAlias = Curvature | Hessian
 
-# Parameters, and multiply-adds of a sum over all rows, up to which a step is Newton's.
+# Parameters, and multiply-adds of a sum over all rows, up to which a step is Newton's: from the
+# first on, where it takes less time than passes; and once other steps have not come to the optimum.
 _MOST_PARAMETERS, _MOST_WORK = 64, 2**21
+_MOST_PARAMETERS_OF_SLOW, _MOST_WORK_OF_SLOW = 1100, 2**28
 
 # A path that goes on to weaker penalties takes second moments anew each time that they are so many
 # times weaker.
@@ -21,11 +23,21 @@ _RATIO_OF_MATRIX, _ROUNDING = 10.0, 1e-9
 
 def start_matrix_of(problem: Problem, l2: float) -> StartMatrix:
     """Return what steps of a problem start from, for penalties of l2 and above."""
-    parameters = problem.shape[0] * problem.shape[1]
-    work = len(problem.data) * parameters**2
-    if l2 > 0 and parameters <= _MOST_PARAMETERS and work <= _MOST_WORK:
+    if l2 > 0 and _is_small(problem, _MOST_PARAMETERS, _MOST_WORK):
         return Hessian(problem)
     return Curvature(problem, l2)
+
+
+def hessian_of_slow(problem: Problem) -> Hessian | None:
+    """Return what steps go on with that were many without an end; None where it is too large."""
+    if problem.l2 > 0 and _is_small(problem, _MOST_PARAMETERS_OF_SLOW, _MOST_WORK_OF_SLOW):
+        return Hessian(problem)
+    return None
+
+
+def _is_small(problem: Problem, most_parameters: int, most_work: int) -> bool:
+    parameters = problem.shape[0] * problem.shape[1]
+    return parameters <= most_parameters and len(problem.data) * parameters**2 <= most_work
 
 
 class MatricesOfPath:
