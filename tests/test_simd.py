@@ -7,7 +7,7 @@ import pytest
 from llvmlite import ir
 from numpy.testing import assert_array_equal
 
-from fastlin.kernels import jit, registers, simd, squares, stored, team
+from fastlin.kernels import jit, registers, simd, squares, stored, team, views
 from fastlin.kernels import tiles as tiles_kernels
 
 pytestmark = pytest.mark.skipif(
@@ -27,7 +27,8 @@ def in_numpy(function):
     """The same function with every vector operation replaced by its meaning."""
     meanings = {name: meaning for name, (_, meaning) in simd.MEANINGS.items()}
     operations = SimpleNamespace(**meanings)
-    return FunctionType(function.__code__, {"simd": operations, "squares": operations})
+    names = dict.fromkeys(("simd", "squares", "views"), operations)
+    return FunctionType(function.__code__, names)
 
 
 @compiled_for_python
@@ -246,6 +247,27 @@ def test_the_products_of_a_line_are_those_of_its_vectors(row_dtype, weight_dtype
         assert_array_equal(out.sum(axis=2), features @ weights.T)
 
 
+def part_of_columns(A, out):
+    part = views.columns(A, 2, 3)
+    for i in range(part.shape[0]):
+        for j in range(part.shape[1]):
+            out[i, j] = part[i, j]
+            part[i, j] = -1
+    out[0, 3] = part.size
+
+
+def test_columns_are_a_part_of_their_array():
+    for A in (np.arange(24.0).reshape(4, 6), np.arange(48.0).reshape(4, 12)[:, ::2]):
+        expected, out, meant, copy = A[:, 2:5].copy(), *np.zeros((2, 4, 4)), A.copy()
+        compiled_for_python(part_of_columns)(A, out)
+        in_numpy(part_of_columns)(copy, meant)
+        assert_array_equal(out[:, :3], expected)
+        assert_array_equal(out, meant)
+        assert_array_equal(A, copy)
+        assert (A[:, 2:5] == -1).all()
+        assert out[0, 3] == expected.size
+
+
 def counts_of_vectors(count, like, out):
     out[0] = tiles_kernels.vector_count(count, like)
     out[1] = tiles_kernels.padded(count, like)
@@ -352,8 +374,8 @@ def test_float16_is_widened_by_one_instruction():
 
 def test_every_operation_has_a_meaning_and_a_name():
     for name, (operation, meaning) in simd.MEANINGS.items():
-        homes = [module for module in (team, tiles_kernels, squares, simd) if hasattr(module, name)]
-        assert operation in [getattr(home, name) for home in homes]
+        homes = team, tiles_kernels, squares, views, simd
+        assert operation in [getattr(home, name, None) for home in homes]
         assert callable(meaning)
 
 
@@ -376,8 +398,8 @@ def numbers(stored, out):
 ALL_OPERATIONS = (
     exp_of.py_func if hasattr(exp_of, "py_func") else exp_of,
     log_of.py_func if hasattr(log_of, "py_func") else log_of,
-    arithmetic, tiles, line, counts_of_vectors, sums_of_lanes, transposition, converted,
-    counters_and_lines, numbers,
+    arithmetic, tiles, line, part_of_columns, counts_of_vectors, sums_of_lanes, transposition,
+    converted, counters_and_lines, numbers,
 )  # fmt: skip
 
 
@@ -443,6 +465,7 @@ def test_no_emitter_needs_pointers_that_have_a_type(no_typed_pointers):
     for function, arguments in (
         (arithmetic, (x, x + 1, np.zeros((6, x.size), F32))),
         (sums_of_lanes, (A, A.reshape(-1), np.zeros((2, lanes), F32))),
+        (part_of_columns, (np.zeros((4, 6), F32), np.zeros((4, 4), F32))),
         (line, (X.astype(F64), (), flat, order, 1, np.zeros(6 * lanes, F32))),
         (transposition, (A[1:], np.arange(lanes), np.zeros(lanes**2, F32))),
         (converted, (X, flat, np.zeros(lanes, F32))),

@@ -11,6 +11,7 @@ from fastlin.kernels.losses import PADDING, loss_gradient, predict_classes
 from fastlin.kernels.products import batch_scores
 from fastlin.kernels.team import finish_piece, next_piece, wait_for
 from fastlin.kernels.tiles import padded
+from fastlin.kernels.views import columns
 
 BLOCK_ROWS = 128  # a whole number of the widest vectors
 
@@ -80,9 +81,9 @@ def evaluate_rows(
             start = first_row + block * BLOCK_ROWS
             stop = min(start + BLOCK_ROWS, last_row)
             width = padded(stop - start, b)
-            scores = scratch.scores[member][:, :width]
-            labels = scratch.labels[member][:, :width]
-            row_values = scratch.losses[member][:, :width]
+            scores = columns(scratch.scores[member], 0, width)
+            labels = columns(scratch.labels[member], 0, width)
+            row_values = columns(scratch.losses[member], 0, width)
             number_rows(order, start, stop)
             for i in range(stop - start):
                 labels[0, i] = y[start + i]
@@ -125,7 +126,7 @@ def score_rows(
             number_rows(order, start, stop)
             batch_scores(
                 X, shift, order, np.int64(0), stop - start, weights, b, scale, tile,
-                sums[member], scores[:, start:],
+                sums[member], columns(scores, start, stop - start),
             )  # fmt: skip
         finish_piece(team, phase, pieces)
         piece = next_piece(team, phase, member, pieces)

@@ -17,6 +17,7 @@ from fastlin.kernels.losses import loss_gradient, sum_of_row, weigh_rows
 from fastlin.kernels.products import batch_scores, batch_update
 from fastlin.kernels.team import finish_piece, is_last, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import aligned_zeros, pack_factors, padded, vector_count
+from fastlin.kernels.views import columns
 
 # Rows of a chunk, a whole number of blocks: a gradient of many classes is added to the sum once a
 # chunk. Of fewer rows chunks are smaller, so that there are enough for all members.
@@ -110,10 +111,10 @@ def add_rows(
     for start in range(first, last, BLOCK_ROWS):
         count = min(BLOCK_ROWS, last - start)
         width = padded(count, b)
-        dscores = scores[:, :width]
+        dscores = columns(scores, 0, width)
         block_losses(
             X, features, y, sample_weights, order, start, count, weights, b, loss, tile, sums,
-            dscores, labels[:, :width], row_losses[:, :width], losses,
+            dscores, columns(labels, 0, width), columns(row_losses, 0, width), losses,
         )  # fmt: skip
         for k in range(b.size):
             db[k] += sum_of_row(dscores, k, count)

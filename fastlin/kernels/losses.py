@@ -19,6 +19,7 @@ import numpy as np
 
 from fastlin.kernels import simd
 from fastlin.kernels.jit import by_type, inline_kernel, kernel, pasted_kernel, small_code
+from fastlin.kernels.views import columns
 
 SUM_ROWS = 1024  # a whole number of the widest vectors
 # Scores are kept in arrays that are wider by so many columns: where it is a power of two from one
@@ -283,4 +284,7 @@ BY_NAME: dict[str, Callable[..., NamedTuple]] = {
 def batch_loss(loss, scores, labels, losses):
     """Run a loss on its own; see `softmax_gradient` for the arguments."""
     # Parts, whose type is that of the parts of a batch: what other kernels compile is compiled.
-    loss_gradient(loss, scores[:, :], labels[:, :], losses[:, :])
+    width = scores.shape[1]
+    loss_gradient(
+        loss, columns(scores, 0, width), columns(labels, 0, width), columns(losses, 0, width)
+    )

@@ -37,6 +37,7 @@ from fastlin.kernels.optimizers import (
 from fastlin.kernels.products import batch_scores, batch_update
 from fastlin.kernels.team import is_last, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import column_tile, pack_factors, padded, vector_count
+from fastlin.kernels.views import columns
 
 
 class Classifier(NamedTuple):
@@ -127,7 +128,7 @@ def forward_scores(X, order, start, first, last, model, features, tile, sums):
     scale = model.weights.dtype.type(features.scale * model.scale[0])
     batch_scores(
         X, features.shift, order, start + first, start + last, model.row_weights, model.offsets,
-        scale, tile, sums, model.scores[:, first:],
+        scale, tile, sums, columns(model.scores, first, last - first),
     )  # fmt: skip
 
 
@@ -138,8 +139,8 @@ def forward_loss(
 ):  # fmt: skip
     """Turn scores of rows first to last of a batch of `count` into losses, dscores, factors."""
     width = padded(last - first, model.weights)
-    scores = model.scores[:, first : first + width]
-    labels, losses = model.labels[:, first : first + width], model.losses[:, first : first + width]
+    scores = columns(model.scores, first, width)
+    labels, losses = columns(model.labels, first, width), columns(model.losses, first, width)
     for i in range(last - first):
         labels[0, i] = y[order[start + first + i]]
     loss_gradient(loss, scores, labels, losses)
