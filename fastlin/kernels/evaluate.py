@@ -126,7 +126,7 @@ def score_rows(
             number_rows(order, start, stop)
             batch_scores(
                 X, shift, order, np.int64(0), stop - start, weights, b, scale, tile,
-                sums[member], columns(scores, start, stop - start),
+                sums[member], columns(scores, start, padded(stop - start, b)),
             )  # fmt: skip
         finish_piece(team, phase, pieces)
         piece = next_piece(team, phase, member, pieces)

@@ -126,9 +126,10 @@ def prepare_forward(model, features, tile, sums):
 def forward_scores(X, order, start, first, last, model, features, tile, sums):
     """Write the scores of rows first to last of the batch at `start`; first in whole vectors."""
     scale = model.weights.dtype.type(features.scale * model.scale[0])
+    width = padded(last - first, model.weights)
     batch_scores(
         X, features.shift, order, start + first, start + last, model.row_weights, model.offsets,
-        scale, tile, sums, columns(model.scores, first, last - first),
+        scale, tile, sums, columns(model.scores, first, width),
     )  # fmt: skip
 
 
