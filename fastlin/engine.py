@@ -18,6 +18,7 @@ from fastlin.data.features import stored_part
 from fastlin.kernels import grid, losses, sgd, stored
 from fastlin.kernels.features import Scaled, Standardized, weights_of_rows
 from fastlin.kernels.optimizers import Momentum, Nesterov, Plain, Rates, rates
+from fastlin.kernels.products import new_scratch
 from fastlin.kernels.tiles import class_tile, pack, unpack
 from fastlin.losses import Loss
 from fastlin.threads import current_count
@@ -97,7 +98,6 @@ def unchecked_sgd_epochs(
     tile, shape = class_tile(W.shape[1]), W.shape[1:]
     packed, bias = pack(W[chosen], tile), b[chosen]
     scale = np.ones(len(chosen)) if scales is None else scales[chosen]
-    row_weights = weights_of_rows(features, packed)
     kind = (Nesterov if nesterov else Momentum) if velocity is not None else Plain
     of_entries = [rates(kind, e.lr, e.l2, e.momentum) for e in epochs]
     all_rates = Rates(*(np.array(values, np.float64) for values in zip(*of_entries, strict=True)))
@@ -106,8 +106,9 @@ def unchecked_sgd_epochs(
         own = velocity[0][chosen], velocity[1][chosen]
         optimizer = _with_momentum(epochs, own, W[chosen], all_rates.pull * scale, tile, nesterov)
     group = _Group(
-        kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype), packed, row_weights,
-        scale, bias, features, optimizer, all_rates, kernel_loss(loss), tile,
+        kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype), packed,
+        weights_of_rows(features, packed, tile), scale, bias, features, optimizer, all_rates,
+        kernel_loss(loss), tile,
     )  # fmt: skip
     loss_sums = _run(group, epochs, pieces)
     trained = unpack(packed, tile, shape)
@@ -171,6 +172,17 @@ class _Group(NamedTuple):
     loss: NamedTuple
     tile: tuple[int, ...]
 
+    def classifiers(self, first: int, last: int, batch_size: int) -> sgd.Classifier:
+        """Return the entries first to last as kernels take them, for batches of so many rows."""
+        accumulator = self.weights
+        if not isinstance(self.optimizer, Plain):
+            accumulator = self.optimizer.velocity_W
+        part = slice(first, last)
+        return sgd.new_classifiers(
+            self.weights[part], self.row_weights[part], accumulator[part], self.scales[part],
+            self.bias[part], batch_size, self.tile,
+        )  # fmt: skip
+
 
 def _run(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> NDArray[np.float64]:
     """Train the entries in place, in the way that suits their number; return sums of losses."""
@@ -181,42 +193,38 @@ def _run(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> NDArray[np
 
 def _shared_epochs(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> NDArray[np.float64]:
     """Train entries one after another, every step shared by threads; return sums of losses."""
-    X, y, samples, weights, row_weights, scales, bias, features, optimizer, rates, loss, tile = (
-        group
-    )
-    loss_sums = np.zeros(len(epochs))
-    work = 2 * bias.shape[1] * X.shape[1]
+    X, y, samples, *_, features, optimizer, rates, loss, tile = group
+    loss_sums, scratch = np.zeros(len(epochs)), new_scratch(pieces, tile, group.bias.dtype)
+    work = 2 * group.bias.shape[1] * X.shape[1]
     for e, epoch in enumerate(epochs):
         largest = min(epoch.batch_size, len(epoch.order))
-        model = sgd.new_classifier(
-            weights[e], row_weights[e], scales[e : e + 1], bias[e], features, X.shape[1], largest,
-            tile,
-        )  # fmt: skip
+        model = _of_entry(group.classifiers(e, e + 1, largest), 0)
         for first, last in threads.parts(len(epoch.order), work, epoch.batch_size):
             threads.run(
                 sgd.shared_epoch, pieces, pieces, X, y, samples, epoch.order[first:last], model,
                 features, _of_entry(rates, e), epoch.batch_size, loss, _of_entry(optimizer, e),
-                tile, loss_sums[e : e + 1],
+                tile, scratch, loss_sums[e : e + 1],
             )  # fmt: skip
     return loss_sums
 
 
 def _single_epoch(group: _Group, epoch: EntryEpoch) -> NDArray[np.float64]:
     """Train one entry on one thread; return the sum of its losses, (1,)."""
-    X, y, samples, *state, loss, tile = group
-    loss_sums = np.zeros(1)
+    X, y, samples, *_, features, optimizer, rates, loss, tile = group
+    models = group.classifiers(0, 1, min(epoch.batch_size, len(epoch.order)))
+    loss_sums, scratch = np.zeros(1), new_scratch(1, tile, group.bias.dtype)
     work = 2 * group.bias.shape[1] * X.shape[1]
     for first, last in threads.parts(len(epoch.order), work, epoch.batch_size):
         grid.group_epoch(
-            X, y, samples, epoch.order[first:last], 0, 1, *state, epoch.batch_size, loss, tile,
-            loss_sums,
+            X, y, samples, epoch.order[first:last], 0, 1, models, features, optimizer, rates,
+            epoch.batch_size, loss, tile, scratch.sums[0], scratch.panels[0], loss_sums,
         )  # fmt: skip
     return loss_sums
 
 
 def _grid_epoch(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float64]:
     """Train entries together, every thread its part of them; return sums of losses."""
-    X, y, samples, *state, loss, tile = group
+    X, y, samples, *_, features, optimizer, rates, loss, tile = group
     distinct = {id(epoch.order): epoch.order for epoch in epochs}
     lengths = [0, *(len(order) for order in distinct.values())]
     firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
@@ -226,7 +234,8 @@ def _grid_epoch(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float
     batch_sizes = np.array([epoch.batch_size for epoch in epochs], np.int64)
     parts = min(current_count(), len(epochs))
     bounds = np.arange(parts + 1) * len(epochs) // parts
-    loss_sums = np.zeros(len(epochs))
+    models = group.classifiers(0, len(epochs), int(np.minimum(batch_sizes, order_lengths).max()))
+    loss_sums, scratch = np.zeros(len(epochs)), new_scratch(parts, tile, group.bias.dtype)
     # Every entry takes as many batches of its own size as come next to a number of rows.
     work = 2 * group.bias.size * X.shape[1]
     rows = min(threads.MOST_WORK_OF_A_CALL // max(work, 1), int(order_lengths.max()))
@@ -236,7 +245,8 @@ def _grid_epoch(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float
         ends = np.minimum((call + 1) * steps, order_lengths)
         threads.run(
             grid.grid_epoch, parts, parts, X, y, samples, orders, order_firsts + begins,
-            order_firsts + ends, bounds, *state, batch_sizes, loss, tile, loss_sums,
+            order_firsts + ends, bounds, models, features, optimizer, rates, batch_sizes, loss,
+            tile, scratch, loss_sums,
         )  # fmt: skip
     return loss_sums
 
@@ -292,11 +302,12 @@ def kernel_features(
     if offset is not None:
         shift, part = stored_part(offset, scale, number_dtype(row_dtype))
         mean = mean - part
+    padding = losses.padded_length(len(mean), weight_dtype) - len(mean)
     return Standardized(
-        np.ascontiguousarray(mean / scale, weight_dtype)[None],
-        np.ascontiguousarray((scale / std) ** 2, weight_dtype),
+        weight_dtype.type(1),
+        np.pad((mean / scale).astype(weight_dtype), (0, padding)),
+        np.pad(((scale / std) ** 2).astype(weight_dtype), (0, padding)),
         shift,
-        np.zeros(1, np.int64),
     )
 
 

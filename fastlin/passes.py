@@ -16,6 +16,7 @@ from fastlin.engine import Array, kernel_loss, kernel_rows, kernel_weights
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, losses
 from fastlin.kernels.features import COLUMN_BLOCK, Scaled, add_columns
+from fastlin.kernels.products import new_scratch
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
 from fastlin.losses import Loss
 from fastlin.metrics import Evaluation
@@ -57,11 +58,13 @@ def unchecked_scores(X: Array, W: Array, b: Array, reading: Reading = AS_THEY_AR
     folded = _Folded.of(X, W[None], b[None], reading)
     width = losses.padded_length(len(X), W.dtype)
     by_class = np.full((len(W), width), np.nan, W.dtype)
-    rows, tile = kernel_rows(X), class_tile(len(W))
+    rows, tile, members = kernel_rows(X), class_tile(len(W)), current_count()
+    sums, orders = new_scratch(members, tile, W.dtype).sums, evaluate_kernels.new_order(members)
     for first, last in threads.parts(len(X), W.size):
         threads.run_on_rows(
             evaluate_kernels.score_rows, (last - first) * W.size, rows, folded.features.shift,
-            first, last, folded.packed[0], folded.b[0], folded.features.scale, tile, by_class,
+            first, last, folded.packed[0], folded.b[0], folded.features.scale, tile, sums, orders,
+            by_class,
         )  # fmt: skip
     return by_class[:, : len(X)].T
 
@@ -194,12 +197,14 @@ def _evaluate_rows(
     losses = np.full((len(b), len(X)), np.nan, b.dtype)
     predictions = np.full((len(b), len(X)), -1, np.int64)
     rows, labels = kernel_rows(X), kernel_rows(y)
-    work = b.size * X.shape[1]
+    work, tile, members = b.size * X.shape[1], class_tile(b.shape[1]), current_count()
+    sums = new_scratch(members, tile, b.dtype).sums
+    scratch = evaluate_kernels.new_block_scratch(members, b.shape[1], b.dtype)
     for first, last in threads.parts(len(X), work):
         threads.run_on_rows(
             evaluate_kernels.evaluate_rows, (last - first) * work, rows, features.shift, labels,
-            first, last, folded.packed, b, features.scale, kernel_loss(loss),
-            class_tile(b.shape[1]), losses, predictions,
+            first, last, folded.packed, b, features.scale, kernel_loss(loss), tile, sums, scratch,
+            losses, predictions,
         )  # fmt: skip
     if predictions.min() < 0:
         raise RuntimeError("rows were left out of an evaluation")
@@ -235,13 +240,15 @@ def unchecked_mean_loss(
     chunk_rows = gradients.rows_of_chunk(len(X), len(W))
     members = threads.count_for(2 * len(X) * W.size)
     chunks = gradients.new_sums(len(W), packed, members)
-    pieces = len(chunks.gradients)
+    pieces, products = len(chunks.gradients), new_scratch(members, tile, W.dtype)
+    scratch = evaluate_kernels.new_block_scratch(members, len(W), W.dtype)
+    factors = gradients.new_factors(members, len(W), tile, W.dtype)
     rows, labels, of_rows = kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype)
     for first, last in threads.parts(len(X), 2 * W.size, chunk_rows):
         threads.run(
             gradients.loss_and_gradient, members, pieces, rows, folded.features, labels, of_rows,
-            first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, chunks, row_losses,
-            sums, db,
+            first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, products, scratch,
+            factors, chunks, row_losses, sums, db,
         )  # fmt: skip
     del chunks  # of many classes they take more memory than all else here
     dW = unpack(sums, tile, W.shape, W.dtype)

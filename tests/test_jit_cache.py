@@ -446,6 +446,40 @@ def test_kernels_are_registered_and_what_is_compiled_is_counted(kept):
     assert (jit.compiled_count(), again.stats.cache_hits.total()) == (1, 1)
 
 
+NAMES_COMPILED = """
+import sys
+import numpy as np
+from numba.core import event
+from fastlin import functional
+names = set()
+class Names(event.Listener):
+    def on_start(self, compiled):
+        names.add(compiled.data["dispatcher"].py_func.__name__)
+    def on_end(self, compiled):
+        pass
+event.register("numba:compile", Names())
+K = int(sys.argv[1])
+W, b, X, y = np.zeros((K, 5)), np.zeros(K), np.ones((4, 5)), np.arange(4) % K
+functional.evaluate(X, y, W, b)
+functional.sgd_epoch(X, y, np.arange(4), W, b, lr=0.1, batch_size=2)
+print(*sorted(names))
+"""
+
+
+@compiled_only
+@pytest.mark.parametrize(("K", "kind", "other"), [(10, "few", "many"), (60, "many", "few")])
+def test_kernels_of_few_classes_compile_nothing_of_many(K, kind, other, tmp_path):
+    process = start_python(f"import sys; sys.argv = ['', '{K}']" + NAMES_COMPILED,
+                           NUMBA_CACHE_DIR=tmp_path)  # fmt: skip
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    names = set(out.split())
+    assert {f"scores_of_{kind}", f"update_of_{kind}"} <= names
+    assert not {f"scores_of_{other}", f"update_of_{other}"} & names
+    # What is compiled of its own, not as a part of a kernel, takes time: these are for all.
+    assert len(names) < 25
+
+
 @compiled_only
 def test_entry_points_of_the_package_are_registered():
     assert losses.batch_loss in jit.entry_points()

@@ -222,15 +222,15 @@ def test_scores_of_rows_that_are_not_asked_for_are_left(K, random_problem):
     """They are another thread's: from the vector on that follows the last row."""
 
     @numba.njit(**jit.FLAGS)
-    def scores_of(X, order, stop, packed, b, tile, scores):
-        sums = products.scratch_sums(1, tile, b)[0]
+    def scores_of(X, order, stop, packed, b, tile, sums, scores):
         products.batch_scores(X, (), order, 0, stop, packed, b, b.dtype.type(1), tile, sums, scores)
 
     X, _, W, b = random_problem(64, 70, K, F32, F32)
     tile = tiles.class_tile(K)
     for stop in (1, 23, 40):
         scores = np.full((K, 64), 7, F32)
-        scores_of(X, np.arange(64), stop, tiles.pack(W, tile), b, tile, scores)
+        sums = products.new_scratch(1, tile, b.dtype).sums[0]
+        scores_of(X, np.arange(64), stop, tiles.pack(W, tile), b, tile, sums, scores)
         written = losses.padded_length(stop, scores.dtype)
         assert_close(scores[:, :stop].T, reference.scores(X[:stop], W, b), 70)
         assert_array_equal(scores[:, written:], 7)

@@ -7,7 +7,7 @@ import pytest
 from llvmlite import ir
 from numpy.testing import assert_array_equal
 
-from fastlin.kernels import jit, registers, simd, squares, stored, team
+from fastlin.kernels import jit, registers, simd, squares, stored, team, views
 from fastlin.kernels import tiles as tiles_kernels
 
 pytestmark = pytest.mark.skipif(
@@ -27,7 +27,8 @@ def in_numpy(function):
     """The same function with every vector operation replaced by its meaning."""
     meanings = {name: meaning for name, (_, meaning) in simd.MEANINGS.items()}
     operations = SimpleNamespace(**meanings)
-    return FunctionType(function.__code__, {"simd": operations, "squares": operations})
+    names = dict.fromkeys(("simd", "squares", "views"), operations)
+    return FunctionType(function.__code__, names)
 
 
 @compiled_for_python
@@ -135,7 +136,7 @@ def tiles(X, shift, flat, order, start, count, end, sums, indices, out):
     for i in range(3):
         indices[i] = rows[i]
     indices[3] = simd.index_at(order, start)
-    X, shift, lanes = simd.borrow(X), simd.borrow(shift), simd.lanes(flat)
+    lanes = simd.lanes(flat)
     x, w = simd.load_rows(X, shift, rows, 0, flat), simd.load_run(flat, start, (0, 0))
     simd.prefetch_rows(X, rows, 10**6)
     simd.prefetch_columns(X, start, 10**6, (0, 0), flat)
@@ -213,6 +214,72 @@ def test_operations_on_tiles_mean_what_they_say(row_dtype, weight_dtype, is_shif
                     out[1 + lanes : 1 + 3 * lanes],
                     np.repeat(flat[[start, start + lanes - 1]], lanes),
                 )
+
+
+def line(X, shift, flat, order, start, out):
+    """The products of a cache line of 3 rows and 2 classes."""
+    rows = simd.take_indices(order, 0, 3, (0, 0, 0))
+    totals = simd.zeros(rows, (0, 0), flat)
+    totals = simd.outer_fma_of_line(totals, X, shift, rows, start, flat, start, (0, 0))
+    simd.store_run(out, 0, totals)
+
+
+@pytest.mark.parametrize(
+    ("row_dtype", "weight_dtype", "is_shifted"),
+    [(U8, F32, False), (U8, F64, False), (F64, F32, True), (F32, F32, False), (F64, F64, True),
+     (U16, F32, True), (I16, F64, False)],
+)  # fmt: skip
+def test_the_products_of_a_line_are_those_of_its_vectors(row_dtype, weight_dtype, is_shifted):
+    rng, order = np.random.default_rng(0), np.array([5, 0, 3])
+    lanes = simd.VECTOR_BYTES // np.dtype(weight_dtype).itemsize
+    width = max(64 // np.dtype(row_dtype).itemsize, lanes)
+    for start in (0, 1):  # as wide as what may be read, and not one value wider
+        X = stored_as(row_dtype, rng.integers(0, 20, (6, start + width)))
+        features = stored.as_numbers(X)
+        flat = rng.integers(-9, 9, start + 2 * width).astype(weight_dtype)
+        shift = rng.integers(-9, 9, start + width).astype(features.dtype) if is_shifted else ()
+        out, meant = np.zeros((2, 3, 2, lanes), weight_dtype)
+        compiled_for_python(line)(X, shift, flat, order, start, out.reshape(-1))
+        in_numpy(line)(X, shift, flat, order, start, meant.reshape(-1))
+        assert_array_equal(out, meant)
+        features = (features - (shift if is_shifted else 0))[order, start:].astype(weight_dtype)
+        weights = flat[start:].reshape(-1, 2, lanes).transpose(1, 0, 2).reshape(2, width)
+        assert_array_equal(out.sum(axis=2), features @ weights.T)
+
+
+def part_of_columns(A, out):
+    part = views.columns(A, 2, 3)
+    for i in range(part.shape[0]):
+        for j in range(part.shape[1]):
+            out[i, j] = part[i, j]
+            part[i, j] = -1
+    out[0, 3] = part.size
+
+
+def test_columns_are_a_part_of_their_array():
+    for A in (np.arange(24.0).reshape(4, 6), np.arange(48.0).reshape(4, 12)[:, ::2]):
+        expected, out, meant, copy = A[:, 2:5].copy(), *np.zeros((2, 4, 4)), A.copy()
+        compiled_for_python(part_of_columns)(A, out)
+        in_numpy(part_of_columns)(copy, meant)
+        assert_array_equal(out[:, :3], expected)
+        assert_array_equal(out, meant)
+        assert_array_equal(A, copy)
+        assert (A[:, 2:5] == -1).all()
+        assert out[0, 3] == expected.size
+
+
+def counts_of_vectors(count, like, out):
+    out[0] = tiles_kernels.vector_count(count, like)
+    out[1] = tiles_kernels.padded(count, like)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_counts_are_rounded_up_to_whole_vectors(dtype):
+    lanes, out = simd.VECTOR_BYTES // np.dtype(dtype).itemsize, np.zeros(2, np.int64)
+    compiled = compiled_for_python(counts_of_vectors)
+    for count in (0, 1, lanes - 1, lanes, lanes + 1, 10 * lanes):
+        compiled(count, np.zeros(1, dtype), out)
+        assert_array_equal(out, [-(-count // lanes), -(-count // lanes) * lanes])
 
 
 def sums_of_lanes(A, flat, out):
@@ -307,8 +374,8 @@ def test_float16_is_widened_by_one_instruction():
 
 def test_every_operation_has_a_meaning_and_a_name():
     for name, (operation, meaning) in simd.MEANINGS.items():
-        homes = [module for module in (team, tiles_kernels, squares, simd) if hasattr(module, name)]
-        assert operation in [getattr(home, name) for home in homes]
+        homes = team, tiles_kernels, squares, views, simd
+        assert operation in [getattr(home, name, None) for home in homes]
         assert callable(meaning)
 
 
@@ -331,7 +398,8 @@ def numbers(stored, out):
 ALL_OPERATIONS = (
     exp_of.py_func if hasattr(exp_of, "py_func") else exp_of,
     log_of.py_func if hasattr(log_of, "py_func") else log_of,
-    arithmetic, tiles, sums_of_lanes, transposition, converted, counters_and_lines, numbers,
+    arithmetic, tiles, line, part_of_columns, counts_of_vectors, sums_of_lanes, transposition,
+    converted, counters_and_lines, numbers,
 )  # fmt: skip
 
 
@@ -397,6 +465,8 @@ def test_no_emitter_needs_pointers_that_have_a_type(no_typed_pointers):
     for function, arguments in (
         (arithmetic, (x, x + 1, np.zeros((6, x.size), F32))),
         (sums_of_lanes, (A, A.reshape(-1), np.zeros((2, lanes), F32))),
+        (part_of_columns, (np.zeros((4, 6), F32), np.zeros((4, 4), F32))),
+        (line, (X.astype(F64), (), flat, order, 1, np.zeros(6 * lanes, F32))),
         (transposition, (A[1:], np.arange(lanes), np.zeros(lanes**2, F32))),
         (converted, (X, flat, np.zeros(lanes, F32))),
         (converted, (X.astype(U16), flat, np.zeros(lanes, F32))),

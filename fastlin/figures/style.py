@@ -15,6 +15,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +97,28 @@ STYLE: Any = {
 }
 
 
+_is_styled: ContextVar[bool] = ContextVar("fastlin_styled", default=False)
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Let matplotlib's own defaults and `STYLE` be the settings, whatever they were, for a while.
 
-    Letters that the font lacks become boxes; that each of them is a warning helps nobody.
+    Letters that the font lacks become boxes; that each of them is a warning helps nobody. Within
+    its own body it changes nothing: setting all of them for every part of a figure takes long.
     """
-    with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+    if _is_styled.get():
         yield
+        return
+    token = _is_styled.set(True)
+    try:
+        with mpl.rc_context(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+            mpl.rcdefaults()
+            mpl.rcParams.update(STYLE)
+            yield
+    finally:
+        _is_styled.reset(token)
 
 
 NAME_LETTERS = 18
@@ -182,7 +194,8 @@ def save_figures(
     for name, figure in figures.items():
         path = directory / f"{name}.png"
         try:
-            save_figure(figure if isinstance(figure, Figure) else figure(), path)
+            with styled():
+                save_figure(figure if isinstance(figure, Figure) else figure(), path)
         except Exception as error:
             if on_failure is None:
                 raise

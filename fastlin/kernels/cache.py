@@ -62,8 +62,11 @@ class KernelCache:
         return cache_directory(self._source_digest)
 
     def load_overload(self, signature, target_context):
-        """Return the code for these types if it was kept, else None."""
-        target_context.refresh()
+        """Return the code for these types if it was kept, else None.
+
+        Numba refreshes its context here. Code that is kept needs none of what that loads, which
+        takes longer than all else; a kernel that must be compiled loads it then.
+        """
         found = None
         try:
             found = self._load(signature, target_context)

@@ -1,28 +1,57 @@
-"""Losses and predictions over a data set: threads divide the rows, block by block.
-
-Scratch is allocated before a member takes a piece: one that fails keeps no piece from the others.
-"""
+"""Losses and predictions over a data set: threads divide the rows, block by block."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fastlin.kernels.jit import inline_kernel, kernel
-from fastlin.kernels.losses import PADDING, loss_gradient, padded, predict_classes
-from fastlin.kernels.products import batch_scores, scratch_sums
+from fastlin.kernels.jit import kernel, pasted_kernel, small_code
+from fastlin.kernels.losses import PADDING, loss_gradient, predict_classes
+from fastlin.kernels.products import batch_scores
 from fastlin.kernels.team import finish_piece, next_piece, wait_for
+from fastlin.kernels.tiles import padded
+from fastlin.kernels.views import columns
 
 BLOCK_ROWS = 128  # a whole number of the widest vectors
 
 
-@inline_kernel
+class BlockScratch(NamedTuple):
+    """Arrays of every member of a team for a block of rows, one axis more than what they hold.
+
+    Row numbers order (`BLOCK_ROWS`,) int64; scores (K, `BLOCK_ROWS` + `PADDING`), labels and losses
+    (1, `BLOCK_ROWS`), of the dtype of the weights.
+    """
+
+    order: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    losses: np.ndarray
+
+
+def new_order(members: int) -> np.ndarray:
+    """Return an array for the row numbers of a block, for each of so many members."""
+    return np.zeros((members, BLOCK_ROWS), np.int64)
+
+
+def new_block_scratch(members: int, K: int, dtype: np.dtype) -> BlockScratch:
+    """Return the scratch arrays of so many members, for K classes."""
+    return BlockScratch(
+        new_order(members),
+        np.zeros((members, K, BLOCK_ROWS + PADDING), dtype),
+        np.zeros((members, 1, BLOCK_ROWS), dtype),
+        np.zeros((members, 1, BLOCK_ROWS), dtype),
+    )
+
+
+@pasted_kernel
 def number_rows(order, start, stop):
     """Write the row numbers from start on to the first elements of order."""
     for i in range(stop - start):
         order[i] = start + i
 
 
-@inline_kernel
+@pasted_kernel
 def blocks_of_piece(piece, pieces, row_count):
     """Return (first, last) of the blocks of rows that are a piece."""
     blocks = (row_count + BLOCK_ROWS - 1) // BLOCK_ROWS
@@ -31,21 +60,19 @@ def blocks_of_piece(piece, pieces, row_count):
 
 @kernel
 def evaluate_rows(
-    member, team, pieces, X, shift, y, first_row, last_row, weights, b, scale, loss, tile, losses,
-    predictions,
+    member, team, pieces, X, shift, y, first_row, last_row, weights, b, scale, loss, tile, sums,
+    scratch, losses, predictions,
 ):  # fmt: skip
     """Write rows' losses (without penalty) and predicted classes, for M classifiers in one pass.
 
     As a member of a team, of the rows first_row to last_row: X (n, d) rows as stored; shift (d,) of
     X's dtype, or () for none; y (n,) int64; weights (M, packed size); b (M, K); scale: features are
-    scale * (X - shift); loss a named tuple of `fastlin.kernels.losses`; tile a `class_tile`; losses
-    (M, n) of the dtype of b and predictions (M, n) int64, overwritten.
+    scale * (X - shift); loss a named tuple of `fastlin.kernels.losses`; tile a `class_tile`; sums
+    of `products.new_scratch`, and scratch of `new_block_scratch`; losses (M, n) of the dtype of b
+    and predictions (M, n) int64, overwritten.
     """
-    M, K = b.shape
-    sums, order = scratch_sums(1, tile, b)[0], np.zeros(BLOCK_ROWS, np.int64)
-    block_scores = np.zeros((K, BLOCK_ROWS + PADDING), b.dtype)
-    block_labels = np.zeros((1, BLOCK_ROWS), b.dtype)
-    block_values = np.zeros((1, BLOCK_ROWS), b.dtype)
+    small_code()
+    M, order = len(b), scratch.order[member]
     phase = np.int64(0)
     piece = next_piece(team, phase, member, pieces)
     while piece >= 0:
@@ -54,15 +81,16 @@ def evaluate_rows(
             start = first_row + block * BLOCK_ROWS
             stop = min(start + BLOCK_ROWS, last_row)
             width = padded(stop - start, b)
-            scores = block_scores[:, :width]
-            labels, row_values = block_labels[:, :width], block_values[:, :width]
+            scores = columns(scratch.scores[member], 0, width)
+            labels = columns(scratch.labels[member], 0, width)
+            row_values = columns(scratch.losses[member], 0, width)
             number_rows(order, start, stop)
             for i in range(stop - start):
                 labels[0, i] = y[start + i]
             for m in range(M):
                 batch_scores(
-                    X, shift, order, np.int64(0), stop - start, weights[m], b[m], scale, tile, sums,
-                    scores,
+                    X, shift, order, np.int64(0), stop - start, weights[m], b[m], scale, tile,
+                    sums[member], scores,
                 )  # fmt: skip
                 predict_classes(scores, row_values)
                 for i in range(stop - start):
@@ -77,15 +105,17 @@ def evaluate_rows(
 
 @kernel
 def score_rows(
-    member, team, pieces, X, shift, first_row, last_row, weights, b, scale, tile, scores
-):
+    member, team, pieces, X, shift, first_row, last_row, weights, b, scale, tile, sums, orders,
+    scores,
+):  # fmt: skip
     """Write the scores of rows, class by class, as a member of a team.
 
     X (n, d) rows as stored, of which first_row to last_row are scored; first_row is a multiple of
-    `BLOCK_ROWS`; weights packed; b (K,); shift, scale and tile as in `evaluate_rows`; scores (K, n
-    in whole vectors) of the dtype of b, overwritten.
+    `BLOCK_ROWS`; weights packed; b (K,); shift, scale, tile and sums as in `evaluate_rows`; orders
+    of `new_order`; scores (K, n in whole vectors) of the dtype of b, overwritten.
     """
-    sums, order = scratch_sums(1, tile, b)[0], np.zeros(BLOCK_ROWS, np.int64)
+    small_code()
+    order = orders[member]
     phase = np.int64(0)
     piece = next_piece(team, phase, member, pieces)
     while piece >= 0:
@@ -95,8 +125,8 @@ def score_rows(
             stop = min(start + BLOCK_ROWS, last_row)
             number_rows(order, start, stop)
             batch_scores(
-                X, shift, order, np.int64(0), stop - start, weights, b, scale, tile, sums,
-                scores[:, start:],
+                X, shift, order, np.int64(0), stop - start, weights, b, scale, tile,
+                sums[member], columns(scores, start, padded(stop - start, b)),
             )  # fmt: skip
         finish_piece(team, phase, pieces)
         piece = next_piece(team, phase, member, pieces)

@@ -26,7 +26,7 @@ import numpy as np
 from fastlin.kernels import simd
 from fastlin.kernels.jit import by_type, inline_kernel, kernel
 from fastlin.kernels.team import finish_piece, next_piece, wait_for
-from fastlin.kernels.tiles import aligned_zeros, scores_of_few, vector_count
+from fastlin.kernels.tiles import aligned_zeros
 
 COLUMN_BLOCK = 256
 
@@ -41,14 +41,14 @@ class Scaled(NamedTuple):
 class Standardized(NamedTuple):
     """x = (u - mean) / std.
 
-    mean (1, d) and inverse_variance (d,), 1 / std**2, of W's dtype; shift (d,) of the rows'
-    numbers, or () for none; first_row: the number of the one row of mean, (1,) int64.
+    scale is 1, and mean and inverse_variance, 1 / std**2, are (d,) with zeros to the end of a
+    vector, all of W's dtype; shift (d,) of the rows' numbers, or () for none.
     """
 
+    scale: float
     mean: np.ndarray
     inverse_variance: np.ndarray
     shift: np.ndarray | tuple[()]
-    first_row: np.ndarray
 
 
 @inline_kernel
@@ -60,44 +60,41 @@ def _nothing_to_divide(features, packed, row_weights, tile, first, last):
 def _divide_by_variance(features, packed, row_weights, tile, first, last):
     """Compute a piece of U from W: U = W / std**2."""
     C, step = len(tile), simd.lanes(packed)
-    d = features.inverse_variance.size
-    vectors = vector_count(d, packed)
-    for t in range(packed.size // (vectors * C * step)):
+    size = features.inverse_variance.size
+    for start in range(0, packed.size, size * C):
         for vector in range(first, last):
-            factors = features.inverse_variance[vector * step : min((vector + 1) * step, d)]
+            factors = simd.load_run(features.inverse_variance, vector * step, (0,))[0]
+            place = start + vector * C * step
             for c in range(C):
-                place = ((t * vectors + vector) * C + c) * step
-                w, u = packed[place : place + step], row_weights[place : place + step]
-                for j in range(factors.size):
-                    u[j] = w[j] * factors[j]
+                w = simd.load_run(packed, place + c * step, (0,))[0]
+                simd.store_run(row_weights, place + c * step, (w * factors,))
 
 
 @inline_kernel
 def _offsets_of_zero(features, row_weights, scale, b, tile, sums, offsets):
-    """Write what is added to scale * U u, b, to offsets (K, one vector)."""
+    """Write what is added to scale * U u, b, to offsets (K,)."""
     for k in range(b.size):
-        offsets[k, 0] = b[k]
+        offsets[k] = b[k]
 
 
 @inline_kernel
 def _offsets_of_mean(features, row_weights, scale, b, tile, sums, offsets):
-    """Write what is added to scale * U u, b - scale * U mean, to offsets (K, one vector)."""
-    scores_of_few(
-        features.mean, (), features.first_row, 0, 1, row_weights, b, b.dtype.type(-scale), tile,
-        sums, offsets,
-    )  # fmt: skip
+    """Write what is added to scale * U u, b - scale * U mean, to offsets (K,); sums is scratch.
 
-
-@inline_kernel
-def _scale(features):
-    """Return what U u is multiplied by."""
-    return features.scale
-
-
-@inline_kernel
-def _one(features):
-    """Return what U u is multiplied by."""
-    return 1.0
+    Products are summed in the order in which `tiles.scores_of_few` sums those of a row.
+    """
+    C, step, size = len(tile), simd.lanes(row_weights), features.mean.size
+    factor = b.dtype.type(-scale)
+    for first in range(0, b.size, C):
+        total = simd.zeros((0,), tile, row_weights)
+        for j in range(0, size, step):
+            mean = simd.load_run(features.mean, j, (0,))
+            w = simd.load_run(row_weights, first * size + j * C, tile)
+            total = simd.outer_fma(total, mean, w)
+        simd.store_run(sums, 0, total)
+        for k in range(first, min(first + C, b.size)):
+            lanes = simd.load_run(sums, (k - first) * step, (0,))[0]
+            offsets[k] = simd.sum_lanes(lanes) * factor + b[k]
 
 
 @inline_kernel
@@ -109,16 +106,13 @@ def _no_mean(features, packed, factor, dscore_sums, tile, first, last):
 def _subtract_mean(features, packed, factor, dscore_sums, tile, first, last):
     """Subtract a piece of factor * dscore_sums mean^T from W."""
     C, step = len(tile), simd.lanes(packed)
-    d = features.mean.size
-    vectors = vector_count(d, packed)
     for k in range(dscore_sums.size):
-        amount = packed.dtype.type(factor * dscore_sums[k])
+        amount = simd.splat(packed.dtype.type(factor * dscore_sums[k]), packed)
+        start = k // C * C * features.mean.size + k % C * step
         for vector in range(first, last):
-            mean = features.mean[0, vector * step : min((vector + 1) * step, d)]
-            place = ((k // C * vectors + vector) * C + k % C) * step
-            w = packed[place : place + step]
-            for j in range(mean.size):
-                w[j] -= amount * mean[j]
+            mean = simd.load_run(features.mean, vector * step, (0,))[0]
+            w = simd.load_run(packed, start + vector * C * step, (0,))[0]
+            simd.store_run(packed, start + vector * C * step, (w - amount * mean,))
 
 
 @kernel
@@ -147,14 +141,19 @@ def add_columns(member, team, pieces, X, first_row, last_row, mean, power, sums)
     wait_for(team, phase + 1)
 
 
-def weights_of_rows(features: Scaled | Standardized, packed: np.ndarray) -> np.ndarray:
-    """Return an array for U, the weights of rows as stored: W itself if they are the same."""
+def weights_of_rows(
+    features: Scaled | Standardized, packed: np.ndarray, tile: tuple[int, ...]
+) -> np.ndarray:
+    """Return U (M, packed size), the weights of rows as stored: W itself if they are the same."""
     if isinstance(features, Scaled):
         return packed
-    return aligned_zeros(packed.shape, packed.dtype)
+    row_weights = aligned_zeros(packed.shape, packed.dtype)
+    vectors = features.inverse_variance.reshape(-1, 1, simd.VECTOR_BYTES // packed.itemsize)
+    shape = (-1, len(vectors), len(tile), vectors.shape[-1])
+    np.multiply(packed.reshape(shape), vectors, out=row_weights.reshape(shape))
+    return row_weights
 
 
 refresh_row_weights = by_type({Scaled: _nothing_to_divide, Standardized: _divide_by_variance})
 row_offsets = by_type({Scaled: _offsets_of_zero, Standardized: _offsets_of_mean})
-row_scale = by_type({Scaled: _scale, Standardized: _one})
 subtract_mean = by_type({Scaled: _no_mean, Standardized: _subtract_mean})

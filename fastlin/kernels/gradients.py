@@ -12,18 +12,12 @@ import numpy as np
 
 from fastlin.kernels import simd
 from fastlin.kernels.evaluate import BLOCK_ROWS, number_rows
-from fastlin.kernels.features import row_scale
-from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel
-from fastlin.kernels.losses import (
-    PADDING,
-    loss_gradient,
-    padded,
-    sum_of_row,
-    weigh_rows,
-)
-from fastlin.kernels.products import batch_scores, batch_update, scratch_panels, scratch_sums
+from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel, small_code
+from fastlin.kernels.losses import loss_gradient, sum_of_row, weigh_rows
+from fastlin.kernels.products import batch_scores, batch_update
 from fastlin.kernels.team import finish_piece, is_last, next_piece, open_phase, wait_for
-from fastlin.kernels.tiles import aligned_zeros, pack_factors, tile_count, vector_count
+from fastlin.kernels.tiles import aligned_zeros, pack_factors, padded, vector_count
+from fastlin.kernels.views import columns
 
 # Rows of a chunk, a whole number of blocks: a gradient of many classes is added to the sum once a
 # chunk. Of fewer rows chunks are smaller, so that there are enough for all members.
@@ -44,6 +38,11 @@ class ChunkSums(NamedTuple):
 
     gradients: np.ndarray
     db: np.ndarray
+
+
+def new_factors(members: int, K: int, tile: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array for the factors of a block of rows, for each of so many members."""
+    return np.zeros((members, -(-K // len(tile)) * len(tile) * BLOCK_ROWS), dtype)
 
 
 def rows_of_chunk(rows: int, K: int) -> int:
@@ -69,10 +68,10 @@ def add_chunk(chunk, total, tile, vectors, first, last):
         sums = total[start + first * size : start + last * size]
         for i in range(part.size):
             sums[i] += part[i]
-        part[:] = 0
+            part[i] = 0
 
 
-@inline_kernel
+@pasted_kernel
 def add_biases(chunks, total):
     """Add the rows of chunks (chunks, K) to total (K,), in their order, and clear them."""
     for chunk in range(len(chunks)):
@@ -88,7 +87,7 @@ def block_losses(
 ):  # fmt: skip
     """Write losses and dscores of the rows first to first + count, whose numbers go to `order`."""
     number_rows(order, first, first + count)
-    scale = b.dtype.type(row_scale(features))
+    scale = b.dtype.type(features.scale)
     batch_scores(X, features.shift, order, 0, count, weights, b, scale, tile, sums, scores)
     for i in range(count):
         labels[0, i] = y[first + i]
@@ -112,10 +111,10 @@ def add_rows(
     for start in range(first, last, BLOCK_ROWS):
         count = min(BLOCK_ROWS, last - start)
         width = padded(count, b)
-        dscores = scores[:, :width]
+        dscores = columns(scores, 0, width)
         block_losses(
             X, features, y, sample_weights, order, start, count, weights, b, loss, tile, sums,
-            dscores, labels[:, :width], row_losses[:, :width], losses,
+            dscores, columns(labels, 0, width), columns(row_losses, 0, width), losses,
         )  # fmt: skip
         for k in range(b.size):
             db[k] += sum_of_row(dscores, k, count)
@@ -129,30 +128,26 @@ def add_rows(
 @kernel
 def loss_and_gradient(
     member, team, pieces, X, features, y, sample_weights, first_row, last_row, chunk_rows,
-    weights, b, loss, tile, chunks, losses, gradient, db,
+    weights, b, loss, tile, products, scratch, factors, chunks, losses, gradient, db,
 ):  # fmt: skip
     """Write rows' losses, and add up the gradients by scores and by features over the rows.
 
     As a member of a team, of the rows first_row to last_row: X (n, d) rows as stored; y (n,) int64;
     features a named tuple of `fastlin.kernels.features`; weights, packed, and b (K,): the scores of
     a row u are scale * W (u - shift) + b, with the scale and shift of features; sample_weights and
-    loss named tuples of `fastlin.kernels.losses`; tile a `class_tile`; chunks of `new_sums`, one
-    for each of `pieces`; losses (n,) of the dtype of b, overwritten; gradient, packed like weights,
-    float64, and db (K,) float64, to which sums are added:
+    loss named tuples of `fastlin.kernels.losses`; tile a `class_tile`; products of
+    `products.new_scratch`, scratch of `evaluate.new_block_scratch`, factors of `new_factors`, and
+    chunks of `new_sums`, one for each of `pieces`; losses (n,) of the dtype of b, overwritten;
+    gradient, packed like weights, float64, and db (K,) float64, to which sums are added:
 
     gradient += dscores^T (u - shift),  db += sum dscores.
 
     A chunk is one member's: it reads a block of its rows from memory once, for the scores, and from
     the caches for the gradient. Then members divide the features, and add chunks in their order.
     """
-    K, vectors = b.size, vector_count(X.shape[1], b)
+    small_code()
+    vectors = vector_count(X.shape[1], b)
     feature_blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
-    sums, panel = scratch_sums(1, tile, b)[0], scratch_panels(1, tile, b)[0]
-    order, width = np.zeros(BLOCK_ROWS, np.int64), padded(BLOCK_ROWS, b)
-    scores = np.zeros((K, width + PADDING), b.dtype)
-    labels = np.zeros((1, width), b.dtype)
-    row_losses = np.zeros((1, width), b.dtype)
-    factors = np.zeros(tile_count(K, tile) * len(tile) * BLOCK_ROWS, b.dtype)
     phase = np.int64(0)
     for round_row in range(first_row, last_row, pieces * chunk_rows):
         # Chunk of rows: what it adds to the gradients.
@@ -162,9 +157,10 @@ def loss_and_gradient(
             first = round_row + piece * chunk_rows
             last = min(first + chunk_rows, last_row)
             add_rows(
-                X, features, y, sample_weights, order, first, last, weights, b, loss, tile, sums,
-                panel, scores, labels, row_losses, factors, losses, chunks.gradients[piece],
-                chunks.db[piece],
+                X, features, y, sample_weights, scratch.order[member], first, last, weights, b,
+                loss, tile, products.sums[member], products.panels[member], scratch.scores[member],
+                scratch.labels[member], scratch.losses[member], factors[member], losses,
+                chunks.gradients[piece], chunks.db[piece],
             )  # fmt: skip
             finish_piece(team, phase, pieces)
             piece = next_piece(team, phase, member, pieces)

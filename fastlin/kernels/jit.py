@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numba
-from numba import config
-from numba.extending import overload
+from numba import config, types
+from numba.extending import intrinsic, overload
 
 from fastlin.kernels.cache import KernelCache
 
@@ -19,8 +19,11 @@ from fastlin.kernels.cache import KernelCache
 FASTMATH = {"contract"}
 
 FLAGS = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
+# Kernels allocate nothing, and their callers keep every array: without counts of references LLVM
+# has less to do. No other library calls a kernel, so that it needs no wrapper for that.
+_KERNEL_FLAGS = FLAGS | {"_nrt": False, "no_cfunc_wrapper": True}
 # Python never calls an inner kernel: without the code for that, compiling takes half the time.
-_INNER_FLAGS = FLAGS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER_FLAGS = _KERNEL_FLAGS | {"no_cpython_wrapper": True}
 
 
 def inline_kernel(function: Callable) -> Callable:
@@ -36,15 +39,35 @@ def pasted_kernel(function: Callable) -> Callable:
     return numba.njit(inline="always", **_INNER_FLAGS)(function)
 
 
+def _statement(typing_function: Callable) -> Callable:
+    return (lambda: None) if config.DISABLE_JIT else intrinsic(typing_function)
+
+
 def kernel(function: Callable) -> Callable:
     """Compile an entry point called from Python, and cache it on disk."""
-    dispatcher = numba.njit(**FLAGS)(function)
+    dispatcher = numba.njit(**_KERNEL_FLAGS)(function)
     if config.DISABLE_JIT:
         return dispatcher  # the function as it is
     # Not cache=True: Numba would look for a folder now, and keep its own kind of files in it.
     dispatcher._cache = KernelCache(function, source_digest())
     _ENTRY_POINTS.append(dispatcher)
     return dispatcher
+
+
+@_statement
+def small_code(typingctx):
+    """Ask LLVM for small code of the kernel that calls this: loops are kept as they are written.
+
+    It is for kernels that call the products of a step and do little themselves. LLVM would unroll
+    each of their loops, and vectorise it with checks of what may overlap, which took a third of the
+    time of compiling. What is called has its own code, unless LLVM makes it a part of the caller.
+    """
+
+    def emit(context, builder, signature, arguments):
+        builder.function.attributes.add("optsize")
+        return context.get_dummy_value()
+
+    return types.void(), emit
 
 
 def by_type(functions: dict[type, Callable]) -> Callable:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlin.kernels import simd
-from fastlin.kernels.jit import by_type, inline_kernel, kernel
+from fastlin.kernels.jit import by_type, inline_kernel, kernel, pasted_kernel, small_code
+from fastlin.kernels.views import columns
 
 SUM_ROWS = 1024  # a whole number of the widest vectors
 # Scores are kept in arrays that are wider by so many columns: where it is a power of two from one
@@ -65,14 +66,7 @@ def padded_length(count: int, dtype: np.dtype) -> int:
     return -(-count // lanes) * lanes
 
 
-@inline_kernel
-def padded(count, like):
-    """Return count rounded up to whole vectors of the dtype of `like`."""
-    step = simd.lanes(like)
-    return (count + step - 1) // step * step
-
-
-@inline_kernel
+@pasted_kernel
 def sum_of_row(values, k, count):
     """Return the sum of values[k, :count] in float64; what fills its last vector must be zero.
 
@@ -97,6 +91,7 @@ def softmax_gradient(loss, scores, labels, losses):
     With m_i = max_j s_ij:  l_i = log sum_j exp(s_ij - m_i) - (s_iy - m_i),
     dscores_ij = exp(s_ij - m_i) / sum_j exp(s_ij - m_i) - [j == y_i].
     """
+    small_code()
     K, B = scores.shape
     for i in range(0, B, simd.lanes(scores)):
         label = simd.load(labels, 0, i)
@@ -226,7 +221,7 @@ def squared_hinge_gradient(loss, scores, labels, losses):
             simd.store(scores, k, i, simd.select_equal(is_label, label, zero - slopes, dscore))
 
 
-@inline_kernel
+@pasted_kernel
 def predict_classes(scores, predictions):
     """Write the class of the largest score of each sample, the first of equals.
 
@@ -288,4 +283,8 @@ BY_NAME: dict[str, Callable[..., NamedTuple]] = {
 @kernel
 def batch_loss(loss, scores, labels, losses):
     """Run a loss on its own; see `softmax_gradient` for the arguments."""
-    loss_gradient(loss, scores, labels, losses)
+    # Parts, whose type is that of the parts of a batch: what other kernels compile is compiled.
+    width = scores.shape[1]
+    loss_gradient(
+        loss, columns(scores, 0, width), columns(labels, 0, width), columns(losses, 0, width)
+    )

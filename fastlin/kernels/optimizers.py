@@ -22,7 +22,8 @@ penalty's gradient is added: it is large enough to be seen in float32.
 
 The kind of optimizer is a named tuple, and its type selects the code (`by_type`). Weights and the
 velocity of W are packed, as `fastlin.kernels.tiles` has them; what is done to them one by one is
-done to elements first to last of the flat arrays.
+done to elements first to last of the flat arrays, which are whole vectors. Of a sum of two products
+`outer_fma` says which one is not rounded: LLVM would choose.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastlin.kernels import simd
 from fastlin.kernels.jit import by_type, inline_kernel, pasted_kernel
 
 # Beyond these the scale of W is multiplied into the weights, and begins again at 1.
@@ -154,18 +156,6 @@ def _nesterov_of_entry(optimizer, e):
     return Nesterov(optimizer.momentum[e], optimizer.velocity_W[e], optimizer.velocity_b[e])
 
 
-@inline_kernel
-def _weights(optimizer, packed):
-    """Return the array that rows are added to."""
-    return packed
-
-
-@inline_kernel
-def _velocity(optimizer, packed):
-    """Return the array that rows are added to."""
-    return optimizer.velocity_W
-
-
 @pasted_kernel
 def _gain_of_weights(optimizer, rates, scale):
     """Return what a gradient is multiplied by when it is added to the accumulator."""
@@ -183,18 +173,21 @@ def _rescale(optimizer, packed, rates, scale, first, last):
     """Ready elements first to last for the update: they take the scale, where it is too small."""
     _, factor = scale_after(scale, rates.decay)
     if factor != 1:
-        shrinkage, w = packed.dtype.type(factor), packed[first:last]
-        for j in range(w.size):
-            w[j] *= shrinkage
+        shrinkage = simd.splat(packed.dtype.type(factor), packed)
+        for j in range(first, last, simd.lanes(packed)):
+            w = simd.load_run(packed, j, (0,))[0]
+            simd.store_run(packed, j, (w * shrinkage,))
 
 
 @inline_kernel
 def _before_momentum(optimizer, packed, rates, scale, first, last):
     """Ready elements first to last for the update: u = keep u + penalty W."""
-    keep, penalty = packed.dtype.type(rates.keep), packed.dtype.type(rates.penalty * scale)
-    w, u = packed[first:last], optimizer.velocity_W[first:last]
-    for j in range(w.size):
-        u[j] = keep * u[j] + penalty * w[j]
+    keep = simd.splat(packed.dtype.type(rates.keep), packed)
+    penalty = simd.splat(packed.dtype.type(rates.penalty * scale), packed)
+    for j in range(first, last, simd.lanes(packed)):
+        w = simd.load_run(packed, j, (0,))[0]
+        u = simd.load_run(optimizer.velocity_W, j, (0,))[0]
+        simd.store_run(optimizer.velocity_W, j, simd.outer_fma((penalty * w,), (keep,), (u,)))
     _rescale(optimizer, packed, rates, scale, first, last)
 
 
@@ -202,13 +195,15 @@ def _before_momentum(optimizer, packed, rates, scale, first, last):
 def _before_nesterov(optimizer, packed, rates, scale, first, last):
     """Ready elements first to last for the update: as for momentum, and W = W + back u_before."""
     after, factor = scale_after(scale, rates.decay)
-    keep, penalty = packed.dtype.type(rates.keep), packed.dtype.type(rates.penalty * scale)
-    back, shrinkage = packed.dtype.type(rates.back / after), packed.dtype.type(factor)
-    w, u = packed[first:last], optimizer.velocity_W[first:last]
-    for j in range(w.size):
-        u_before = u[j]
-        u[j] = keep * u_before + penalty * w[j]
-        w[j] = shrinkage * w[j] + back * u_before
+    keep = simd.splat(packed.dtype.type(rates.keep), packed)
+    penalty = simd.splat(packed.dtype.type(rates.penalty * scale), packed)
+    back = simd.splat(packed.dtype.type(rates.back / after), packed)
+    shrinkage = simd.splat(packed.dtype.type(factor), packed)
+    for j in range(first, last, simd.lanes(packed)):
+        w = simd.load_run(packed, j, (0,))[0]
+        u = simd.load_run(optimizer.velocity_W, j, (0,))[0]
+        simd.store_run(optimizer.velocity_W, j, simd.outer_fma((penalty * w,), (keep,), (u,)))
+        simd.store_run(packed, j, simd.outer_fma((shrinkage * w,), (back,), (u,)))
 
 
 @inline_kernel
@@ -219,10 +214,12 @@ def _nothing_after(optimizer, packed, rates, scale, first, last):
 @inline_kernel
 def _take_velocity(optimizer, packed, rates, scale, first, last):
     """Finish elements first to last after the update: W = W - rate u."""
-    rate = packed.dtype.type(rates.rate / scale_after(scale, rates.decay)[0])
-    w, u = packed[first:last], optimizer.velocity_W[first:last]
-    for j in range(w.size):
-        w[j] -= rate * u[j]
+    after, _ = scale_after(scale, rates.decay)
+    rate = simd.splat(packed.dtype.type(rates.rate / after), packed)
+    for j in range(first, last, simd.lanes(packed)):
+        w = simd.load_run(packed, j, (0,))[0]
+        u = simd.load_run(optimizer.velocity_W, j, (0,))[0]
+        simd.store_run(packed, j, (w - rate * u,))
 
 
 @inline_kernel
@@ -254,7 +251,6 @@ def _nesterov_bias(optimizer, b, gradient, rates):
 optimizer_of_entry = by_type(
     {Plain: _plain_of_entry, Momentum: _momentum_of_entry, Nesterov: _nesterov_of_entry}
 )
-accumulator = by_type({Plain: _weights, Momentum: _velocity, Nesterov: _velocity})
 gradient_factor = by_type(
     {Plain: _gain_of_weights, Momentum: _gain_of_velocity, Nesterov: _gain_of_velocity}
 )

@@ -15,16 +15,16 @@ While they do, the rows of the next panel are asked for, a few at every tile.
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastlin.kernels import simd, squares
 from fastlin.kernels.jit import inline_kernel, pasted_kernel
+from fastlin.kernels.registers import VECTOR_BYTES
 from fastlin.kernels.tiles import (
     add_to_weights,
     column_tile,
     sum_of_row_ends,
     tile_count,
     vector_count,
+    vectors_of_tile,
 )
 
 # Measured on Zen 3 (first-level cache 32 KiB, second 512 KiB) with float32 rows and d 768, as share
@@ -52,12 +52,11 @@ def _panel_features(tile, like):
     return SCORE_PANEL_BYTES // (_panel_rows(tile, like) * like.itemsize) // step * step
 
 
-@inline_kernel
-def scratch_scores(count, tile, like):
-    """Return `count` scratch arrays for `scores_of_many`, (count, size): panels, and a tile."""
-    panel = _panel_features(tile, like) * _panel_rows(tile, like)
-    size = SCORE_PANELS * panel + len(tile) * _panel_rows(tile, like)
-    return np.zeros((count, size), like.dtype)
+def size_of_score_panels(tile: tuple[int, ...], lanes: int) -> int:
+    """Return the size of the scratch array of `scores_of_many`: panels, and a tile."""
+    V = vectors_of_tile(tile)
+    features = SCORE_PANEL_BYTES // (V * VECTOR_BYTES) // lanes * lanes
+    return (SCORE_PANELS * features + len(tile)) * V * lanes
 
 
 @pasted_kernel
@@ -138,10 +137,7 @@ def _add_to_scores(scores, k, i, count, tile, sums, place, is_first, is_last, sc
 
 @inline_kernel
 def scores_of_many(X, shift, order, start, stop, packed, b, scale, tile, sums, scores):
-    """Do `scores_of_few` where classes are many; sums of `scratch_scores`."""
-    X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
-    packed, b = simd.borrow(packed), simd.borrow(b)
-    sums, scores = simd.borrow(sums), simd.borrow(scores)
+    """Do `scores_of_few` where classes are many; the size of sums is `size_of_score_panels`."""
     K, d = b.size, X.shape[1]
     C, step = len(tile), simd.lanes(packed)
     rows, depth = _panel_rows(tile, packed), _panel_features(tile, packed)
@@ -185,11 +181,9 @@ def scores_of_many(X, shift, order, start, stop, packed, b, scale, tile, sums, s
                         )  # fmt: skip
 
 
-@inline_kernel
-def scratch_columns(count, tile, like):
-    """Return `count` scratch arrays for `update_of_many`, (count, size): its panels."""
-    columns = PANELS * len(column_tile(tile)) * simd.lanes(like)
-    return np.zeros((count, PANEL_ROWS * columns), like.dtype)
+def size_of_update_panels(tile: tuple[int, ...], lanes: int) -> int:
+    """Return the size of the scratch array of `update_of_many`: its panels."""
+    return PANEL_ROWS * PANELS * vectors_of_tile(tile) * lanes
 
 
 @pasted_kernel
@@ -223,9 +217,10 @@ def _sum_of_panel(panel, offset, count, factors, place, tile):
 def update_of_many(
     X, shift, order, start, count, ahead, factors, tile, panel, packed, first_vector, last_vector
 ):
-    """Do `update_of_few` where classes are many; panel of `scratch_columns`; ahead is not used."""
-    X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
-    factors, panel, packed = simd.borrow(factors), simd.borrow(panel), simd.borrow(packed)
+    """Do `update_of_few` where classes are many; ahead is not used.
+
+    The size of panel is `size_of_update_panels`.
+    """
     C, V, step, d = len(tile), len(column_tile(tile)), simd.lanes(packed), X.shape[1]
     vectors = vector_count(d, packed)
     tiles = packed.size // (vectors * C * step)

@@ -6,10 +6,30 @@ type: what is not chosen is not compiled.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from fastlin.kernels import panels, tiles
 from fastlin.kernels.jit import by_length
+from fastlin.kernels.registers import VECTOR_BYTES
 
 batch_scores = by_length("tile", tiles.MANY_TILE, panels.scores_of_many, tiles.scores_of_few)
 batch_update = by_length("tile", tiles.MANY_TILE, panels.update_of_many, tiles.update_of_few)
-scratch_sums = by_length("tile", tiles.MANY_TILE, panels.scratch_scores, tiles.scratch_sums)
-scratch_panels = by_length("tile", tiles.MANY_TILE, panels.scratch_columns, tiles.no_scratch)
+
+
+class Scratch(NamedTuple):
+    """Arrays of every member of a team for the products; sums and panels (members, size)."""
+
+    sums: np.ndarray
+    panels: np.ndarray
+
+
+def new_scratch(members: int, tile: tuple[int, ...], dtype: np.dtype) -> Scratch:
+    """Return the scratch arrays of so many members, for weights of a dtype."""
+    lanes = VECTOR_BYTES // dtype.itemsize
+    if len(tile) == tiles.MANY_TILE:
+        sizes = panels.size_of_score_panels(tile, lanes), panels.size_of_update_panels(tile, lanes)
+    else:
+        sizes = tiles.size_of_sums(tile, lanes), 0
+    return Scratch(*(tiles.aligned_zeros((members, size), dtype) for size in sizes))

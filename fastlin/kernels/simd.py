@@ -158,31 +158,6 @@ def _clamped(builder, offset, count):
     return builder.select(builder.icmp_signed("<", _I64(offset), last), _I64(offset), last)
 
 
-# --- arrays ------------------------------------------------------------------------------------
-
-
-@vector_op(lambda array: array)
-def borrow(typingctx, array):
-    """Return the array without a claim on its memory: for arguments, which the caller keeps.
-
-    An empty tuple, which stands for no array, is returned as it is.
-
-    Numba counts references wherever a pasted kernel is given an array. Within a loop over tiles
-    that spilled all registers and took longer than a tile of 64 features. Of what is borrowed
-    there is nothing to count.
-    """
-
-    def emit(context, builder, signature, arguments):
-        if isinstance(array, types.BaseTuple):
-            return arguments[0]
-        view = context.make_array(array)(context, builder, arguments[0])
-        view.meminfo = cgutils.get_null_value(view.meminfo.type)
-        view.parent = cgutils.get_null_value(view.parent.type)
-        return view._getvalue()
-
-    return array(array), emit
-
-
 # --- tuples of indices: the rows or classes of a tile -------------------------------------------
 
 
@@ -514,6 +489,46 @@ def outer_fma(typingctx, sums, x, w):
         return cgutils.pack_array(builder, results)
 
     return sums(sums, x, w), emit
+
+
+def _sums_with_line(sums, A, shift, rows, column, flat, offset, shape):
+    lanes = VECTOR_BYTES // flat.itemsize
+    for j in range(0, max(CACHE_LINE // A.itemsize, lanes), lanes):
+        x = [_row_vector(A, shift, row, column + j, flat, None) for row in rows]
+        w = _vectors_of(flat, offset + j * len(shape), len(shape))
+        sums = tuple(total + x[i // len(w)] * w[i % len(w)] for i, total in enumerate(sums))
+    return sums
+
+
+@vector_op(_sums_with_line)
+def outer_fma_of_line(typingctx, sums, A, shift, rows, column, flat, offset, shape):
+    """Do `outer_fma` for every vector of a cache line of rows, and a run of `flat` for each.
+
+    It is `load_rows`, `load_run` and `outer_fma` as often as a line has vectors, written out: LLVM
+    need not unroll a loop.
+    """
+    lanes = sums.dtype.lanes
+    vectors = max(CACHE_LINE * 8 // A.dtype.bitwidth, lanes) // lanes
+    of_rows = types.UniTuple(sums.dtype, len(rows))(A, shift, rows, types.int64, flat)
+
+    def emit(context, builder, signature, arguments):
+        totals, *row_arguments, column_value, flat_value, offset_value, _ = arguments
+        totals = cgutils.unpack_tuple(builder, totals)
+        start = flat_pointer(context, builder, flat, flat_value, offset_value)
+        for v in range(vectors):
+            place = builder.add(column_value, _I64(v * lanes))
+            x = _emit_load_rows(context, builder, of_rows, (*row_arguments, place, flat_value))
+            xs = cgutils.unpack_tuple(builder, x)
+            steps = (_I64((v * len(shape) + c) * lanes) for c in range(len(shape)))
+            pointers = [_step(builder, start, step, IR_TYPES[flat.dtype]) for step in steps]
+            ws = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
+            totals = [
+                _fma(builder, flat.dtype, xs[i // len(ws)], ws[i % len(ws)], total)
+                for i, total in enumerate(totals)
+            ]
+        return cgutils.pack_array(builder, totals)
+
+    return sums(sums, A, shift, rows, types.int64, flat, types.int64, shape), emit
 
 
 @vector_op(lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)))

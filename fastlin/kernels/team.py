@@ -206,7 +206,7 @@ def open_phase(team, phase):
     write(team, _OPEN, phase)
 
 
-@inline_kernel
+@pasted_kernel
 def finish_piece(team, phase, pieces):
     """Tell that a piece is finished; the last one opens the next phase."""
     if is_last(team, phase, pieces):

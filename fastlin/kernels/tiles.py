@@ -26,10 +26,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 
 from fastlin.kernels import simd
-from fastlin.kernels.jit import inline_kernel, pasted_kernel
+from fastlin.kernels.jit import inline_kernel, pasted_kernel, small_code
 from fastlin.kernels.registers import VECTOR_REGISTERS
 
 # By the number of vector registers, for the classes of a tile: the rows of a score tile (R * C
@@ -64,6 +65,11 @@ def class_tile(class_count: int) -> tuple[int, ...]:
     return (0,) * max(-(-class_count // tiles), min(_ROWS))
 
 
+def vectors_of_tile(tile: tuple[int, ...]) -> int:
+    """Return how many vectors an update tile has: the length of its `column_tile`."""
+    return _VECTORS[len(tile)]
+
+
 def _length_by_classes(lengths, description):
     def typing_function(typingctx, tile):
         result = types.UniTuple(types.int64, lengths[len(tile)])
@@ -83,11 +89,28 @@ column_tile = _length_by_classes(
 )
 
 
-@pasted_kernel
-def vector_count(d, like):
-    """Return how many vectors of the dtype of `like` d values take."""
-    step = simd.lanes(like)
-    return (d + step - 1) // step
+@simd.vector_op(lambda d, like: -(-d // (simd.VECTOR_BYTES // like.itemsize)))
+def vector_count(typingctx, d, like):
+    """Return how many vectors of the dtype of `like` d values take, d not negative."""
+    lanes = simd.Vector(like.dtype).lanes  # a power of two
+
+    def emit(context, builder, signature, arguments):
+        last = builder.add(arguments[0], ir.Constant(arguments[0].type, lanes - 1))
+        return builder.lshr(last, ir.Constant(last.type, lanes.bit_length() - 1))
+
+    return types.int64(types.int64, like), emit
+
+
+@simd.vector_op(lambda count, like: vector_count(count, like) * simd.lanes(like))
+def padded(typingctx, count, like):
+    """Return count, not negative, rounded up to whole vectors of the dtype of `like`."""
+    lanes = simd.Vector(like.dtype).lanes  # a power of two
+
+    def emit(context, builder, signature, arguments):
+        last = builder.add(arguments[0], ir.Constant(arguments[0].type, lanes - 1))
+        return builder.and_(last, ir.Constant(last.type, -lanes))
+
+    return types.int64(types.int64, like), emit
 
 
 @pasted_kernel
@@ -136,12 +159,9 @@ def _classes_per_block(tile):
     return CLASS_BLOCK // len(tile) * len(tile)
 
 
-@inline_kernel
-def scratch_sums(count, tile, like):
-    """Return `count` scratch arrays for `scores_of_few`, (count, size): padding is read, too."""
-    rows = ROW_BLOCK + len(row_tile(tile))
-    size = _classes_per_block(tile) * rows * simd.lanes(like)
-    return np.zeros((count, size), like.dtype)
+def size_of_sums(tile: tuple[int, ...], lanes: int) -> int:
+    """Return the size of the scratch array of `scores_of_few`, whose padding is read, too."""
+    return CLASS_BLOCK // len(tile) * len(tile) * (ROW_BLOCK + _ROWS[len(tile)]) * lanes
 
 
 @pasted_kernel
@@ -156,11 +176,8 @@ def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, t
     lines_end = last - (last - first) % line
     for j in range(first, lines_end, line):
         simd.prefetch_rows(X, next_rows, j + jump)
-        for v in range(line // step):
-            x = simd.load_rows(X, shift, rows, j + v * step, packed)
-            w = simd.load_run(packed, offset, tile)
-            sums = simd.outer_fma(sums, x, w)
-            offset += len(tile) * step
+        sums = simd.outer_fma_of_line(sums, X, shift, rows, j, packed, offset, tile)
+        offset += len(tile) * line
     for j in range(lines_end, whole, step):
         x = simd.load_rows(X, shift, rows, j, packed)
         w = simd.load_run(packed, offset, tile)
@@ -178,11 +195,11 @@ def scores_of_few(X, shift, order, start, stop, packed, b, scale, tile, sums, sc
     """Write scores[k, i] = scale * x[start + i] . W[k] + b[k] for start + i < stop.
 
     x[i] = X[order[i]] - shift; X (n, d) rows as stored; shift (d,) of X's numbers, or () for none;
-    order (n,) int64; W (K, d) packed; b (K,); scale 1/255 for pixels, else 1; sums of
-    `scratch_sums`; scores (K, at least stop - start in whole vectors), of W's dtype, overwritten.
+    order (n,) int64; W (K, d) packed; b (K,); scale 1/255 for pixels, else 1; the size
+    of sums is `size_of_sums`; scores (K, at least stop - start in whole vectors), of W's dtype,
+    overwritten.
     """
-    X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
-    packed, sums, scores = simd.borrow(packed), simd.borrow(sums), simd.borrow(scores)
+    small_code()
     K, d = b.size, X.shape[1]
     R, C, step = len(row_tile(tile)), len(tile), simd.lanes(packed)
     stride = (ROW_BLOCK + R) * step
@@ -230,7 +247,7 @@ def scores_of_few(X, shift, order, start, stop, packed, b, scale, tile, sums, sc
                     simd.store(scores, k, first - start + i, total * factor + bias)
 
 
-@inline_kernel
+@pasted_kernel
 def pack_factors(dscores, first, last, factor, count, tile, factors):
     """Write factor * dscores[:, i - first] for rows first to last of a batch, as updates read it.
 
@@ -243,12 +260,6 @@ def pack_factors(dscores, first, last, factor, count, tile, factors):
         place = (k // C * count + first) * C + k % C
         for i in range(row.size):
             factors[place + i * C] = row[i] * factor
-
-
-@inline_kernel
-def no_scratch(count, tile, like):
-    """Return `count` empty arrays: `update_of_few` needs no scratch."""
-    return np.empty((count, 0), like.dtype)
 
 
 @pasted_kernel
@@ -308,7 +319,7 @@ def update_of_few(
     """W += sum over rows i of a batch of factors[i] (X[order[start + i]] - shift), in part of W.
 
     X (n, d) rows as stored; shift (d,) of X's numbers, or () for none; order (n,) int64; the batch
-    has count rows and begins at start; factors of `pack_factors`; panel of `no_scratch`; W (K, d)
+    has count rows and begins at start; factors of `pack_factors`; panel is not used; W (K, d)
     packed, of which the vectors first_vector to last_vector of every class are overwritten: threads
     may divide W between them so, at multiples of an update tile.
 
@@ -316,8 +327,7 @@ def update_of_few(
     of classes leave memory idle: rows that lie `ahead` places further on in `order` are asked for
     meanwhile.
     """
-    X, shift, order = simd.borrow(X), simd.borrow(shift), simd.borrow(order)
-    factors, packed = simd.borrow(factors), simd.borrow(packed)
+    small_code()
     C, V, step, d = len(tile), len(column_tile(tile)), simd.lanes(packed), X.shape[1]
     vectors = vector_count(d, packed)
     tiles = packed.size // (vectors * C * step)
