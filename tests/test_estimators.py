@@ -166,6 +166,17 @@ def test_two_classes_have_one_row_of_coef():
     assert np.array_equal(found.predict(X), names[np.argsort(y)][[0, -1]][(z > 0).astype(int)])
 
 
+@pytest.mark.parametrize("K", [2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coef_of_large_means_gives_the_scores_of_the_model(K, dtype):
+    X, y = rows_of(K)
+    X = (X + 1e6).astype(dtype)
+    found = SoftmaxClassifier().fit(X, y)
+    own = X.astype(np.float64) @ found.coef_.T + found.intercept_
+    scores = found.decision_function(X)
+    assert own.reshape(scores.shape) == pytest.approx(scores, rel=1e-5, abs=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
 def test_rows_are_numbers_as_they_are_stored(dtype):
     X, y = rows_of(5)

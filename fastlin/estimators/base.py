@@ -100,7 +100,8 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
     classes_ : NDArray
         (K,) labels, in order.
     coef_ : NDArray
-        (K, d); of two classes (1, d).
+        (K, d); of two classes (1, d). As `intercept_`, it has the dtype of ``model_.W``, but is
+        float64 where ``model_.feature_offset`` is given, as of features with large means.
     intercept_ : NDArray
         (K,); of two classes (1,).
     n_iter_ : int

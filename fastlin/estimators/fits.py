@@ -228,8 +228,11 @@ def _state_of(model: LinearModel, arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def plain_weights(model: LinearModel) -> tuple[Array, Array]:
-    """Return W and b of scores W x + b of the features, without an offset."""
-    W, b = model.W, model.b
-    if model.feature_offset is not None:
-        b = (b - W.astype(np.float64) @ model.feature_offset).astype(b.dtype)
-    return W, b
+    """Return W and b of scores W x + b of the features, without an offset.
+
+    They are float64 where the model has an offset: in float32, W x and b would cancel.
+    """
+    if model.feature_offset is None:
+        return model.W, model.b
+    W = model.W.astype(np.float64)
+    return W, model.b - W @ model.feature_offset
