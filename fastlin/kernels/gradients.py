@@ -16,7 +16,7 @@ from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel, small_code
 from fastlin.kernels.losses import loss_gradient, sum_of_row, weigh_rows
 from fastlin.kernels.products import batch_scores, batch_update
 from fastlin.kernels.team import finish_piece, is_last, next_piece, open_phase, wait_for
-from fastlin.kernels.tiles import aligned_zeros, pack_factors, padded, vector_count
+from fastlin.kernels.tiles import aligned_zeros, pack_factors, padded, size_of_factors, vector_count
 from fastlin.kernels.views import columns
 
 # Rows of a chunk, a whole number of blocks: a gradient of many classes is added to the sum once a
@@ -42,7 +42,7 @@ class ChunkSums(NamedTuple):
 
 def new_factors(members: int, K: int, tile: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return an array for the factors of a block of rows, for each of so many members."""
-    return np.zeros((members, -(-K // len(tile)) * len(tile) * BLOCK_ROWS), dtype)
+    return np.zeros((members, size_of_factors(K, tile, BLOCK_ROWS)), dtype)
 
 
 def rows_of_chunk(rows: int, K: int) -> int:

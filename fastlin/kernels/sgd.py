@@ -36,7 +36,7 @@ from fastlin.kernels.optimizers import (
 )
 from fastlin.kernels.products import batch_scores, batch_update
 from fastlin.kernels.team import is_last, next_piece, open_phase, wait_for
-from fastlin.kernels.tiles import column_tile, pack_factors, padded, vector_count
+from fastlin.kernels.tiles import column_tile, pack_factors, padded, size_of_factors, vector_count
 from fastlin.kernels.views import columns
 
 
@@ -81,7 +81,7 @@ def new_classifiers(
         np.zeros((M, K, width + PADDING), dtype),
         np.zeros((M, 1, width), dtype),
         np.zeros((M, 1, width), dtype),
-        np.zeros((M, -(-K // len(tile)) * len(tile) * batch_size), dtype),
+        np.zeros((M, size_of_factors(K, tile, batch_size)), dtype),
         np.zeros((M, K)),
         np.zeros((M, K)),
     )

@@ -247,6 +247,11 @@ def scores_of_few(X, shift, order, start, stop, packed, b, scale, tile, sums, sc
                     simd.store(scores, k, first - start + i, total * factor + bias)
 
 
+def size_of_factors(K: int, tile: tuple[int, ...], rows: int) -> int:
+    """Return the size of the array of `pack_factors`, for K classes and so many rows at most."""
+    return -(-K // len(tile)) * len(tile) * rows
+
+
 @pasted_kernel
 def pack_factors(dscores, first, last, factor, count, tile, factors):
     """Write factor * dscores[:, i - first] for rows first to last of a batch, as updates read it.

@@ -80,17 +80,20 @@ class Spectrum(NamedTuple):
     rest: float
     rows: int = 0
 
+    @property
+    def others(self) -> int:
+        """How many directions have no vector here."""
+        return len(self.vectors) - len(self.values)
+
     def directions(self, free: float) -> float:
         """Return in how many directions eigenvalues outweigh a value: 0 to 1 counts for each."""
-        others = len(self.vectors) - len(self.values)
-        of_rest = others * self.rest / (self.rest + free) if self.rest > 0 else 0.0
+        of_rest = self.others * self.rest / (self.rest + free) if self.rest > 0 else 0.0
         return float((self.values / (self.values + free)).sum()) + of_rest
 
     def share_of_rest(self) -> float:
         """Return the eigenvalue outside of the vectors over the mean of all."""
-        d, others = len(self.vectors), len(self.vectors) - len(self.values)
-        total = float(self.values.sum()) + others * self.rest
-        return self.rest * d / total if total > 0 else 1.0
+        total = float(self.values.sum()) + self.others * self.rest
+        return self.rest * len(self.vectors) / total if total > 0 else 1.0
 
 
 class Curvature:

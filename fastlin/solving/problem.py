@@ -233,7 +233,7 @@ class Problem:
         q /= q.sum()
         given = parts @ V
         V *= -parts[:, None]
-        V += q[:, None] * given
+        V += np.outer(q, given)
         return e, V, float(own @ self._conjugates(q, parts))
 
     @property
