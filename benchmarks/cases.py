@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import libraries, machine
-from benchmarks.contestants import OwnProcess, Task, Weights, Work
+from benchmarks.contestants import AGREEMENT, OwnProcess, Task, Weights, Work
 from benchmarks.outcomes import FASTLIN, SGEMM, Goal, Metric, Outcome
 from benchmarks.peers import (
     RIVALS,
@@ -23,13 +23,12 @@ from benchmarks.peers import (
     Peer,
     ScikitLearn,
     SingleRows,
+    TorchHalf,
     difference_of_weights,
 )
 from benchmarks.problems import Array, load_problem, make_problem
 from benchmarks.racing import FailedError, Pace, Race, nothing, race
 
-# Peers may differ from the NumPy twin by this fraction of what training changed.
-AGREEMENT = 1e-3
 # Work of repeated steps that are timed as one, in FLOP per thread: some 100 ms, and 10 ms.
 WORK_OF_STEPS, QUICK_WORK_OF_STEPS = 1e10, 1e9
 # Rows of the square product that shows the machine's peak.
@@ -118,7 +117,7 @@ class Training(Case):
             def task(kind: type[Peer]) -> Task:
                 return Task(
                     kind.name, kind.backend, kind.most_threads or self.threads,
-                    partial(_training_work, kind, path, self.epochs, steps), kind.is_same_method,
+                    partial(_training_work, kind, path, self.epochs, steps), kind.agreement,
                 )  # fmt: skip
 
             tasks = [task(kind) for kind in (Fastlin, *self._rivals(settings))]
@@ -167,7 +166,7 @@ def sgemm_task(threads: int, settings: Settings) -> tuple[Task, float]:
     """Return the task of a large matrix product, and its work in FLOP."""
     size = QUICK_SGEMM_SIZE if settings.quick else SGEMM_SIZE
     make = partial(_sgemm_work, size)
-    return Task(SGEMM, libraries.NUMPY, threads, make, is_checked=False), 2.0 * size**3
+    return Task(SGEMM, libraries.NUMPY, threads, make, agreement=None), 2.0 * size**3
 
 
 def _sgemm_work(size: int) -> Work:
@@ -216,8 +215,8 @@ def contest(
             try:
                 if task.name != twin.name:
                     found = one.weights()
-                    if task.is_checked:
-                        check_agreement(found, expected, first)
+                    if task.agreement is not None:
+                        check_agreement(found, expected, first, task.agreement)
                 one.settle()
             except FailedError as error:
                 if task.name == FASTLIN:
@@ -232,7 +231,9 @@ def contest(
     return result
 
 
-def check_agreement(found: Weights, expected: Weights, first: tuple[Array, Array]) -> None:
+def check_agreement(
+    found: Weights, expected: Weights, first: tuple[Array, Array], agreement: float = AGREEMENT
+) -> None:
     """Hold weights against the NumPy twin's.
 
     Raises
@@ -244,7 +245,7 @@ def check_agreement(found: Weights, expected: Weights, first: tuple[Array, Array
         difference_of_weights(ours, theirs, first)
         for ours, theirs in zip(found, expected, strict=True)
     )
-    if not difference < AGREEMENT:
+    if not difference < agreement:
         raise FailedError(
             f"its weights are off the NumPy twin's by {difference:.1e} of what training changed"
         )
@@ -346,6 +347,15 @@ COMPARISONS = [
             batch_size=256, row_dtype=np.float16, most_rounds=15,
         )
         for K in (10, 100)
+    ),
+    *(
+        Training(
+            name=f"bfloat16-k{K}",
+            title=f"step, float32, against bfloat16: d 768, K {K}, batch 1024",
+            goals=(Goal(_BEST, 1.2, 2),), against=(TorchHalf,), n=1024, epochs=0, d=768, K=K,
+            batch_size=1024, row_dtype=np.float32,
+        )
+        for K in (100, 1000)
     ),
     Training(
         name="scikit-learn", title="epoch against SGDClassifier(loss='log_loss'), 10,000 rows",

@@ -22,6 +22,8 @@ from benchmarks.libraries import Library
 from benchmarks.problems import Array
 from benchmarks.racing import REST, Entry, FailedError, Pace, Timing, nothing
 
+# Contestants of one method and precision may differ by this fraction of what training changed.
+AGREEMENT = 1e-3
 # Weights (W, b), of one model or of each part of a grid.
 Weights = list[tuple[Array, Array]]
 # Seconds that an answer may take: compiling everything, or a long turn.
@@ -58,14 +60,15 @@ class Task:
     backend : the library that it uses.
     threads : that it may use.
     make : makes its work.
-    is_checked : whether its weights are compared with the others'.
+    agreement : by which part of what training changed its weights may differ from the NumPy
+        twin's; None where they are not compared.
     """
 
     name: str
     backend: Library
     threads: int
     make: Callable[[], Work]
-    is_checked: bool = True
+    agreement: float | None = AGREEMENT
 
 
 class OwnProcess:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmarks import libraries
+from benchmarks.contestants import AGREEMENT
 from benchmarks.libraries import Library
 from benchmarks.problems import Array, Problem
 from fastlin import reference
@@ -28,13 +29,14 @@ class Peer(ABC):
     name : for tables and plots.
     backend : the library that it uses.
     most_threads : that it can or should use; 0 for any number.
-    is_same_method : whether it takes the very same steps, so that weights can be compared.
+    agreement : by which part of what training changed its weights may differ from those of
+        others; None where it takes other steps.
     """
 
     name: ClassVar[str]
     backend: ClassVar[Library] = libraries.NUMPY
     most_threads: ClassVar[int] = 0
-    is_same_method: ClassVar[bool] = True
+    agreement: ClassVar[float | None] = AGREEMENT
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -201,6 +203,38 @@ class Torch(Peer):
         return self.W.numpy(), self.b.numpy()
 
 
+class TorchHalf(Torch):
+    """PyTorch with rows and weights in bfloat16 for its products, which are summed in float32.
+
+    Steps add up in weights of float32: in bfloat16 small ones would be lost. It is another
+    precision than fastlin's, so it is raced in cases of its own.
+    """
+
+    name = "PyTorch, bfloat16"
+    agreement = 0.1
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        half = self.torch.bfloat16
+        self.X, self.X_batch = self.X.to(half), self.X_batch.to(half)
+        self.half_scores, self.half_probs = self.scores.to(half), self.probs.to(half)
+        self.half_W = self.torch.empty(self.problem.W.shape, dtype=half)
+        self.dW = self.torch.empty(self.problem.W.shape, dtype=half)
+
+    def _step(self, X: Any, y: Any) -> None:
+        B, rate = len(X), self.problem.lr / len(X)
+        scores, probs, half_probs = self.scores[:B], self.probs[:B], self.half_probs[:B]
+        self.half_W.copy_(self.W)
+        self.torch.mm(X, self.half_W.t(), out=self.half_scores[:B])
+        self.torch.add(self.half_scores[:B], self.b, out=scores)
+        self.torch.softmax(scores, 1, out=probs)
+        probs.scatter_add_(1, y, self.minus_one[:B])
+        half_probs.copy_(probs)
+        self.torch.mm(half_probs.t(), X, out=self.dW)
+        self.W.sub_(self.dW, alpha=rate)
+        self.b.sub_(probs.sum(0), alpha=rate)
+
+
 class Jax(Peer):
     """JAX with the whole epoch compiled as one scan, donating the weights."""
 
@@ -261,7 +295,7 @@ class ScikitLearn(Peer):
     name = "scikit-learn"
     backend = libraries.SCIKIT_LEARN
     most_threads = 1
-    is_same_method = False
+    agreement = None
 
     def reset(self) -> None:
         from sklearn.linear_model import SGDClassifier  # noqa: PLC0415
