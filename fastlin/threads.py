@@ -112,6 +112,20 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
+def checked_count(name: str, count: Any) -> int:
+    """Return a number of threads that was asked for by a setting of that name.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number, below 1, or above the number of threads Numba was started with.
+    """
+    is_whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if not is_whole or not 1 <= count <= available():
+        raise InputError(f"{name} is {quoted(count)}; this process can use 1 to {available()}")
+    return int(count)
+
+
 @contextmanager
 def use_threads(count: int | None) -> Iterator[int]:
     """Run the body's kernels on `count` threads; yields the number.
@@ -126,12 +140,7 @@ def use_threads(count: int | None) -> Iterator[int]:
     InputError
         If count is no whole number, below 1, or above the number of threads Numba was started with.
     """
-    if count is not None:
-        is_whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
-        if not is_whole or not 1 <= count <= available():
-            raise InputError(f"threads is {quoted(count)}; this process can use 1 to {available()}")
-        count = int(count)
-    token = _chosen.set(count or default_count())
+    token = _chosen.set(default_count() if count is None else checked_count("threads", count))
     try:
         yield current_count()
     finally:

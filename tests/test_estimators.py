@@ -413,11 +413,6 @@ def test_the_C_of_cross_validation_is_that_of_a_grid_search(weighted):
     assert np.array_equal(ours.coef_, best.fit(X, y, weights).coef_)
 
 
-def test_a_choice_of_C_without_folds_is_refused():
-    with pytest.raises(ValueError, match="cv has no folds; give at least one"):
-        SoftmaxClassifierCV(cv=[]).fit(*rows_of(3))
-
-
 @pytest.mark.parametrize("Cs", [0, [], [0.0], None, ["a"]])
 def test_values_of_C_that_are_none_are_refused(Cs):
     X, y = rows_of(3)

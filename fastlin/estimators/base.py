@@ -9,19 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
 from fastlin.errors import InputError, quoted
-from fastlin.estimators import callbacks, fits, inputs, parameters
+from fastlin.estimators import callbacks, fits, inputs, parameters, weights
 from fastlin.estimators.fits import Fitted
 from fastlin.estimators.parameters import SolverName
 from fastlin.history import History
@@ -89,7 +84,7 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
     warm_start : bool
         Start at the classifier of the last fit.
     random_state : int, RandomState or None
-        Of first weights, orders and held out rows; the exact solver draws nothing.
+        Of orders and held out rows; the exact solver draws nothing.
     verbose : bool
         Write a line to stdout after every step or epoch.
     n_threads : int, optional
@@ -251,13 +246,7 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
         loss, is_first = self._loss(), not hasattr(self, "model_")
         rows, labels = self._rows(X, y, reset=is_first)
         known = self._known_classes(classes)
-        numbers = np.searchsorted(known, labels).clip(max=len(known) - 1)
-        unknown = np.flatnonzero(known[numbers] != labels)
-        if len(unknown):
-            raise InputError(
-                f"y has the label {quoted(labels.tolist()[unknown[0]])}, which is none of classes "
-                f"{quoted(known.tolist())}"
-            )
+        numbers = inputs.numbers_of(labels, known)
         data, weight_sum = self._dataset(rows, numbers, known, sample_weight, complete=False)
         l2 = parameters.penalty_of_solver(chosen, weight_sum, len(known))
         before: TrainConfig | None = getattr(self, "_trained", None)
@@ -280,7 +269,7 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
             if known is None:
                 raise InputError("classes must be given in the first call of partial_fit")
             return known
-        given = np.unique(np.asarray(inputs.plain("classes", classes)))
+        given = inputs.classes_of(classes)
         if known is not None and not np.array_equal(given, known):
             raise InputError(
                 f"classes is {quoted(given.tolist())}; in the first call it was "
@@ -324,35 +313,18 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
         sample_weight: ArrayLike | None, *, complete: bool = True,
     ) -> tuple[Dataset, float]:  # fmt: skip
         """Return rows that count, with the numbers of their classes, and the sum of weights."""
-        weights = None
+        weighted = None
         if sample_weight is not None or self.class_weight is not None:
-            weights = inputs.plain("sample_weight", sample_weight)
-            weights = _check_sample_weight(weights, X, dtype=np.float64)
-            if (weights < 0).any():
-                raise InputError("sample_weight has a weight below 0; it must be 0 or above")
-            if not weights.all():
-                counts = np.flatnonzero(weights)
-                X, numbers, weights = X[counts], numbers[counts], weights[counts]
+            weighted = weights.of_rows(sample_weight, X)
+            if not weighted.all():
+                counts = np.flatnonzero(weighted)
+                X, numbers, weighted = X[counts], numbers[counts], weighted[counts]
         if complete:
             inputs.check_all_classes(numbers, classes)
-        if weights is not None and self.class_weight is not None:
-            weights = weights * self._class_weights(numbers, classes, weights)[numbers]
-        data = Dataset(X, numbers, inputs.names_of(classes), scale=_SCALE, weights=weights)
-        return data, float(len(X) if weights is None else weights.sum())
-
-    def _class_weights(
-        self, numbers: NDArray[np.int64], classes: NDArray[Any], weights: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the weights (K,) of classes; balanced ones have the same sum over their rows."""
-        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
-            balanced: NDArray[np.float64] = weights.sum() / (
-                len(classes) * np.bincount(numbers, weights)
-            )
-            return balanced
-        given: NDArray[np.float64] = compute_class_weight(
-            self.class_weight, classes=classes, y=classes[numbers]
-        )
-        return given
+        if weighted is not None:
+            weighted = weights.times_class_weight(weighted, self.class_weight, numbers, classes)
+        data = Dataset(X, numbers, inputs.names_of(classes), scale=_SCALE, weights=weighted)
+        return data, float(len(X) if weighted is None else weighted.sum())
 
     def _keep(self, fitted: Fitted, classes: NDArray[Any]) -> Self:
         """Keep what a fit found, as scikit-learn calls it."""

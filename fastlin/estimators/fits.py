@@ -20,7 +20,7 @@ from fastlin import compilation
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.engine import Array
-from fastlin.errors import DivergedError, InputError, quoted
+from fastlin.errors import DivergedError, InputError, counted, quoted
 from fastlin.estimators.parameters import fit_config, penalty_of_solver
 from fastlin.history import EpochRecord, History, measured_of
 from fastlin.losses import Loss
@@ -138,7 +138,7 @@ def sgd_fit(
     parameters : dict[str, Any]
         Of the estimator.
     start : LinearModel or None
-        Where to start; None for random weights.
+        Where to start; None for weights of zero.
     records : list[EpochRecord]
         Of the epochs before, which count.
     watch : Watch, optional
@@ -149,9 +149,7 @@ def sgd_fit(
     InputError
         If training diverges, or an argument does not fit.
     """
-    split = Split("the rows", data)
-    if parameters["early_stopping"]:
-        split = split.hold_out(parameters["validation_fraction"], config.seed)
+    split = split_of(data, parameters, config.seed)
     with compiling():
         trainer = Trainer(split, config, parameters["n_threads"])
         for note in trainer.notes:
@@ -166,6 +164,24 @@ def sgd_fit(
     result = trainer.result()
     model = result.best_model if parameters["early_stopping"] else result.model
     return Fitted(model, len(result.history), None, result.history), trainer.config
+
+
+def split_of(data: Dataset, parameters: dict[str, Any], seed: int) -> Split:
+    """Return rows to train on; for early stopping with a share of them as validation rows.
+
+    Raises InputError if the share holds out no row.
+    """
+    split = Split("the rows", data)
+    if not parameters["early_stopping"]:
+        return split
+    fraction = parameters["validation_fraction"]
+    try:
+        return split.hold_out(fraction, seed)
+    except InputError:
+        raise InputError(
+            f"validation_fraction is {fraction:g}, which of {counted(len(data), 'row')} holds out "
+            "none of any class; give more rows, or a larger fraction"
+        ) from None
 
 
 def diverged(error: DivergedError) -> InputError:

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.model_selection import check_cv
 from sklearn.utils.validation import _check_sample_weight
 
-from fastlin.errors import InputError, quoted, reason_of
+from fastlin.data.checks import as_array
+from fastlin.errors import InputError, counted, quoted, reason_of
 from fastlin.estimators.base import LinearClassifier
 from fastlin.estimators.together import Outcome, fit_together
 
@@ -64,6 +66,78 @@ class CheckedRows(NamedTuple):
             X, y = X[part], y[part]
             weights = None if weights is None else weights[part]
         return fit_together(estimators, X, y, weights, threads)
+
+
+class Fold(NamedTuple):
+    """The numbers of rows (m,) that are fitted, and of those that are scored."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def folds_of(cv: Any, X: Any, y: Any, **given: Any) -> list[Fold]:
+    """Return the folds that `cv` makes of rows, as scikit-learn understands it.
+
+    Parameters
+    ----------
+    cv : int, splitter, Iterable or None
+        How many folds, what makes them, or pairs of the rows to be fitted and to be scored, as
+        numbers or as masks.
+    X, y : ArrayLike
+        (n, d) rows and (n,) labels.
+    **given : Any
+        More arguments for the splitter.
+
+    Raises
+    ------
+    ValueError
+        If there is no fold, or one is no pair of rows that there are; it names the fold.
+    """
+    if isinstance(cv, Iterable) and not isinstance(cv, str) and not hasattr(cv, "split"):
+        cv = [_pair(number, fold) for number, fold in enumerate(cv, 1)]
+    found = [
+        Fold(_numbers(number, "fit", train, len(y)), _numbers(number, "score", test, len(y)))
+        for number, (train, test) in enumerate(
+            check_cv(cv, y, classifier=True).split(X, y, **given), 1
+        )
+    ]
+    if not found:
+        raise InputError("cv has no folds; give at least one")
+    return found
+
+
+def _pair(number: int, fold: Any) -> tuple[Any, Any]:
+    """Return the two parts of a fold. Raises InputError if it has others."""
+    try:
+        train, test = fold
+    except (TypeError, ValueError):
+        raise InputError(
+            f"fold {number} of cv is {quoted(fold)}; it must be a pair: the numbers of the rows to "
+            "fit, and of those to score"
+        ) from None
+    return train, test
+
+
+def _numbers(number: int, purpose: str, part: Any, row_count: int) -> NDArray[np.int64]:
+    """Return the numbers of rows of a part of a fold. Raises InputError if they are none."""
+    what = f"fold {number} of cv: the rows to {purpose}"
+    rows = as_array(what, part)
+    if rows.ndim != 1 or rows.size == 0:
+        raise InputError(f"{what} have shape {rows.shape}; give at least one, in one dimension")
+    if rows.dtype == bool:
+        if len(rows) != row_count or not rows.any():
+            raise InputError(
+                f"{what} are a mask of {counted(len(rows), 'row')}, {int(rows.sum())} of them "
+                f"chosen; it must be one of {row_count}, at least one of them chosen"
+            )
+        return np.flatnonzero(rows)
+    if rows.dtype.kind not in "iu":
+        raise InputError(f"{what} have dtype {rows.dtype!s:.60}; they must be numbers of rows")
+    least, largest = int(rows.min()), int(rows.max())
+    if least < -row_count or largest >= row_count:
+        wrong = largest if largest >= row_count else least
+        raise InputError(f"{what} have the number {wrong}; it must be from 0 to {row_count - 1}")
+    return rows.astype(np.int64)
 
 
 class Scored(NamedTuple):

@@ -10,17 +10,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
+from sklearn.model_selection import GridSearchCV, ParameterGrid
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.metadata_routing import UNUSED
 
 from fastlin.errors import InputError, counted, quoted, reason_of
 from fastlin.estimators import callbacks, inputs
 from fastlin.estimators.base import LinearClassifier
-from fastlin.estimators.folds import CheckedRows, Scored, scored, scores_of
-from fastlin.threads import use_threads
+from fastlin.estimators.folds import CheckedRows, Scored, folds_of, scored, scores_of
+from fastlin.threads import checked_count, use_threads
 
 Candidate = dict[str, Any]
 
@@ -105,19 +105,21 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
             If an argument does not fit, or no candidate could be fitted.
         """
         _check_estimator(self.estimator)
+        if self.n_threads is not None:
+            checked_count("n_threads", self.n_threads)
         scorer, metric = self._get_scorers()
         X, y = indexable(inputs.plain("X", X), inputs.plain("y", y))
         given = {"sample_weight": inputs.plain("sample_weight", sample_weight), "groups": groups}
         given = {name: value for name, value in given.items() if value is not None}
         routed = self._get_routed_params_for_fit(given)
         rows = CheckedRows.of(self.estimator, X, y, routed.estimator.fit.get("sample_weight"))
-        folds = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        parts = list(folds.split(X, y, **routed.splitter.split))
-        candidates, self.n_splits_ = list(ParameterGrid(self.param_grid)), len(parts)
-        _check_any(candidates, parts)
-        tasks = callbacks.tasks_of(self, "fold", len(parts), X=X, y=y, metadata=given or None)
+        folds = folds_of(self.cv, X, y, **routed.splitter.split)
+        candidates, self.n_splits_ = list(ParameterGrid(self.param_grid)), len(folds)
+        if not candidates:
+            raise InputError("no fits were performed; param_grid has no candidate")
+        tasks = callbacks.tasks_of(self, "fold", len(folds), X=X, y=y, metadata=given or None)
         score_params, of_folds = _by_row(routed.scorer.score, len(rows.X)), []
-        for number, (train, test) in enumerate(parts, 1):
+        for number, (train, test) in enumerate(folds, 1):
             began = time.perf_counter()
             estimators = [_with(self.estimator, params) for params in candidates]
             outcomes = rows.fit(estimators, self.n_threads, train)
@@ -191,12 +193,6 @@ def _check_estimator(estimator: object) -> None:
             "HingeClassifier: use sklearn.model_selection.GridSearchCV for others, and in a "
             "Pipeline put the search in the place of the classifier"
         )
-
-
-def _check_any(candidates: Sequence[Candidate], parts: Sequence[Any]) -> None:
-    """Raise InputError if there is nothing to fit."""
-    if not (candidates and parts):
-        raise InputError("no fits were performed; give at least one candidate and one fold")
 
 
 def _by_row(params: Mapping[str, Any], count: int) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from fastlin.data.checks import check_class_names, check_values
 from fastlin.errors import InputError, one_line, quoted
 
+_ARITHMETIC = np.float32  # of the first passes over rows, whatever their dtype
+_ROWS_OF_BLOCK = 1024
+
 
 def plain(name: str, values: Any) -> Any:
     """Return a tensor of PyTorch as an array in the same memory, and anything else as it is.
@@ -70,9 +73,9 @@ def check_rows(X: NDArray[Any], names: NDArray[Any] | None) -> None:
         If one is not; it names row and column of the first.
     """
     try:
-        check_values("X", X)
+        check_values("X", X, _ARITHMETIC)
     except InputError:
-        row, column = np.argwhere(~np.isfinite(X))[0].tolist()
+        row, column = _first_beyond(X, float(np.finfo(_ARITHMETIC).max))
         place = f"row {row}, column {column if names is None else quoted(names[column])}"
         if np.isnan(X[row, column]):
             raise InputError(
@@ -80,8 +83,19 @@ def check_rows(X: NDArray[Any], names: NDArray[Any] | None) -> None:
                 "sklearn.impute.SimpleImputer"
             ) from None
         raise InputError(
-            f"X has the value {float(X[row, column])!r} in {place}; it must be finite"
+            f"X has the value {float(X[row, column])!r} in {place}; it must be finite, and of a "
+            f"size of {np.finfo(_ARITHMETIC).max:.1g} at most"
         ) from None
+
+
+def _first_beyond(X: NDArray[Any], limit: float) -> tuple[int, int]:
+    """Return the place of the first value that is not within a limit."""
+    for first in range(0, len(X), _ROWS_OF_BLOCK):
+        block = X[first : first + _ROWS_OF_BLOCK]
+        places = np.argwhere(~(np.abs(block) <= limit))  # so written, NaN is found, too
+        if len(places):
+            return first + int(places[0, 0]), int(places[0, 1])
+    raise AssertionError
 
 
 def check_no_label_missing(y: Any) -> None:
@@ -105,13 +119,15 @@ def _is_missing(label: Any) -> bool:
     return label is None or type(label).__name__ in ("NAType", "NaTType")  # pandas.NA, pandas.NaT
 
 
-def check_labels(y: NDArray[Any]) -> None:
+def check_labels(y: NDArray[Any], name: str = "y") -> None:
     """Check labels that are Python objects, of which NumPy must find the different ones.
 
     Parameters
     ----------
     y : NDArray
         (n,) labels.
+    name : str
+        Of the argument, for the message.
 
     Raises
     ------
@@ -128,7 +144,57 @@ def check_labels(y: NDArray[Any]) -> None:
         sorted(kinds.values())
     except TypeError:
         shown = " and ".join(quoted(label) for label in list(kinds.values())[:2])
-        raise InputError(f"y has labels of several kinds, such as {shown}; give one kind") from None
+        raise InputError(
+            f"{name} has labels of several kinds, such as {shown}; give one kind"
+        ) from None
+
+
+def classes_of(classes: Any) -> NDArray[Any]:
+    """Return the different ones (K,) of a list of labels, in order.
+
+    Raises
+    ------
+    InputError
+        If it is no such list, or has a label that is missing or of another kind than others.
+    """
+    given = plain("classes", classes)
+    try:
+        labels = np.asarray(given)
+    except ValueError:  # lists of different lengths
+        labels = np.empty((0, 0))
+    if labels.ndim != 1:
+        raise InputError(f"classes is {quoted(classes)}; it must be a list of labels")
+    listed = labels.tolist()
+    if any(map(_is_missing, listed)):
+        raise InputError(f"classes is {quoted(classes)}; None and NaN are no labels")
+    if isinstance(given, list | tuple) and listed != list(given):
+        # NumPy made text of numbers, or rounded them.
+        raise InputError(f"classes has labels of several kinds, {quoted(classes)}; give one kind")
+    check_labels(labels, "classes")
+    found: NDArray[Any] = np.unique(labels)
+    return found
+
+
+def numbers_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the number (n,) of every label in classes (K,), which are in order.
+
+    Raises
+    ------
+    InputError
+        If a label is none of them.
+    """
+    numbers = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    found = classes[numbers]
+    unknown = found != labels
+    if labels.dtype.kind in "iu" and classes.dtype.kind == "f":  # compared as rounded floats
+        unknown |= found.astype(labels.dtype) != labels
+    places = np.flatnonzero(unknown)
+    if len(places):
+        raise InputError(
+            f"y has the label {quoted(labels.tolist()[places[0]])}, which is none of classes "
+            f"{quoted(classes.tolist())}"
+        )
+    return numbers
 
 
 def check_all_classes(numbers: NDArray[np.int64], classes: NDArray[Any]) -> None:

@@ -10,6 +10,7 @@ from fastlin.errors import InputError, quoted
 from fastlin.losses import Loss
 from fastlin.settings import AUTO, Choice, Kind, Number, OrAuto, Switch, Whole
 from fastlin.solving.config import LEAST_PASSES, FitConfig, penalty_of
+from fastlin.threads import checked_count
 
 DEFAULT_C = 1.0
 
@@ -54,6 +55,8 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
     for name, kind in OPTIONAL.items():
         if given[name] is not None:
             found[name] = kind.checked(name, given[name])
+    if found["n_threads"] is not None:
+        checked_count("n_threads", found["n_threads"])
     if found["l2"] is not None and found["C"] != DEFAULT_C:
         raise InputError("l2 and C are given, which say the same; leave one of them out")
     if found["solver"] is SolverName.SGD:
@@ -141,11 +144,15 @@ def fit_config(parameters: dict[str, Any], loss: Loss, l2: float) -> FitConfig:
 
 
 def train_config(parameters: dict[str, Any], loss: Loss, l2: float, seed: int) -> TrainConfig:
-    """Return the settings of training."""
+    """Return the settings of training, from weights of zero.
+
+    Random ones of a given size would be scores of thousands for features of 1e5, which the learning
+    rates of such features take long to undo.
+    """
     epochs = {} if parameters["max_iter"] is None else {"epochs": parameters["max_iter"]}
     lr = parameters["learning_rate_init"]
     return TrainConfig(
-        loss=loss, lr=lr if lr == AUTO else float(lr), l2=l2, seed=seed,
+        loss=loss, lr=lr if lr == AUTO else float(lr), l2=l2, seed=seed, sigma=0.0,
         batch_size=parameters["batch_size"], momentum=parameters["momentum"],
         schedule=parameters["schedule"], standardize=parameters["standardize"],
         dtype=Precision.FLOAT32, **epochs,

@@ -8,13 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import _check_sample_weight
 
 from fastlin.errors import InputError, quoted
 from fastlin.estimators import callbacks, inputs
 from fastlin.estimators.classifiers import SoftmaxClassifier
-from fastlin.estimators.folds import CheckedRows
+from fastlin.estimators.folds import CheckedRows, Fold, folds_of
 from fastlin.settings import Number, whole_number
 
 
@@ -29,7 +28,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
     ----------
     Cs : int or Sequence[float]
         Values of C; or how many from 1e-4 to 1e4.
-    cv : int, splitter or None
+    cv : int, splitter, Iterable or None
         As in scikit-learn: by default five stratified folds.
 
     Attributes
@@ -76,19 +75,17 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             weights = _check_sample_weight(given, rows, dtype=np.float64)
         own = self.get_params(deep=False)
         plain = SoftmaxClassifier(**{name: own[name] for name in own if name not in {"Cs", "cv"}})
-        folds = check_cv(5 if self.cv is None else self.cv, labels, classifier=True)
+        folds = folds_of(self.cv, rows, labels)
         checked = CheckedRows(rows, labels, weights, {"n_features_in_": rows.shape[1]})
         tasks = callbacks.tasks_of(
-            self, "fold", folds.get_n_splits(rows, labels), X=rows, y=labels,
+            self, "fold", len(folds), X=rows, y=labels,
             metadata=None if weights is None else {"sample_weight": weights},
         )  # fmt: skip
         scores = []
-        for train, test in folds.split(rows, labels):
-            scores.append(_accuracies(plain, Cs, checked, train, test))
+        for fold in folds:
+            scores.append(_accuracies(plain, Cs, checked, fold))
             if tasks is not None:
                 tasks.end_step()
-        if not scores:
-            raise InputError("cv has no folds; give at least one")
         self.scores_ = np.array(scores)
         self.Cs_, self.C_ = Cs, float(Cs[self.scores_.mean(axis=0).argmax()])
         best = clone(plain).set_params(C=self.C_).fit(rows, labels, weights)
@@ -112,13 +109,13 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
 
 
 def _accuracies(
-    plain: SoftmaxClassifier, Cs: NDArray[np.float64], rows: CheckedRows,
-    train: NDArray[np.int64], test: NDArray[np.int64],
-) -> list[float]:  # fmt: skip
+    plain: SoftmaxClassifier, Cs: NDArray[np.float64], rows: CheckedRows, fold: Fold
+) -> list[float]:
     """Return the accuracy of every C on the rows of a fold."""
     estimators = [clone(plain).set_params(C=C) for C in Cs.tolist()]
-    for outcome in rows.fit(estimators, None, train):
+    for outcome in rows.fit(estimators, None, fold.train):
         if outcome.error is not None:
             raise outcome.error
-    X, y, weights = rows.X[test], rows.y[test], None if rows.weights is None else rows.weights[test]
+    X, y = rows.X[fold.test], rows.y[fold.test]
+    weights = None if rows.weights is None else rows.weights[fold.test]
     return [float(estimator.score(X, y, weights)) for estimator in estimators]

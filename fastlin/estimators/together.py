@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlin.config import TrainConfig
-from fastlin.data.dataset import Dataset, Split
+from fastlin.data.dataset import Dataset
 from fastlin.errors import DivergedError
 from fastlin.estimators import fits, parameters
 from fastlin.estimators.base import LinearClassifier
@@ -173,9 +173,8 @@ def _train_grid(
     ready: Sequence[tuple[_Member, TrainConfig]], data: Dataset
 ) -> tuple[list[Fitted | ValueError], list[float]]:
     """Return what epochs of SGD found, or why an estimator has none; all seconds are shared."""
-    first, split = ready[0][0], Split("the rows", data)
-    if first.chosen["early_stopping"]:
-        split = split.hold_out(first.chosen["validation_fraction"], first.seed)
+    first = ready[0][0]
+    split = fits.split_of(data, first.chosen, first.seed)
     trainer = GridTrainer(split, [config for _, config in ready], first.chosen["n_threads"])
     for note in trainer.notes:
         warnings.warn(note, stacklevel=6)
