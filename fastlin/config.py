@@ -94,6 +94,10 @@ class TrainConfig:
         Standard deviation of the Gaussian initialisation, >= 0; unused with Xavier.
     shuffle : bool
         Draw a new order of the rows before every epoch; otherwise file order.
+    window : int
+        Among how many rows the order is drawn, >= 0: those of some blocks of rows, which are drawn
+        anew before every epoch, too. 0 for all rows, and of rows that stay in files for as many as
+        may be in memory.
     standardize : bool or "auto"
         Train on (x - mean) / std of every feature over the training rows; the model is then
         expressed in the features themselves. The penalty is on the weights trained.
@@ -154,6 +158,12 @@ class TrainConfig:
     sigma: float = setting(0.01, Number(), "Standard deviation of the gaussian first weights.")
     shuffle: bool = setting(
         True, Switch(), "Draw a new order before every epoch, or keep file order."
+    )
+    window: int = setting(
+        0,
+        Whole(0),
+        "Shuffle among so many rows at a time, in randomly drawn blocks; 0 for all, or as many as "
+        "may be in memory.",
     )
     standardize: bool | Auto = setting(
         AUTO,

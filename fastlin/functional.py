@@ -1,10 +1,10 @@
 """The kernels as checked functions: arrays in, arrays out, bad input refused in one line.
 
 Rows X are uint8, float16, bfloat16 (of the package ml_dtypes), float32 or float64, and never
-converted in memory. A feature is `scale` times the stored value: where it is not given, 1/255 for
-uint8, as of pixels, and 1 for others. With `offset` and `std`, (d,) float64 of the features, W and
-b are those of (feature - offset) / std. All arithmetic is in the dtype of W (or of the scores). The
-NumPy twin of each function is in `fastlin.reference`.
+converted in memory; they may stay in files. A feature is `scale` times the stored value: where it
+is not given, 1/255 for uint8, as of pixels, and 1 for others. With `offset` and `std`, (d,) float64
+of the features, W and b are those of (feature - offset) / std. All arithmetic is in the dtype of W
+(or of the scores). The NumPy twin of each function is in `fastlin.reference`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fastlin.data.checks import (
     of_mean_one,
     scale_of,
 )
+from fastlin.data.stored import AnyRows, contiguous
 from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
@@ -44,7 +45,7 @@ Vector = NDArray[np.float64]
 
 
 def scores(
-    X: Array,
+    X: AnyRows,
     W: Array,
     b: Array,
     *,
@@ -116,10 +117,7 @@ def multiclass_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Arra
     y : (n,) integer labels in [0, K).
     margin : by which the true class must lead, finite and at least 0.
 
-    Raises
-    ------
-    InputError
-        If a shape, a dtype or a value does not fit.
+    Errors are those of `cross_entropy`.
     """
     return _row_losses(Hinge(margin), scores, y)
 
@@ -133,7 +131,7 @@ def squared_hinge(scores: Array, y: Array, margin: float = 1.0) -> tuple[Array, 
 
 
 def loss_and_gradient(
-    X: Array,
+    X: AnyRows,
     y: Array,
     W: Array,
     b: Array,
@@ -214,7 +212,8 @@ def sgd_epoch(
     """
     _check_in_place("W", W)
     _check_in_place("b", b)
-    X, W, b = _check_problem(X, W, b)
+    rows, W, b = _check_problem(X, W, b)
+    X = rows[:]  # in memory
     y, order = check_labels(y, len(X), len(W)), _check_order(order, len(X))
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
@@ -254,7 +253,7 @@ def _check_momentum(
 
 
 def evaluate(
-    X: Array,
+    X: AnyRows,
     y: Array,
     W: Array,
     b: Array,
@@ -279,7 +278,7 @@ def evaluate(
     )  # fmt: skip
 
 
-def feature_moments(X: Array, scale: float | None = None) -> tuple[Vector, Vector]:
+def feature_moments(X: AnyRows, scale: float | None = None) -> tuple[Vector, Vector]:
     """Return the mean and the standard deviation of every feature, (d,) float64 each.
 
     Parameters
@@ -323,7 +322,7 @@ def _check_loss(loss: Loss | str, dtype: DTypeLike) -> Loss:
 
 
 def _check_reading(
-    X: Array, scale: float | None, offset: Vector | None, std: Vector | None
+    X: AnyRows, scale: float | None, offset: Vector | None, std: Vector | None
 ) -> Reading:
     checked = {}
     for name, values in (("offset", offset), ("std", std)):
@@ -375,7 +374,7 @@ def _check_scores(scores: Array) -> Array:
     return scores
 
 
-def _check_problem(X: Array, W: Array, b: Array, first_row: int = 0) -> tuple[Array, Array, Array]:
+def _check_problem(X: AnyRows, W: Any, b: Any, first_row: int = 0) -> tuple[AnyRows, Array, Array]:
     X, W, b = as_rows(X), as_array("W", W), as_array("b", b)
     if W.ndim != 2 or W.shape[0] < 2 or W.shape[1] != X.shape[1]:
         raise InputError(
@@ -390,11 +389,11 @@ def _check_problem(X: Array, W: Array, b: Array, first_row: int = 0) -> tuple[Ar
     check_values("X", X, W.dtype, first_row)
     check_values("W", W)
     check_values("b", b)
-    return np.ascontiguousarray(X), np.ascontiguousarray(W), np.ascontiguousarray(b)
+    return contiguous(X), np.ascontiguousarray(W), np.ascontiguousarray(b)
 
 
-def check_rows(X: Array) -> Array:
-    """Return rows as a C-contiguous array. Raises InputError if they do not fit."""
+def check_rows(X: AnyRows) -> AnyRows:
+    """Return rows as a C-contiguous array, or in files. Raises InputError if they do not fit."""
     X = as_rows(X)
     check_values("X", X)
-    return np.ascontiguousarray(X)
+    return contiguous(X)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from fastlin import threads
 from fastlin.data.checks import default_scale, number_dtype
 from fastlin.data.features import stored_part
+from fastlin.data.stored import BYTES_OF_BLOCK, AnyRows, StoredRows, blocks_of, part_of
 from fastlin.engine import Array, kernel_loss, kernel_rows, kernel_weights
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, losses
@@ -27,6 +30,9 @@ from fastlin.threads import current_count
 # is of how many rows NumPy sums float32 numbers in float64 before it adds the sum to those before.
 BYTES_OF_ROW_RESULTS = 16_000_000
 SUMMED_ROWS = 8192
+
+# Full passes divide rows into so many shards at most, each of so many chunks at least.
+MOST_SHARDS, CHUNKS_OF_SHARD = 16, 64
 
 # Sums of squares below this one lose digits, as float64 holds no smaller squares in full.
 _LEAST_SQUARE = 1e-290
@@ -53,8 +59,10 @@ class Reading(NamedTuple):
 AS_THEY_ARE = Reading()
 
 
-def unchecked_scores(X: Array, W: Array, b: Array, reading: Reading = AS_THEY_ARE) -> Array:
+def unchecked_scores(X: AnyRows, W: Array, b: Array, reading: Reading = AS_THEY_ARE) -> Array:
     """Return the scores (n, K) without looking at the arrays; they may be infinite."""
+    if isinstance(X, StoredRows):
+        return np.concatenate([unchecked_scores(block, W, b, reading) for _, block in X.blocks()])
     folded = _Folded.of(X, W[None], b[None], reading)
     width = losses.padded_length(len(X), W.dtype)
     by_class = np.full((len(W), width), np.nan, W.dtype)
@@ -70,7 +78,7 @@ def unchecked_scores(X: Array, W: Array, b: Array, reading: Reading = AS_THEY_AR
 
 
 def unchecked_evaluate(
-    X: Array, y: Array, W: Array, b: Array, *, loss: Loss, penalty: float,
+    X: AnyRows, y: Array, W: Array, b: Array, *, loss: Loss, penalty: float,
     reading: Reading = AS_THEY_ARE, weights: Array | None = None,
 ) -> Evaluation:  # fmt: skip
     """Do `evaluate` without looking at the arrays, for a caller that has checked them once.
@@ -78,7 +86,12 @@ def unchecked_evaluate(
     The cost is mean loss + penalty; with weights (n,) of mean 1 the mean loss is that of weighted
     losses. Losses, predictions and accuracy do not depend on weights.
     """
-    losses, predictions = _evaluate_rows(X, y, _Folded.of(X, W[None], b[None], reading), loss)
+    folded = _Folded.of(X, W[None], b[None], reading)
+    parts = [
+        _evaluate_rows(block, y[first : first + len(block)], folded, loss)
+        for first, block in blocks_of(X)
+    ]
+    losses, predictions = (np.concatenate(found, axis=1) for found in zip(*parts, strict=True))
     accuracy = float(np.count_nonzero(predictions[0] == y) / len(y))
     cost = float(_weighted(losses, weights)[0].mean(dtype=np.float64)) + penalty
     return Evaluation(cost, accuracy, losses[0], predictions[0])
@@ -100,7 +113,7 @@ class Measured(NamedTuple):
 
 
 def unchecked_measure(
-    X: Array,
+    X: AnyRows,
     y: Array,
     W: Array,
     b: Array,
@@ -120,28 +133,37 @@ def unchecked_measure(
     bytes_of_row = len(W) * (W.dtype.itemsize + 8)
     rows_at_once = max(1, BYTES_OF_ROW_RESULTS // bytes_of_row // SUMMED_ROWS) * SUMMED_ROWS
 
-    def losses_of(first: int, last: int) -> Array:
-        """Return weighted losses (M, last - first), and count the rows that are right."""
-        labels = y[first:last]
-        losses, predictions = _evaluate_rows(X[first:last], labels, folded, loss)
+    def losses_of(rows: Array, first: int) -> Array:
+        """Return weighted losses (M, m) of m rows from a number on; count those that are right."""
+        labels = y[first : first + len(rows)]
+        losses, predictions = _evaluate_rows(rows, labels, folded, loss)
         right[:] += np.count_nonzero(predictions == labels, axis=1)
-        return _weighted(losses, None if weights is None else weights[first:last])
+        return _weighted(losses, None if weights is None else weights[first : first + len(rows)])
 
     def sum_by_halves(first: int, last: int) -> NDArray[np.float64]:
         """Return the sums (M,) of float64 losses, divided as NumPy divides them."""
         if last - first <= rows_at_once:
-            return _sums(losses_of(first, last))
+            step = last - first
+            if isinstance(X, StoredRows):  # of which a slice is read into memory
+                step = max(1, BYTES_OF_BLOCK // X.row_bytes)
+            firsts = range(first, last, step)
+            found = [losses_of(X[begin : min(begin + step, last)], begin) for begin in firsts]
+            return _sums(np.concatenate(found, axis=1))
         middle = first + (last - first) // 16 * 8
         return sum_by_halves(first, middle) + sum_by_halves(middle, last)
 
     if W.dtype == np.float64:
         sums = sum_by_halves(0, len(X))
     else:  # of float32, NumPy adds up the sums of so many rows
-        sums = np.zeros(len(W))
-        for first in range(0, len(X), rows_at_once):
-            losses = losses_of(first, min(first + rows_at_once, len(X)))
-            for start in range(0, losses.shape[1], SUMMED_ROWS):
-                sums += _sums(losses[:, start : start + SUMMED_ROWS])
+        sums, waiting = np.zeros(len(W)), np.zeros((len(W), 0), W.dtype)
+        for begin, block in blocks_of(X):
+            for first in range(0, len(block), rows_at_once):
+                losses = losses_of(block[first : first + rows_at_once], begin + first)
+                waiting = np.concatenate([waiting, losses], axis=1)
+                is_end = begin + first + losses.shape[1] == len(X)
+                while waiting.shape[1] >= SUMMED_ROWS or (is_end and waiting.size):
+                    sums += _sums(waiting[:, :SUMMED_ROWS])
+                    waiting = waiting[:, SUMMED_ROWS:]
     means = (sums / len(X)).tolist()
     return [
         Measured(mean + penalty, count / len(X))
@@ -168,7 +190,7 @@ class _Folded(NamedTuple):
     rest: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, X: Array, W: Array, b: Array, reading: Reading) -> _Folded:
+    def of(cls, X: AnyRows, W: Array, b: Array, reading: Reading) -> _Folded:
         """Return those of W (M, K, d) and b (M, K), for rows X (n, d) as stored."""
         scale = default_scale(X.dtype) if reading.scale is None else reading.scale
         std, rest = reading.std, reading.offset
@@ -212,7 +234,7 @@ def _evaluate_rows(
 
 
 def unchecked_loss_and_gradient(
-    X: Array, y: Array, W: Array, b: Array, *, loss: Loss, l2: float,
+    X: AnyRows, y: Array, W: Array, b: Array, *, loss: Loss, l2: float,
     reading: Reading = AS_THEY_ARE, weights: Array | None = None,
 ) -> tuple[float, Array, Array]:  # fmt: skip
     """Do `fastlin.functional.loss_and_gradient` without looking at the arrays.
@@ -226,39 +248,88 @@ def unchecked_loss_and_gradient(
 
 
 def unchecked_mean_loss(
-    X: Array, y: Array, W: Array, b: Array, *, loss: Loss,
+    X: AnyRows, y: Array, W: Array, b: Array, *, loss: Loss,
     reading: Reading = AS_THEY_ARE, weights: Array | None = None,
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
     """Return the mean loss, without penalty, and its gradients by W and b, in float64.
 
     Arguments are those of `unchecked_loss_and_gradient`.
     """
+    sums = (
+        unchecked_loss_sums(
+            part_of(X, first, last), y[first:last], W, b, loss=loss, reading=reading,
+            weights=None if weights is None else weights[first:last], row_count=len(X),
+        )
+        for first, last in shards_of(len(X), len(W))
+    )  # fmt: skip
+    return reduce(LossSums.plus, sums).mean(len(X))
+
+
+class LossSums(NamedTuple):
+    """The sum over rows of a loss, and of its gradients by W (K, d) and b (K,), in float64."""
+
+    loss: float
+    dW: NDArray[np.float64]
+    db: NDArray[np.float64]
+
+    def plus(self, other: LossSums) -> LossSums:
+        """Return the sums over the rows of both."""
+        return LossSums(self.loss + other.loss, self.dW + other.dW, self.db + other.db)
+
+    def mean(self, row_count: int) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """Return all over the number of rows."""
+        return self.loss / row_count, self.dW / row_count, self.db / row_count
+
+
+def shards_of(row_count: int, K: int) -> list[tuple[int, int]]:
+    """Divide rows into shards (first, last), which are summed each from zero, and then in order.
+
+    So the sum of all has the same bits whoever sums a shard, and wherever its rows are.
+    """
+    chunk = gradients.rows_of_chunk(row_count, K)
+    chunks = -(-row_count // chunk)
+    count = max(1, min(MOST_SHARDS, chunks // CHUNKS_OF_SHARD))
+    bounds = [min(chunks * shard // count * chunk, row_count) for shard in range(count + 1)]
+    return list(pairwise(bounds))
+
+
+def unchecked_loss_sums(
+    X: AnyRows, y: Array, W: Array, b: Array, *, loss: Loss, reading: Reading,
+    weights: Array | None, row_count: int,
+) -> LossSums:  # fmt: skip
+    """Return the sums over the rows of a shard, of so many rows in all.
+
+    Other arguments are those of `unchecked_loss_and_gradient`.
+    """
     folded = _Folded.of(X, W[None], b[None], reading)
     tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
     packed, own_b = folded.packed[0], folded.b[0]
     sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
-    chunk_rows = gradients.rows_of_chunk(len(X), len(W))
+    chunk_rows = gradients.rows_of_chunk(row_count, len(W))
     members = threads.count_for(2 * len(X) * W.size)
     chunks = gradients.new_sums(len(W), packed, members)
     pieces, products = len(chunks.gradients), new_scratch(members, tile, W.dtype)
     scratch = evaluate_kernels.new_block_scratch(members, len(W), W.dtype)
     factors = gradients.new_factors(members, len(W), tile, W.dtype)
-    rows, labels, of_rows = kernel_rows(X), kernel_rows(y), kernel_weights(weights, W.dtype)
-    for first, last in threads.parts(len(X), 2 * W.size, chunk_rows):
-        threads.run(
-            gradients.loss_and_gradient, members, pieces, rows, folded.features, labels, of_rows,
-            first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, products, scratch,
-            factors, chunks, row_losses, sums, db,
-        )  # fmt: skip
+    for begin, block in blocks_of(X, chunk_rows):  # chunks, and so the sums, are those of all rows
+        of_block = slice(begin, begin + len(block))
+        rows, labels = kernel_rows(block), kernel_rows(y[of_block])
+        of_rows = kernel_weights(None if weights is None else weights[of_block], W.dtype)
+        for first, last in threads.parts(len(block), 2 * W.size, chunk_rows):
+            threads.run(
+                gradients.loss_and_gradient, members, pieces, rows, folded.features, labels,
+                of_rows, first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, products,
+                scratch, factors, chunks, row_losses[of_block], sums, db,
+            )  # fmt: skip
     del chunks  # of many classes they take more memory than all else here
     dW = unpack(sums, tile, W.shape, W.dtype)
-    dW *= folded.factors / len(X)
+    dW *= folded.factors
     if folded.rest is not None:
-        dW -= np.outer(db / len(X), folded.rest)
-    return float(row_losses.mean(dtype=np.float64)), dW, db / len(X)
+        dW -= np.outer(db, folded.rest)
+    return LossSums(float(row_losses.sum(dtype=np.float64)), dW, db)
 
 
-def unchecked_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def unchecked_moments(X: AnyRows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and standard deviation (d,) of every column of rows as stored."""
     mean = _mean_of_columns(X, np.zeros(X.shape[1]), 1)
     variance = _mean_of_columns(X, mean, 2)
@@ -266,18 +337,21 @@ def unchecked_moments(X: Array) -> tuple[NDArray[np.float64], NDArray[np.float64
     if X.dtype == np.float64:  # float64 holds the squares of all other numbers
         is_exact = (variance > _LEAST_SQUARE) & (variance < np.inf)
         for j in np.flatnonzero(~is_exact & np.isfinite(mean)).tolist():
-            std[j] = _std_of_largest(X[:, j], float(mean[j]))
+            column = np.concatenate([block[:, j] for _, block in blocks_of(X)])
+            std[j] = _std_of_largest(column, float(mean[j]))
     return mean, std
 
 
-def _mean_of_columns(X: Array, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
+def _mean_of_columns(X: AnyRows, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
     """Return the mean of (X - centre)**power of every column, (d,)."""
     d = X.shape[1]
     sums, blocks = np.zeros(d), -(-d // COLUMN_BLOCK)
-    members, rows = min(current_count(), blocks), kernel_rows(X)
-    # An element takes as long as some multiply-adds.
-    for first, last in threads.parts(len(X), 8 * d):
-        threads.run(add_columns, members, blocks, rows, first, last, centre, power, sums)
+    members = min(current_count(), blocks)
+    for _, block in blocks_of(X):
+        rows = kernel_rows(block)
+        # An element takes as long as some multiply-adds.
+        for first, last in threads.parts(len(block), 8 * d):
+            threads.run(add_columns, members, blocks, rows, first, last, centre, power, sums)
     return sums / len(X)
 
 

@@ -50,6 +50,7 @@ def info(name: str, data: options.Data) -> None:
     from rich.table import Table
 
     from fastlin.data import catalog
+    from fastlin.functional import feature_moments
 
     loaded = options.load_reference(options.reference_of({"data": name} | data))
     console = options.console()
@@ -74,12 +75,10 @@ def info(name: str, data: options.Data) -> None:
     table.add_row("all", *(f"{len(rows):,}" for rows in loaded.parts().values()))
     options.print_table(console, table)
     channels = train.image_shape[0] if train.image_shape else 1
-    values = train.X.reshape(len(train), channels, -1)
-    for name_of, of in (("mean", np.mean), ("standard deviation", np.std)):
-        numbers = [
-            float(of(values[:, channel], dtype=np.float64)) * train.feature_scale
-            for channel in range(channels)
-        ]
+    means, stds = (values.reshape(channels, -1) for values in feature_moments(train.X, train.scale))
+    mean = means.mean(axis=1)
+    std = np.sqrt((stds**2 + (means - mean[:, None]) ** 2).mean(axis=1))
+    for name_of, numbers in (("mean", mean), ("standard deviation", std)):
         per = " per channel" if channels > 1 else ""
         console.print(f"{name_of}{per}, training rows: {', '.join(f'{n:.4f}' for n in numbers)}")
     console.print(f"SHA-256: {loaded.fingerprint()}")

@@ -18,6 +18,7 @@ from fastlin.data.checks import (
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.formats.names import PARTS
 from fastlin.data.labels import class_numbers, classes_that_occur
+from fastlin.data.stored import StoredRows
 from fastlin.errors import InputError, quoted
 
 _CHANNELS = (1, 3)
@@ -86,12 +87,12 @@ def split_of_arrays(
     return Split(name, datasets["train"], datasets.get("val"), datasets.get("test"))
 
 
-def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
+def numeric(name: str, X: ArrayLike | StoredRows) -> NDArray[Any]:
     """Return features as an array of one of `ROW_DTYPES`, if they are numbers.
 
-    What has one of these dtypes stays as it is. In the byte order of another machine it is turned;
-    other floats become float32, as do booleans and integers, larger integers float64. A value that
-    float64 cannot hold exactly is refused.
+    What has one of these dtypes stays as it is, and rows in files stay there. In the byte order of
+    another machine it is turned; other floats become float32, as do booleans and integers, larger
+    integers float64. A value that float64 cannot hold exactly is refused.
 
     Parameters
     ----------
@@ -105,6 +106,8 @@ def numeric(name: str, X: ArrayLike) -> NDArray[Any]:
     InputError
         If they are no real numbers.
     """
+    if isinstance(X, StoredRows):
+        return X  # type: ignore[return-value]  # which is used as an array is
     array = as_array(name, X)
     if array.dtype in ROW_DTYPES:
         return array

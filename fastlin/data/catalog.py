@@ -106,6 +106,7 @@ def load_split(
     scale: float | None = None,
     val_fraction: float | None = None,
     sample_weight: str | Path | None = None,
+    memory: str | None = None,
 ) -> Split:
     """Load a data set by name or path.
 
@@ -132,6 +133,9 @@ def load_split(
         Hold out this share of the training rows for validation; see `Split.hold_out`.
     sample_weight : str or Path, optional
         How much each training row counts, named as `labels`; ``:NAME`` also of rows in other files.
+    memory : str, optional
+        How much rows may take, such as ``2GB``, by default half of what there is; arrays that are
+        larger stay in their files, and are read in blocks.
 
     Returns
     -------
@@ -146,7 +150,7 @@ def load_split(
         If a package that reads the format is not installed.
     """
     given = _given(
-        data, split, data_dir, scale, val_fraction, labels=labels, val_data=val_data,
+        data, split, data_dir, scale, val_fraction, memory, labels=labels, val_data=val_data,
         val_labels=val_labels, test_data=test_data, test_labels=test_labels,
         sample_weight=sample_weight,
     )  # fmt: skip
@@ -166,23 +170,19 @@ def reference_of(
     data_dir: str | Path | None = None,
     scale: float | None = None,
     val_fraction: float | None = None,
+    memory: str | None = None,
     **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data in which paths are absolute, so that they are found again.
 
-    The name of a data set means that, whatever lies in the working directory.
-
-    Parameters
-    ----------
-    data, split, data_dir, scale, val_fraction, **places
-        As `load_split` takes them.
+    Arguments are those of `load_split`; a data set's name means that, whatever else lies here.
 
     Raises
     ------
     InputError
         If a path cannot be looked up.
     """
-    return _absolute(_given(data, split, data_dir, scale, val_fraction, **places))
+    return _absolute(_given(data, split, data_dir, scale, val_fraction, memory, **places))
 
 
 def _given(
@@ -191,6 +191,7 @@ def _given(
     data_dir: str | Path | None,
     scale: float | None,
     val_fraction: float | None,
+    memory: str | None,
     **places: str | Path | None,
 ) -> DataReference:
     """Return a reference to data as they were named."""
@@ -198,10 +199,10 @@ def _given(
         data = str(files.as_path(data))
         if data in CATALOG:  # a path is a path
             data = f"./{data}"
+    places["data_dir"] = data_dir
     texts = {name: None if at is None else str(files.as_path(at)) for name, at in places.items()}
-    if data_dir is not None:
-        data_dir = str(files.as_path(data_dir))
-    return DataReference(data, split, data_dir, scale=scale, val_fraction=val_fraction, **texts)
+    texts |= {"memory": memory}
+    return DataReference(data, split, scale=scale, val_fraction=val_fraction, **texts)
 
 
 def _absolute(given: DataReference) -> DataReference:

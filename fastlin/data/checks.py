@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastlin.data.stored import AnyRows, StoredRows
 from fastlin.errors import InputError, one_line, quoted
 from fastlin.settings import as_float
 
@@ -75,7 +76,7 @@ def is_half(row_dtype: np.dtype[Any]) -> bool:
 
 
 def check_values(
-    name: str, array: NDArray[Any], dtype: DTypeLike | None = None, first_row: int = 0
+    name: str, array: AnyRows, dtype: DTypeLike | None = None, first_row: int = 0
 ) -> float:
     """Check that every value is finite and no larger than a dtype holds.
 
@@ -83,7 +84,7 @@ def check_values(
     ----------
     name : str
         Of the array, for the message.
-    array : NDArray
+    array : NDArray or StoredRows
         One or two dimensions of numbers, not empty. No copy of it is made.
     dtype : DTypeLike, optional
         Of the arithmetic that is to use the values; by default the array's own.
@@ -100,10 +101,12 @@ def check_values(
     InputError
         If a value is NaN, infinite or beyond `dtype`; it names the first one and its place.
     """
+    if isinstance(array, StoredRows):
+        return max(check_values(name, block, dtype, first) for first, block in array.blocks())
     if array.dtype == np.uint8:
         return float(array.max())
     if is_half(array.dtype):
-        return _check_halves(name, array)
+        return _check_halves(name, array, first_row)
     limit = float(np.finfo(array.dtype if dtype is None else dtype).max)
     largest = 0.0
     length = max(1, _BLOCK_VALUES // (array.size // len(array)))
@@ -119,7 +122,7 @@ def check_values(
     return largest
 
 
-def _check_halves(name: str, array: NDArray[Any]) -> float:
+def _check_halves(name: str, array: NDArray[Any], first_row: int) -> float:
     """Do `check_values` for float16 or bfloat16, whose bits are in the order of their size."""
     infinite = int(np.array(np.inf, array.dtype).view(np.uint16))
     largest = 0
@@ -130,7 +133,7 @@ def _check_halves(name: str, array: NDArray[Any]) -> float:
         if largest >= infinite:
             place = tuple(np.argwhere(magnitudes >= infinite)[0].tolist())
             place = (first + place[0], *place[1:])
-            _refuse_value(name, float(array[place]), place, None)
+            _refuse_value(name, float(array[place]), (first_row + place[0], *place[1:]), None)
     return float(np.array(largest, np.uint16).view(array.dtype))
 
 
@@ -344,15 +347,17 @@ def _of_one_type(values: Any) -> Any:
     return values
 
 
-def as_rows(X: ArrayLike) -> NDArray[Any]:
+def as_rows(X: ArrayLike | StoredRows) -> AnyRows:
     """Return rows as an array (n, d) of one of `ROW_DTYPES`, its values not checked.
+
+    Rows in files stay there.
 
     Raises
     ------
     InputError
         If shape or dtype are others.
     """
-    X = as_array("X", X)
+    X = X if isinstance(X, StoredRows) else as_array("X", X)
     if X.ndim != 2 or 0 in X.shape:
         raise InputError(f"X has shape {X.shape}; it must be (rows, features), both at least 1")
     if X.dtype not in ROW_DTYPES:

@@ -31,6 +31,7 @@ from fastlin.data.feature_names import (
 from fastlin.data.features import FeatureRange
 from fastlin.data.source import DataReference, fingerprint_of
 from fastlin.data.splits import DEFAULT_FRACTION, check_fraction, stratified_share
+from fastlin.data.stored import AnyRows, StoredRows, contiguous
 from fastlin.errors import InputError, counted, quoted
 from fastlin.settings import whole_number
 
@@ -41,9 +42,9 @@ class Dataset:
 
     Attributes
     ----------
-    X : NDArray
-        (n, d) uint8, float16, bfloat16, float32 or float64, C-contiguous. Rows stay so in memory,
-        and may be a memory map; kernels see the feature `scale` times the value.
+    X : NDArray or StoredRows
+        (n, d) uint8, float16, bfloat16, float32 or float64, C-contiguous: in memory, mapped or in
+        files; kernels see the feature `scale` times the value.
     y : NDArray[np.int64]
         (n,), each in [0, len(class_names)).
     class_names : tuple[str, ...]
@@ -67,7 +68,7 @@ class Dataset:
         If shapes, dtypes, label range, names or a value are wrong; the message says which.
     """
 
-    X: NDArray[Any]
+    X: AnyRows
     y: NDArray[np.int64]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
@@ -84,7 +85,7 @@ class Dataset:
         object.__setattr__(self, "class_names", check_class_names(self.class_names))
         object.__setattr__(self, "y", check_labels(self.y, len(X), len(self.class_names)))
         object.__setattr__(self, "_largest", check_values("X", X))
-        object.__setattr__(self, "X", np.ascontiguousarray(X))
+        object.__setattr__(self, "X", contiguous(X))
         if self.scale is not None:
             object.__setattr__(self, "scale", check_scale(self.scale))
         if self.weights is not None:
@@ -118,11 +119,11 @@ class Dataset:
 
     def chosen(self, rows: NDArray[np.int64]) -> Dataset:
         """Return some of the rows, by number, as a data set of its own."""
-        weights = None if self.weights is None else self.weights[rows]
-        return Dataset(
-            self.X[rows], self.y[rows], self.class_names, self.image_shape, self.scale, weights,
-            self.feature_names,
-        )  # fmt: skip
+        found, X = copy.copy(self), self.X  # of which all values were checked
+        found.__dict__.pop("feature_range", None)
+        object.__setattr__(found, "X", X.chosen(rows) if isinstance(X, StoredRows) else X[rows])
+        object.__setattr__(found, "y", self.y[rows])
+        return found.changed(weights=None if self.weights is None else self.weights[rows])
 
     def with_features(
         self, names: FeatureNames, rows: str = "the rows", whose: str = "asked for"
@@ -148,6 +149,8 @@ class Dataset:
         order = column_order(self.feature_names, names, rows, whose, can_have_more=True)
         found = copy.copy(self)
         if order is not None:
+            if isinstance(self.X, StoredRows):
+                raise InputError(f"{rows} in files have other columns than those {whose}")
             object.__setattr__(found, "X", np.take(self.X, order, axis=1))
             if found.X.shape != self.X.shape:
                 found.__dict__.pop("feature_range", None)
@@ -168,7 +171,7 @@ class Dataset:
 
     @cached_property
     def feature_range(self) -> FeatureRange:
-        """Where the features lie; computed once: the array is not to change."""
+        """Where the features lie, computed once."""
         return FeatureRange.of(self.X, self.feature_scale)
 
     def check_fits(self, dtype: DTypeLike) -> None:

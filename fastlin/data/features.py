@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastlin.data.checks import number_dtype
+from fastlin.data.stored import AnyRows
 from fastlin.errors import InputError
 
 SAMPLED_VALUES, LEAST_ROWS = 2**18, 16
@@ -63,7 +64,7 @@ class FeatureRange(NamedTuple):
     scale: float
 
     @classmethod
-    def of(cls, X: NDArray[Any], scale: float) -> Self:
+    def of(cls, X: AnyRows, scale: float) -> Self:
         """Return the range of rows X (n, d), each value times `scale`.
 
         Of large data it is that of evenly spaced rows, of about 2**18 values.

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from fastlin.data.dataset import Dataset, Split
+from fastlin.data.stored import AnyRows, StoredRows
 from fastlin.errors import DataWarning, InputError
 
 
@@ -40,7 +41,7 @@ def training_and_validation(split: Split) -> Dataset:
             [np.ones(len(part)) if part.weights is None else part.weights for part in (train, val)]
         )
     return Dataset(
-        np.concatenate([train.X, val.X]),
+        _joined(train.X, val.X),
         np.concatenate([train.y, val.y]),
         train.class_names,
         train.image_shape,
@@ -48,6 +49,22 @@ def training_and_validation(split: Split) -> Dataset:
         weights,
         train.feature_names,
     )
+
+
+def _joined(first: AnyRows, second: AnyRows) -> AnyRows:
+    """Return rows one after the other. Raises InputError if some are in files, and others not."""
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return np.concatenate([first, second])
+    in_files = [
+        StoredRows.of_mapped(rows) if isinstance(rows, np.ndarray) else rows
+        for rows in (first, second)
+    ]
+    if in_files[0] is None or in_files[1] is None:
+        raise InputError(
+            "the training and the validation rows cannot be fitted together, as some are read "
+            "from files and others are in memory; leave refit out, or give a larger memory"
+        )
+    return in_files[0].joined(in_files[1])
 
 
 def check_can_refit(split: Split) -> None:

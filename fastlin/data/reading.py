@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data import tables
+from fastlin.data import shards, tables
 from fastlin.data.arrays import numeric, split_of_arrays
 from fastlin.data.beside import (
     Place,
@@ -19,7 +19,7 @@ from fastlin.data.beside import (
     read_labels,
     read_weights,
 )
-from fastlin.data.checks import is_unicode
+from fastlin.data.checks import ROW_DTYPES, is_unicode
 from fastlin.data.dataset import Split
 from fastlin.data.feature_names import FeatureNames
 from fastlin.data.formats import image_folder
@@ -34,7 +34,9 @@ from fastlin.data.formats.names import (
     meaning_of,
 )
 from fastlin.data.formats.registry import FORMATS, Wanted, read_arrays
+from fastlin.data.memory import leave_in_files
 from fastlin.data.source import DataReference
+from fastlin.data.stored import StoredRows
 from fastlin.data.tables import NOTHING_KNOWN, KnownColumns
 from fastlin.errors import DataWarning, InputError, listed, quoted
 
@@ -81,6 +83,7 @@ def read_split(given: DataReference, known: KnownColumns = NOTHING_KNOWN) -> Spl
         class_names = arrays.pop(CLASS_NAMES[0], None)
         image_shape = arrays.pop(IMAGE_SHAPE, None)
         _convert_rows(shown, arrays)
+        leave_in_files(arrays, given.memory)
         return split_of_arrays(shown.stem, arrays, class_names, image_shape)
     except InputError as error:
         raise InputError(f"{shown}: {error}") from None
@@ -125,7 +128,7 @@ def _of_place(
     if not place.path.exists():
         raise InputError(f"there is no file {place.path}")
     if place.path.is_dir():
-        arrays = _of_folder(place.path)
+        arrays = _of_folder(place.path, known if labels is None else known._replace(label=None))
     else:
         names = name_in_file(labels, place), name_in_file(weights, place)
         arrays = _of_file(place, *names, known if labels is None else known._replace(label=None))
@@ -234,8 +237,8 @@ def files_by_meaning(path: Path) -> dict[str, Path]:
     return found if any(meaning.startswith("X_") for meaning in found) else {}
 
 
-def _of_folder(path: Path) -> dict[str, Any]:
-    """Return the arrays of a folder: of files with usual names, or images in folders by class."""
+def _of_folder(path: Path, known: KnownColumns) -> dict[str, Any]:
+    """Return the arrays of a folder: of files with usual names, shards, or images by class."""
     found = files_by_meaning(path)
     if found:
         arrays: dict[str, Any] = {}
@@ -245,7 +248,25 @@ def _of_folder(path: Path) -> dict[str, Any]:
             else:
                 arrays[meaning] = read_labels(Place(file))
         return arrays
-    return image_folder.read(path)
+    return _of_shards(path, known) or image_folder.read(path)
+
+
+def _of_shards(path: Path, known: KnownColumns) -> dict[str, Any]:
+    """Return the arrays of all shards of a folder; none if it has no shards."""
+    arrays: dict[str, Any] = {}
+    for meaning, found in shards.files_of(path).items():
+        parts = []
+        for file in found:
+            if meaning is None:
+                own = _of_file(Place(file), known=known)
+                _name_features(file, own)
+            elif meaning.startswith("X_"):
+                own = {meaning: _single(file)[0]}
+            else:
+                own = {meaning: read_labels(Place(file))}
+            parts.append((file, own))
+        arrays |= shards.joined(path, parts)
+    return arrays
 
 
 def _single(path: Path) -> tuple[NDArray[Any], FeatureNames]:
@@ -293,10 +314,12 @@ def _convert_rows(path: Path, arrays: dict[str, Any]) -> None:
     converted: dict[str, NDArray[Any]] = {}
     for name in [name for name in arrays if name.startswith("X_")]:
         stored = arrays[name]
+        if isinstance(stored, StoredRows) and stored.dtype not in ROW_DTYPES:
+            stored = stored[:]
         rows = numeric(name, stored)
         if rows.dtype != stored.dtype:
             converted[name] = rows
-        if rows.ndim == 2 and not rows.flags.c_contiguous:
+        if isinstance(rows, np.ndarray) and rows.ndim == 2 and not rows.flags.c_contiguous:
             rows = np.ascontiguousarray(rows)
             _note(f"{path}: {name} is stored column by column (Fortran order); it was copied")
         arrays[name] = rows
@@ -314,7 +337,7 @@ def _convert_rows(path: Path, arrays: dict[str, Any]) -> None:
             _note(f"{path}: {name} is {arrays[name].dtype}; it was converted to {trained.dtype}, "
                   "as X_train is")  # fmt: skip
             with np.errstate(over="ignore"):  # what becomes infinite is refused as any is
-                arrays[name] = arrays[name].astype(trained.dtype)
+                arrays[name] = arrays[name][:].astype(trained.dtype)
 
 
 def _note(text: str) -> None:

@@ -29,6 +29,7 @@ from fastlin.data.feature_names import (
 from fastlin.data.features import FeatureRange, evenly_spaced
 from fastlin.data.formats.names import IMAGE_SHAPE, PARTS, is_id_column
 from fastlin.data.reading import read_rows
+from fastlin.data.stored import AnyRows
 from fastlin.errors import InputError, MatchWarning, counted, quoted
 
 
@@ -42,7 +43,7 @@ class Rows:
     ----------
     name : str
         Of the file or the data set, for messages.
-    X : NDArray
+    X : NDArray or StoredRows
         (n, d), or images (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels; real numbers
         of any dtype.
     ids : NDArray or None
@@ -63,7 +64,7 @@ class Rows:
     """
 
     name: str
-    X: NDArray[Any]
+    X: AnyRows
     ids: NDArray[Any] | None = None
     image_shape: tuple[int, int, int] | None = None
     scale: float | None = None

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fastlin.data.checks import check_scale
+from fastlin.data.memory import check_memory
 from fastlin.data.splits import check_fraction
+from fastlin.data.stored import blocks_of
 from fastlin.errors import InputError, quoted
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class DataReference:
         The share of the training rows that is held out for validation, where none are given.
     sample_weight : str or None
         Where the weights of rows are, if there are any.
+    memory : str or None
+        How much memory rows may take, such as ``2GB``, where that was said.
     """
 
     data: str
@@ -56,12 +60,15 @@ class DataReference:
     scale: float | None = None
     val_fraction: float | None = None
     sample_weight: str | None = None
+    memory: str | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", check_scale(self.scale))
         if self.val_fraction is not None:
             object.__setattr__(self, "val_fraction", check_fraction(self.val_fraction))
+        if self.memory is not None:
+            object.__setattr__(self, "memory", check_memory(self.memory))
         for name, value in asdict(self).items():
             if (
                 name not in {"scale", "val_fraction"}
@@ -118,7 +125,8 @@ def fingerprint_of(parts: Mapping[str, Dataset]) -> str:
             "class_names": data.class_names,
         }  # fmt: skip
         digest.update(json.dumps(described).encode())
-        digest.update(data.X.view(np.uint8).data)  # bfloat16 has no buffer of its own
+        for _, block in blocks_of(data.X):
+            digest.update(block.view(np.uint8).data)  # bfloat16 has no buffer of its own
         digest.update(data.y.data)
         if data.weights is not None:
             digest.update(data.weights.data)

@@ -21,6 +21,8 @@ from fastlin.config import TrainConfig
 from fastlin.data.checks import number_dtype
 from fastlin.data.dataset import Dataset
 from fastlin.data.features import evenly_spaced
+from fastlin.data.stored import AnyRows, StoredRows
+from fastlin.errors import InputError
 from fastlin.settings import AUTO
 
 # Features are standardised where the largest of them is so many times the usual spread of one,
@@ -134,10 +136,26 @@ def with_chosen(configs: Sequence[TrainConfig], data: Dataset) -> tuple[TrainCon
     tuple[TrainConfig, ...]
         One for each, the same if it leaves nothing to choose.
     """
+    configs = [_within_memory(config, data.X) for config in configs]
     if not any(AUTO in (config.lr, config.l2, config.standardize) for config in configs):
         return tuple(configs)
     scales = Scales.of(data)
     return tuple(_with_chosen(config, data, scales) for config in configs)
+
+
+def _within_memory(config: TrainConfig, X: AnyRows) -> TrainConfig:
+    """Return settings whose window is as large as memory allows, where none is given.
+
+    Raises InputError if one is given that is larger.
+    """
+    if not isinstance(X, StoredRows) or X.rows_in_memory >= len(X):
+        return config
+    if config.window > X.rows_in_memory:
+        raise InputError(
+            f"window is {config.window} rows of {X.row_bytes} bytes, of which memory allows "
+            f"{X.rows_in_memory}; give a smaller window, or a larger memory"
+        )
+    return config if config.window else replace(config, window=X.rows_in_memory)
 
 
 def _with_chosen(config: TrainConfig, data: Dataset, scales: Scales) -> TrainConfig:

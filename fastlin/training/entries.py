@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from fastlin import engine, passes
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset
+from fastlin.data.stored import StoredRows
 from fastlin.engine import Array, EntryEpoch
 from fastlin.passes import Measured, Reading
 from fastlin.threads import current_count
-from fastlin.training.order import epoch_parts
+from fastlin.training.order import Window, epoch_windows, halves, rows_of_window
 from fastlin.training.standardization import Standardization
 from fastlin.training.state import RunState
 from fastlin.training.weighting import row_weights
@@ -26,6 +28,14 @@ SHARED = ("class_weight", "dtype", "standardize")
 # So many classifiers at most are evaluated in one pass over the rows. More of them would gain
 # nothing, and need memory for their losses.
 _EVALUATED_TOGETHER = 256
+
+
+class _Rows(NamedTuple):
+    """Rows (n, d) in memory, with labels (n,) and weights (n,) or None, to be trained on."""
+
+    X: Array
+    y: Array
+    weights: NDArray[np.float64] | None
 
 
 class Entries:
@@ -83,12 +93,14 @@ class Entries:
         data = self._data
         spare = Entries(data, list(one_of_each.values()), self._standardization)
         one_row = Dataset(data.X[:1], data.y[:1], data.class_names, scale=data.scale)
+        weights = None if self._weights is None else self._weights[:1]
+        rows = _Rows(data.X[:1], data.y[:1], weights)
         for e, (kind, config) in enumerate(one_of_each.items()):
             epoch = _entry_epoch(e, config, np.zeros(1, np.int64), 0.0)
             if counts[kind] > 1:
-                spare._run([epoch, epoch], mirrored=False)
+                spare._run(rows, [epoch, epoch], mirrored=False)
             if counts[kind] == 1 or counts[kind] % current_count():
-                spare._run([epoch], mirrored=False, pieces=spare._pieces(e))
+                spare._run(rows, [epoch], mirrored=False, pieces=spare._pieces(e))
             spare._measure({e: spare.states[e].weights()}, one_row, None)
 
     def train(self, epochs: Mapping[int, int]) -> dict[int, float]:
@@ -104,25 +116,81 @@ class Entries:
         dict[int, float]
             The sum of the losses of the rows, as the epoch met them.
         """
-        orders: dict[tuple[int, bool, int, int], list[tuple[NDArray[np.int64], bool]]] = {}
-        calls: dict[tuple[Any, ...], list[EntryEpoch]] = {}
+        by_order: dict[tuple[int, bool, int, int, int], dict[int, int]] = {}
         for e, epoch in epochs.items():
             config = self.states[e].config
-            batch_size = config.batch_size if config.flip else 0
-            key = config.seed, config.shuffle, epoch, batch_size
-            if key not in orders:
-                orders[key] = epoch_parts(config, len(self._data), epoch)
-            for number, (order, mirrored) in enumerate(orders[key]):
-                part = _entry_epoch(e, config, order, config.lr_at(epoch))
-                calls.setdefault((number, *_kind(config), mirrored), []).append(part)
+            batch_size = config.batch_size if config.flip or not config.shuffle else 0
+            key = config.seed, config.shuffle, config.window, epoch, batch_size
+            by_order.setdefault(key, {})[e] = epoch
         loss_sums = dict.fromkeys(epochs, 0.0)
-        for (*_, mirrored), parts in sorted(calls.items(), key=lambda call: call[0][0]):
-            for part, mean_loss in self._train_kind(parts, mirrored=mirrored):
-                loss_sums[part.entry] += mean_loss * len(part.order)
+        X = self._data.X
+        if isinstance(X, StoredRows):
+            for alike in by_order.values():
+                for rows, order in self._read_windows(X, *next(iter(alike.items()))):
+                    self._train_orders(rows, [(alike, self._halves(alike, order))], loss_sums)
+            return loss_sums
+        orders = []
+        for alike in by_order.values():
+            windows = self._windows(*next(iter(alike.items())))
+            parts = [
+                self._halves(alike, order if rows is None else rows[order])
+                for rows, order in windows
+            ]
+            orders.append((alike, list(chain.from_iterable(parts))))
+        self._train_orders(_Rows(X, self._data.y, self._weights), orders, loss_sums)
         return loss_sums
 
+    def _windows(self, entry: int, epoch: int) -> Iterator[Window]:
+        """Return the windows of an epoch of an entry."""
+        X = self._data.X
+        row_bytes = X.shape[1] * X.dtype.itemsize
+        return epoch_windows(self.states[entry].config, len(X), row_bytes, epoch)
+
+    def _read_windows(
+        self, X: StoredRows, entry: int, epoch: int
+    ) -> Iterator[tuple[_Rows, NDArray[np.int64]]]:
+        """Return the rows of every window, read from files, and the order in which to take them."""
+        waiting: deque[Window] = deque()
+
+        def numbers() -> Iterator[NDArray[np.int64]]:
+            for window in self._windows(entry, epoch):
+                waiting.append(window)
+                yield np.arange(len(X)) if window.rows is None else window.rows
+
+        most = rows_of_window(self.states[entry].config, len(X), X.row_bytes)
+        for rows in X.windows(numbers(), most):
+            window = waiting.popleft()
+            chosen = slice(None) if window.rows is None else window.rows
+            weights = None if self._weights is None else self._weights[chosen]
+            yield _Rows(rows, self._data.y[chosen], weights), window.order
+
+    def _halves(
+        self, alike: Mapping[int, int], order: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.int64], bool]]:
+        """Return the parts of an order that entries share, and whether each is mirrored."""
+        entry, epoch = next(iter(alike.items()))
+        return halves(self.states[entry].config, order, epoch)
+
+    def _train_orders(
+        self,
+        rows: _Rows,
+        orders: Iterable[tuple[Mapping[int, int], list[tuple[NDArray[np.int64], bool]]]],
+        loss_sums: dict[int, float],
+    ) -> None:
+        """Train entries, with their epochs, on the parts of their orders; add up their losses."""
+        calls: dict[tuple[Any, ...], list[EntryEpoch]] = {}
+        for alike, parts in orders:
+            for e, epoch in alike.items():
+                config = self.states[e].config
+                for number, (order, mirrored) in enumerate(parts):
+                    part = _entry_epoch(e, config, order, config.lr_at(epoch))
+                    calls.setdefault((number, *_kind(config), mirrored), []).append(part)
+        for (*_, mirrored), together in sorted(calls.items(), key=lambda call: call[0][0]):
+            for part, mean_loss in self._train_kind(rows, together, mirrored=mirrored):
+                loss_sums[part.entry] += mean_loss * len(part.order)
+
     def _train_kind(
-        self, epochs: list[EntryEpoch], *, mirrored: bool
+        self, rows: _Rows, epochs: list[EntryEpoch], *, mirrored: bool
     ) -> Iterator[tuple[EntryEpoch, float]]:
         """Train entries of one kind; give every epoch with its mean loss.
 
@@ -137,10 +205,10 @@ class Entries:
             left_over = []
         for epoch in left_over:
             pieces = self._pieces(epoch.entry)
-            yield epoch, float(self._run([epoch], mirrored=mirrored, pieces=pieces)[0])
+            yield epoch, float(self._run(rows, [epoch], mirrored=mirrored, pieces=pieces)[0])
         together = by_batches[: len(epochs) - len(left_over)]
         if together:
-            mean_losses = self._run(together, mirrored=mirrored)
+            mean_losses = self._run(rows, together, mirrored=mirrored)
             yield from zip(together, mean_losses.tolist(), strict=True)
 
     def _pieces(self, entry: int) -> int:
@@ -149,7 +217,7 @@ class Entries:
         return engine.pieces_of_step(batch_size, *self._W.shape[1:])
 
     def _run(
-        self, epochs: list[EntryEpoch], *, mirrored: bool, pieces: int = 1
+        self, rows: _Rows, epochs: list[EntryEpoch], *, mirrored: bool, pieces: int = 1
     ) -> NDArray[np.float64]:
         """Train entries of one kind on rows as they are or mirrored; return their mean losses."""
         states = [self.states[epoch.entry] for epoch in epochs]
@@ -157,8 +225,8 @@ class Entries:
         for state in states if mirrored else ():
             state.mirror()
         mean_losses = engine.unchecked_sgd_epochs(
-            self._data.X,
-            self._data.y,
+            rows.X,
+            rows.y,
             self._W,
             self._b,
             epochs,
@@ -168,7 +236,7 @@ class Entries:
             velocity=self._velocity if config.momentum > 0 else None,
             nesterov=config.nesterov,
             pieces=pieces,
-            weights=self._weights,
+            weights=rows.weights,
         )
         for state in states if mirrored else ():
             state.mirror()

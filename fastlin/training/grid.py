@@ -232,6 +232,10 @@ class GridTrainer:
         """Return the finished epochs of an entry."""
         return self._records[index][: self.epochs_done(index)]
 
+    def measure(self, index: int, epoch: int) -> float:
+        """Return the measure `select` of an entry after a finished epoch; NaN of accuracy, cost."""
+        return self._values[index][epoch - 1]
+
     def history(self, index: int) -> History:
         """Return cost and accuracy of an entry after every finished epoch."""
         found = History.from_records(self.records(index))

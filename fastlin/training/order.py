@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,47 +12,106 @@ from fastlin.config import TrainConfig
 
 _ORDER_STREAM = 1
 
+# Rows that lie in a file one after another are read together, about so many bytes of them.
+_BYTES_OF_BLOCK = 2**17
+
+
+class Window(NamedTuple):
+    """Rows of an epoch that are shuffled together.
+
+    Attributes
+    ----------
+    rows : NDArray[np.int64] or None
+        (m,) their numbers, in the order in which they are read: block after block. None for all.
+    order : NDArray[np.int64]
+        (m,) places in `rows`, in the order in which they are taken.
+    """
+
+    rows: NDArray[np.int64] | None
+    order: NDArray[np.int64]
+
 
 def epoch_order(config: TrainConfig, row_count: int, epoch: int) -> NDArray[np.int64]:
-    """Return the rows of an epoch (counted from 1) in the order they are taken.
+    """Return the numbers (row_count,) of all rows in the order they are taken in an epoch.
 
-    It depends on nothing but seed, number of rows and epoch: runs that differ in other settings
-    see the same orders.
+    It depends on nothing but seed, number of rows and epoch (counted from 1): runs that differ in
+    other settings see the same orders.
+    """
+    return _stream(config, epoch).permutation(row_count) if config.shuffle else np.arange(row_count)
+
+
+def _stream(config: TrainConfig, epoch: int) -> np.random.Generator:
+    seeds = np.random.SeedSequence(config.seed, spawn_key=(_ORDER_STREAM, epoch))
+    return np.random.default_rng(seeds)
+
+
+def rows_of_window(config: TrainConfig, row_count: int, row_bytes: int) -> int:
+    """Return how many rows a window has at most; of windows that are no smaller than all rows, all.
 
     Parameters
     ----------
     config : TrainConfig
-        Of which `seed` and `shuffle` count.
-    row_count : int
-        How many rows there are.
+        Of which `window`, `shuffle` and `batch_size` count.
+    row_count, row_bytes : int
+        How many rows there are, and how many bytes each has.
+    """
+    if config.window == 0 or config.window >= row_count:
+        return row_count
+    multiple = config.batch_size
+    if config.shuffle:
+        multiple = max(1, _BYTES_OF_BLOCK // row_bytes)
+    return min(max(1, config.window // multiple) * multiple, row_count)
+
+
+def epoch_windows(
+    config: TrainConfig, row_count: int, row_bytes: int, epoch: int
+) -> Iterator[Window]:
+    """Return the windows of an epoch (counted from 1), in the order they are taken.
+
+    A window is made of blocks of rows that lie one after another, which are drawn, as is the order
+    of the rows in a window. That depends on nothing but seed, epoch, window, and the number and
+    size of the rows. A window of all rows has their `epoch_order`. Without `shuffle` rows are taken
+    as they lie, in whole batches.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Of which `seed`, `shuffle`, `window` and, without shuffling, `batch_size` count.
+    row_count, row_bytes : int
+        How many rows there are, and how many bytes each has.
     epoch : int
         Counted from 1.
-
-    Returns
-    -------
-    NDArray[np.int64]
-        (row_count,) row numbers.
     """
+    size = rows_of_window(config, row_count, row_bytes)
+    if size == row_count:
+        yield Window(None, epoch_order(config, row_count, epoch))
+        return
     if not config.shuffle:
-        return np.arange(row_count)
-    stream = np.random.SeedSequence(config.seed, spawn_key=(_ORDER_STREAM, epoch))
-    return np.random.default_rng(stream).permutation(row_count)
+        for first in range(0, row_count, size):
+            rows = np.arange(first, min(first + size, row_count))
+            yield Window(rows, rows - first)
+        return
+    block = max(1, _BYTES_OF_BLOCK // row_bytes)
+    rng = _stream(config, epoch)
+    drawn = rng.permutation(-(-row_count // block))
+    for first in range(0, len(drawn), size // block):
+        own = drawn[first : first + size // block]
+        rows = (own[:, None] * block + np.arange(block)).ravel()
+        rows = rows[rows < row_count]
+        yield Window(rows, rng.permutation(len(rows)))
 
 
-def epoch_parts(
-    config: TrainConfig, row_count: int, epoch: int
+def halves(
+    config: TrainConfig, order: NDArray[np.int64], epoch: int
 ) -> list[tuple[NDArray[np.int64], bool]]:
-    """Return the orders that make up an epoch, and whether the rows of each are mirrored.
+    """Return the parts of an order (m,), and whether the rows of each are mirrored.
 
     Without mirroring that is one. With it, the first or (in even epochs) the second half of the
     batches is mirrored: for a linear model, a mirrored batch costs no copy of its rows.
-
-    Parameters are those of `epoch_order`.
     """
-    order = epoch_order(config, row_count, epoch)
     if not config.flip:
         return [(order, False)]
-    batches = -(-row_count // config.batch_size)
-    half = min((batches + 1) // 2 * config.batch_size, row_count)
+    batches = -(-len(order) // config.batch_size)
+    half = min((batches + 1) // 2 * config.batch_size, len(order))
     parts = [(order[:half], epoch % 2 == 1), (order[half:], epoch % 2 == 0)]
     return [(rows, mirrored) for rows, mirrored in parts if len(rows)]

@@ -14,7 +14,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.checks import number_dtype, scale_of
 from fastlin.data.dataset import Split
 from fastlin.data.feature_names import FeatureNames
-from fastlin.engine import Array
+from fastlin.data.stored import AnyRows
 from fastlin.errors import InputError, quoted
 
 # A feature whose standard deviation is below this part of the median one, or of its own mean, is
@@ -32,7 +32,7 @@ class Standardization:
 
     Parameters
     ----------
-    X : Array
+    X : Array or StoredRows
         (n, d) rows as stored.
     dtype : DTypeLike, optional
         Of the weights.
@@ -59,7 +59,7 @@ class Standardization:
 
     def __init__(
         self,
-        X: Array,
+        X: AnyRows,
         dtype: DTypeLike = np.float64,
         scale: float | None = None,
         names: FeatureNames = None,

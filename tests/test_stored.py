@@ -1,0 +1,274 @@
+"""Rows that stay in files: the same numbers as of rows in memory, in bounded memory."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastlin
+from fastlin.config import TrainConfig
+from fastlin.data import memory, segments, stored
+from fastlin.data.dataset import Dataset, Split
+from fastlin.data.stored import StoredRows
+from fastlin.errors import InputError
+from fastlin.training.grid import GridTrainer
+from fastlin.training.order import epoch_order, epoch_windows
+
+N, D, K = 3000, 20, 4
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Make blocks, gaps and pieces so small that few rows have many of them."""
+    monkeypatch.setattr(stored, "BYTES_OF_BLOCK", 4000)
+    monkeypatch.setattr(stored, "_BYTES_OF_GAP", 200)
+    monkeypatch.setattr(stored, "_BYTES_OF_PIECE", 1000)
+    monkeypatch.setattr("fastlin.passes.BYTES_OF_BLOCK", 4000)
+    monkeypatch.setattr("fastlin.training.order._BYTES_OF_BLOCK", 640)
+
+
+def rows(dtype=np.float32, n=N):
+    """Return rows (n, D) and labels (n,) of K classes."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((n, D)) * 3 + 1
+    y = (X @ rng.standard_normal((D, K)) + rng.gumbel(size=(n, K))).argmax(axis=1)
+    if dtype == np.uint8:
+        return (X * 10 + 100).clip(0, 255).astype(np.uint8), y
+    return X.astype(dtype), y
+
+
+def in_file(folder: Path, X, name="X.npy") -> StoredRows:
+    """Return rows of an array that was saved."""
+    np.save(folder / name, X)
+    found = StoredRows.of_mapped(np.load(folder / name, mmap_mode="r"))
+    assert found is not None
+    return found
+
+
+def both(folder: Path, dtype=np.float32, rows_in_memory=500):
+    """Return a split in memory, and one of the same rows in a file, of which few are in memory."""
+    X, y = rows(dtype)
+    names = tuple("abcd")
+    X_file = in_file(folder, X).within(4 * rows_in_memory * X[0].nbytes)
+    held = np.arange(0, N, 7)
+    kept = np.setdiff1d(np.arange(N), held)
+    found = []
+    for own in (X, X_file):
+        data = Dataset(own, y, names)
+        found.append(Split("rows", data.chosen(kept), data.chosen(held)))
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
+def test_slices_and_numbers_give_what_the_array_has(tmp_path, small_blocks, dtype):
+    X, _ = rows(dtype)
+    found = in_file(tmp_path, X)
+    assert (found.shape, found.dtype, found.size, found.nbytes) == (
+        X.shape, X.dtype, X.size, X.nbytes,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    for part in (slice(None), slice(7, 900), slice(5, 5), slice(10, 400, 3), slice(-9, None)):
+        assert np.array_equal(found[part], X[part])
+    for numbers in (rng.permutation(N), [3], [-1, 0, 5, 5, 6, 7, 2999], np.arange(100, 50, -2)):
+        assert np.array_equal(found[numbers], X[numbers])
+        assert np.array_equal(found.chosen(np.asarray(numbers) % N)[:], X[numbers])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_any_rows_of_any_files(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("files")
+    counts = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=4))
+    parts = [np.random.default_rng(i).standard_normal((n, 3)) for i, n in enumerate(counts)]
+    found = in_file(folder, parts[0], "0.npy")
+    for i, part in enumerate(parts[1:], 1):
+        found = found.joined(in_file(folder, part, f"{i}.npy"))
+    X = np.concatenate(parts)
+    for _ in range(2):
+        numbers = np.array(data.draw(st.lists(st.integers(0, len(X) - 1), max_size=30)), np.int64)
+        assert np.array_equal(found[numbers], X[numbers])
+        if len(numbers):
+            found, X = found.chosen(numbers), X[numbers]
+    found, X = found.joined(found), np.concatenate([X, X])
+    assert np.array_equal(found[:], X)
+    assert np.array_equal(np.concatenate([block.copy() for _, block in found.blocks()]), X)
+
+
+def test_blocks_have_whole_multiples_of_rows(tmp_path, small_blocks):
+    X, _ = rows()
+    found = [(first, block.copy()) for first, block in in_file(tmp_path, X).blocks(64)]
+    assert len(found) > 10
+    assert all(first % 64 == 0 for first, _ in found)
+    assert np.array_equal(np.concatenate([block for _, block in found]), X)
+
+
+def test_a_file_that_becomes_shorter_is_named_with_the_place(tmp_path):
+    X, _ = rows()
+    found = in_file(tmp_path, X)
+    with (tmp_path / "X.npy").open("r+b") as file:
+        file.truncate(128 + 1000 * X[0].nbytes + 8)
+    place = 128 + 1000 * X[0].nbytes + 8
+    with pytest.raises(
+        InputError, match=rf"X\.npy ends at byte {place}, in the middle of its 3,000"
+    ):
+        found[900:1100]
+    assert np.array_equal(found[:1000], X[:1000])
+    (tmp_path / "X.npy").unlink()
+    with pytest.raises(InputError, match=r"cannot read .*X\.npy: No such file"):
+        list(found.blocks())
+
+
+def test_bytes_that_cannot_be_read_are_named_with_the_place(tmp_path, monkeypatch):
+    X, _ = rows()
+    found = in_file(tmp_path, X)
+
+    class Broken(segments.FileIO):
+        def readinto(self, target):
+            if self.tell() > 128:
+                raise OSError(5, "Input/output error")
+            return super().readinto(memoryview(target)[:100])
+
+    monkeypatch.setattr(segments, "FileIO", Broken)
+    with pytest.raises(InputError, match=r"X\.npy cannot be read at byte 228: Input/output error"):
+        list(found.blocks())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
+def test_a_window_of_all_rows_gives_the_bits_of_rows_in_memory(
+    tmp_path, small_blocks, dtype, threads
+):
+    in_memory, in_files = both(tmp_path, dtype, rows_in_memory=N)
+    config = TrainConfig(epochs=3, lr=0.01, l2=1e-4, standardize=dtype == np.float32)
+    ours, theirs = (
+        fastlin.train(split, config, threads=threads) for split in (in_files, in_memory)
+    )
+    assert np.array_equal(ours.model.W, theirs.model.W)
+    assert np.array_equal(ours.model.b, theirs.model.b)
+    assert ours.history.records() == theirs.history.records()
+    assert in_files.fingerprint() == in_memory.fingerprint()
+
+
+@pytest.mark.parametrize("changes", [{}, {"shuffle": False}, {"momentum": 0.9, "batch_size": 50}])
+def test_windows_have_the_bits_of_the_same_windows_in_memory(tmp_path, small_blocks, changes):
+    in_memory, in_files = both(tmp_path)
+    config = TrainConfig(epochs=3, lr=0.01, l2=1e-4, window=400, **changes)
+    ours, theirs = (fastlin.train(split, config) for split in (in_files, in_memory))
+    assert np.array_equal(ours.model.W, theirs.model.W)
+    assert ours.history.records() == theirs.history.records()
+    whole = fastlin.train(in_memory, replace(config, window=0))
+    is_same = np.array_equal(whole.model.W, ours.model.W)
+    assert is_same == (changes.get("shuffle") is False)  # in whole batches, file order is one
+
+
+def test_a_grid_of_windows_has_the_bits_of_its_runs(tmp_path, small_blocks):
+    _, in_files = both(tmp_path)
+    base = TrainConfig(epochs=2, lr=0.01, l2=1e-4)
+    configs = [base, replace(base, lr=0.02), replace(base, seed=1), replace(base, window=100)]
+    trainer = GridTrainer(in_files, configs)
+    for _ in range(2):
+        trainer.run_epoch(range(len(configs)))
+    for number, config in enumerate(configs):
+        single = fastlin.train(in_files, config)
+        assert np.array_equal(trainer.model(number).W, single.model.W)
+        assert trainer.configs[number].window in (100, 500)
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-8])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
+def test_an_exact_fit_has_the_bits_of_rows_in_memory(tmp_path, small_blocks, dtype, gap):
+    in_memory, in_files = both(tmp_path, dtype)
+    ours, theirs = (fastlin.solve(split, l2=1e-3, gap=gap) for split in (in_files, in_memory))
+    assert np.array_equal(ours.model.W, theirs.model.W)
+    assert (ours.objective, ours.gap, ours.passes) == (theirs.objective, theirs.gap, theirs.passes)
+
+
+def test_a_path_and_a_refit_have_the_bits_of_rows_in_memory(tmp_path, small_blocks):
+    in_memory, in_files = both(tmp_path)
+    ours, theirs = (
+        fastlin.path(split, l2s=[1e-1, 1e-2], refit=True) for split in (in_files, in_memory)
+    )
+    assert np.array_equal(ours.model.W, theirs.model.W)
+    ours, theirs = (
+        fastlin.train(split, lr=0.01, l2=1e-4, epochs=2, window=400, refit=True)
+        for split in (in_files, in_memory)
+    )
+    assert np.array_equal(ours.model.W, theirs.model.W)
+
+
+def test_an_evaluation_has_the_bits_of_rows_in_memory(tmp_path, small_blocks):
+    in_memory, in_files = both(tmp_path)
+    result = fastlin.train(in_memory, lr=0.01, l2=1e-4, epochs=1)
+    ours, theirs = (
+        fastlin.evaluate(result.model, split.train, result.config)
+        for split in (in_files, in_memory)
+    )
+    assert ours.cost == theirs.cost
+    assert np.array_equal(ours.losses, theirs.losses)
+    assert np.array_equal(ours.predictions, theirs.predictions)
+
+
+def test_a_value_in_a_file_that_is_none_is_named_with_its_row(tmp_path, small_blocks):
+    X, y = rows()
+    X[2345, 6] = np.nan
+    with pytest.raises(InputError, match="value nan in row 2345, column 6"):
+        Dataset(in_file(tmp_path, X), y, tuple("abcd"))
+    X = X.astype(np.float16)
+    with pytest.raises(InputError, match="value nan in row 2345, column 6"):
+        Dataset(in_file(tmp_path, X), y, tuple("abcd"))
+
+
+@pytest.mark.parametrize("window", [0, 1, 63, 64, 640, 2999, 3000, 10**9])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_windows_take_every_row_once(monkeypatch, window, shuffle):
+    monkeypatch.setattr("fastlin.training.order._BYTES_OF_BLOCK", 640)
+    config = TrainConfig(window=window, shuffle=shuffle, batch_size=64, seed=3)
+    windows = list(epoch_windows(config, N, 40, 2))
+    taken = [order if own is None else own[order] for own, order in windows]
+    assert np.array_equal(np.sort(np.concatenate(taken)), np.arange(N))
+    if window in (0, 3000, 10**9):
+        assert np.array_equal(taken[0], epoch_order(config, N, 2))
+    elif shuffle:
+        assert max(map(len, taken)) <= max(window, 16)
+        again = [order for _, order in epoch_windows(config, N, 40, 2)]
+        assert all(map(np.array_equal, again, (order for _, order in windows)))
+        other = next(iter(epoch_windows(config, N, 40, 3)))
+        assert not np.array_equal(other.rows, windows[0].rows)
+    else:
+        assert np.array_equal(np.concatenate(taken), np.arange(N))
+        assert all(len(part) % 64 == 0 for part in taken[:-1])
+
+
+def test_rows_that_memory_does_not_hold_stay_in_their_file(tmp_path):
+    X = np.random.default_rng(0).standard_normal((250_000, 16)).astype(np.float32)  # 16 MB
+    y = np.arange(len(X)) % 3
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    where = {"data": str(tmp_path / "X.npy"), "labels": str(tmp_path / "y.npy")}
+    assert isinstance(fastlin.load_split(**where).train.X, np.ndarray)
+    split = fastlin.load_split(**where, memory="20MB", val_fraction=0.1)
+    assert isinstance(split.train.X, StoredRows)
+    assert split.train.X.memory == 20_000_000
+    assert split.source.memory == "20MB"
+    with pytest.raises(InputError, match="window is 200000 rows of 64 bytes, of which memory"):
+        fastlin.train(split, window=200_000)
+    np.savez_compressed(tmp_path / "rows.npz", X=X, y=y)
+    with pytest.raises(InputError, match="X_train takes 16 MB, and memory is 20MB; rows that are"):
+        fastlin.load_split(tmp_path / "rows.npz", memory="20MB")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("500MB", 5e8), ("2 GB", 2e9), ("1.5GiB", 1.5 * 2**30), ("64m", 6.4e7), (10**8, 1e8)],
+)
+def test_amounts_of_memory(text, count):
+    assert memory.bytes_of(memory.check_memory(text)) == count
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1GB", "1MB", 1.5, True, "1e9", None])
+def test_amounts_of_memory_that_are_none_are_refused(text):
+    with pytest.raises(InputError, match=r"memory is .*; it must be"):
+        memory.check_memory(text)
