@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from fastlin.search.search import grid_search
     from fastlin.search.spec import GridSpec, LogRange
     from fastlin.solving.config import FitConfig
-    from fastlin.solving.path import PathResult, path
+    from fastlin.solving.path import path
+    from fastlin.solving.path_result import PathResult
     from fastlin.solving.solution import Solution
     from fastlin.solving.solver import solve
     from fastlin.training.calibration import calibrate
@@ -72,7 +73,8 @@ _HOMES = {
     "fastlin.search.search": ("grid_search",),
     "fastlin.search.spec": ("GridSpec", "LogRange"),
     "fastlin.solving.config": ("FitConfig",),
-    "fastlin.solving.path": ("PathResult", "path"),
+    "fastlin.solving.path": ("path",),
+    "fastlin.solving.path_result": ("PathResult",),
     "fastlin.solving.solution": ("Solution",),
     "fastlin.solving.solver": ("solve",),
     "fastlin.training.calibration": ("calibrate",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -87,6 +88,7 @@ _OWN_FOLDER = "-"  # --resume without a folder: that of --out
 )
 @fit_options.fit_options(shots=False)
 @options.threads_option()
+@options.dask_option()
 @options.eval_train_option()
 @click.option(
     "--out",
@@ -111,6 +113,7 @@ def grid(
     select: str,
     at: str,
     threads: int | None,
+    dask: str | None,
     out: Path | None,
     resume: Path | None,
     figures: bool,
@@ -154,7 +157,9 @@ def grid(
             request = replace(request, data=replace(request.data, val_fraction=DEFAULT_FRACTION))
         request = replace(request, data=replace(request.data, sha256=loaded.fingerprint()))
         folder = outcome.new_folder(out, f"{loaded.name}-grid", REQUEST, request.content())
-    search = Search(request, configs, rule, loaded, thread_count, folder, started)
+    if dask is not None and request.cv is not None:
+        raise InputError("--dask has no effect with --cv; leave one of them out")
+    search = Search(request, configs, rule, loaded, thread_count, folder, started, dask)
     try:
         if request.cv is not None:
             ctx.exit(folds.search_in_folds(search, notes, figures=request.figures))
@@ -178,9 +183,11 @@ class Search:
     threads: int
     folder: Path
     started: float
+    dask: str | None = None
 
     def run(self, notes: Console, *, resume: bool) -> tuple[GridResult, float]:
         """Train all entries, write and print their ranking; return it, and seconds of compiling."""
+        from fastlin.cluster import connected
         from fastlin.errors import GridDivergedError
         from fastlin.search.ranking import save_table
         from fastlin.search.request import JOURNAL, TABLE
@@ -196,6 +203,7 @@ class Search:
         with (
             progress_shown(notes, self.configs, self.rule.of_epochs) as progress,
             outcome.compiling(notes) as compilation,
+            nullcontext() if self.dask is None else connected(self.dask) as client,
         ):
             try:
                 result = grid_search(
@@ -210,6 +218,7 @@ class Search:
                     journal=self.folder / JOURNAL,
                     resume=resume,
                     eval_train_every=self.request.eval_train_every,
+                    client=client,
                 )
             except GridDivergedError as error:
                 result = error.result

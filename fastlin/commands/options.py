@@ -101,6 +101,7 @@ def _expanded(
     return path
 
 
+_HALF = "half of what there is"
 PLACE, DATA = PlacePath(), DataName()
 
 
@@ -141,6 +142,11 @@ def _data_declared(default_text: str) -> dict[str, tuple[click.ParamType[Any] | 
             ScaleType(),
             "NUMBER",
             "Factor of stored values, such as 1 or 1/255  [default: 1/255 for uint8, else 1]",
+        ),
+        "memory": (
+            None,
+            "SIZE",
+            f"Memory for rows, such as 2GB; more are read in blocks  [default: {_HALF}]",
         ),
         "sample_weight": (
             DATA,
@@ -183,6 +189,16 @@ def threads_option() -> Decorator:
         "--threads",
         type=click.IntRange(min=1),
         help="Threads to run on; the result does not depend on it  [default: all cores]",
+    )
+
+
+def dask_option() -> Decorator:
+    """Add --dask."""
+    return click.option(
+        "--dask",
+        metavar="ADDRESS|local:N",
+        help="Train on the workers of a Dask cluster: that of a scheduler, or N on this machine. "
+        "The result does not depend on it.",
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from fastlin.data import Split
     from fastlin.data.source import DataReference
-    from fastlin.solving.path import PathPoint
+    from fastlin.solving.path_result import PathPoint
 
 DEFAULT_DATA = "cifar10-mini"
 REQUEST = "probe.json"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastlin.data import Split
     from fastlin.search.probe import Probe
     from fastlin.search.ranking import GridResult
-    from fastlin.solving.path import PathPoint
+    from fastlin.solving.path_result import PathPoint
     from fastlin.training.few_shots import FewShots
 
 

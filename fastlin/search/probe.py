@@ -29,8 +29,9 @@ from fastlin.solving.config import (
     settings_of_path,
     with_settings,
 )
-from fastlin.solving.path import PathPoint, PathResult, fit_path
+from fastlin.solving.path import fit_path
 from fastlin.solving.path_file import KeptFits, save_path
+from fastlin.solving.path_result import PathPoint, PathResult
 from fastlin.solving.protocols import Protocol, protocol_of
 from fastlin.solving.run import ExactFit
 from fastlin.solving.solver import solve

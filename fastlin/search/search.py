@@ -18,6 +18,7 @@ from fastlin.errors import GridDivergedError, InputError
 from fastlin.files import as_path
 from fastlin.fitting import check_calibrates_alone
 from fastlin.search.advice import advise_on_search
+from fastlin.search.cluster import ClusterTrainer
 from fastlin.search.configs import Configs, grid_configs
 from fastlin.search.halving import FIRST_EPOCH, Plan
 from fastlin.search.journal import Journal
@@ -58,6 +59,7 @@ def grid_search(
     eval_train_every: int = 1,
     refit: bool = False,
     calibrate: bool = False,
+    client: Any = None,
 ) -> GridResult:
     """Train many configurations, each bit for bit as `train` does, and find the best.
 
@@ -80,6 +82,9 @@ def grid_search(
     keep, refit, calibrate : str, bool, bool
         Whose weights to hold (``winner``, ``all``); whether the winner is fitted again on all rows,
         or gets temperatures (`fastlin.calibrate`).
+    client : distributed.Client or None
+        Of a Dask cluster whose workers train the entries (`fastlin.search.cluster`), to the bits
+        of this process; they load the rows from the files that the split is of.
 
     Raises
     ------
@@ -92,7 +97,8 @@ def grid_search(
     after = _After.checked(refit, calibrate)
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
     split, held_out = _searchable(split, configs, rule, plan, after)
-    trainer = GridTrainer(split, configs, threads, rule.of_epochs, eval_train_every)
+    arguments = split, configs, threads, rule.of_epochs, eval_train_every
+    trainer = GridTrainer(*arguments) if client is None else ClusterTrainer(client, *arguments)
     state = SearchState(trainer.configs, replace(rule, select=rule.of_epochs))
     running = RunningSearch(trainer, state, plan, on_epoch or progress)
     _run(running, plan, journal, note, held_out, resume=resume)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split, check_fits, check_split
 from fastlin.data.joining import training_and_validation
 from fastlin.errors import InputError
-from fastlin.metrics import binomial_error, is_better_high
+from fastlin.metrics import binomial_error
 from fastlin.model import LinearModel, weight_penalty
 from fastlin.settings import AUTO
 from fastlin.solving.blas import one_thread
@@ -27,14 +27,11 @@ from fastlin.solving.config import (
     penalty_of,
     settings_of_path,
 )
+from fastlin.solving.path_result import PathPoint, PathResult, best_of
 from fastlin.solving.problem import Problem
+from fastlin.solving.shards import ShardPasses
 from fastlin.solving.solution import Solution
-from fastlin.solving.solver import (
-    Solver,
-    check_start,
-    problem_of,
-    solve,
-)
+from fastlin.solving.solver import Guess, Solver, check_start, problem_of, solve
 from fastlin.solving.start_matrices import MatricesOfPath
 from fastlin.threads import use_threads
 from fastlin.training.measuring import cost_and_tally
@@ -45,101 +42,6 @@ _MOST_BEYOND = 12
 
 # A bisection begins with so many steps from one end to the other: CLIP's, over twelve decades.
 _FIRST_STEPS = 6
-
-
-class PathPoint(NamedTuple):
-    """The optimum of one penalty.
-
-    Attributes
-    ----------
-    l2, C : float
-        The penalty, and the same as scikit-learn's C over the training rows.
-    objective, relative_gap, passes, seconds, converged
-        As in `Solution`.
-    weight_norm : float
-        The length of the weights that were fitted.
-    values : dict[str, float]
-        Of validation rows, by name: the cost, and all metrics of `fastlin.metrics`.
-    """
-
-    l2: float
-    C: float
-    objective: float
-    relative_gap: float
-    passes: int
-    seconds: float
-    converged: bool
-    weight_norm: float
-    values: dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class PathResult:
-    """The optima of many penalties, and which of them is the best on validation rows.
-
-    Attributes
-    ----------
-    points : tuple[PathPoint, ...]
-        From the strongest penalty to the weakest.
-    select : str
-        By which measure of validation rows the best is chosen, as in ``fastlin.train``.
-    config : FitConfig
-        The settings, with the l2 of the best.
-    solution : Solution
-        Of the best penalty: on the training rows, or after a refit on those and validation rows.
-    refit : bool
-        Whether it is of a refit.
-    rows : int
-        Of training, by which C and l2 are each other's words.
-    validation_rows : int
-        How many there are.
-    notes : tuple[str, ...]
-        What a user should know, a sentence each.
-    """
-
-    points: tuple[PathPoint, ...]
-    select: str
-    config: FitConfig
-    solution: Solution
-    refit: bool
-    rows: int
-    validation_rows: int
-    notes: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> LinearModel:
-        """The classifier of the best penalty."""
-        return self.solution.model
-
-    @property
-    def best(self) -> PathPoint:
-        """The best point; of equals the one with the strongest penalty."""
-        return best_of(self.points, self.select)
-
-    @property
-    def one_error(self) -> PathPoint:
-        """The strongest penalty whose accuracy is within a standard error of the best accuracy."""
-        return one_error_of(self.points, self.validation_rows)
-
-    def __repr__(self) -> str:
-        best, name = self.best, self.select.removeprefix("val_")
-        return (
-            f"PathResult({len(self.points)} penalties, best l2 {best.l2:.3g} (C {best.C:.3g}): "
-            f"{self.select} {best.values[name]:.4g})"
-        )
-
-
-def best_of(points: Sequence[PathPoint], select: str) -> PathPoint:
-    """Return the best point by a measure of validation rows, the first of equals."""
-    name, sign = select.removeprefix("val_"), 1 if is_better_high(select) else -1
-    return max(points, key=lambda point: (sign * point.values[name], point.l2))
-
-
-def one_error_of(points: Sequence[PathPoint], val_rows: int) -> PathPoint:
-    """Return the first point whose accuracy is within a standard error of the best accuracy."""
-    best = max(point.values["accuracy"] for point in points)
-    least = best - binomial_error(best, val_rows)
-    return next(point for point in points if point.values["accuracy"] >= least)
 
 
 def path(
@@ -153,6 +55,7 @@ def path(
     refit: bool = False,
     threads: int | None = None,
     on_point: Callable[[PathPoint], None] | None = None,
+    client: Any = None,
     **settings: Any,
 ) -> PathResult:
     """Fit the optima of many penalties, and choose one by validation rows.
@@ -178,6 +81,8 @@ def path(
         given, else with the same C.
     on_point : Callable, optional
         Called after every penalty.
+    client : distributed.Client, optional
+        As in `solve`.
 
     Returns
     -------
@@ -195,7 +100,7 @@ def path(
         if on_point is not None:
             on_point(point)
 
-    return fit_path(split, chosen, plan, threads=threads, on_fit=tell)
+    return fit_path(split, chosen, plan, threads=threads, on_fit=tell, client=client)
 
 
 def fit_path(
@@ -206,12 +111,13 @@ def fit_path(
     threads: int | None = None,
     on_fit: Callable[[PathPoint, LinearModel], None] | None = None,
     known: Iterable[tuple[PathPoint, LinearModel]] = (),
+    client: Any = None,
 ) -> PathResult:
     """Fit the optima of many penalties, and choose one, as a plan says.
 
     Parameters
     ----------
-    split, config, threads
+    split, config, threads, client
         As in `path`.
     plan : PathPlan
         Which penalties, and how one is chosen.
@@ -229,7 +135,8 @@ def fit_path(
     _check(split, config, plan)
     penalties = _penalties(plan, _counts(split))
     with use_threads(threads), one_thread():
-        walk = _Walk(split, config, penalties, on_fit, known)
+        workers = None if client is None else ShardPasses.of(client, split, config)
+        walk = _Walk(split, config, penalties, on_fit, known, workers)
         if plan.bisect:
             walk.to_the_best(penalties, plan.select)
         else:
@@ -279,10 +186,10 @@ class _Walk:
     def __init__(
         self, split: Split, config: FitConfig, penalties: Sequence[float],
         on_fit: Callable[[PathPoint, LinearModel], None] | None,
-        known: Iterable[tuple[PathPoint, LinearModel]],
+        known: Iterable[tuple[PathPoint, LinearModel]], workers: ShardPasses | None,
     ) -> None:  # fmt: skip
         self._split, self._config, self._on_fit = split, config, on_fit
-        self._problem: Problem = problem_of(split.train, config)
+        self._problem: Problem = problem_of(split.train, config, workers)
         self._known = {point.l2: (point, model) for point, model in known}
         for _, model in self._known.values():
             check_start(model, self._problem)
@@ -367,17 +274,34 @@ class _Walk:
         nearest = min(stronger, key=lambda other: abs(math.log(other / l2)), default=None)
         start = None if nearest is None else self._found[nearest][1]
         began = time.perf_counter()
-        solution = self._solve(l2, start, self._config)
+        solution = self._solve(l2, start, self._config, self._guess(l2))
         point = self._point(solution, time.perf_counter() - began)
         self._found[l2] = point, solution.model
         if self._on_fit is not None:
             self._on_fit(point, solution.model)
 
-    def _solve(self, l2: float, start: LinearModel | None, config: FitConfig) -> Solution:
+    def _guess(self, l2: float) -> Guess | None:
+        """Return what the optimum may be near to: a point on a line through two that were found.
+
+        The line is over the logarithm of the penalty, with which weights grow where rows are
+        separated. It must be better than the nearest optimum itself is for this penalty.
+        """
+        nearest = sorted(self._found, key=lambda other: abs(math.log(other / l2)))[:2]
+        if len(nearest) < 2:
+            return None
+        near, far = (self._problem.point_of(self._found[other][1]) for other in nearest)
+        share = math.log(nearest[0] / l2) / math.log(nearest[1] / nearest[0])
+        of_near = self._found[nearest[0]][0]
+        most = of_near.objective + (l2 - of_near.l2) * of_near.weight_norm**2
+        return Guess(near + share * (near - far), most)
+
+    def _solve(
+        self, l2: float, start: LinearModel | None, config: FitConfig, guess: Guess | None = None
+    ) -> Solution:
         problem = self._problem
         problem.l2 = l2
         solver = Solver(problem, self._matrices.of(l2), config, time.perf_counter())
-        return solver.run(None if start is None else problem.point_of(start))
+        return solver.run(None if start is None else problem.point_of(start), guess)
 
     def _point(self, solution: Solution, seconds: float) -> PathPoint:
         assert self._split.val is not None  # noqa: S101  (the caller has looked)

@@ -14,7 +14,7 @@ from fastlin.config import as_json
 from fastlin.errors import InputError, quoted
 from fastlin.model import LinearModel
 from fastlin.solving.config import FIT_SETTINGS, FitConfig, PathPlan
-from fastlin.solving.path import PathPoint, best_of, one_error_of
+from fastlin.solving.path_result import PathPoint, best_of, one_error_of
 
 TABLE = "path.csv"
 FITS, POINTS = "fits", "points.json"

@@ -19,11 +19,13 @@ from fastlin import passes
 from fastlin.data.checks import number_dtype
 from fastlin.data.dataset import Dataset
 from fastlin.data.features import evenly_spaced
+from fastlin.data.stored import AnyRows, blocks_of
 from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Loss, Softmax, SquaredHinge
 from fastlin.model import LinearModel
 from fastlin.passes import Reading
+from fastlin.solving.shards import ShardPasses
 from fastlin.training.standardization import Standardization
 
 Vector = NDArray[np.float64]
@@ -86,6 +88,8 @@ class Problem:
         Through which rows are seen; None for features as they are.
     fit_intercept : bool
         Whether there is a b; otherwise it is 0.
+    workers : ShardPasses or None
+        Who takes passes over the rows; None for this process.
 
     Attributes
     ----------
@@ -107,7 +111,9 @@ class Problem:
     def __init__(
         self, data: Dataset, loss: Loss, l2: float, weights: Vector | None = None,
         standardization: Standardization | None = None, *, fit_intercept: bool = True,
+        workers: ShardPasses | None = None,
     ) -> None:  # fmt: skip
+        self.workers = workers
         self.data, self.loss, self.l2, self.weights = data, loss, l2, weights
         self.fit_intercept, self.passes = fit_intercept, 0
         self.standardization = standardization
@@ -160,10 +166,7 @@ class Problem:
     def value(self, point: Point, dtype: DTypeLike = np.float64) -> Value:
         """Return the objective at a point, from products in float32 or float64."""
         W, c = point[:, :-1], point[:, -1]
-        mean_loss, G, db = passes.unchecked_mean_loss(
-            self.data.X, self.data.y, W.astype(dtype), (c - W @ self.center).astype(dtype),
-            loss=self.loss, reading=self.reading, weights=self.weights,
-        )  # fmt: skip
+        mean_loss, G, db = self._mean_loss(W.astype(dtype), (c - W @ self.center).astype(dtype))
         self.passes += 1
         # Derivatives of a row's loss by its scores add up to 0; what is left of that is rounding.
         G -= G.mean(axis=0)
@@ -182,6 +185,15 @@ class Problem:
             weight_bound = float(np.square(gradient[:, :-1]).sum()) / (4 * self.l2)
             bound = max(self._bound(point, mean_loss, G, db, self._first_gradient) + fixed, 0.0)
         return Value(point, cost, gradient, bound, weight_bound)
+
+    def _mean_loss(self, W: Array, b: Array) -> tuple[float, Point, Vector]:
+        """Return the mean loss of a classifier and its gradients, from a pass over all rows."""
+        if self.workers is not None:
+            return self.workers.mean_loss(W, b, self.reading, len(self.data))
+        return passes.unchecked_mean_loss(
+            self.data.X, self.data.y, W, b, loss=self.loss, reading=self.reading,
+            weights=self.weights,
+        )  # fmt: skip
 
     def _bound(self, point: Point, mean_loss: float, G: Point, db: Vector, first: Point) -> float:
         """Return a bound on the cost less the least one, a duality gap.
@@ -315,7 +327,7 @@ class Problem:
         return np.concatenate([W, (b + W @ self.center)[:, None]], axis=1)
 
 
-def _mean(X: Array, weights: Vector | None, offset: Vector) -> Vector:
+def _mean(X: AnyRows, weights: Vector | None, offset: Vector) -> Vector:
     """Return the weighted mean (d,) of rows as stored, less an offset.
 
     Blocks are summed in float32, or in float64 if the rows are; their sums in float64.
@@ -324,9 +336,12 @@ def _mean(X: Array, weights: Vector | None, offset: Vector) -> Vector:
     dtype: Any = np.float64 if X.dtype == np.float64 else np.float32
     near, total = offset.astype(dtype), np.zeros(d)
     step = max(1, _VALUES_OF_BLOCK // d)
-    for first in range(0, n, step):
-        block = X[first : first + step].astype(dtype) - near
-        counts = np.ones(len(block)) if weights is None else weights[first : first + step]
-        total += counts.astype(dtype) @ block
+    for begin, rows in blocks_of(X, step):
+        for first in range(0, len(rows), step):
+            block = rows[first : first + step].astype(dtype) - near
+            counts = np.ones(len(block))
+            if weights is not None:
+                counts = weights[begin + first : begin + first + len(block)]
+            total += counts.astype(dtype) @ block
     mean: Vector = total / n + (near - offset)
     return mean

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,6 +22,7 @@ from fastlin.solving.blas import one_thread
 from fastlin.solving.config import FitConfig, with_settings
 from fastlin.solving.lbfgs import Gains, Memory, line_search
 from fastlin.solving.problem import Point, Problem, Value
+from fastlin.solving.shards import ShardPasses
 from fastlin.solving.solution import Progress, Solution, relative
 from fastlin.solving.start_matrices import StartMatrix, hessian_of_slow, start_matrix_of
 from fastlin.threads import use_threads
@@ -56,6 +57,7 @@ def solve(
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     watch: Callable[[Callable[[], LinearModel]], bool] | None = None,
+    client: Any = None,
     **settings: Any,
 ) -> Solution:
     """Fit the one classifier that minimises mean loss + l2 * sum(W**2) over the training rows.
@@ -83,6 +85,9 @@ def solve(
     watch : Callable, optional
         Called after every step with a function that returns the classifier so far. Where it returns
         True the fit ends there.
+    client : distributed.Client, optional
+        Of a Dask cluster whose workers take the passes over the rows of a split that was loaded
+        from a file, each over a part of them. The bits do not depend on it.
     **settings : Any
         Settings by name, such as ``l2=1e-4``; they take precedence over those of `config`.
 
@@ -99,7 +104,8 @@ def solve(
     rows = _rows(data, y)
     chosen = with_settings(config, settings)
     with use_threads(threads), one_thread():
-        problem = problem_of(rows, chosen)
+        workers = None if client is None else ShardPasses.of(client, data, chosen)
+        problem = problem_of(rows, chosen, workers)
         curvature = start_matrix_of(problem, problem.l2)
         solver = Solver(problem, curvature, chosen, began, progress, watch)
         if start is not None:
@@ -107,8 +113,8 @@ def solve(
         return solver.run(None if start is None else problem.point_of(start))
 
 
-def problem_of(rows: Dataset, config: FitConfig) -> Problem:
-    """Return the objective of settings over rows."""
+def problem_of(rows: Dataset, config: FitConfig, workers: ShardPasses | None = None) -> Problem:
+    """Return the objective of settings over rows, of which workers may take the passes."""
     penalty = config.penalty_factor(len(rows), len(rows.class_names))
     weighted = TrainConfig(loss=config.loss, l2=penalty, class_weight=config.class_weight)
     standardization = None
@@ -116,8 +122,15 @@ def problem_of(rows: Dataset, config: FitConfig) -> Problem:
         standardization = Standardization(rows.X, np.float32, rows.scale, rows.feature_names)
     return Problem(
         rows, config.loss, penalty, row_weights(rows, weighted), standardization,
-        fit_intercept=config.fit_intercept,
+        fit_intercept=config.fit_intercept, workers=workers,
     )  # fmt: skip
+
+
+class Guess(NamedTuple):
+    """A point to start from if its objective is not above `most`."""
+
+    point: Point
+    most: float
 
 
 class Solver:
@@ -148,9 +161,9 @@ class Solver:
         self._trace: list[Progress] = []
         self._memory = Memory()
 
-    def run(self, start: Point | None = None) -> Solution:
+    def run(self, start: Point | None = None, guess: Guess | None = None) -> Solution:
         """Return the optimum, from zero, or from another point if the objective is less there."""
-        problem, value = self._problem, self._begin(start)
+        problem, value = self._problem, self._begin(start, guess)
         goes_on = self._curvature.first_dtype == _FLOAT64
         if not goes_on:
             value, end = self._descend(value, _FLOAT32)
@@ -176,12 +189,16 @@ class Solver:
             None if is_solved else self._note(end), end is _STOPPED,
         )  # fmt: skip
 
-    def _begin(self, start: Point | None) -> Value:
+    def _begin(self, start: Point | None, guess: Guess | None) -> Value:
         """Return the value from which steps go."""
         problem, dtype = self._problem, self._curvature.first_dtype
         zero, value = np.zeros(problem.shape), None
         if start is None or problem.length_at_zero == math.inf:
             value = problem.value(zero, dtype)
+        if guess is not None:
+            began = problem.value(self._allowed(guess.point), dtype)
+            if began.cost <= guess.most:
+                return began
         if start is not None:
             began = problem.value(self._allowed(start), dtype)
             if began.cost <= (1 + _NOISE_OF_START) * problem.cost_at_zero:

@@ -1,0 +1,211 @@
+"""A Dask cluster: how to reach one, and what its workers have of the data.
+
+Paths travel, not arrays: a worker maps or reads the files itself, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from fastlin import packages
+from fastlin.data.dataset import Split
+from fastlin.data.source import DataReference
+from fastlin.errors import InputError, quoted, reason_of
+
+_PATIENCE = "10s"  # until a scheduler answers
+
+# How often what a lost worker had to do is given to another one before that is an error.
+_ATTEMPTS = 20
+
+_LOOK_EVERY = 1  # seconds, after which it is looked whether the worker of a task is still there
+
+# A worker keeps the data that it used last, so many of them.
+_MOST_SPLITS = 4
+
+# In a worker: what uses its threads does so one at a time.
+one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def connected(where: str) -> Iterator[Any]:
+    """Connect to a cluster for as long as the body runs; yields a ``distributed.Client``.
+
+    Parameters
+    ----------
+    where : str
+        The address of a scheduler, such as ``tcp://10.0.0.1:8786``; or ``local:N`` for N workers on
+        this machine, of one thread each, which end with the body.
+
+    Raises
+    ------
+    InputError
+        If nobody answers there, or N is no number of workers.
+    PackageError
+        If distributed is not installed.
+    """
+    distributed = packages.load("distributed", "dask", "a cluster")
+    kind, _, count = where.partition(":")
+    with ExitStack() as stack:
+        if kind == "local":
+            if not count.isdecimal() or int(count) < 1:
+                raise InputError(f"dask is {quoted(where)}; local:N needs a number of workers")
+            cluster = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=int(count), threads_per_worker=1, processes=True,
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                )
+            )  # fmt: skip
+            yield stack.enter_context(distributed.Client(cluster))
+            return
+        try:
+            client = distributed.Client(where, timeout=_PATIENCE)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"there is no scheduler of Dask at {quoted(where)}: {reason_of(error)}"
+            ) from None
+        yield stack.enter_context(client)
+
+
+class Task(NamedTuple):
+    """What a worker is to do.
+
+    Attributes
+    ----------
+    function : Callable[..., Any]
+        Of a module.
+    arguments : tuple[Any, ...]
+    worker : str
+        The address of the worker that should do it, if it is there: others may.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    worker: str
+
+
+class Workers:
+    """The workers of a cluster, and what they are given to do.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of the cluster.
+
+    Attributes
+    ----------
+    addresses : list[str]
+        Of those that were there when somebody last looked.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.addresses: list[str] = []
+        self._look()
+        if not self.addresses:
+            raise InputError("the cluster has no workers")
+
+    def _look(self) -> None:
+        self.addresses = sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def results(self, tasks: Mapping[Any, Task]) -> Iterator[tuple[Any, Any]]:
+        """Return what tasks find, in their order, by key; others do what a lost worker had.
+
+        Raises
+        ------
+        InputError
+            If workers are lost again and again.
+        Exception
+            What a task raises.
+        """
+        given = {key: self._given(task) for key, task in tasks.items()}
+        try:
+            for key, task in tasks.items():
+                yield key, self._result(given, key, task)
+                del given[key]
+        finally:
+            if given:
+                self._client.cancel([future for future, _ in given.values()])
+
+    def _given(self, task: Task) -> tuple[Any, bool]:
+        """Give a task to its worker, if that is there; return its future, and whether it is."""
+        is_there = task.worker in self.addresses
+        future = self._client.submit(
+            task.function, *task.arguments, workers=[task.worker] if is_there else None,
+            allow_other_workers=is_there, pure=False,
+        )  # fmt: skip
+        return future, is_there
+
+    def _result(self, given: dict[Any, tuple[Any, bool]], key: Any, task: Task) -> Any:
+        """Return what a task finds; it is given to others if its worker is lost."""
+        distributed = packages.load("distributed", "dask", "a cluster")
+        lost = 0
+        while lost < _ATTEMPTS:
+            future, is_bound = given[key]
+            try:
+                return future.result(timeout=_LOOK_EVERY)
+            except distributed.TimeoutError:
+                self._look()
+                # A task that is bound to a worker which is not there any more waits for ever.
+                if not is_bound or task.worker in self.addresses:
+                    continue
+            except (distributed.KilledWorker, distributed.client.FutureCancelledError):
+                lost += 1
+                self._look()
+            future.cancel()
+            given[key] = self._given(task)
+        raise InputError("workers of the cluster are lost again and again; their logs say why")
+
+
+def reference_of(split: Split) -> DataReference:
+    """Return where workers find the rows of a split, with their fingerprint.
+
+    Raises InputError if they come from no file.
+    """
+    if split.source is None:
+        raise InputError(
+            "the rows are in memory, and workers of a cluster read them from a file; save them, "
+            "and load them with fastlin.load_split"
+        )
+    return replace(split.source, sha256=split.fingerprint())
+
+
+def this_worker() -> Any:
+    """Return the worker that runs the calling task."""
+    from distributed import get_worker  # noqa: PLC0415  (an extra)
+
+    return get_worker()
+
+
+_splits: OrderedDict[DataReference, Split] = OrderedDict()
+
+
+def split_of(data: DataReference) -> Split:
+    """Return the data of a reference, which a worker loads once.
+
+    Raises InputError if it cannot read them, or finds others.
+    """
+    if data not in _splits:
+        from fastlin.data.catalog import load_reference  # noqa: PLC0415  (a worker alone needs it)
+
+        try:
+            split = load_reference(data)
+        except InputError as error:
+            raise InputError(f"a worker of the cluster cannot read the data: {error}") from None
+        if split.fingerprint() != data.sha256:
+            raise InputError(f"a worker of the cluster finds other rows in {data.data}")
+        _splits[data] = split
+    _splits.move_to_end(data)
+    while len(_splits) > _MOST_SPLITS:
+        _splits.popitem(last=False)
+    return _splits[data]

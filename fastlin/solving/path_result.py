@@ -1,0 +1,107 @@
+"""What a path of penalties found, and which of them is the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fastlin.metrics import binomial_error, is_better_high
+from fastlin.model import LinearModel
+from fastlin.solving.config import FitConfig
+from fastlin.solving.solution import Solution
+
+
+class PathPoint(NamedTuple):
+    """The optimum of one penalty.
+
+    Attributes
+    ----------
+    l2, C : float
+        The penalty, and the same as scikit-learn's C over the training rows.
+    objective, relative_gap, passes, seconds, converged
+        As in `Solution`.
+    weight_norm : float
+        The length of the weights that were fitted.
+    values : dict[str, float]
+        Of validation rows, by name: the cost, and all metrics of `fastlin.metrics`.
+    """
+
+    l2: float
+    C: float
+    objective: float
+    relative_gap: float
+    passes: int
+    seconds: float
+    converged: bool
+    weight_norm: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class PathResult:
+    """The optima of many penalties, and which of them is the best on validation rows.
+
+    Attributes
+    ----------
+    points : tuple[PathPoint, ...]
+        From the strongest penalty to the weakest.
+    select : str
+        By which measure of validation rows the best is chosen, as in ``fastlin.train``.
+    config : FitConfig
+        The settings, with the l2 of the best.
+    solution : Solution
+        Of the best penalty: on the training rows, or after a refit on those and validation rows.
+    refit : bool
+        Whether it is of a refit.
+    rows : int
+        Of training, by which C and l2 are each other's words.
+    validation_rows : int
+        How many there are.
+    notes : tuple[str, ...]
+        What a user should know, a sentence each.
+    """
+
+    points: tuple[PathPoint, ...]
+    select: str
+    config: FitConfig
+    solution: Solution
+    refit: bool
+    rows: int
+    validation_rows: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> LinearModel:
+        """The classifier of the best penalty."""
+        return self.solution.model
+
+    @property
+    def best(self) -> PathPoint:
+        """The best point; of equals the one with the strongest penalty."""
+        return best_of(self.points, self.select)
+
+    @property
+    def one_error(self) -> PathPoint:
+        """The strongest penalty whose accuracy is within a standard error of the best accuracy."""
+        return one_error_of(self.points, self.validation_rows)
+
+    def __repr__(self) -> str:
+        best, name = self.best, self.select.removeprefix("val_")
+        return (
+            f"PathResult({len(self.points)} penalties, best l2 {best.l2:.3g} (C {best.C:.3g}): "
+            f"{self.select} {best.values[name]:.4g})"
+        )
+
+
+def best_of(points: Sequence[PathPoint], select: str) -> PathPoint:
+    """Return the best point by a measure of validation rows, the first of equals."""
+    name, sign = select.removeprefix("val_"), 1 if is_better_high(select) else -1
+    return max(points, key=lambda point: (sign * point.values[name], point.l2))
+
+
+def one_error_of(points: Sequence[PathPoint], val_rows: int) -> PathPoint:
+    """Return the first point whose accuracy is within a standard error of the best accuracy."""
+    best = max(point.values["accuracy"] for point in points)
+    least = best - binomial_error(best, val_rows)
+    return next(point for point in points if point.values["accuracy"] >= least)

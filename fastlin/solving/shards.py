@@ -1,0 +1,130 @@
+"""Full passes of an exact fit by the workers of a Dask cluster, each over shards of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlin import cluster, passes
+from fastlin.class_weights import ClassWeight
+from fastlin.cluster import Task, Workers
+from fastlin.config import TrainConfig
+from fastlin.data.dataset import Dataset, Split
+from fastlin.data.joining import training_and_validation
+from fastlin.data.source import DataReference
+from fastlin.data.stored import part_of
+from fastlin.engine import Array
+from fastlin.errors import InputError
+from fastlin.losses import Loss
+from fastlin.passes import LossSums, Reading
+from fastlin.solving.config import FitConfig
+from fastlin.threads import use_threads
+from fastlin.training.weighting import row_weights
+
+
+class ShardRows(NamedTuple):
+    """Which rows workers sum over, and how much each counts.
+
+    Attributes
+    ----------
+    data : DataReference
+        Where they are, with their fingerprint.
+    is_joined : bool
+        Whether validation rows follow the training rows.
+    loss : Loss
+    class_weight : ClassWeight
+        As in a `FitConfig`.
+    """
+
+    data: DataReference
+    is_joined: bool
+    loss: Loss
+    class_weight: ClassWeight
+
+    def rows(self) -> Dataset:
+        """Return the rows, as a worker."""
+        split = cluster.split_of(self.data)
+        return training_and_validation(split) if self.is_joined else split.train
+
+
+class ShardPasses:
+    """The mean loss over rows and its gradients, of the sums that workers find of shards.
+
+    They have the bits of `passes.unchecked_mean_loss`: shards are the same, and added in their
+    order, whoever summed them.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of the cluster.
+    split : Split
+        Which workers can load from its `source`.
+    loss : Loss
+    class_weight : ClassWeight
+        Of the fit.
+    is_joined : bool
+        Whether it is over training and validation rows.
+
+    Raises
+    ------
+    InputError
+        If the rows come from no file, or there are no workers.
+    """
+
+    def __init__(
+        self, client: Any, split: Split, loss: Loss, class_weight: ClassWeight, *,
+        is_joined: bool = False,
+    ) -> None:  # fmt: skip
+        self._workers = Workers(client)
+        self._rows = ShardRows(cluster.reference_of(split), is_joined, loss, class_weight)
+
+    @classmethod
+    def of(cls, client: Any, data: object, config: FitConfig) -> Self:
+        """Return those of a fit. Raises InputError if the data are none that workers can load."""
+        if not isinstance(data, Split):
+            raise InputError(
+                "workers of a cluster load the rows themselves; give a Split of fastlin.load_split"
+            )
+        return cls(client, data, config.loss, config.class_weight)
+
+    def mean_loss(
+        self, W: Array, b: Array, reading: Reading, row_count: int
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean loss, without penalty, and its gradients by W (K, d) and b (K,)."""
+        shards = passes.shards_of(row_count, len(W))
+        addresses = self._workers.addresses or [""]
+        count = min(len(addresses), len(shards))
+        bounds = [len(shards) * part // count for part in range(count + 1)]
+        tasks = {
+            part: Task(
+                _sums_of_shards,
+                (self._rows, shards[bounds[part] : bounds[part + 1]], W, b, reading, row_count),
+                addresses[part],
+            )
+            for part in range(count)
+        }
+        found = (sums for _, of_worker in self._workers.results(tasks) for sums in of_worker)
+        total: LossSums = reduce(LossSums.plus, found)
+        return total.mean(row_count)
+
+
+def _sums_of_shards(
+    rows: ShardRows, shards: Sequence[tuple[int, int]], W: Array, b: Array, reading: Reading,
+    row_count: int,
+) -> list[LossSums]:  # fmt: skip
+    """Return the sums over shards of the rows, as a worker."""
+    with cluster.one_at_a_time, use_threads(cluster.this_worker().state.nthreads):
+        data = rows.rows()
+        weights = row_weights(data, TrainConfig(loss=rows.loss, class_weight=rows.class_weight))
+        return [
+            passes.unchecked_loss_sums(
+                part_of(data.X, first, last), data.y[first:last], np.ascontiguousarray(W),
+                np.ascontiguousarray(b), loss=rows.loss, reading=reading,
+                weights=None if weights is None else weights[first:last], row_count=row_count,
+            )
+            for first, last in shards
+        ]  # fmt: skip

@@ -1,0 +1,223 @@
+"""A grid on a cluster of Dask: the bits of one process, however many workers, whoever dies."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import fastlin
+from fastlin import cluster
+from fastlin.cluster import connected
+from fastlin.config import TrainConfig
+from fastlin.errors import InputError
+from fastlin.passes import shards_of
+from fastlin.search.cluster import ClusterTrainer
+from fastlin.training.grid import GridTrainer
+
+pytest.importorskip("distributed", reason="a cluster needs the extra dask")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+BASE = TrainConfig(epochs=4, l2=1e-4, batch_size=32)
+GRID = {"lr": [0.01, 0.03, 1e30, 0.1], "momentum": [0.0, 0.9]}
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    """Return a split of rows in a file."""
+    folder = tmp_path_factory.mktemp("rows")
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 12)).astype(np.float32)
+    y = (X @ rng.standard_normal((12, 3)) + rng.gumbel(size=(600, 3))).argmax(axis=1)
+    np.savez(folder / "rows.npz", X=X, y=y)
+    return fastlin.load_split(folder / "rows.npz", val_fraction=0.2)
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Return the client of a cluster of two workers."""
+    with connected("local:2") as found:
+        yield found
+
+
+def check_same(ours, theirs):
+    """Check that two results of a search are the same to the bit."""
+    assert ours.winner == theirs.winner
+    for one, other in zip(ours.entries, theirs.entries, strict=True):
+        assert (one.config, one.status, one.diverged_epoch) == (
+            other.config, other.status, other.diverged_epoch,
+        )  # fmt: skip
+        assert one.history.records() == other.history.records()
+        if other.last_model is not None:
+            assert np.array_equal(one.last_model.W, other.last_model.W)
+            assert np.array_equal(one.best_model.W, other.best_model.W)
+
+
+@pytest.mark.parametrize("halving", [False, True])
+def test_a_search_has_the_bits_of_one_process(split, client, halving):
+    base = replace(BASE, epochs=12) if halving else BASE
+    settings = {"base": base, "halving": halving}
+    theirs = fastlin.grid_search(split, GRID, **settings)
+    check_same(fastlin.grid_search(split, GRID, client=client, **settings), theirs)
+
+
+def test_another_number_of_workers_gives_the_same(split):
+    theirs = fastlin.grid_search(split, GRID, base=BASE, keep="all")
+    for count in (1, 3):
+        with connected(f"local:{count}") as found:
+            check_same(
+                fastlin.grid_search(split, GRID, base=BASE, keep="all", client=found), theirs
+            )
+
+
+def test_workers_that_are_killed_change_nothing(split):
+    theirs = fastlin.grid_search(split, GRID, base=replace(BASE, epochs=12), keep="all")
+    with connected("local:2") as found:
+        killer = Killer(found)
+        ours = fastlin.grid_search(
+            split, GRID, base=replace(BASE, epochs=12), keep="all", client=found,
+            on_epoch=lambda progress: killer.kill() if progress.epoch in (3, 7, 8) else None,
+        )  # fmt: skip
+    assert len(killer.killed) == 3
+    check_same(ours, theirs)
+
+
+class Killer:
+    """Kills workers of a cluster, a random one each time."""
+
+    def __init__(self, client):
+        self._client, self._rng, self.killed = client, np.random.default_rng(1), []
+
+    def kill(self):
+        """Kill a worker, by a signal that it cannot catch."""
+        workers = sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+        worker = workers[self._rng.integers(len(workers))]
+        pid = self._client.run(os.getpid, workers=[worker])[worker]
+        os.kill(pid, signal.SIGKILL)
+        self.killed.append(pid)
+
+
+def test_a_search_that_was_interrupted_goes_on(split, client, tmp_path):
+    theirs = fastlin.grid_search(split, GRID, base=BASE)
+
+    def interrupt(progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    journal = tmp_path / "journal.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        fastlin.grid_search(
+            split, GRID, base=BASE, client=client, journal=journal, on_epoch=interrupt
+        )
+    ours = fastlin.grid_search(split, GRID, base=BASE, client=client, journal=journal, resume=True)
+    check_same(ours, theirs)
+
+
+def test_what_is_saved_of_entries_goes_to_workers_that_lack_it(split, client):
+    configs = [replace(BASE, lr=0.01), replace(BASE, lr=0.02, seed=3)]
+    single = GridTrainer(split, configs)
+    for _ in range(3):
+        single.run_epoch([0, 1])
+    ours = ClusterTrainer(client, split, configs)
+    for e in (0, 1):
+        ours.restore(e, single.records(e)[:2], _after(split, configs[e], 2))
+    client.run(_forget)
+    ours.run_epoch([0, 1])
+    for e in (0, 1):
+        assert np.array_equal(ours.model(e).W, single.model(e).W)
+        assert ours.history(e).records() == single.history(e).records()
+
+
+def _forget():
+    """Forget, as a worker, what it has trained."""
+    from fastlin.search.cluster import _trainers
+
+    _trainers.clear()
+
+
+def _after(split, config, epochs):
+    """Return the state of a run after some epochs."""
+    trainer = fastlin.Trainer(split, config)
+    for _ in range(epochs):
+        trainer.run_epoch()
+    return trainer.state()
+
+
+def test_data_that_workers_cannot_see_are_named(split, client, tmp_path):
+    X, y = split.train.X, split.train.y
+    np.savez(tmp_path / "gone.npz", X=X, y=y)
+    gone = fastlin.load_split(tmp_path / "gone.npz", val_fraction=0.2)
+    (tmp_path / "gone.npz").unlink()
+    with pytest.raises(InputError, match=r"a worker of the cluster cannot read the data: .*gone"):
+        fastlin.grid_search(gone, {"lr": [0.01, 0.02]}, base=BASE, client=client)
+    np.savez(tmp_path / "gone.npz", X=X + 1, y=y)
+    with pytest.raises(InputError, match=r"a worker of the cluster finds other rows in .*gone"):
+        fastlin.grid_search(gone, {"lr": [0.01, 0.02]}, base=BASE, client=client)
+    in_memory = fastlin.Split.from_arrays(X, y)
+    with pytest.raises(InputError, match="the rows are in memory, and workers"):
+        fastlin.grid_search(in_memory, {"lr": [0.01, 0.02]}, base=BASE, client=client)
+
+
+@pytest.mark.parametrize("where", ["local:0", "local:", "local:two", "tcp://127.0.0.1:1"])
+def test_clusters_that_are_none_are_refused(where, monkeypatch):
+    monkeypatch.setattr(cluster, "_PATIENCE", "1s")
+    with (
+        pytest.raises(InputError, match=r"a number of workers|no scheduler of Dask"),
+        connected(where),
+    ):
+        pass
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Return a split of rows in a file, enough of them for several shards."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90_000, 6)).astype(np.float32) + 1
+    y = (X @ rng.standard_normal((6, 3)) + rng.gumbel(size=(len(X), 3))).argmax(axis=1)
+    np.save(folder / "X.npy", X)
+    np.save(folder / "y.npy", y)
+    return fastlin.load_split(folder / "X.npy", labels=folder / "y.npy", val_fraction=0.1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"l2": 1e-3},
+        {"l2": 1e-5, "gap": 1e-9, "class_weight": "balanced", "standardize": True},
+        {"l2": 1e-3, "loss": "squared-hinge", "fit_intercept": False},
+    ],
+)
+def test_an_exact_fit_of_workers_has_the_bits_of_one_process(many, client, settings):
+    assert len(shards_of(len(many.train), 3)) > 1
+    theirs = fastlin.solve(many, **settings)
+    ours = fastlin.solve(many, client=client, **settings)
+    assert np.array_equal(ours.model.W, theirs.model.W)
+    assert np.array_equal(ours.model.b, theirs.model.b)
+    assert (ours.objective, ours.gap, ours.passes) == (theirs.objective, theirs.gap, theirs.passes)
+
+
+def test_a_path_of_workers_that_die_has_the_bits_of_one_process(many):
+    Cs = [1e-4, 1e-3, 1e-2]
+    theirs = fastlin.path(many, Cs=Cs)
+    with connected("local:3") as found:
+        killer = Killer(found)
+        ours = fastlin.path(many, Cs=Cs, client=found, on_point=lambda _: killer.kill())
+    assert len(killer.killed) >= 3
+    assert np.array_equal(ours.model.W, theirs.model.W)
+    for one, other in zip(ours.points, theirs.points, strict=True):
+        assert one._replace(seconds=0) == other._replace(seconds=0)
+
+
+def test_workers_need_a_file(client):
+    X, y = np.eye(4), np.arange(4) % 2
+    with pytest.raises(InputError, match="workers of a cluster load the rows themselves"):
+        fastlin.solve(X, y, l2=1, client=client)
+    with pytest.raises(InputError, match="the rows are in memory"):
+        fastlin.solve(fastlin.Split.from_arrays(X, y), l2=1, client=client)
