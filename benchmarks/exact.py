@@ -100,6 +100,16 @@ def installed(everyone: Sequence[Contestant]) -> list[Contestant]:
     return [one for one in everyone if one.library.is_installed()]
 
 
+def _chosen(everyone: Sequence[Contestant], against: Sequence[str]) -> list[Contestant]:
+    """Return fastlin and those whose names begin as told. Fails if there are none."""
+    ours, *others = everyone
+    found = [one for one in others if not against or one.name.startswith(tuple(against))]
+    if not found:
+        names = ", ".join(one.name for one in others)
+        raise click.UsageError(f"--against {against[0]} is none of {names}")
+    return [ours, *found]
+
+
 @click.command()
 @click.option("--threads", default=2, type=click.IntRange(1), show_default=True)
 @click.option("--iterations", default=1000, type=click.IntRange(1), show_default=True)
@@ -125,6 +135,12 @@ def installed(everyone: Sequence[Contestant]) -> list[Contestant]:
     help="Race with these penalties instead of those of the problem; not over a path.",
 )
 @click.option(
+    "--against",
+    multiple=True,
+    metavar="NAME",
+    help="Race against those alone whose names begin so, such as PyTorch; against all by default.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the page there, with its picture, and beside them all figures as exact-*.json.",
@@ -135,6 +151,7 @@ def main(
     patience: float,
     names: tuple[str, ...],
     l2s: tuple[float, ...],
+    against: tuple[str, ...],
     out: Path | None,
 ) -> None:
     """Race fastlin's exact fit against L-BFGS of other libraries, to the same objective.
@@ -146,7 +163,7 @@ def main(
         raise click.UsageError("--l2 has no meaning for a path; name other problems with --only")
     for line in header_lines():
         click.echo(line)
-    everyone = installed(contestants(iterations))
+    everyone = installed(_chosen(contestants(iterations), against))
 
     def show(found: Race | PathRace) -> None:
         is_path = isinstance(found, PathRace)
@@ -162,7 +179,7 @@ def main(
                 show(race(make(l2), everyone, threads, patience))
         else:
             make_path, Cs = PATHS[name]
-            on_path = installed(path_contestants(Cs, _PATH_GAP, iterations))
+            on_path = installed(_chosen(path_contestants(Cs, _PATH_GAP, iterations), against))
             show(
                 race_path(make_path(), Cs, on_path, threads, patience, gap=_PATH_GAP, every=_EVERY)
             )

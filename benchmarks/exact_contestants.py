@@ -10,6 +10,7 @@ from benchmarks.libraries import FASTLIN, SCIKIT_LEARN, SCIKIT_LEARN_INTELEX, TO
 # What is asked of whom, a stage each.
 GAPS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+_TOLERANCES_OF_PATH = (*TOLERANCES, 1e-7, 1e-8, 1e-9)  # as weak penalties need them
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of PyTorch's iterations
 
 # Rows come from a file. `keep` is called after every stage of `run`, with the seconds from its
@@ -198,7 +199,7 @@ def path_contestants(Cs: Sequence[float], gap: float, iterations: int) -> list[C
     for name, library, start in _of_scikit_learn():
         for dtype in ("float32", "float64"):
             code = _PATH_OF_COLD_STARTS.format(
-                dtype=dtype, tolerances=TOLERANCES, iterations=iterations
+                dtype=dtype, tolerances=_TOLERANCES_OF_PATH, iterations=iterations
             )
             found.append(Contestant(f"{name}, {dtype}", library, _limited(start, code)))
     return found
