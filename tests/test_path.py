@@ -6,6 +6,7 @@ from solve_problems import least_objective, random_rows
 
 import fastlin
 from fastlin.errors import InputError
+from fastlin.solving import path
 from fastlin.solving.config import DEFAULT_CS, FitConfig, PathPlan, log_steps, penalty_of
 from fastlin.solving.path import fit_path
 
@@ -215,3 +216,34 @@ def test_settings_of_another_kind_are_refused(split, config):
     for call in (fastlin.solve, fastlin.path, fastlin.probe):
         with pytest.raises(InputError, match=message):
             call(split, config=config)
+
+
+def test_weak_penalties_start_on_the_line_through_the_optima_of_two_others(monkeypatch):
+    X, y = random_rows(1, 6, 300, 40)
+    split = fastlin.Split.from_arrays(X, y, X_val=X[:50], y_val=y[:50])
+    plan, config = PathPlan(Cs=tuple(log_steps(1, 5, 16)), extend=False), FitConfig(gap=1e-4)
+
+    def passes():
+        points = fit_path(split, config, plan).points
+        assert all(point.converged for point in points)
+        return sum(point.passes for point in points)
+
+    with_guesses = passes()
+    monkeypatch.setattr(path._Walk, "_guess", lambda *_: None)
+    assert with_guesses < 0.8 * passes()
+
+
+@pytest.mark.parametrize("away", [1e6, -1e6])
+def test_a_guess_that_is_no_better_than_the_nearest_optimum_is_not_begun_from(
+    split, found, monkeypatch, away
+):
+    right = path._Walk._guess
+
+    def wrong(walk, l2):
+        guess = right(walk, l2)
+        return None if guess is None else guess._replace(point=guess.point + away)
+
+    monkeypatch.setattr(path._Walk, "_guess", wrong)
+    for one, other in zip(fastlin.path(split, Cs=CS).points, found.points, strict=True):
+        assert one.objective == pytest.approx(other.objective, rel=2e-6)
+        assert one.converged
