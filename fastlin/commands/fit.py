@@ -31,6 +31,7 @@ DEFAULT_DATA = "cifar10-mini"
 @options.data_options(DEFAULT_DATA)
 @setting_options.settings_options(FitConfig)
 @options.threads_option()
+@options.dask_option()
 @click.option(
     "--config",
     "config_path",
@@ -47,6 +48,7 @@ def fit(
     /,
     data: options.Data,
     threads: int | None,
+    dask: str | None,
     config_path: Path | None,
     out: Path | None,
     figures: bool,
@@ -69,8 +71,8 @@ def fit(
         pass
     outcome.note_if_changed(reference, split, notes)
     try:
-        with outcome.compiling(notes) as compilation:
-            found = _fit(split, config, count, notes, compilation)
+        with outcome.compiling(notes) as compilation, options.cluster(dask) as client:
+            found = _fit(split, config, count, notes, compilation, client)
         with process.writing_results():
             saved = replace(reference, sha256=split.fingerprint())
             content = runs.config_content(saved, found.result.config, found.fitting)
@@ -80,6 +82,7 @@ def fit(
                 study=found,
             )  # fmt: skip
         _print(found, split, summary["results"]["last"], folder)
+        outcome.note_on_reading(split, notes)
         drawn = 0.0, 0.0
         if figures:
             drawn = outcome.draw(found.result, split, folder, count, notes, fitting=found.fitting)
@@ -121,8 +124,9 @@ def _saved(path: Path) -> tuple[DataReference, FitConfig]:
 
 
 def _fit(
-    split: Split, config: FitConfig, threads: int, notes: Console, compilation: Compiling
-) -> ExactFit:
+    split: Split, config: FitConfig, threads: int, notes: Console, compilation: Compiling,
+    client: Any,
+) -> ExactFit:  # fmt: skip
     """Fit, with a line of progress now and then where it takes long."""
     from fastlin.solving.run import ExactFit
     from fastlin.solving.solution import gap_text
@@ -136,7 +140,7 @@ def _fit(
 
     lines = outcome.now_and_then(notes, describe)
     with options.data_notes():
-        solution = solve(split, config=config, threads=threads, progress=lines)
+        solution = solve(split, config=config, threads=threads, progress=lines, client=client)
     return ExactFit.of(solution, split, compilation.seconds)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -187,7 +186,6 @@ class Search:
 
     def run(self, notes: Console, *, resume: bool) -> tuple[GridResult, float]:
         """Train all entries, write and print their ranking; return it, and seconds of compiling."""
-        from fastlin.cluster import connected
         from fastlin.errors import GridDivergedError
         from fastlin.search.ranking import save_table
         from fastlin.search.request import JOURNAL, TABLE
@@ -203,7 +201,7 @@ class Search:
         with (
             progress_shown(notes, self.configs, self.rule.of_epochs) as progress,
             outcome.compiling(notes) as compilation,
-            nullcontext() if self.dask is None else connected(self.dask) as client,
+            options.cluster(self.dask) as client,
         ):
             try:
                 result = grid_search(
@@ -273,6 +271,7 @@ class Search:
                 f"{test['accuracy']:.2%} (no other entry saw the test rows)"
             )
         fit_options.print_fit(console, run, written["results"], which)
+        outcome.note_on_reading(self.split, notes)
         console.print(f"Train it alone: {command}")
         console.print(f"Grid folder: {folder}")
         of_winner = of_grid = 0.0, 0.0

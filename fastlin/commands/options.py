@@ -202,6 +202,18 @@ def dask_option() -> Decorator:
     )
 
 
+@contextmanager
+def cluster(dask: str | None) -> Iterator[Any]:
+    """Connect to the cluster of --dask; yields its client, or None without the option."""
+    if dask is None:
+        yield None
+        return
+    from fastlin.cluster import connected
+
+    with connected(dask) as client:
+        yield client
+
+
 def weights_option() -> Decorator:
     """Add --weights."""
     return click.option(

@@ -118,6 +118,16 @@ def print_advice(result: TrainResult, split: Split, notes: Console) -> None:
 
     for advice in advise_on(result, split):
         print_note(notes, advice)
+    note_on_reading(split, notes)
+
+
+def note_on_reading(split: Split, notes: Console) -> None:
+    """Say so where rows that stay in files were read more slowly than they could be used."""
+    from fastlin.data.stored import StoredRows
+
+    for data in split.parts().values():
+        if isinstance(data.X, StoredRows) and data.X.rates.note is not None:
+            print_note(notes, data.X.rates.note)
 
 
 def new_folder(out: Path | None, name: str, file: str, content: dict[str, Any]) -> Path:

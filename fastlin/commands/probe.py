@@ -83,6 +83,7 @@ class Request:
 )
 @setting_options.settings_options(FitConfig, without=("l2", "C"))
 @options.threads_option()
+@options.dask_option()
 @click.option(
     "--config",
     "config_path",
@@ -102,6 +103,7 @@ def probe(
     /,
     data: options.Data,
     threads: int | None,
+    dask: str | None,
     config_path: Path | None,
     out: Path | None,
     resume: Path | None,
@@ -135,7 +137,7 @@ def probe(
     folder = resume or outcome.new_folder(out, split.name, REQUEST, request.content())
     notes.print(_about(request.protocol))
     try:
-        _run(request, split, folder, count, started, figures, notes)
+        _run(request, split, folder, count, dask, started, figures, notes)
     except KeyboardInterrupt as stop:
         if protocol_of(request.protocol).kind == "path":
             again = f"fastlin probe --resume {quote(str(folder))}"
@@ -154,8 +156,8 @@ def _about(name: str) -> str:
 
 
 def _run(
-    request: Request, split: Split, folder: Path, threads: int, started: float, figures: bool,
-    notes: Console,
+    request: Request, split: Split, folder: Path, threads: int, dask: str | None, started: float,
+    figures: bool, notes: Console,
 ) -> None:  # fmt: skip
     """Do what is asked, write the run folder, and print what was found."""
     from fastlin.search.probe import Probe
@@ -168,9 +170,13 @@ def _run(
     if protocol_of(request.protocol).kind == "path":
         given |= {"keep": folder, "on_fit": _lines(notes)}
     began = time.perf_counter()
-    with outcome.compiling(notes) as compilation, options.data_notes():
+    with (
+        outcome.compiling(notes) as compilation,
+        options.data_notes(),
+        options.cluster(dask) as client,
+    ):
         found = do_probe(
-            split, request.protocol, request.config, threads=threads,
+            split, request.protocol, request.config, threads=threads, client=client,
             note=lambda text: outcome.print_note(notes, text), **given,
         )  # fmt: skip
     spent = time.perf_counter() - began - compilation.seconds  # by all fits
@@ -184,6 +190,7 @@ def _run(
         )  # fmt: skip
     console = options.console()
     probe_output.print_found(console, found, split, summary, folder)
+    outcome.note_on_reading(split, notes)
     drawn = 0.0, 0.0
     if figures:
         fitting = None if study is None else study.fitting

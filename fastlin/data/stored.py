@@ -27,6 +27,9 @@ _BYTES_OF_GAP = 2**15
 _BYTES_OF_PIECE = 2**20
 
 
+# Rows that are chosen stay in memory if they take this part of it at most.
+_SHARE_OF_FEW = 0.125
+
 # Waiting for rows is worth a word where it takes this part of the time of their use.
 _SLOW_READING = 0.25
 
@@ -51,9 +54,10 @@ class Rates:
     @property
     def note(self) -> str | None:
         """What a user should know, if reading took longer than what was done with the rows."""
-        if self.waiting < _SLOW_READING * self.using or self.bytes < 16 * BYTES_OF_BLOCK:
-            return None
         read, used = (self.bytes / 1e9 / max(s, 1e-9) for s in (self.reading, self.using))
+        is_short = self.bytes < 16 * BYTES_OF_BLOCK
+        if is_short or read > used or self.waiting < _SLOW_READING * self.using:
+            return None
         return (
             f"rows were read at {read:.2g} GB/s, and could have been used at {used:.2g} GB/s: "
             "a faster disk, or a larger memory, would save time"
@@ -86,6 +90,7 @@ class StoredRows:
     numbers: NDArray[np.int64] | None = None
     memory: int = 2**28
     rates: Rates = field(default_factory=Rates, repr=False)
+    _read_before: NDArray[Any] | None = field(default=None, repr=False)
 
     @property
     def ndim(self) -> int:
@@ -147,14 +152,18 @@ class StoredRows:
         return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
     def chosen(self, rows: NDArray[np.int64]) -> StoredRows:
-        """Return some of the rows (m,), by number, without reading them."""
+        """Return some of the rows (m,), by number; few are read once, and stay in memory."""
         numbers = rows if self.numbers is None else self.numbers[rows]
-        return replace(self, numbers=np.asarray(numbers), rates=Rates())
+        found = replace(self, numbers=np.asarray(numbers), rates=Rates(), _read_before=None)
+        if found.nbytes > _SHARE_OF_FEW * self.memory:
+            return found
+        return replace(found, _read_before=found[:])
 
     def part(self, first: int, last: int) -> StoredRows:
         """Return the rows from first to last, without reading them."""
+        before = None if self._read_before is None else self._read_before[first:last]
         if self.numbers is not None:
-            return replace(self, numbers=self.numbers[first:last])
+            return replace(self, numbers=self.numbers[first:last], _read_before=before)
         segments = []
         for segment, begin in zip(self.segments, self._firsts.tolist(), strict=False):
             skipped = max(first - begin, 0)
@@ -170,7 +179,7 @@ class StoredRows:
         if self.numbers is not None or other.numbers is not None:
             numbers = np.concatenate([self._all_numbers(), self._firsts[-1] + other._all_numbers()])
         segments = (*self.segments, *other.segments)
-        return replace(self, segments=segments, numbers=numbers, rates=Rates())
+        return replace(self, segments=segments, numbers=numbers, rates=Rates(), _read_before=None)
 
     def within(self, memory: int) -> StoredRows:
         """Return the same rows, of which windows may take so many bytes."""
@@ -186,6 +195,8 @@ class StoredRows:
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         """Return a slice, or rows by number (m,), as an array (m, d) of its own."""
+        if self._read_before is not None:
+            return np.array(self._read_before[rows])
         if isinstance(rows, slice):
             first, last, step = rows.indices(len(self))
             if step == 1:
@@ -215,6 +226,9 @@ class StoredRows:
             The number of the first row of a block, and the block (rows, d). Its memory is used
             again after the block that follows.
         """
+        if self._read_before is not None:
+            yield 0, self._read_before
+            return
         rows = max(1, BYTES_OF_BLOCK // self.row_bytes // multiple) * multiple
         firsts = range(0, len(self), rows)
         parts = (self._range(first, min(first + rows, len(self))) for first in firsts)
@@ -235,6 +249,9 @@ class StoredRows:
         NDArray
             (m, d), in memory that is used again after the part that follows.
         """
+        if self._read_before is not None:
+            yield from (self._read_before[part] for part in parts)
+            return
         own = self.numbers
         numbers = (part if own is None else own[part] for part in parts)
         yield from self._ahead(numbers, most_rows)

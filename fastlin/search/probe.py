@@ -148,6 +148,7 @@ def probe(
     keep: str | Path | None = None,
     on_fit: Callable[[PathPoint], None] | None = None,
     note: Callable[[str], None] | None = None,
+    client: Any = None,
     **settings: Any,
 ) -> Probe | FewShots | GridResult:
     """Judge features by a linear classifier, as a published protocol does.
@@ -168,6 +169,8 @@ def probe(
     on_fit, note : Callable, optional
         Called after every penalty of a path; and with what a user should know, a sentence each,
         which are warnings by default.
+    client : distributed.Client, optional
+        Of a Dask cluster, as in `fastlin.path` and `fastlin.grid_search`; not for draws.
 
     Returns
     -------
@@ -190,10 +193,13 @@ def probe(
     if held_out is not None:
         say(held_out)
     if chosen.kind == "draws":
+        if client is not None:
+            raise InputError(f"a cluster has no effect with the protocol {chosen.name}")
         return _draws(split, chosen, settled, threads, say)
     if plan is None:
-        return _sgd(split, chosen, settled, threads, say)
-    return _path(split, chosen, settled, plan, threads, keep, on_fit, _as_json(plan, given))
+        return _sgd(split, chosen, settled, threads, say, client)
+    json = _as_json(plan, given)
+    return _path(split, chosen, settled, plan, threads, keep, on_fit, json, client)
 
 
 def with_rows_for(protocol: Protocol, split: Split) -> tuple[Split, str | None]:
@@ -262,6 +268,7 @@ def _as_json(plan: PathPlan, given: Mapping[str, Any]) -> dict[str, Any]:
 def _path(
     split: Split, protocol: Protocol, config: FitConfig, plan: PathPlan, threads: int | None,
     keep: str | Path | None, on_fit: Callable[[PathPoint], None] | None, given: dict[str, Any],
+    client: Any,
 ) -> Probe:  # fmt: skip
     kept = None if keep is None else KeptFits(keep, split.fingerprint(), config, plan)
     val_rows = 0 if split.val is None else len(split.val)
@@ -274,7 +281,7 @@ def _path(
 
     known = [] if kept is None else list(kept.fits)
     began = time.perf_counter()
-    found = fit_path(split, config, plan, threads=threads, on_fit=tell, known=known)
+    found = fit_path(split, config, plan, threads=threads, on_fit=tell, known=known, client=client)
     on = refitted_split(split) if plan.refit else split
     seconds = time.perf_counter() - began
     result = Probe(protocol, found, ExactFit.of(found.solution, on), seconds, given)
@@ -310,7 +317,7 @@ def _draws(
 
 def _sgd(
     split: Split, protocol: Protocol, config: FitConfig, threads: int | None,
-    say: Callable[[str], None],
+    say: Callable[[str], None], client: Any,
 ) -> GridResult:  # fmt: skip
     """Train with every learning rate, as DINOv2's evaluation does."""
     base = TrainConfig(
@@ -323,7 +330,9 @@ def _sgd(
         if not isinstance(text, Advice):  # which names settings that the protocol fixes
             say(text)
 
-    found = grid_search(split, {"lr": protocol.lrs}, base=base, threads=threads, note=tell)
+    found = grid_search(
+        split, {"lr": protocol.lrs}, base=base, threads=threads, note=tell, client=client
+    )
     ends = {min(protocol.lrs): "smallest", max(protocol.lrs): "largest"}
     end = ends.get(float(found.best.config.lr))
     if end is not None:

@@ -19,9 +19,8 @@ from fastlin.solving.problem import Point, Problem, Vector
 # classified with certainty have none. And part of the largest eigenvalue that is not rounding.
 _LEAST, _LEAST_EIGENVALUE = 1e-12, 1e-14
 
-# Parameters up to which eigenvectors take no time that counts; beyond, they are taken only where a
-# solution leaves more than this share of what is to be divided.
-_FEW, _LEFT = 64, 1e-8
+# Eigenvectors are taken only where a solution leaves more than this share of what is divided.
+_LEFT = 1e-8
 
 _VALUES_OF_BLOCK = 2**22  # of rows times their second derivatives
 
@@ -106,13 +105,12 @@ def _solved(A: Matrix, of: Vector) -> Vector:
     """
     lengths: Vector = np.sqrt(np.diag(A))
     scaled, wanted = A / lengths / lengths[:, None], of / lengths
-    if len(A) > _FEW:
-        with suppress(np.linalg.LinAlgError):
-            quick: Vector = np.linalg.solve(scaled, wanted).astype(np.float64, copy=False)
-            left = np.abs(scaled @ quick - wanted).max()
-            if quick @ wanted > 0 and left <= _LEFT * np.abs(wanted).max():
-                quick /= lengths
-                return quick
+    with suppress(np.linalg.LinAlgError):
+        quick: Vector = np.linalg.solve(scaled, wanted).astype(np.float64, copy=False)
+        left = np.abs(scaled @ quick - wanted).max()
+        if quick @ wanted > 0 and left <= _LEFT * np.abs(wanted).max():
+            quick /= lengths
+            return quick
     values, U = np.linalg.eigh(scaled)
     turned = (U.T @ wanted) / np.maximum(values, _LEAST_EIGENVALUE * values[-1])
     found: Vector = (U @ turned) / lengths
