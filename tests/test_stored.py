@@ -272,3 +272,15 @@ def test_amounts_of_memory(text, count):
 def test_amounts_of_memory_that_are_none_are_refused(text):
     with pytest.raises(InputError, match=r"memory is .*; it must be"):
         memory.check_memory(text)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_window_of_sorted_rows_has_its_share_of_every_class(monkeypatch, seed):
+    monkeypatch.setattr("fastlin.training.order._BYTES_OF_BLOCK", 400)  # of 10 rows
+    labels = np.repeat(np.arange(5), 1000)
+    config = TrainConfig(window=1000, seed=seed)
+    windows = list(epoch_windows(config, len(labels), 40, 1))
+    assert len(windows) == 5
+    for own, _ in windows:
+        counts = np.bincount(labels[own], minlength=5)
+        assert np.abs(counts - 200).max() <= 20  # a block at each end of a class

@@ -68,8 +68,9 @@ def epoch_windows(
 ) -> Iterator[Window]:
     """Return the windows of an epoch (counted from 1), in the order they are taken.
 
-    A window is made of blocks of rows that lie one after another, which are drawn, as is the order
-    of the rows in a window. That depends on nothing but seed, epoch, window, and the number and
+    A window is made of blocks of rows that lie one after another. Of as many neighbouring blocks as
+    there are windows each window gets one, which is drawn: it has its share of every part of the
+    rows, even if they are sorted. Then the rows of a window are shuffled. That depends on nothing but seed, epoch, window, and the number and
     size of the rows. A window of all rows has their `epoch_order`. Without `shuffle` rows are taken
     as they lie, in whole batches.
 
@@ -92,10 +93,10 @@ def epoch_windows(
             yield Window(rows, rows - first)
         return
     block = max(1, _BYTES_OF_BLOCK // row_bytes)
-    rng = _stream(config, epoch)
-    drawn = rng.permutation(-(-row_count // block))
-    for first in range(0, len(drawn), size // block):
-        own = drawn[first : first + size // block]
+    rng, blocks = _stream(config, epoch), -(-row_count // block)
+    count = -(-blocks // (size // block))
+    neighbours = np.arange(-(-blocks // count) * count).reshape(-1, count)
+    for own in rng.permuted(neighbours, axis=1).T:
         rows = (own[:, None] * block + np.arange(block)).ravel()
         rows = rows[rows < row_count]
         yield Window(rows, rng.permutation(len(rows)))
