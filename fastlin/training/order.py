@@ -70,9 +70,9 @@ def epoch_windows(
 
     A window is made of blocks of rows that lie one after another. Of as many neighbouring blocks as
     there are windows each window gets one, which is drawn: it has its share of every part of the
-    rows, even if they are sorted. Then the rows of a window are shuffled. That depends on nothing but seed, epoch, window, and the number and
-    size of the rows. A window of all rows has their `epoch_order`. Without `shuffle` rows are taken
-    as they lie, in whole batches.
+    rows, even if they are sorted. Then the rows of a window are shuffled. That depends on nothing
+    but seed, epoch, window, and the number and size of the rows. A window of all rows has their
+    `epoch_order`. Without `shuffle` rows are taken as they lie, in whole batches.
 
     Parameters
     ----------
