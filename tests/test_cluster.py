@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from command_line import call, same_run
 
 import fastlin
 from fastlin import cluster
@@ -221,3 +222,23 @@ def test_workers_need_a_file(client):
         fastlin.solve(X, y, l2=1, client=client)
     with pytest.raises(InputError, match="the rows are in memory"):
         fastlin.solve(fastlin.Split.from_arrays(X, y), l2=1, client=client)
+
+
+def test_commands_give_the_same_files_with_a_cluster(many, split, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = many.source
+    data = ("--data", rows.data, "--labels", rows.labels, "--no-figures")
+    for name, dask in (("one", ()), ("two", ("--dask", "local:2"))):
+        call("fit", *data, "--l2", "1e-3", "--out", f"fit-{name}", *dask)
+        call("probe", *data, "--C", "1e-4,1e-3", "--out", f"probe-{name}", *dask)
+        call(
+            "grid", "--data", split.source.data, "--no-figures", "--lr", "0.01,0.02", "--epochs", 2,
+            "--out", f"grid-{name}", *dask,
+        )  # fmt: skip
+    for kind in ("fit", "probe", "grid"):
+        places = [tmp_path / f"{kind}-{name}" for name in ("one", "two")]
+        same_run(*(place / "winner" if kind == "grid" else place for place in places))
+    for command in ("fit", "probe", "grid"):
+        lists = ("--lr", "0.01,0.02") if command == "grid" else ()
+        call(command, "--data", split.source.data, *lists, "--dask", "local:0", code=2, begun=True)
+    call("grid", "--lr", "0.01,0.02", "--cv", 3, "--dask", "local:2", code=2, begun=True)

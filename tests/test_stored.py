@@ -1,6 +1,7 @@
 """Rows that stay in files: the same numbers as of rows in memory, in bounded memory."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -284,3 +285,52 @@ def test_every_window_of_sorted_rows_has_its_share_of_every_class(monkeypatch, s
     for own, _ in windows:
         counts = np.bincount(labels[own], minlength=5)
         assert np.abs(counts - 200).max() <= 20  # a block at each end of a class
+
+
+def test_shards_of_any_kind_are_the_rows_one_after_another(tmp_path):
+    X, y = rows(np.float16)
+    names = np.array(["cat", "dog", "emu", "owl"])[y]
+    bounds = [0, 400, 1000, 1001, 2500, N]
+    for number, (first, last) in enumerate(pairwise(bounds), 8):  # 10 comes after 9
+        own = slice(first, last)
+        for folder in ("both", "whole"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        np.save(tmp_path / "both" / f"X_train-{number}.npy", X[own])
+        np.save(tmp_path / "both" / f"y_train-{number}.npy", names[own])
+        np.savez(tmp_path / "whole" / f"part-{number}-of-12.npz", X=X[own], y=names[own])
+    for folder in ("both", "whole"):
+        split = fastlin.load_split(tmp_path / folder)
+        assert np.array_equal(split.train.X, X)
+        assert split.train.class_names == ("cat", "dog", "emu", "owl")
+        assert np.array_equal(split.train.y, y)
+        assert np.array_equal(fastlin.load_rows(tmp_path / folder).X[:], X)
+
+
+def test_shards_that_do_not_belong_together_are_refused(tmp_path):
+    X, y = rows(np.float16)
+    for number in range(3):
+        np.savez(tmp_path / f"part-{number}.npz", X=X[: 5 + number], y=y[: 5 + number])
+
+    def refusal():
+        with pytest.raises(InputError) as refused:
+            fastlin.load_split(tmp_path)
+        return str(refused.value)
+
+    np.savez(tmp_path / "part-2.npz", X=X[:5])
+    assert "part-0.npz and part-2.npz do not both have 'y_train'" in refusal()
+    np.savez(tmp_path / "part-2.npz", X=X[:5, :3], y=y[:5])
+    assert "X_train is float16 (5, 20) in part-0.npz, and float16 (5, 3) in part-2.npz" in refusal()
+    np.savez(tmp_path / "part-2.npz", X=X[:5].astype(np.float32), y=y[:5])
+    assert "and float32 (5, 20) in part-2.npz" in refusal()
+    np.save(tmp_path / "X-0.npy", X)
+    assert "has shards of several kinds: 'X-0.npy', 'part-0.npz'" in refusal()
+
+
+def test_rows_without_their_labels_among_shards_are_refused(tmp_path):
+    X, y = rows()
+    for number in range(3):
+        np.save(tmp_path / f"X-{number}.npy", X)
+        np.save(tmp_path / f"y-{number}.npy", y)
+    (tmp_path / "y-1.npy").unlink()
+    with pytest.raises(InputError, match=r"has 2 files such as y-0\.npy, and 3 of the rows"):
+        fastlin.load_split(tmp_path)
