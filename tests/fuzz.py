@@ -150,7 +150,7 @@ def _check_message(message: str) -> None:
         raise WrongError("a message of several lines", message)
     if len(message) > LONGEST_MESSAGE:
         raise WrongError(f"a message of more than {LONGEST_MESSAGE:,} characters", message)
-    if "memory" in message:
+    if "memory" in message.partition("the keys are")[0]:  # of which one is called so
         raise WrongError("too much memory", message)
 
 

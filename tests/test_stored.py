@@ -106,17 +106,21 @@ def test_blocks_have_whole_multiples_of_rows(tmp_path, small_blocks):
     assert np.array_equal(np.concatenate([block for _, block in found]), X)
 
 
-def test_a_file_that_becomes_shorter_is_named_with_the_place(tmp_path):
+def test_a_file_that_becomes_shorter_is_named_with_the_place(tmp_path, monkeypatch):
     X, _ = rows()
     found = in_file(tmp_path, X)
-    with (tmp_path / "X.npy").open("r+b") as file:
-        file.truncate(128 + 1000 * X[0].nbytes + 8)
     place = 128 + 1000 * X[0].nbytes + 8
+    monkeypatch.setattr(stored, "opened", lambda segment: segments.FileIO(segment.path))
+    with (tmp_path / "X.npy").open("r+b") as file:
+        file.truncate(place)  # after it was opened
     with pytest.raises(
         InputError, match=rf"X\.npy ends at byte {place}, in the middle of its 3,000"
     ):
         found[900:1100]
     assert np.array_equal(found[:1000], X[:1000])
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"X\.npy was changed since its rows were checked"):
+        found[:1000]
     (tmp_path / "X.npy").unlink()
     with pytest.raises(InputError, match=r"cannot read .*X\.npy: No such file"):
         list(found.blocks())

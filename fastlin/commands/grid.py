@@ -139,16 +139,15 @@ def grid(
     from fastlin.search.search import check_comparable
     from fastlin.threads import use_threads
 
+    _check_dask(dask, request)
     configs = request.configs()
     if len(configs) == 1 and request.search == "grid":
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
-    losses = [config.loss for config in configs]
-    loaded, held_out = fit_options.rows_to_search(request, request.at, losses)
+    loaded, held_out = fit_options.rows_to_search(request, request.at, [c.loss for c in configs])
     rule = Rule(f"val_{request.select}", at=request.at)  # type: ignore[arg-type]
     check_comparable(configs, rule, request.halving)
-    with use_threads(threads) as thread_count:  # an error comes before anything is written
-        pass
-    notes = options.console(stderr=True)
+    with use_threads(threads) as thread_count:  # errors come before anything is written
+        notes = options.console(stderr=True)
     if folder is None:
         outcome.note_if_changed(request.data, loaded, notes)
         if held_out is not None:
@@ -156,8 +155,6 @@ def grid(
             request = replace(request, data=replace(request.data, val_fraction=DEFAULT_FRACTION))
         request = replace(request, data=replace(request.data, sha256=loaded.fingerprint()))
         folder = outcome.new_folder(out, f"{loaded.name}-grid", REQUEST, request.content())
-    if dask is not None and request.cv is not None:
-        raise InputError("--dask has no effect with --cv; leave one of them out")
     search = Search(request, configs, rule, loaded, thread_count, folder, started, dask)
     try:
         if request.cv is not None:
@@ -169,6 +166,12 @@ def grid(
     except KeyboardInterrupt as stop:
         notes.print(f"Interrupted; go on with: fastlin grid --resume {quote(str(folder))}")
         ctx.exit(process.exit_code(stop))
+
+
+def _check_dask(dask: str | None, request: SearchRequest) -> None:
+    """Raise InputError if a cluster cannot do what is asked for."""
+    if dask is not None and request.cv is not None:
+        raise InputError("--dask has no effect with --cv; leave one of them out")
 
 
 @dataclass(frozen=True)

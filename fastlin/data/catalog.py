@@ -121,33 +121,30 @@ def load_split(
         Of CIFAR-10: ``assignment`` (the default) or ``full``.
     data_dir : str or Path, optional
         Where to look for ``cifar10`` and ``cifar100``; by default in the folder in the environment
-        variable FASTLIN_DATA, or else in the user's cache, into which CIFAR-10 is downloaded.
+        variable FASTLIN_DATA, or else the user's cache, into which CIFAR-10 is downloaded.
     labels : str or Path, optional
         Labels of the training rows that are not with them: a file, ``PATH:NAME``, or ``:NAME`` for
         an array or column of the file of the rows.
     val_data, val_labels, test_data, test_labels : str or Path, optional
         Validation and test rows, where they are not in `data`, and their labels.
-    scale : float, optional
-        What a stored value is multiplied by; by default 1/255 for uint8 (pixels), else 1.
-    val_fraction : float, optional
-        Hold out this share of the training rows for validation; see `Split.hold_out`.
+    scale, val_fraction : float, optional
+        What a stored value is multiplied by (1/255 for uint8, else 1); see `Split.hold_out`.
     sample_weight : str or Path, optional
         How much each training row counts, named as `labels`; ``:NAME`` also of rows in other files.
     memory : str, optional
-        How much rows may take, such as ``2GB``, by default half of what there is; arrays that are
-        larger stay in their files, and are read in blocks.
+        How much rows may take, such as ``2GB``; larger arrays stay in files. By default half of it.
 
     Returns
     -------
     Split
-        With its `source`. What was converted or left out is a `fastlin.errors.DataWarning`.
+        What was converted or left out is a `fastlin.errors.DataWarning`.
 
     Raises
     ------
     InputError
         If the data are unknown, not found or damaged, or an argument does not apply to them.
     PackageError
-        If a package that reads the format is not installed.
+        If a package is not installed.
     """
     given = _given(
         data, split, data_dir, scale, val_fraction, memory, labels=labels, val_data=val_data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from io import FileIO
 from itertools import pairwise
@@ -24,11 +25,14 @@ class Segment(NamedTuple):
         How many bytes come before the first row.
     rows : int
         How many there are.
+    state : tuple[int, int]
+        Size of the file in bytes, and when it was written, in nanoseconds.
     """
 
     path: Path
     start: int
     rows: int
+    state: tuple[int, int]
 
 
 def spans(numbers: range | NDArray[np.int64], most_apart: int) -> Iterator[tuple[int, int]]:
@@ -52,12 +56,24 @@ def is_run(numbers: range | NDArray[np.int64], first: int, last: int) -> bool:
     return int(numbers[last - 1]) - int(numbers[first]) == last - 1 - first
 
 
-def opened(path: Path) -> FileIO:
-    """Return a file to be read. Raises InputError if it cannot be opened."""
+def state_of(found: os.stat_result) -> tuple[int, int]:
+    """Return what tells whether a file was changed; see `Segment`."""
+    return found.st_size, found.st_mtime_ns
+
+
+def opened(segment: Segment) -> FileIO:
+    """Return the file of a segment.
+
+    Raises InputError if it cannot be opened, or is not what it was when the rows were checked.
+    """
     try:
-        return FileIO(path)
+        file = FileIO(segment.path)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {segment.path}: {error.strerror or error}") from None
+    if state_of(os.fstat(file.fileno())) != segment.state:
+        file.close()
+        raise InputError(f"{segment.path} was changed since its rows were checked; load it again")
+    return file
 
 
 def read_bytes(file: FileIO, segment: Segment, offset: int, out: NDArray[Any]) -> None:

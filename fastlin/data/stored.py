@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.segments import Segment, is_run, opened, read_bytes, spans
+from fastlin.data.segments import Segment, is_run, opened, read_bytes, spans, state_of
 
 # A block that is read while another one is used: both stay in a third-level cache.
 BYTES_OF_BLOCK = 2**22
@@ -113,7 +113,8 @@ class StoredRows:
         if base.filename is None or not array.dtype.isnative:
             return None
         start = base.offset + array.ctypes.data - base.ctypes.data
-        segment = Segment(Path(base.filename), int(start), len(array))
+        path = Path(base.filename)
+        segment = Segment(path, int(start), len(array), state_of(path.stat()))
         return cls((segment,), array.dtype, array.shape[1])
 
     @classmethod
@@ -170,7 +171,7 @@ class StoredRows:
             count = min(segment.rows, last - begin) - skipped
             if count > 0:
                 start = segment.start + skipped * self.row_bytes
-                segments.append(Segment(segment.path, start, count))
+                segments.append(segment._replace(start=start, rows=count))
         return replace(self, segments=tuple(segments))
 
     def joined(self, other: StoredRows) -> StoredRows:
@@ -305,10 +306,10 @@ class StoredRows:
         with ExitStack() as stack:
             files: dict[Path, FileIO] = {}
 
-            def file_of(path: Path) -> FileIO:
-                if path not in files:
-                    files[path] = stack.enter_context(opened(path))
-                return files[path]
+            def file_of(segment: Segment) -> FileIO:
+                if segment.path not in files:
+                    files[segment.path] = stack.enter_context(opened(segment))
+                return files[segment.path]
 
             for first, last in spans(numbers, max(1, _BYTES_OF_GAP // self.row_bytes)):
                 if is_run(numbers, first, last):
@@ -318,7 +319,7 @@ class StoredRows:
         return out
 
     def _read_span(
-        self, numbers: NDArray[np.int64], out: NDArray[Any], file_of: Callable[[Path], FileIO]
+        self, numbers: NDArray[np.int64], out: NDArray[Any], file_of: Callable[[Segment], FileIO]
     ) -> None:
         """Read ascending numbers of rows that lie close together, with what is between them."""
         most = max(1, _BYTES_OF_PIECE // self.row_bytes)
@@ -331,16 +332,17 @@ class StoredRows:
             np.take(found, numbers[done:end] - first, axis=0, out=out[done:end])
             done = end
 
-    def _read_run(self, first: int, out: NDArray[Any], file_of: Callable[[Path], FileIO]) -> None:
+    def _read_run(
+        self, first: int, out: NDArray[Any], file_of: Callable[[Segment], FileIO]
+    ) -> None:
         """Read consecutive rows, perhaps of several segments."""
         done = 0
         while done < len(out):
             place = int(np.searchsorted(self._firsts, first + done, "right")) - 1
             segment, row = self.segments[place], first + done - int(self._firsts[place])
             count = min(segment.rows - row, len(out) - done)
-            read_bytes(
-                file_of(segment.path), segment, row * self.row_bytes, out[done : done + count]
-            )
+            place_of_row = row * self.row_bytes
+            read_bytes(file_of(segment), segment, place_of_row, out[done : done + count])
             done += count
 
 

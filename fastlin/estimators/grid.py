@@ -104,9 +104,7 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
         ValueError
             If an argument does not fit, or no candidate could be fitted.
         """
-        _check_estimator(self.estimator)
-        if self.n_threads is not None:
-            checked_count("n_threads", self.n_threads)
+        _check_estimator(self.estimator, self.n_threads)
         scorer, metric = self._get_scorers()
         X, y = indexable(inputs.plain("X", X), inputs.plain("y", y))
         given = {"sample_weight": inputs.plain("sample_weight", sample_weight), "groups": groups}
@@ -185,8 +183,10 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
             self.feature_names_in_ = best.feature_names_in_
 
 
-def _check_estimator(estimator: object) -> None:
-    """Raise InputError if it is none of those that are fitted together."""
+def _check_estimator(estimator: object, threads: int | None) -> None:
+    """Raise InputError if it is none of those that are fitted together, or threads do not fit."""
+    if threads is not None:
+        checked_count("n_threads", threads)
     if getattr(type(estimator), "fit", None) is not LinearClassifier.fit:
         raise InputError(
             f"estimator is a {type(estimator).__name__}; GridSearch takes a SoftmaxClassifier or a "

@@ -159,18 +159,14 @@ def probe(
         Where it lacks rows to choose or to judge by, a tenth of the training rows is held out.
     protocol : str or Protocol
         One of `fastlin.solving.protocols.PROTOCOLS`.
-    config, threads, **settings
-        As in `fastlin.solve`, but for l2 and C.
+    config, threads, client, **settings
+        As in `fastlin.solve`, but for l2 and C; draws take no client.
     l2s, Cs, select, patience, refit
         As in `fastlin.path`, in the place of what the protocol says.
     keep : str or Path, optional
-        A folder for the fits of a path, from which a call that is stopped goes on when it is made
-        again; they are removed at the end.
+        A folder for the fits of a path that is stopped, from which the same call goes on.
     on_fit, note : Callable, optional
-        Called after every penalty of a path; and with what a user should know, a sentence each,
-        which are warnings by default.
-    client : distributed.Client, optional
-        Of a Dask cluster, as in `fastlin.path` and `fastlin.grid_search`; not for draws.
+        Called after every penalty of a path; and with what a user should know, by default warnings.
 
     Returns
     -------
@@ -187,19 +183,23 @@ def probe(
     say = note or functools.partial(warnings.warn, stacklevel=2)
     given = {"l2s": l2s, "Cs": Cs, "select": select, "patience": patience, "refit": refit}
     plan = plan_with(chosen, given)
-    if plan is None and keep is not None:
-        raise InputError(f"keep has no effect with the protocol {chosen.name}, which has no path")
+    _check_effects(chosen, plan, keep, client)
     split, held_out = with_rows_for(chosen, split)
     if held_out is not None:
         say(held_out)
     if chosen.kind == "draws":
-        if client is not None:
-            raise InputError(f"a cluster has no effect with the protocol {chosen.name}")
         return _draws(split, chosen, settled, threads, say)
     if plan is None:
         return _sgd(split, chosen, settled, threads, say, client)
-    json = _as_json(plan, given)
-    return _path(split, chosen, settled, plan, threads, keep, on_fit, json, client)
+    return _path(split, chosen, settled, plan, threads, keep, on_fit, _as_json(plan, given), client)
+
+
+def _check_effects(protocol: Protocol, plan: PathPlan | None, keep: object, client: object) -> None:
+    """Raise InputError if an argument has no effect in a protocol."""
+    if plan is None and keep is not None:
+        raise InputError(f"keep has no effect with the protocol {protocol.name}, which has no path")
+    if protocol.kind == "draws" and client is not None:
+        raise InputError(f"a cluster has no effect with the protocol {protocol.name}")
 
 
 def with_rows_for(protocol: Protocol, split: Split) -> tuple[Split, str | None]:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -72,33 +73,28 @@ def grid_search(
     select, at, halving
         What is best (`fastlin.search.ranking.Rule`), what is stopped (`fastlin.search.halving`).
     threads, eval_train_every
-        See `fastlin.Trainer`; no choice depends on them.
-    on_epoch, progress : Callable[[GridProgress], None] or None
-        Called after every epoch of all active entries; both names.
-    note : Callable[[str], None] or None
-        Called with what a user should know, a sentence each; by default they are warnings.
+        See `fastlin.Trainer`.
+    on_epoch, progress, note : Callable or None
+        Called with a `GridProgress` after every epoch of active entries, by both names; and with
+        what a user should know, by default warnings.
     journal, resume : str or Path or None, bool
-        A file (.jsonl) for results as they come, and whether to go on with one that is there.
+        A file (.jsonl) for results, and whether to go on with one that is there.
     keep, refit, calibrate : str, bool, bool
-        Whose weights to hold (``winner``, ``all``); whether the winner is fitted again on all rows,
-        or gets temperatures (`fastlin.calibrate`).
+        Whose weights to hold (``winner``, ``all``); whether the winner is refitted or calibrated.
     client : distributed.Client or None
-        Of a Dask cluster whose workers train the entries (`fastlin.search.cluster`), to the bits
-        of this process; they load the rows from the files that the split is of.
+        Of a cluster whose workers train; see `fastlin.search.cluster`.
 
     Raises
     ------
-    InputError
-        If an argument is impossible, or the journal damaged or of another search.
-    GridDivergedError
-        If every configuration diverged. One that does stops no other.
+    InputError, GridDivergedError
+        If an argument is impossible, or the journal damaged or of another search; if all diverged.
     """
     started, rule, plan = time.perf_counter(), Rule(select, at), _plan(halving, keep)
     after = _After.checked(refit, calibrate)
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
     split, held_out = _searchable(split, configs, rule, plan, after)
-    arguments = split, configs, threads, rule.of_epochs, eval_train_every
-    trainer = GridTrainer(*arguments) if client is None else ClusterTrainer(client, *arguments)
+    kind = GridTrainer if client is None else partial(ClusterTrainer, client)
+    trainer = kind(split, configs, threads, rule.of_epochs, eval_train_every)
     state = SearchState(trainer.configs, replace(rule, select=rule.of_epochs))
     running = RunningSearch(trainer, state, plan, on_epoch or progress)
     _run(running, plan, journal, note, held_out, resume=resume)

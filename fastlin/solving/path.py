@@ -135,7 +135,7 @@ def fit_path(
     _check(split, config, plan)
     penalties = _penalties(plan, _counts(split))
     with use_threads(threads), one_thread():
-        workers = None if client is None else ShardPasses.of(client, split, config)
+        workers = ShardPasses.of(client, split, config)
         walk = _Walk(split, config, penalties, on_fit, known, workers)
         if plan.bisect:
             walk.to_the_best(penalties, plan.select)

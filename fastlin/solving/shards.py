@@ -83,8 +83,13 @@ class ShardPasses:
         self._rows = ShardRows(cluster.reference_of(split), is_joined, loss, class_weight)
 
     @classmethod
-    def of(cls, client: Any, data: object, config: FitConfig) -> Self:
-        """Return those of a fit. Raises InputError if the data are none that workers can load."""
+    def of(cls, client: Any, data: object, config: FitConfig) -> Self | None:
+        """Return those of a fit, None without a client.
+
+        Raises InputError if the data are none that workers can load.
+        """
+        if client is None:
+            return None
         if not isinstance(data, Split):
             raise InputError(
                 "workers of a cluster load the rows themselves; give a Split of fastlin.load_split"

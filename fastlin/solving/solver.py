@@ -79,15 +79,13 @@ def solve(
     start : LinearModel, optional
         Where to start, if the objective is less there than at zero; by default at zero.
     threads : int, optional
-        By default as many as the process can keep busy. The bits do not depend on it.
+        By default as many as can be kept busy. The bits do not depend on it.
     progress : Callable, optional
         Called after every step, and with the result where that took more passes.
     watch : Callable, optional
-        Called after every step with a function that returns the classifier so far. Where it returns
-        True the fit ends there.
+        Called after every step with what returns the classifier so far; True ends the fit.
     client : distributed.Client, optional
-        Of a Dask cluster whose workers take the passes over the rows of a split that was loaded
-        from a file, each over a part of them. The bits do not depend on it.
+        Of a Dask cluster whose workers load the split's files, and share the passes.
     **settings : Any
         Settings by name, such as ``l2=1e-4``; they take precedence over those of `config`.
 
@@ -104,8 +102,7 @@ def solve(
     rows = _rows(data, y)
     chosen = with_settings(config, settings)
     with use_threads(threads), one_thread():
-        workers = None if client is None else ShardPasses.of(client, data, chosen)
-        problem = problem_of(rows, chosen, workers)
+        problem = problem_of(rows, chosen, ShardPasses.of(client, data, chosen))
         curvature = start_matrix_of(problem, problem.l2)
         solver = Solver(problem, curvature, chosen, began, progress, watch)
         if start is not None:

@@ -116,11 +116,11 @@ class Entries:
         dict[int, float]
             The sum of the losses of the rows, as the epoch met them.
         """
-        by_order: dict[tuple[int, bool, int, int, int], dict[int, int]] = {}
+        by_order: dict[tuple[Any, ...], dict[int, int]] = {}
         for e, epoch in epochs.items():
             config = self.states[e].config
             batch_size = config.batch_size if config.flip or not config.shuffle else 0
-            key = config.seed, config.shuffle, config.window, epoch, batch_size
+            key = config.seed, config.shuffle, config.window, config.flip, epoch, batch_size
             by_order.setdefault(key, {})[e] = epoch
         loss_sums = dict.fromkeys(epochs, 0.0)
         X = self._data.X
