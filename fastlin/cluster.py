@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fastlin import packages
@@ -187,25 +187,18 @@ def this_worker() -> Any:
     return get_worker()
 
 
-_splits: OrderedDict[DataReference, Split] = OrderedDict()
-
-
+@lru_cache(maxsize=_MOST_SPLITS)
 def split_of(data: DataReference) -> Split:
     """Return the data of a reference, which a worker loads once.
 
     Raises InputError if it cannot read them, or finds others.
     """
-    if data not in _splits:
-        from fastlin.data.catalog import load_reference  # noqa: PLC0415  (a worker alone needs it)
+    from fastlin.data.catalog import load_reference  # noqa: PLC0415  (a worker alone needs it)
 
-        try:
-            split = load_reference(data)
-        except InputError as error:
-            raise InputError(f"a worker of the cluster cannot read the data: {error}") from None
-        if split.fingerprint() != data.sha256:
-            raise InputError(f"a worker of the cluster finds other rows in {data.data}")
-        _splits[data] = split
-    _splits.move_to_end(data)
-    while len(_splits) > _MOST_SPLITS:
-        _splits.popitem(last=False)
-    return _splits[data]
+    try:
+        split = load_reference(data)
+    except InputError as error:
+        raise InputError(f"a worker of the cluster cannot read the data: {error}") from None
+    if split.fingerprint() != data.sha256:
+        raise InputError(f"a worker of the cluster finds other rows in {data.data}")
+    return split

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
-from sklearn.utils.validation import _check_sample_weight
 
 from fastlin.data.checks import as_array
 from fastlin.errors import InputError, counted, quoted, reason_of
 from fastlin.estimators.base import LinearClassifier
 from fastlin.estimators.together import Outcome, fit_together
+from fastlin.estimators.weights import of_rows
 
 Scores = float | dict[str, float]  # of one scorer, or by name
 
@@ -48,7 +48,7 @@ class CheckedRows(NamedTuple):
         judge: LinearClassifier = clone(estimator)
         rows, labels = judge._rows(X, y, reset=True)
         if weights is not None:
-            weights = _check_sample_weight(weights, rows, dtype=np.float64)
+            weights = of_rows(weights, rows)
         names = ("n_features_in_", "feature_names_in_")
         features = {name: getattr(judge, name) for name in names if hasattr(judge, name)}
         return cls(rows, labels, weights, features)

@@ -8,12 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import _check_sample_weight
 
 from fastlin.errors import InputError, quoted
-from fastlin.estimators import callbacks, inputs
+from fastlin.estimators import callbacks
 from fastlin.estimators.classifiers import SoftmaxClassifier
 from fastlin.estimators.folds import CheckedRows, Fold, folds_of
+from fastlin.estimators.weights import of_rows
 from fastlin.settings import Number, whole_number
 
 
@@ -69,10 +69,7 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
         """Choose C, fit the classifier on all rows, and return it; as in `LinearClassifier`."""
         Cs = self._ascending()
         rows, labels = self._rows(X, y, reset=True)
-        weights = None
-        if sample_weight is not None:
-            given = inputs.plain("sample_weight", sample_weight)
-            weights = _check_sample_weight(given, rows, dtype=np.float64)
+        weights = None if sample_weight is None else of_rows(sample_weight, rows)
         own = self.get_params(deep=False)
         plain = SoftmaxClassifier(**{name: own[name] for name in own if name not in {"Cs", "cv"}})
         folds = folds_of(self.cv, rows, labels)

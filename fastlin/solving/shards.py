@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -14,7 +14,6 @@ from fastlin.class_weights import ClassWeight
 from fastlin.cluster import Task, Workers
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
-from fastlin.data.joining import training_and_validation
 from fastlin.data.source import DataReference
 from fastlin.data.stored import part_of
 from fastlin.engine import Array
@@ -27,28 +26,27 @@ from fastlin.training.weighting import row_weights
 
 
 class ShardRows(NamedTuple):
-    """Which rows workers sum over, and how much each counts.
+    """Which training rows workers sum over, and how much each counts.
 
     Attributes
     ----------
     data : DataReference
         Where they are, with their fingerprint.
-    is_joined : bool
-        Whether validation rows follow the training rows.
     loss : Loss
     class_weight : ClassWeight
         As in a `FitConfig`.
     """
 
     data: DataReference
-    is_joined: bool
     loss: Loss
     class_weight: ClassWeight
 
-    def rows(self) -> Dataset:
-        """Return the rows, as a worker."""
-        split = cluster.split_of(self.data)
-        return training_and_validation(split) if self.is_joined else split.train
+
+@lru_cache(maxsize=1)
+def _weighted(rows: ShardRows) -> tuple[Dataset, NDArray[np.float64] | None]:
+    """Return the rows and their weights, which a worker computes once for all passes of a fit."""
+    data = cluster.split_of(rows.data).train
+    return data, row_weights(data, TrainConfig(loss=rows.loss, class_weight=rows.class_weight))
 
 
 class ShardPasses:
@@ -66,8 +64,6 @@ class ShardPasses:
     loss : Loss
     class_weight : ClassWeight
         Of the fit.
-    is_joined : bool
-        Whether it is over training and validation rows.
 
     Raises
     ------
@@ -75,12 +71,9 @@ class ShardPasses:
         If the rows come from no file, or there are no workers.
     """
 
-    def __init__(
-        self, client: Any, split: Split, loss: Loss, class_weight: ClassWeight, *,
-        is_joined: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, client: Any, split: Split, loss: Loss, class_weight: ClassWeight) -> None:
         self._workers = Workers(client)
-        self._rows = ShardRows(cluster.reference_of(split), is_joined, loss, class_weight)
+        self._rows = ShardRows(cluster.reference_of(split), loss, class_weight)
 
     @classmethod
     def of(cls, client: Any, data: object, config: FitConfig) -> Self | None:
@@ -123,8 +116,7 @@ def _sums_of_shards(
 ) -> list[LossSums]:  # fmt: skip
     """Return the sums over shards of the rows, as a worker."""
     with cluster.one_at_a_time, use_threads(cluster.this_worker().state.nthreads):
-        data = rows.rows()
-        weights = row_weights(data, TrainConfig(loss=rows.loss, class_weight=rows.class_weight))
+        data, weights = _weighted(rows)
         return [
             passes.unchecked_loss_sums(
                 part_of(data.X, first, last), data.y[first:last], np.ascontiguousarray(W),
