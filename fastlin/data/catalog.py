@@ -128,16 +128,16 @@ def load_split(
     val_data, val_labels, test_data, test_labels : str or Path, optional
         Validation and test rows, where they are not in `data`, and their labels.
     scale, val_fraction : float, optional
-        What a stored value is multiplied by (1/255 for uint8, else 1); see `Split.hold_out`.
+        Factor of stored values (1/255 for uint8, else 1); share to hold out (`Split.hold_out`).
     sample_weight : str or Path, optional
         How much each training row counts, named as `labels`; ``:NAME`` also of rows in other files.
     memory : str, optional
-        How much rows may take, such as ``2GB``; larger arrays stay in files. By default half of it.
+        What rows may take, such as ``2GB``; larger ones stay in files. By default half of all.
 
     Returns
     -------
     Split
-        What was converted or left out is a `fastlin.errors.DataWarning`.
+        With its `source`. What was converted or left out is a `fastlin.errors.DataWarning`.
 
     Raises
     ------
