@@ -25,7 +25,7 @@ from fastlin.data.checks import (
     of_mean_one,
     scale_of,
 )
-from fastlin.data.stored import AnyRows, contiguous
+from fastlin.data.stored import AnyRows, contiguous, in_memory
 from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
@@ -213,7 +213,7 @@ def sgd_epoch(
     _check_in_place("W", W)
     _check_in_place("b", b)
     rows, W, b = _check_problem(X, W, b)
-    X = rows[:]  # in memory
+    X = in_memory(rows)
     y, order = check_labels(y, len(X), len(W)), _check_order(order, len(X))
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")

@@ -14,7 +14,7 @@ from fastlin.config import TrainConfig
 from fastlin.data import memory, segments, stored
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.stored import StoredRows
-from fastlin.errors import InputError
+from fastlin.errors import DataWarning, InputError
 from fastlin.training.grid import GridTrainer
 from fastlin.training.order import epoch_order, epoch_windows
 
@@ -310,6 +310,25 @@ def test_shards_of_any_kind_are_the_rows_one_after_another(tmp_path):
         assert np.array_equal(fastlin.load_rows(tmp_path / folder).X[:], X)
 
 
+def test_what_is_said_of_all_shards_is_said_once(tmp_path):
+    X, y = rows(np.float16)
+    names = np.array(["cat", "dog", "emu", "owl"])
+    for number in range(3):
+        np.savez(
+            tmp_path / f"part-{number}.npz", X=X[:20], y=y[:20], class_names=names,
+            image_shape=[1, 4, 5], feature_names=[f"x{j}" for j in range(D)],
+        )  # fmt: skip
+    split = fastlin.load_split(tmp_path)
+    assert split.train.class_names == ("cat", "dog", "emu", "owl")
+    assert split.train.image_shape == (1, 4, 5)
+    assert split.train.feature_names[3] == "x3"
+    assert len(split.train) == 60
+    np.savez(tmp_path / "part-2.npz", X=X[:20], y=y[:20], class_names=names[::-1],
+             image_shape=[1, 4, 5], feature_names=[f"x{j}" for j in range(D)])  # fmt: skip
+    with pytest.raises(InputError, match=r"part-0\.npz and part-2\.npz differ in class_names"):
+        fastlin.load_split(tmp_path)
+
+
 def test_shards_that_do_not_belong_together_are_refused(tmp_path):
     X, y = rows(np.float16)
     for number in range(3):
@@ -326,6 +345,11 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path):
     assert "X_train is float16 (5, 20) in part-0.npz, and float16 (5, 3) in part-2.npz" in refusal()
     np.savez(tmp_path / "part-2.npz", X=X[:5].astype(np.float32), y=y[:5])
     assert "and float32 (5, 20) in part-2.npz" in refusal()
+    np.savez(tmp_path / "part-2.npz", X=X[:5], y=y[0])
+    assert "y_train is int64 (5,) in part-0.npz, and int64 () in part-2.npz" in refusal()
+    for number in range(3):
+        np.savez(tmp_path / f"part-{number}.npz", X=X[:5], y=y[0])
+    assert "y_train is a single value in part-0.npz" in refusal()
     np.save(tmp_path / "X-0.npy", X)
     assert "has shards of several kinds: 'X-0.npy', 'part-0.npz'" in refusal()
 
@@ -338,3 +362,14 @@ def test_rows_without_their_labels_among_shards_are_refused(tmp_path):
     (tmp_path / "y-1.npy").unlink()
     with pytest.raises(InputError, match=r"has 2 files such as y-0\.npy, and 3 of the rows"):
         fastlin.load_split(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2, 2, 2)])
+def test_validation_rows_of_another_dtype_that_are_no_rows_are_refused(tmp_path, shape):
+    X, y = rows()
+    np.savez(tmp_path / "rows.npz", X_train=X, y_train=y, X_val=np.zeros(shape), y_val=y[:1])
+    with (
+        pytest.warns(DataWarning, match="X_val is float64; it was converted"),
+        pytest.raises(InputError, match="X has shape"),
+    ):
+        fastlin.load_split(tmp_path / "rows.npz")

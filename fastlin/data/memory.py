@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlin.data.stored import StoredRows
+from fastlin.data.stored import StoredRows, in_memory
 from fastlin.errors import InputError, quoted
 
 LEAST = 16_000_000  # bytes: two windows of some blocks
@@ -81,7 +81,7 @@ def leave_in_files(arrays: dict[str, Any], memory: str | None) -> None:
     limit = available() // 2 if memory is None else bytes_of(memory)
     rows = {name: array for name, array in arrays.items() if name.startswith("X_")}
     if sum(array.nbytes for array in rows.values()) <= _SHARE * limit:
-        arrays |= {name: X[:] for name, X in rows.items() if isinstance(X, StoredRows)}
+        arrays |= {name: in_memory(X) for name, X in rows.items()}
         return
     for name, array in rows.items():
         in_files = array if isinstance(array, StoredRows) else StoredRows.of_mapped(array)

@@ -36,7 +36,7 @@ from fastlin.data.formats.names import (
 from fastlin.data.formats.registry import FORMATS, Wanted, read_arrays
 from fastlin.data.memory import leave_in_files
 from fastlin.data.source import DataReference
-from fastlin.data.stored import StoredRows
+from fastlin.data.stored import StoredRows, in_memory
 from fastlin.data.tables import NOTHING_KNOWN, KnownColumns
 from fastlin.errors import DataWarning, InputError, listed, quoted
 
@@ -315,7 +315,7 @@ def _convert_rows(path: Path, arrays: dict[str, Any]) -> None:
     for name in [name for name in arrays if name.startswith("X_")]:
         stored = arrays[name]
         if isinstance(stored, StoredRows) and stored.dtype not in ROW_DTYPES:
-            stored = stored[:]
+            stored = in_memory(stored)
         rows = numeric(name, stored)
         if rows.dtype != stored.dtype:
             converted[name] = rows
@@ -337,7 +337,7 @@ def _convert_rows(path: Path, arrays: dict[str, Any]) -> None:
             _note(f"{path}: {name} is {arrays[name].dtype}; it was converted to {trained.dtype}, "
                   "as X_train is")  # fmt: skip
             with np.errstate(over="ignore"):  # what becomes infinite is refused as any is
-                arrays[name] = arrays[name][:].astype(trained.dtype)
+                arrays[name] = in_memory(arrays[name]).astype(trained.dtype)
 
 
 def _note(text: str) -> None:

@@ -16,6 +16,7 @@ from fastlin.errors import InputError, listed
 
 # The number of a shard at the end of its name, such as that of rows-00003-of-00128.
 _NUMBER = re.compile(r"[-_. ]?[0-9]+(?:[-_ ]of[-_ ][0-9]+)?$", re.IGNORECASE)
+_OF_ROWS = "X_", "y_", "ids_", "weights_"  # how names of arrays begin that have a value a row
 _DIGITS = re.compile("([0-9]+)")
 
 
@@ -81,13 +82,15 @@ def joined(folder: Path, shards: Sequence[tuple[Path, Mapping[str, Any]]]) -> di
 
 def _joined(folder: Path, name: str, parts: Sequence[tuple[Path, Any]]) -> Any:
     first, example = parts[0]
-    if not isinstance(example, np.ndarray):  # names of features
+    if not name.startswith(_OF_ROWS):  # names, the shape of images
         for file, value in parts:
-            if value != example:
+            if not np.array_equal(value, example):
                 raise InputError(f"{first.name} and {file.name} differ in {name}, in {folder}")
         return example
+    if example.ndim == 0:
+        raise InputError(f"{name} is a single value in {first.name}, in {folder}")
     for file, array in parts:
-        is_same = array.shape[1:] == example.shape[1:]
+        is_same = array.ndim > 0 and array.shape[1:] == example.shape[1:]
         if name.startswith("X_"):
             is_same = is_same and array.dtype == example.dtype
         if not is_same:

@@ -358,6 +358,11 @@ def blocks_of(X: AnyRows, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]
         yield 0, X
 
 
+def in_memory(X: AnyRows) -> NDArray[Any]:
+    """Return rows as an array: one in memory as it is, of whatever shape."""
+    return X[:] if isinstance(X, StoredRows) else X
+
+
 def part_of(X: AnyRows, first: int, last: int) -> AnyRows:
     """Return the rows from first to last, without reading them."""
     return X.part(first, last) if isinstance(X, StoredRows) else X[first:last]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastlin import functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
+from fastlin.data.stored import in_memory
 from fastlin.errors import InputError
 from fastlin.fitting import Fitting
 from fastlin.losses import Softmax
@@ -155,7 +156,7 @@ class Study:
                 run = self.runs[name][0]
                 self.gradients[name] = gradient(self.model(name), split.train, run.config)
         self._find_optima(split)
-        test = replace(split.test, X=split.test.X[:].copy(), y=split.test.y.copy())
+        test = replace(split.test, X=in_memory(split.test.X).copy(), y=split.test.y.copy())
         del split  # the larger one needs the memory
         if self.source.full_rows:
             self._train(self._load(full=True), full=True)
