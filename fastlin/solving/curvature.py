@@ -14,6 +14,7 @@ after some steps.
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -23,9 +24,10 @@ from numpy.typing import NDArray
 from fastlin.errors import InputError, quoted
 from fastlin.losses import SquaredHinge
 from fastlin.solving.blas import add_moments, product
-from fastlin.solving.derivatives import Matrix, second_derivatives
-from fastlin.solving.problem import Point, Problem, Vector
-from fastlin.solving.scaling import Scaling, blocks_of_means
+from fastlin.solving.derivatives import blocks_of_means
+from fastlin.solving.problem import Point, Problem, Value, Vector
+from fastlin.solving.sample import Sample
+from fastlin.solving.scaling import Scaling
 
 # Rows from which all is known of features that vary in few directions, where directions that the
 # penalty leaves free are at most these over the next number; and at most, where they are more.
@@ -47,9 +49,6 @@ _PASSES_OF_FEW, _PASSES_OF_FLAT, _PASSES_OF_MANY, _FLAT = 4, 40, 250, 0.3
 # that by the biases alone: two tell enough.
 _FIRST_STEPS, _FIRST_STEPS_OF_BIASES = 4, 2
 
-# Rows from which C is taken: at most, and values.
-_ROWS_OF_SCORES, _VALUES_OF_SCORES = 4096, 2**22
-
 # Features up to which all eigenvectors are computed, which takes the last number times d**3
 # multiply-adds; beyond, the leading ones, not more than this.
 _ALL_DIRECTIONS, _MOST_DIRECTIONS, _WORK_OF_VECTORS = 1024, 768, 10
@@ -59,6 +58,10 @@ _SUBSPACE_STEPS = 1  # a second one saves no passes
 # their directions, are rounding of float32; of C, unseen classes have none.
 _LEAST_EIGENVALUE, _LEAST_OF_CLASSES, _LEAST_OF_ALL = 1e-7, 1e-2, 1e-30
 
+# Eigenvectors are float32 where the largest eigenvalue is below this many times the smallest: what
+# rounding takes from strong directions and adds to weak ones is a share of it.
+_MOST_OF_FLOAT32 = 2e5
+
 # Features further from their mean have squares whose sums are beyond float32.
 _LARGEST = 1e16
 
@@ -66,7 +69,7 @@ _LARGEST = 1e16
 # none is beyond this many times it, second derivatives by W are about those of the penalty.
 _LEAST_FREE, _MOST_PENALISED = 0.01, 1.0
 _POWER_STEPS = 8
-_VALUES_OF_BLOCK, _SCORES_OF_BLOCK = 2**20, 2**18  # of rows, for moments and for C
+_VALUES_OF_BLOCK = 2**20  # of rows, for moments
 
 
 class Spectrum(NamedTuple):
@@ -76,7 +79,7 @@ class Spectrum(NamedTuple):
     """
 
     values: Vector
-    vectors: NDArray[np.float64]
+    vectors: NDArray[np.floating]
     rest: float
     rows: int = 0
 
@@ -119,15 +122,14 @@ class Curvature:
         self.problem = problem
         values, vectors, rest, row_count = _spectrum(problem, l2)
         least = max(_LEAST_EIGENVALUE * values.max(initial=0.0), _LEAST_OF_ALL)
-        self._spectrum = Spectrum(np.maximum(values, _LEAST_OF_ALL), vectors, max(rest, least))
+        values, rest = np.maximum(values, _LEAST_OF_ALL), max(rest, least)
+        smallest = rest if vectors.shape[1] < len(vectors) else values.min(initial=np.inf)
+        if values.max(initial=0.0) < _MOST_OF_FLOAT32 * smallest:
+            vectors = vectors.astype(np.float32)
+        self._spectrum = Spectrum(values, vectors, rest)
         n, d = problem.data.X.shape
         self.is_complete = row_count >= min(n, _ROWS_OF_FEATURE * d / 2)
-        count = min(n, _ROWS_OF_SCORES, max(256, _VALUES_OF_SCORES // d))
-        rows = np.linspace(0, n - 1, count).astype(np.int64)
-        self._labels = problem.data.y[rows]
-        weights = np.ones(count) if problem.weights is None else problem.weights[rows]
-        self._weights = weights / weights.sum()
-        self._rows = problem.features(rows, np.float32)
+        self._sample = Sample(problem)
         self._class_values, self._class_vectors = np.ones(0), np.ones((0, 0))
         self._scaling: Scaling | None = None
         self._taken_at: tuple[Point | None, float] = None, l2
@@ -151,7 +153,8 @@ class Curvature:
         W, c = point[:, :-1], point[:, -1]
         W = W - W.mean(axis=0)
         self._scaling = None
-        B = self._means(W, c - c.mean() if self.problem.fit_intercept else np.zeros_like(c))
+        biases = c - c.mean() if self.problem.fit_intercept else np.zeros_like(c)
+        B = self._sample.means(W, biases, is_whole=self.knows_weights)
         values, U = np.linalg.eigh(blocks_of_means(B).plain)
         least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
         self._class_values, self._class_vectors = np.maximum(values, least), U
@@ -165,58 +168,47 @@ class Curvature:
                     fit_intercept=self.problem.fit_intercept,
                 )  # fmt: skip
 
-    def _means(self, W: Matrix, biases: Vector) -> Matrix:
-        """Return means (2 K, 2 K) of second derivatives, as `blocks_of_means` has them.
-
-        Those with scores are 0 where they are not needed.
-        """
-        K, single = len(W), W.T.astype(np.float32)
-        B = np.zeros((2 * K, 2 * K))
-        means = blocks_of_means(B)
-        step = max(64, _SCORES_OF_BLOCK // K)
-        for first in range(0, len(self._rows), step):
-            part = slice(first, first + step)
-            scores = product(self._rows[part], single).astype(np.float64)
-            found = second_derivatives(
-                self.problem.loss, scores + biases, self._labels[part], self._weights[part]
-            )
-            means.plain[:] += found.mean()
-            if W.any() and self.knows_weights:
-                means.of_one[:] += found.mean(scores)
-                means.of_both[:] += found.mean(scores, scores)
-        return B
-
     def divide_biases(self, gradient: Vector) -> Vector:
         """Return a gradient (K,) by c over the curvature along c alone."""
         U, g = self._class_vectors, self._class_values
         found: Vector = U @ ((U.T @ gradient) / g)
         return found
 
+    def balanced_bound(self, value: Value) -> float:
+        """Return a bound on the distance of a value to the optimum; see `Sample.balanced_bound`."""
+        return self._sample.balanced_bound(value)
+
     def _moments_along(self, W: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return W S W^T (K, K)."""
         values, Q, rest, _ = self._spectrum
-        along = W @ Q
+        along = _products(W, Q).astype(np.float64)
         moments: NDArray[np.float64] = (along * values) @ along.T
         return moments + rest * (W @ W.T - along @ along.T)
 
-    def divide(self, gradient: Point, l2: float) -> Point:
-        """Return a gradient over the curvature: the step of the model, but for its sign."""
+    def divide(self, gradients: Point, l2: float) -> Point:
+        """Return gradients (..., K, d + 1) over the curvature: steps, but for their signs."""
         U, g = self._class_vectors, self._class_values[:, None]
         values, Q, rest, _ = self._spectrum
-        turned = U.T @ gradient
+        turned = U.T @ gradients
         result: Point = np.empty_like(turned)
-        along = turned[:, :-1] @ Q
+        along = _products(turned[..., :-1], Q)
         scaled = along / (g * values + 2 * l2)
         if Q.shape[1] == len(Q):  # nothing is left
-            result[:, :-1] = scaled @ Q.T
+            result[..., :-1] = _products(scaled, Q.T)
         else:
             scaled -= along / (g * rest + 2 * l2)
-            result[:, :-1] = turned[:, :-1] / (g * rest + 2 * l2) + scaled @ Q.T
-        result[:, -1:] = turned[:, -1:] / g
+            result[..., :-1] = turned[..., :-1] / (g * rest + 2 * l2) + _products(scaled, Q.T)
+        result[..., -1:] = turned[..., -1:] / g
         turned[:] = U @ result
         if self._scaling is not None:
-            self._scaling.correct(gradient, turned)
+            self._scaling.correct(gradients, turned)
         return turned
+
+
+def _products(A: NDArray[np.float64], Q: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return A @ Q for A (..., m, d), computed in the dtype of Q; all rows of A in one product."""
+    rows = A.reshape(math.prod(A.shape[:-1]), A.shape[-1]).astype(Q.dtype, copy=False)
+    return product(rows, Q).reshape(*A.shape[:-1], Q.shape[1])
 
 
 def _spectrum(problem: Problem, l2: float) -> Spectrum:

@@ -37,6 +37,15 @@ class Derivatives(NamedTuple):
             crossed = (crossed + product((right * f).T, left * g)) / 2
         return np.diag((a * f * g).sum(axis=0)) - crossed
 
+    def times(self, v: Vector) -> Matrix:
+        """Return A_i v of every row, (m, K), for v (K,)."""
+        a, left, right = self
+        along = left * (right @ v)[:, None]
+        if left is not right:
+            along = (along + right * (left @ v)[:, None]) / 2
+        found: Matrix = a * v - along
+        return found
+
     def each(self) -> NDArray[np.float64]:
         """Return A_i of every row, (m, K, K)."""
         found = -self.left[:, :, None] * self.right[:, None, :]
@@ -53,6 +62,12 @@ class Means(NamedTuple):
     plain: Matrix
     of_one: Matrix
     of_both: Matrix
+
+
+def blocks_of_means(B: Matrix) -> Means:
+    """Return the views (K, K) of a matrix (2 K, 2 K) that are its means, to be added to."""
+    K = len(B) // 2
+    return Means(B[K:, K:], B[:K, K:], B[:K, :K])
 
 
 def second_derivatives(

@@ -7,13 +7,14 @@ rows are nearly separated, a tenth and less.
 
 from __future__ import annotations
 
+import math
 import sys
 from contextlib import suppress
 
 import numpy as np
 
 from fastlin.solving.derivatives import Matrix, second_derivatives
-from fastlin.solving.problem import Point, Problem, Vector
+from fastlin.solving.problem import Point, Problem, Value, Vector
 
 # Part of the largest curvature by a bias that every bias has at least: scores of rows that are
 # classified with certainty have none. And part of the largest eigenvalue that is not rounding.
@@ -86,6 +87,10 @@ class Hessian:
         if not self.problem.fit_intercept:
             step[:, -1] = 0.0  # eigenvectors have parts along the biases that are rounding
         return step
+
+    def balanced_bound(self, value: Value) -> float:
+        """Return infinity: Newton's steps leave no derivatives by biases that a bound waits for."""
+        return math.inf
 
     def divide_biases(self, gradient: Vector) -> Vector:
         """Return a gradient (K,) by c over the curvature along c alone."""

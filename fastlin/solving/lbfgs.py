@@ -54,7 +54,7 @@ class Memory:
             self._pairs = [*self._pairs[-(most - 1) :], (step, change, 1 / product)]
 
     def direction(self, gradient: Point, divide: Callable[[Point], Point]) -> Point:
-        """Return a direction of descent; `divide` multiplies by the start matrix.
+        """Return a direction of descent; `divide` multiplies (..., K, d + 1) by the start matrix.
 
         Where the gradient grew more along the last step than the start matrix has it, it is scaled
         by what is between them (equation 7.20), so that the first step of a search is not too long.
@@ -63,10 +63,13 @@ class Memory:
         for step, change, inverse in reversed(self._pairs):
             factors.append(inverse * _dot(step, left))
             left -= factors[-1] * change
-        found = divide(left)
-        if self._pairs:
-            grown = self._pairs[-1][1].astype(np.float64)
-            found *= min(1.0, 1 / (self._pairs[-1][2] * _dot(grown, divide(grown))))
+        if not self._pairs:
+            return -divide(left)
+        _, change, inverse = self._pairs[-1]
+        grown = change.astype(np.float64)
+        found: Point
+        found, divided = divide(np.stack([left, grown]))
+        found *= min(1.0, 1 / (inverse * _dot(grown, divided)))
         for (step, change, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
             found += (factor - inverse * _dot(change, found)) * step
         return -found

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastlin.solving.derivatives import Matrix, Means
+from fastlin.solving.derivatives import Matrix
 from fastlin.solving.problem import Point, Vector
 
 # Curvature along V is at least this part of the model's: rows of a sample may have none.
@@ -70,21 +70,17 @@ class Scaling:
         blocks = [moments, C][: 2 if fit_intercept else 1]
         self._difference = _difference_of_inverses(B[kept, kept], blocks)
 
-    def correct(self, gradient: Point, step: Point) -> None:
-        """Add V (B^-1 - E^-1) V^T times a gradient (K, d + 1) to a step."""
+    def correct(self, gradients: Point, steps: Point) -> None:
+        """Add V (B^-1 - E^-1) V^T times gradients (..., K, d + 1) to their steps."""
         W, K = self._W, len(self._W)
-        along = np.concatenate([(gradient[:, :-1] * W).sum(axis=1), gradient[:, -1]])
-        factors = np.zeros(2 * K)
+        sums = (gradients[..., :-1] * W).sum(axis=-1)
+        along = np.concatenate([sums, gradients[..., -1]], axis=-1)
+        factors = np.zeros_like(along)
         kept = len(self._difference)
-        factors[:kept] = self._difference @ along[:kept]
-        added = np.concatenate([factors[:K, None] * W, factors[K:, None]], axis=1)
-        step += added - added.mean(axis=0)
-
-
-def blocks_of_means(B: Matrix) -> Means:
-    """Return the views (K, K) of a matrix (2 K, 2 K) that are its means, to be added to."""
-    K = len(B) // 2
-    return Means(B[K:, K:], B[:K, K:], B[:K, :K])
+        factors[..., :kept] = along[..., :kept] @ self._difference.T
+        of_rows, of_biases = factors[..., :K, None], factors[..., K:, None]
+        added = np.concatenate([of_rows * W, of_biases], axis=-1)
+        steps += added - added.mean(axis=-2, keepdims=True)
 
 
 def _difference_of_inverses(B: Matrix, blocks: Sequence[Matrix]) -> Matrix:

@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,7 +166,7 @@ class Solver:
         if not goes_on:
             value, end = self._descend(value, _FLOAT32)
             model = problem.model(value.point, _FLOAT32)
-            value = problem.value(problem.point_of(model), _FLOAT64)
+            value = self._balanced(problem.value(problem.point_of(model), _FLOAT64))
             goes_on = not self._is_solved(value) and end not in {_OUT_OF_PASSES, _STOPPED}
         if goes_on:
             point = self._allowed(value.point)
@@ -214,13 +215,14 @@ class Solver:
         point = self._problem.point_of(single)
         if np.array_equal(point, value.point):
             return value, single
-        rounded = self._problem.value(point, _FLOAT64)
+        rounded = self._balanced(self._problem.value(point, _FLOAT64))
         return (rounded, single) if self._is_solved(rounded) else (value, model)
 
     def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
         """Go from a value until it is solved, or products of a dtype give no more; say which."""
         gains = Gains(dtype)
         for step in itertools.count():
+            value = self._balanced(value)
             self._tell(value)
             end = self._end(value, gains)
             if end is not None:
@@ -281,6 +283,15 @@ class Solver:
         self._memory.clear()
         return True
 
+    def _balanced(self, value: Value) -> Value:
+        """Return a value; with a lower bound if that solves it, or may do."""
+        if (
+            self._is_solved(value)
+            or not relative(value.weight_bound, value.cost) <= self._config.gap
+        ):
+            return value
+        return replace(value, bound=min(value.bound, self._curvature.balanced_bound(value)))
+
     def _lacks_biases(self, value: Value) -> bool:
         """Return whether only the gradient by the biases keeps a value from being solved."""
         is_free = self._problem.fit_intercept and self._problem.l2 > 0
@@ -305,12 +316,8 @@ class Solver:
 
     def _tell(self, value: Value) -> None:
         seconds = time.perf_counter() - self._began
-        done = Progress(
-            self._problem.passes - self._first_pass,
-            value.cost,
-            relative(value.bound, value.cost),
-            seconds,
-        )
+        passes, gap = self._problem.passes - self._first_pass, relative(value.bound, value.cost)
+        done = Progress(passes, value.cost, gap, seconds)
         self._trace.append(done)
         if self._progress is not None:
             self._progress(done)
