@@ -25,6 +25,7 @@ from fastlin.solving.config import DEFAULT_CS
 _PATIENCE = 900.0  # seconds for a contestant
 _REPEATS = 20  # of fits that take milliseconds
 _PATH_GAP, _EVERY = 1e-4, 4  # of a path: how near every fit comes, and which of them others do
+_LIMIT = 120.0  # seconds that others have for one of them
 
 
 def embeddings(n: int, d: int, K: int, l2: float, seed: int = 0) -> Problem:
@@ -121,6 +122,13 @@ def _chosen(everyone: Sequence[Contestant], against: Sequence[str]) -> list[Cont
     help="Seconds for each contestant of a problem.",
 )
 @click.option(
+    "--limit",
+    default=_LIMIT,
+    type=click.FloatRange(1),
+    show_default=True,
+    help="Seconds that others have for each fit of a path.",
+)
+@click.option(
     "--only",
     "names",
     multiple=True,
@@ -149,6 +157,7 @@ def main(
     threads: int,
     iterations: int,
     patience: float,
+    limit: float,
     names: tuple[str, ...],
     l2s: tuple[float, ...],
     against: tuple[str, ...],
@@ -179,10 +188,12 @@ def main(
                 show(race(make(l2), everyone, threads, patience))
         else:
             make_path, Cs = PATHS[name]
-            on_path = installed(_chosen(path_contestants(Cs, _PATH_GAP, iterations), against))
-            show(
-                race_path(make_path(), Cs, on_path, threads, patience, gap=_PATH_GAP, every=_EVERY)
-            )
+            peers = path_contestants(Cs, _PATH_GAP, iterations, limit)
+            found = race_path(
+                make_path(), Cs, installed(_chosen(peers, against)), threads, patience,
+                gap=_PATH_GAP, every=_EVERY, limit=limit,
+            )  # fmt: skip
+            show(found)
 
 
 if __name__ == "__main__":

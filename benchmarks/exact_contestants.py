@@ -170,36 +170,68 @@ def run():
 begin()
 """
 
+# A fit that takes longer than it may is ended, and counts with that time. The first tolerance tried
+# is that which a stronger penalty needed; where it is near enough, larger ones are tried as well.
 _PATH_OF_COLD_STARTS = """
+import signal
 from benchmarks.exact_objective import Problem, objective
 warnings.simplefilter("ignore")
 rows = scaled(X).astype({dtype!r})
+tolerances = {tolerances}
+class OutOfTime(Exception):
+    pass
+def stop(number, frame):
+    raise OutOfTime
+signal.signal(signal.SIGALRM, stop)
+def fitted(C, tol):
+    signal.setitimer(signal.ITIMER_REAL, {limit})
+    try:
+        return LogisticRegression(C=C, tol=tol, max_iter={iterations}).fit(rows, y)
+    except OutOfTime:
+        return None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 def run():
-    spent = 0.0
+    spent, first = 0.0, 0
     for C, most in json.load(open(folder + "/goals.json")):
         problem = Problem("", X, scale, y, 1 / (2 * len(y) * C))
-        for tol in {tolerances}:
+        def tried(place):
             began = time.perf_counter()
-            found = LogisticRegression(C=C, tol=tol, max_iter={iterations}).fit(rows, y)
+            found = fitted(C, tolerances[place])
             seconds = time.perf_counter() - began
-            reached = objective(problem, found.coef_, found.intercept_) <= most
-            if reached:
+            reached = found is not None and bool(
+                objective(problem, found.coef_, found.intercept_) <= most)
+            return found, seconds, reached
+        place = first
+        found, seconds, reached = tried(place)
+        while found is not None and not reached and place < len(tolerances) - 1:
+            place += 1
+            found, seconds, reached = tried(place)
+        while reached and 0 < place <= first:
+            larger = tried(place - 1)
+            if not larger[2]:
                 break
-        spent += seconds
-        keep(found.coef_, found.intercept_, spent, np.max(found.n_iter_), C=C,
-             reached=bool(reached))
+            place, (found, seconds, reached) = place - 1, larger
+        first, spent = place, spent + seconds
+        W, b = (np.zeros(0), np.zeros(0)) if found is None else (found.coef_, found.intercept_)
+        keep(W, b, spent, 0 if found is None else np.max(found.n_iter_), C=C, reached=reached)
 begin()
 """
 
 
-def path_contestants(Cs: Sequence[float], gap: float, iterations: int) -> list[Contestant]:
-    """Return who fits a whole path: fastlin first, and who starts every fit from zero."""
+def path_contestants(
+    Cs: Sequence[float], gap: float, iterations: int, limit: float
+) -> list[Contestant]:
+    """Return who fits a whole path: fastlin first, and who starts every fit from zero.
+
+    The others have `limit` seconds for a fit.
+    """
     code = _PATH_OF_FASTLIN.format(Cs=tuple(Cs), gap=gap)
     found = [Contestant("fastlin", FASTLIN, code)]
     for name, library, start in _of_scikit_learn():
         for dtype in ("float32", "float64"):
             code = _PATH_OF_COLD_STARTS.format(
-                dtype=dtype, tolerances=_TOLERANCES_OF_PATH, iterations=iterations
+                dtype=dtype, tolerances=_TOLERANCES_OF_PATH, iterations=iterations, limit=limit
             )
             found.append(Contestant(f"{name}, {dtype}", library, _limited(start, code)))
     return found

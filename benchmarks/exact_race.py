@@ -87,7 +87,8 @@ class PathOf:
         How many penalties it was given, how many of them it fitted in time, and how many of those
         as near to the optimum as was asked.
     seconds : float
-        Of the fits that were done; of several tolerances, the first that came near enough.
+        Of the fits that were done; of several tolerances, the largest that came near enough. Of a
+        fit that did not, at least.
     """
 
     asked: int
@@ -110,12 +111,15 @@ class PathRace:
         The relative gap of each.
     found : dict[str, PathOf]
         By contestant.
+    limit : float or None
+        Seconds after which a fit of others than fastlin was ended; None if none was.
     """
 
     name: str
     penalties: int
     gap: float
     found: dict[str, PathOf]
+    limit: float | None = None
 
     @property
     def title(self) -> str:
@@ -143,7 +147,7 @@ def race(problem: Problem, everyone: list[Contestant], threads: int, patience: f
 
 def race_path(
     problem: Problem, Cs: Sequence[float], everyone: list[Contestant], threads: int,
-    patience: float, *, gap: float, every: int,
+    patience: float, *, gap: float, every: int, limit: float | None = None,
 ) -> PathRace:  # fmt: skip
     """Return how long everyone took for a path of penalties.
 
@@ -161,6 +165,8 @@ def race_path(
         By which share an objective may be above the least one.
     every : int
         Others than the first fit each so-manieth penalty alone.
+    limit : float, optional
+        Seconds that they have for a fit.
     """
     found: dict[str, PathOf] = {}
     with folder_of(problem) as folder:
@@ -174,7 +180,7 @@ def race_path(
             if number == 0:
                 goals = _goals(problem, folder, out, told, gap)[::every]
                 (folder / "goals.json").write_text(json.dumps(goals))
-    return PathRace(problem.name, len(Cs), gap, found)
+    return PathRace(problem.name, len(Cs), gap, found, limit)
 
 
 def as_json(race: Race | PathRace) -> dict[str, Any]:

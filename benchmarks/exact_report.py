@@ -123,10 +123,15 @@ def path_table(race: PathRace) -> list[str]:
             f"{_of_all(race, one)} |"
         )
     caption = (
-        "Others than fastlin start every fit from zero, with the first tolerance that came within "
-        "the gap; the time of larger ones is not counted. Where they fit a part of the penalties, "
-        "the seconds for all of them are those of the part, scaled up."
+        "Others than fastlin start every fit from zero, with the largest tolerance that came "
+        "within the gap; the time of others is not counted. Where they fit a part of the "
+        "penalties, the seconds for all of them are those of the part, scaled up."
     )
+    if race.limit is not None:
+        caption += (
+            f" A fit that was not within the gap after {race.limit:g} s was ended, and counts with "
+            "that time."
+        )
     return [*lines, "", caption, ""]
 
 
@@ -184,16 +189,17 @@ def _fit_cells(race: Race) -> list[str]:
 def _path_cells(race: PathRace) -> list[str]:
     """Return how fast fastlin was, always with a proof, who was next, and by how much."""
     ours = race.found[FASTLIN.module]
-    others = {
-        name: _scaled(race, one)
-        for name, one in race.found.items()
-        if one is not ours and one.done == one.reached == one.asked
-    }
+    others = {name: one for name, one in race.found.items() if one is not ours and one.done}
+    whole = {name: one for name, one in others.items() if one.done == one.reached == one.asked}
     seconds = _seconds(ours.seconds)
     if not others:
         return [seconds, seconds, "none in time", "-"]
-    name, first = min(others.items(), key=lambda one: one[1])
-    return [seconds, seconds, f"{_seconds(first)} ({name})", f"{first / ours.seconds:.1f}"]
+    name, first = min((whole or others).items(), key=lambda one: _scaled(race, one[1]))
+    of_all = _scaled(race, first)
+    ratio = f"{of_all / ours.seconds:.1f}"
+    if not whole:
+        return [seconds, seconds, f"none, after {_seconds(of_all)} s", f"> {ratio}"]
+    return [seconds, seconds, f"{_seconds(of_all)} ({name})", ratio]
 
 
 def _scaled(race: PathRace, one: PathOf) -> float:

@@ -84,13 +84,24 @@ begin()
 def test_a_path_is_timed_where_it_came_near_enough(problem, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # contestants find the objective wherever it is started
     Cs = (1e-3, 1e-1, 1e1)
-    everyone = [one for one in path_contestants(Cs, 1e-4, 300)
+    everyone = [one for one in path_contestants(Cs, 1e-4, 300, 60.0)
                 if one.library is FASTLIN or one.name == "scikit-learn lbfgs, float64"]  # fmt: skip
     found = race_path(problem, Cs, everyone, 1, PATIENCE, gap=1e-4, every=2)
     ours, peer = found.found["fastlin"], found.found["scikit-learn lbfgs, float64"]
     assert (ours.asked, ours.done, ours.reached) == (3, 3, 3)
     assert (peer.asked, peer.done, peer.reached) == (2, 2, 2)
     assert from_json(json.loads(json.dumps(as_json(found)))) == found
+
+
+def test_a_fit_of_a_path_that_takes_too_long_is_ended_and_counts(problem, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    everyone = [one for one in path_contestants((1e-3, 1e1), 1e-4, 300, 0.001)
+                if one.library is FASTLIN or one.name == "scikit-learn lbfgs, float64"]  # fmt: skip
+    found = race_path(problem, (1e-3, 1e1), everyone, 1, PATIENCE, gap=1e-4, every=1, limit=0.001)
+    peer = found.found["scikit-learn lbfgs, float64"]
+    assert (peer.asked, peer.done, peer.reached) == (2, 2, 0)
+    assert peer.seconds >= 0.002
+    assert "not within the gap after 0.001 s was ended" in "\n".join(exact_report.path_table(found))
 
 
 def race_of(*distances, name="fastlin"):
@@ -204,3 +215,14 @@ def test_a_summary_of_a_path_scales_up_a_part_of_it(tmp_path):
     }
     (cells,) = summarised(tmp_path, PathRace("rows", 8, 1e-4, found))
     assert cells[1:] == ["2.00", "2.00", "40.00 (cold)", "20.0"]
+
+
+def test_a_summary_of_a_path_that_no_other_fitted_has_the_least_bound(tmp_path):
+    found = {
+        "fastlin": PathOf(8, 8, 8, 2.0),
+        "near": PathOf(2, 2, 1, 15.0),
+        "late": PathOf(2, 1, 1, 20.0),
+        "broken": PathOf(2, 0, 0, 0.0),
+    }
+    (cells,) = summarised(tmp_path, PathRace("rows", 8, 1e-4, found))
+    assert cells[1:] == ["2.00", "2.00", "none, after 60.00 s", "> 30.0"]
