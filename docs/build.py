@@ -5,8 +5,9 @@ Needs CIFAR-10 (see `fastlin data list`). The benchmark table is that of the mac
 benchmarks.practitioner --out docs/benchmarks/task.md` wrote; the page of the race to the optimum
 shows what `python -m benchmarks.exact --out docs/benchmarks/exact.md` measured, that of the race of
 estimators what `python -m benchmarks.estimators --out docs/benchmarks/estimators.md` did. The
-summary of the study is made by `fastlin report` (see the README). The examples have a `build.py` of
-their own.
+summary of the study is made by `fastlin report` (see the README). The tables of docs/scale.md are
+of what `python -m benchmarks.scale --out docs/scale.json` measured. The examples have a `build.py`
+of their own.
 
 `python docs/build.py --check` needs no data and changes nothing. It looks whether the tables are
 those of the measured results and the study's commands, and whether all pictures are shown.
@@ -30,11 +31,12 @@ from fastlin.runs import DataReference
 from fastlin.training.evaluation import evaluate
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks are not installed
-from benchmarks import estimator_report, exact_report, practitioner, report
+from benchmarks import estimator_report, exact_report, practitioner, report, scale
 from benchmarks.outcomes import Outcome
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
+SCALE = DOCS / "scale.md"
 PAGES = (
     README,
     DOCS / "report" / "summary.md",
@@ -128,16 +130,21 @@ def task() -> str:
     return f"```sh\n{commands}\n```\n\n{measured}"
 
 
-def section(name: str, content: str | None = None) -> str:
-    """Return what is between a section's markers in the README; first put content there, if any."""
-    text = README.read_text(encoding="utf-8")
+def section(name: str, content: str | None = None, page: Path = README) -> str:
+    """Return what is between a section's markers in a page; first put content there, if any."""
+    text = page.read_text(encoding="utf-8")
     found = re.search(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
     if found is None:
-        sys.exit(f"README.md has no section {name}")
+        sys.exit(f"{page.name} has no section {name}")
     if content is not None:
         start, end = found.span(1)
-        README.write_text(f"{text[:start]}\n{content}\n\n{text[end:]}", encoding="utf-8")
+        page.write_text(f"{text[:start]}\n{content}\n\n{text[end:]}", encoding="utf-8")
     return (found[1] if content is None else content).strip()
+
+
+def scale_tables() -> str:
+    """Return the tables of what clusters take, of the rates that were measured last."""
+    return scale.tables(json.loads((DOCS / "scale.json").read_text(encoding="utf-8")))
 
 
 def faults() -> list[str]:
@@ -168,6 +175,8 @@ def faults() -> list[str]:
         found.append(
             f"docs/benchmarks/estimators.md is not the page of {estimators.name} beside it"
         )
+    if section("scale", page=SCALE) != scale_tables().strip():
+        found.append("docs/scale.md: the tables are not those of scale.json beside it")
     shown = {
         (page.parent / target).resolve(): page
         for page in PAGES
@@ -190,6 +199,7 @@ if __name__ == "__main__":
     make_figures()
     section("study", study_table(measured_accuracies()))
     section("task", task())
+    section("scale", scale_tables(), SCALE)
     exact = exact_report.latest(DOCS / "benchmarks")
     if exact is not None:
         exact_report.illustrate(exact, DOCS / "benchmarks" / "exact.md")

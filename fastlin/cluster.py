@@ -1,4 +1,4 @@
-"""A Dask cluster: how to reach one, and what its workers have of the data.
+"""Workers of a Dask cluster or of joblib: how to reach them, and what they have of the data.
 
 Paths travel, not arrays: a worker maps or reads the files itself, once.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import BrokenExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,6 +18,10 @@ from fastlin import packages
 from fastlin.data.dataset import Split
 from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted, reason_of
+from fastlin.threads import available
+
+# What is given as a client for the backend of joblib.
+JOBLIB = "joblib"
 
 _PATIENCE = "10s"  # until a scheduler answers
 
@@ -90,7 +95,7 @@ class Task(NamedTuple):
 
 
 class Workers:
-    """The workers of a cluster, and what they are given to do.
+    """The workers of a Dask cluster, and what they are given to do.
 
     Parameters
     ----------
@@ -107,6 +112,8 @@ class Workers:
     InputError
         If there are none.
     """
+
+    keep = True  # what they were given last, for the next task that is sent there
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -167,6 +174,74 @@ class Workers:
         raise InputError("workers of the cluster are lost again and again; their logs say why")
 
 
+class JoblibWorkers:
+    """The processes, or whatever else, of the backend that ``joblib.parallel_config`` has set.
+
+    Attributes
+    ----------
+    addresses : list[str]
+        As many as there are jobs at once. No task can be sent to one of them.
+
+    Raises
+    ------
+    PackageError
+        If joblib is not installed.
+    """
+
+    keep = False
+
+    def __init__(self) -> None:
+        self._joblib = packages.load("joblib", "sklearn", "client 'joblib'")
+        count = self._joblib.effective_n_jobs(self._joblib.Parallel().n_jobs)
+        self.addresses = [f"joblib-{number}" for number in range(count)]
+
+    def results(self, tasks: Mapping[Any, Task]) -> Iterator[tuple[Any, Any]]:
+        """Return what tasks find, in their order, by key; as `Workers.results` does."""
+        threads = max(1, available() // len(self.addresses))
+        call = self._joblib.delayed(_as_worker)
+        for _ in range(_ATTEMPTS):
+            with suppress(BrokenExecutor):
+                # Arrays that joblib maps for workers cannot be written to, as kernels have it.
+                found = self._joblib.Parallel(max_nbytes=None)(
+                    call(threads, task.function, task.arguments) for task in tasks.values()
+                )
+                yield from zip(tasks, found, strict=True)
+                return
+        raise InputError("processes of joblib are lost again and again; perhaps memory is short")
+
+
+# Of the thread that does a task of joblib: how many threads kernels may use.
+_of_task = threading.local()
+
+
+def _as_worker(threads: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Do a task of joblib."""
+    _of_task.threads = threads
+    try:
+        return function(*arguments)
+    finally:
+        del _of_task.threads
+
+
+def workers_of(client: Any) -> Workers | JoblibWorkers:
+    """Return the workers of a ``distributed.Client``, or of joblib where that is named instead.
+
+    Raises
+    ------
+    InputError
+        If there are none, or it is neither.
+    PackageError
+        If joblib is not installed.
+    """
+    if client == JOBLIB:
+        return JoblibWorkers()
+    if not hasattr(client, "scheduler_info"):
+        raise InputError(
+            f"client is {quoted(client)}; it must be a distributed.Client, or {quoted(JOBLIB)}"
+        )
+    return Workers(client)
+
+
 def reference_of(split: Split) -> DataReference:
     """Return where workers find the rows of a split, with their fingerprint.
 
@@ -180,8 +255,18 @@ def reference_of(split: Split) -> DataReference:
     return replace(split.source, sha256=split.fingerprint())
 
 
-def this_worker() -> Any:
-    """Return the worker that runs the calling task."""
+def threads_of_worker() -> int:
+    """Return how many threads the worker that runs the calling task has."""
+    found: int = getattr(_of_task, "threads", 0) or _worker().state.nthreads
+    return found
+
+
+def address_of_worker() -> str:
+    """Return the address of the worker that runs the calling task; empty of joblib's."""
+    return "" if hasattr(_of_task, "threads") else str(_worker().address)
+
+
+def _worker() -> Any:
     from distributed import get_worker  # noqa: PLC0415  (an extra)
 
     return get_worker()

@@ -162,8 +162,8 @@ class TrainConfig:
     window: int = setting(
         0,
         Whole(0),
-        "Shuffle among so many rows at a time, in randomly drawn blocks; 0 for all, or as many as "
-        "may be in memory.",
+        "Shuffle among so many rows at a time, a share of every part of the file; 0 for all, or as "
+        "many as memory holds.",
     )
     standardize: bool | Auto = setting(
         AUTO,

@@ -43,7 +43,7 @@ def published_as(split):
         yield
 
 
-def study_of(data, folder, *, seeds=SEEDS, full=False, progress=None):
+def study_of(data, folder, *, seeds=SEEDS, full=False, progress=None, client=None):
     """Return the study of a data file; with full, one with more training rows beside it."""
     split = fastlin.load_split(data)
     both = (split.train, split.val)
@@ -57,4 +57,4 @@ def study_of(data, folder, *, seeds=SEEDS, full=False, progress=None):
         lambda is_full: more if is_full else split, len(X) if full else 0, "fastlin report",
         command_of, lambda config, fitting: f"fastlin fit --l2 {config.l2} --gap {fitting.gap}",
     )  # fmt: skip
-    return findings.Study(source, seeds, EPOCHS, None, folder, progress or Silent())
+    return findings.Study(source, seeds, EPOCHS, None, folder, progress or Silent(), client)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from command_line import call, same_run
+from small_study import study_of, write_images
 
 import fastlin
 from fastlin import cluster
@@ -242,3 +243,81 @@ def test_commands_give_the_same_files_with_a_cluster(many, split, tmp_path, monk
         lists = ("--lr", "0.01,0.02") if command == "grid" else ()
         call(command, "--data", split.source.data, *lists, "--dask", "local:0", code=2, begun=True)
     call("grid", "--lr", "0.01,0.02", "--cv", 3, "--dask", "local:2", code=2, begun=True)
+
+
+def jobs(backend, count):
+    """Return what sets a backend of joblib."""
+    joblib = pytest.importorskip("joblib", reason="joblib comes with the extra sklearn")
+    return joblib.parallel_config(backend=backend, n_jobs=count)
+
+
+@pytest.mark.parametrize(("backend", "count"), [("loky", 2), ("threading", 3), ("loky", 1)])
+def test_a_search_of_joblib_has_the_bits_of_one_process(split, backend, count):
+    settings = {"base": replace(BASE, epochs=12), "halving": True}
+    theirs = fastlin.grid_search(split, GRID, **settings)
+    with jobs(backend, count):
+        ours = fastlin.grid_search(split, GRID, client="joblib", **settings)
+    check_same(ours, theirs)
+
+
+def test_an_exact_fit_of_joblib_has_the_bits_of_one_process(many):
+    theirs = fastlin.solve(many, l2=1e-3)
+    with jobs("loky", 2):
+        ours = fastlin.solve(many, l2=1e-3, client="joblib")
+    assert np.array_equal(ours.model.W, theirs.model.W)
+
+
+def die_once(path):
+    """Kill this process, unless that was done before."""
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 7
+
+
+def test_what_a_lost_process_of_joblib_had_to_do_is_done_by_another(tmp_path):
+    with jobs("loky", 2):
+        workers = cluster.workers_of("joblib")
+        tasks = {
+            key: cluster.Task(die_once, (tmp_path / "dead",), address)
+            for key, address in enumerate(workers.addresses)
+        }
+        assert list(workers.results(tasks)) == [(0, 7), (1, 7)]
+
+
+@pytest.mark.parametrize("client", ["dask", 3, object()])
+def test_a_client_that_is_none_is_refused(split, client):
+    for use in (
+        lambda: fastlin.solve(split, l2=1e-3, client=client),
+        lambda: fastlin.grid_search(split, GRID, base=BASE, client=client),
+    ):
+        with pytest.raises(InputError, match=r"client is .*; it must be a distributed.Client, or"):
+            use()
+
+
+def test_entries_are_evaluated_as_told(split, client):
+    configs = [replace(BASE, lr=lr) for lr in (0.01, 0.03, 0.1)]
+    ours, theirs = ClusterTrainer(client, split, configs), GridTrainer(split, configs)
+    for evaluated in ([1], [], [0, 1, 2]):
+        found = ours.run_epoch(range(3), evaluated)
+        expected = theirs.run_epoch(range(3), evaluated)
+        for e in range(3):
+            np.testing.assert_array_equal(list(found[e]), list(expected[e]))
+    for e in range(3):
+        assert np.array_equal(ours.model(e).W, theirs.model(e).W)
+
+
+def test_a_study_of_workers_has_the_runs_of_one_process(client, tmp_path):
+    write_images(tmp_path / "images.npz")
+    ours, theirs = (
+        study_of(tmp_path / "images.npz", tmp_path / name, seeds=2, client=own)
+        for name, own in (("ours", client), ("theirs", None))
+    )
+    assert ours.runs.keys() == theirs.runs.keys()
+    for name, of_theirs in theirs.runs.items():
+        for one, other in zip(ours.runs[name], of_theirs, strict=True):
+            assert one.config == other.config
+            np.testing.assert_array_equal(one.history.records(), other.history.records())
+            assert np.array_equal(one.predictions, other.predictions)
+            assert np.array_equal(one.W, other.W)
+    assert replace(ours.optima.chosen, seconds=0) == replace(theirs.optima.chosen, seconds=0)

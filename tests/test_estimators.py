@@ -249,6 +249,16 @@ def test_a_warm_start_goes_on_and_a_seed_is_the_same_bits():
         a.fit(X, y + 1)
 
 
+def test_training_rows_are_evaluated_after_the_last_epoch_or_where_somebody_listens():
+    X, y = rows_of(3)
+    quiet = SoftmaxClassifier(solver="sgd", max_iter=4, random_state=5).fit(X, y)
+    told = SoftmaxClassifier(solver="sgd", max_iter=4, random_state=5, verbose=True).fit(X, y)
+    assert np.array_equal(quiet.coef_, told.coef_)
+    assert np.isnan(quiet.history_.train_cost).tolist() == [True, True, True, False]
+    assert np.isfinite(told.history_.train_cost).all()
+    assert quiet.history_.train_cost[-1] == told.history_.train_cost[-1]
+
+
 def test_early_stopping_keeps_the_best_epoch_of_rows_held_out():
     X, y = rows_of(3)
     found = SoftmaxClassifier(

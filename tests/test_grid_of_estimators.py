@@ -38,7 +38,7 @@ SGD = {"solver": "sgd", "max_iter": 4, "random_state": 7}
 
 # The check of rows with a weight of 2 gives the search the same folds as of the rows twice, as from
 # scikit-learn 1.6 on: so it passes, as all others do.
-@parametrize_with_checks([GridSearch(SoftmaxClassifier(tol=1e-10), {"C": [0.1, 1.0]}, cv=2)])
+@parametrize_with_checks([GridSearch(SoftmaxClassifier(tol=1e-16), {"C": [0.1, 1.0]}, cv=2)])
 def test_the_contract_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -119,7 +119,8 @@ def test_epochs_have_the_bits_of_single_fits(rows):
         assert other.get_params() == single.get_params()
         assert np.array_equal(other.coef_, single.coef_)
         assert np.array_equal(other.intercept_, single.intercept_)
-        assert other.history_.train_cost.tolist() == single.history_.train_cost.tolist()
+        np.testing.assert_array_equal(other.history_.train_cost, single.history_.train_cost)
+        assert np.isfinite(other.history_.train_cost[-1])
 
 
 def test_every_candidate_stops_early_on_its_own(rows):

@@ -109,7 +109,8 @@ def test_callbacks_hear_of_every_step_with_the_classifier_so_far(settings, step,
     assert heard.X.shape == X.shape
     assert heard.metadata["sample_weight"] is weights
     if step == "epoch":
-        assert heard.scores()[:-1] == pytest.approx(list(found.history_.train_accuracy))
+        told = SoftmaxClassifier(verbose=True, **settings).fit(X, y, weights)
+        assert heard.scores()[:-1] == pytest.approx(list(told.history_.train_accuracy))
         assert heard.heard.count("begin epoch") == SGD["max_iter"]
 
 
@@ -144,7 +145,8 @@ def test_callbacks_hear_of_the_folds_of_a_cross_validation(rows, callback):
 def test_the_callbacks_of_scikit_learn_take_ours(rows, callback, capsys):
     X, y = rows
     monitor = callback.ScoringMonitor(scoring="neg_log_loss")
-    model = SoftmaxClassifier(l2=1e-9, **SGD)  # so small that a cost is the mean loss
+    # The penalty is so small that a cost is the mean loss.
+    model = SoftmaxClassifier(l2=1e-9, verbose=True, **SGD)
     found = model.set_callbacks(monitor, callback.ProgressBar()).fit(X, y)
     logged = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     scores = [row["neg_log_loss"] for row in logged]

@@ -65,10 +65,8 @@ def fit(
     notes = options.console(stderr=True)
     split = options.load_reference(reference)
     from fastlin import runs
-    from fastlin.threads import use_threads
 
-    with use_threads(threads) as count:  # an error comes before anything is computed
-        pass
+    count = options.thread_count(threads)
     outcome.note_if_changed(reference, split, notes)
     try:
         with outcome.compiling(notes) as compilation, options.cluster(dask) as client:

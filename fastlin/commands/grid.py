@@ -137,7 +137,6 @@ def grid(
     from fastlin.search.ranking import Rule
     from fastlin.search.request import REQUEST
     from fastlin.search.search import check_comparable
-    from fastlin.threads import use_threads
 
     _check_dask(dask, request)
     configs = request.configs()
@@ -146,8 +145,7 @@ def grid(
     loaded, held_out = fit_options.rows_to_search(request, request.at, [c.loss for c in configs])
     rule = Rule(f"val_{request.select}", at=request.at)  # type: ignore[arg-type]
     check_comparable(configs, rule, request.halving)
-    with use_threads(threads) as thread_count:  # errors come before anything is written
-        notes = options.console(stderr=True)
+    thread_count, notes = options.thread_count(threads), options.console(stderr=True)
     if folder is None:
         outcome.note_if_changed(request.data, loaded, notes)
         if held_out is not None:

@@ -192,6 +192,14 @@ def threads_option() -> Decorator:
     )
 
 
+def thread_count(threads: int | None) -> int:
+    """Return how many threads --threads gives: errors come before anything is computed."""
+    from fastlin.threads import use_threads
+
+    with use_threads(threads) as count:
+        return count
+
+
 def dask_option() -> Decorator:
     """Add --dask."""
     return click.option(

@@ -124,10 +124,8 @@ def probe(
     notes = options.console(stderr=True)
     split = options.load_reference(request.data)
     from fastlin.search.probe import with_rows_for
-    from fastlin.threads import use_threads
 
-    with use_threads(threads) as count:  # an error comes before anything is computed
-        pass
+    count = options.thread_count(threads)
     outcome.note_if_changed(request.data, split, notes)
     split, held_out = with_rows_for(protocol_of(request.protocol), split)
     if held_out is not None:

@@ -56,6 +56,7 @@ class _Report:
     help=f"Epochs of every run of the study, for a quick look  [default: {_EPOCHS}, as published]",
 )
 @options.threads_option()
+@options.dask_option()
 @click.option(
     "--out",
     type=options.PLACE,
@@ -75,6 +76,7 @@ def report(
     seeds: int | None,
     epochs: int | None,
     threads: int | None,
+    dask: str | None,
     out: Path | None,
     markdown_only: bool,
 ) -> None:
@@ -90,8 +92,10 @@ def report(
     from fastlin.report import check_installed
 
     check_installed()
-    if runs and not (seeds is None and epochs is None):
-        raise InputError("--seeds and --epochs are of the study; leave them out to report on runs")
+    if runs and not (seeds is None and epochs is None and dask is None):
+        raise InputError(
+            "--seeds, --epochs and --dask are of the study; leave them out to report on runs"
+        )
     from fastlin.files import check_reachable
     from fastlin.report.results import RESULTS
 
@@ -105,7 +109,9 @@ def report(
     else:
         reference = options.reference_of({"data": DEFAULT_DATA} | data)
         try:
-            made = _of_study(reference, seeds or _SEEDS, epochs or _EPOCHS, threads, out, notes)
+            with options.cluster(dask) as client:
+                asked = seeds or _SEEDS, epochs or _EPOCHS
+                made = _of_study(reference, *asked, threads, out, notes, client)
         except KeyboardInterrupt as stop:
             notes.print("Interrupted; the same command goes on from what is done")
             ctx.exit(process.exit_code(stop))
@@ -119,6 +125,7 @@ def _of_study(
     threads: int | None,
     out: Path | None,
     notes: Console,
+    client: Any,
 ) -> _Report:
     """Run the study."""
     from fastlin.report.study import findings, page
@@ -129,7 +136,7 @@ def _of_study(
     folder = _report_folder(out or Path("reports") / split.name, "study")
     del split
     with _progress(notes) as progress:
-        study = findings.Study(source, seeds, epochs, threads, folder, progress)
+        study = findings.Study(source, seeds, epochs, threads, folder, progress, client)
     return _Report(folder, "study", page.study_page(study), study.csv_rows())
 
 

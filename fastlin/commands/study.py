@@ -33,10 +33,8 @@ class Study:
     def run(self, out: Path | None, notes: Console, started: float, *, figures: bool) -> int:
         """Do all fits and leave a run folder; return the exit code, 1 if one diverged."""
         from fastlin import runs
-        from fastlin.functional import use_threads
 
-        with use_threads(self.threads) as count:  # an error comes before anything is written
-            pass
+        count = options.thread_count(self.threads)
         split = self.split
         outcome.note_if_changed(self.reference, split, notes)
         reference = replace(self.reference, sha256=split.fingerprint())

@@ -62,6 +62,15 @@ def available() -> int:
     return min(amounts, default=2**33)
 
 
+def most_of_rows(memory: str | None) -> int:
+    """Return how many bytes rows in memory may take, of an amount that was given or none."""
+    return int(_SHARE * _limit(memory))
+
+
+def _limit(memory: str | None) -> int:
+    return available() // 2 if memory is None else bytes_of(memory)
+
+
 def leave_in_files(arrays: dict[str, Any], memory: str | None) -> None:
     """Replace, in place of the dictionary, rows that are too large for memory.
 
@@ -78,19 +87,19 @@ def leave_in_files(arrays: dict[str, Any], memory: str | None) -> None:
     InputError
         If rows are in memory already, and too large.
     """
-    limit = available() // 2 if memory is None else bytes_of(memory)
+    limit = _limit(memory)
     rows = {name: array for name, array in arrays.items() if name.startswith("X_")}
-    if sum(array.nbytes for array in rows.values()) <= _SHARE * limit:
+    if sum(array.nbytes for array in rows.values()) <= most_of_rows(memory):
         arrays |= {name: in_memory(X) for name, X in rows.items()}
         return
     for name, array in rows.items():
         in_files = array if isinstance(array, StoredRows) else StoredRows.of_mapped(array)
         if in_files is not None:
             arrays[name] = in_files.within(limit)
-        elif memory is not None and array.nbytes > _SHARE * limit:
+        elif memory is not None and array.nbytes > most_of_rows(memory):
             raise InputError(
                 f"{name} takes {array.nbytes / 1e6:,.0f} MB, and memory is {memory}; rows that are "
                 "stored as they are, (n, features) in the order of this machine (.npy, "
-                ".safetensors, .npz without compression, or contiguous in .h5), can be read in "
-                "blocks"
+                ".safetensors, .npz without compression), or as lists in a column of Parquet, or "
+                "in .h5, can be read in blocks"
             )

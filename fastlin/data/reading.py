@@ -34,7 +34,7 @@ from fastlin.data.formats.names import (
     meaning_of,
 )
 from fastlin.data.formats.registry import FORMATS, Wanted, read_arrays
-from fastlin.data.memory import leave_in_files
+from fastlin.data.memory import leave_in_files, most_of_rows
 from fastlin.data.source import DataReference
 from fastlin.data.stored import StoredRows, in_memory
 from fastlin.data.tables import NOTHING_KNOWN, KnownColumns
@@ -66,6 +66,7 @@ def read_split(given: DataReference, known: KnownColumns = NOTHING_KNOWN) -> Spl
         names file, array, row and column.
     """
     arrays: dict[str, Any] = {}
+    known = known._replace(most_bytes=most_of_rows(given.memory))
     for part in PARTS:
         data, labels = given.of_part(part)
         if data is None:
@@ -185,7 +186,7 @@ def _of_file(
     def is_id(name: str) -> bool:
         return is_id_column(name) if known.ids is None else name == known.ids
 
-    wanted = Wanted(is_wanted, is_wanted_column, is_label, is_id)
+    wanted = Wanted(is_wanted, is_wanted_column, is_label, is_id, known.most_bytes)
     format_of_file, arrays = read_arrays(path, wanted)
     label_name = known.label if known.label in arrays else label_name
     if format_of_file.is_table:
@@ -244,7 +245,7 @@ def _of_folder(path: Path, known: KnownColumns) -> dict[str, Any]:
         arrays: dict[str, Any] = {}
         for meaning, file in found.items():
             if meaning.startswith("X_"):
-                arrays[meaning], arrays[f"names{meaning[1:]}"] = _single(file)
+                arrays[meaning], arrays[f"names{meaning[1:]}"] = _single(file, known)
             else:
                 arrays[meaning] = read_labels(Place(file))
         return arrays
@@ -261,7 +262,7 @@ def _of_shards(path: Path, known: KnownColumns) -> dict[str, Any]:
                 own = _of_file(Place(file), known=known)
                 _name_features(file, own)
             elif meaning.startswith("X_"):
-                own = {meaning: _single(file)[0]}
+                own = {meaning: _single(file, known)[0]}
             else:
                 own = {meaning: read_labels(Place(file))}
             parts.append((file, own))
@@ -269,9 +270,9 @@ def _of_shards(path: Path, known: KnownColumns) -> dict[str, Any]:
     return arrays
 
 
-def _single(path: Path) -> tuple[NDArray[Any], FeatureNames]:
+def _single(path: Path, known: KnownColumns) -> tuple[NDArray[Any], FeatureNames]:
     """Return the one array of a file whose name says that it holds rows, and feature names."""
-    found = _of_file(Place(path))
+    found = _of_file(Place(path), known=NOTHING_KNOWN._replace(most_bytes=known.most_bytes))
     _name_features(path, found)
     rows = [name for name in found if name.startswith("X_")]
     if len(rows) != 1:

@@ -31,12 +31,15 @@ class KnownColumns(NamedTuple):
         The column, or array, of what rows are known by; None for one with a usual name.
     needs_labels : bool
         Whether rows without labels are refused.
+    most_bytes : int or None
+        Rows that take more are to stay in a file; None for no bound.
     """
 
     features: FeatureNames = None
     label: str | None = None
     ids: str | None = None
     needs_labels: bool = True
+    most_bytes: int | None = None
 
 
 NOTHING_KNOWN = KnownColumns()

@@ -104,7 +104,8 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
     gap_ : float or None
         By which share the objective is above the least one, at most; None of SGD.
     history_ : History or tuple[Progress, ...]
-        Of epochs or of steps.
+        Of steps; or of epochs, with cost and accuracy of the last one, and of all of them with
+        verbose or early stopping (NaN otherwise).
     model_ : LinearModel
         The classifier with a row for each of K classes, which can be saved and exported.
     n_features_in_ : int

@@ -149,16 +149,17 @@ def sgd_fit(
     InputError
         If training diverges, or an argument does not fit.
     """
-    split = split_of(data, parameters, config.seed)
+    split, last_epoch = split_of(data, parameters, config.seed), len(records) + config.epochs
+    every = 1 if evaluates_epochs(parameters) else last_epoch
     with compiling():
-        trainer = Trainer(split, config, parameters["n_threads"])
+        trainer = Trainer(split, config, parameters["n_threads"], eval_train_every=every)
         for note in trainer.notes:
             warnings.warn(note, stacklevel=4)
         if start is not None:
             trainer.restore(records, _state_of(start, trainer.state()))
         trainer.compile()
     try:
-        _train(trainer, len(records) + config.epochs, parameters, watch)
+        _train(trainer, last_epoch, parameters, watch)
     except DivergedError as error:
         raise diverged(error) from None
     result = trainer.result()
@@ -182,6 +183,11 @@ def split_of(data: Dataset, parameters: dict[str, Any], seed: int) -> Split:
             f"validation_fraction is {fraction:g}, which of {counted(len(data), 'row')} holds out "
             "none of any class; give more rows, or a larger fraction"
         ) from None
+
+
+def evaluates_epochs(parameters: dict[str, Any]) -> bool:
+    """Return whether an estimator tells or judges every epoch: otherwise the last one alone."""
+    return bool(parameters["verbose"] or parameters["early_stopping"])
 
 
 def diverged(error: DivergedError) -> InputError:

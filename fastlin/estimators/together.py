@@ -199,7 +199,13 @@ def _run_epochs(trainer: GridTrainer, members: Sequence[_Member]) -> dict[int, D
     active = list(range(len(members)))
     while active:
         going_on = []
-        for number, outcome in trainer.run_epoch(active).items():
+        evaluated = [
+            number
+            for number in active
+            if fits.evaluates_epochs(members[number].chosen)
+            or trainer.epochs_done(number) + 1 == trainer.configs[number].epochs
+        ]
+        for number, outcome in trainer.run_epoch(active, evaluated).items():
             if isinstance(outcome, DivergedError):
                 errors[number] = outcome
                 continue

@@ -1,19 +1,20 @@
-"""Entries of a search trained by the workers of a Dask cluster, each to the bits of this process.
+"""Entries of a search trained by the workers of a cluster, each to the bits of this process.
 
 A task names data, settings and an epoch: paths travel, not arrays. Workers keep what they train,
 and go on from there. Where a worker is lost, another one trains its entries from their beginning,
-or from what was saved of them, and comes to the same bits.
+or from what was saved of them, and comes to the same bits. Workers of joblib are told what is saved
+with every task, and return what comes of it: no task can be sent to one of them.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from fastlin import cluster
-from fastlin.cluster import Task, Workers
+from fastlin.cluster import Task, workers_of
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.data.source import DataReference
@@ -48,8 +49,24 @@ class Group(NamedTuple):
 
 # What is saved of an entry: its records, and the arrays of `GridTrainer.state`.
 Saved = tuple[list[EpochRecord], dict[str, Array]]
-# What came of an epoch: its record and the measure that is selected by; None if it diverged.
-Outcome = tuple[EpochRecord, float] | None
+# What came of an epoch: its record, the measure that is selected by, and perhaps what is saved;
+# None if it diverged.
+Outcome = tuple[EpochRecord, float, dict[str, Array] | None] | None
+
+
+class Evaluated(NamedTuple):
+    """What is wanted of an epoch beside its training.
+
+    Attributes
+    ----------
+    entries : frozenset[int] or None
+        Which entries of a group are evaluated, None for all.
+    with_arrays : bool
+        Whether the arrays that are saved of an entry are returned.
+    """
+
+    entries: frozenset[int] | None
+    with_arrays: bool
 
 
 class ClusterTrainer(GridTrainer):
@@ -57,8 +74,8 @@ class ClusterTrainer(GridTrainer):
 
     Parameters
     ----------
-    client : distributed.Client
-        Of the cluster.
+    client : distributed.Client or str
+        Of the cluster; or ``joblib``.
     split, configs, threads, select, eval_train_every
         As `GridTrainer` takes them. Workers load the rows of the split from its `source`.
 
@@ -78,7 +95,7 @@ class ClusterTrainer(GridTrainer):
         eval_train_every: int = 1,
     ) -> None:
         super().__init__(split, configs, threads, select, eval_train_every)
-        self._workers = Workers(client)
+        self._workers = workers_of(client)
         data, addresses = cluster.reference_of(split), self._workers.addresses
         parts = min(len(self.configs), _GROUPS_OF_WORKER * len(addresses))
         bounds = [len(self.configs) * part // parts for part in range(parts + 1)]
@@ -102,48 +119,78 @@ class ClusterTrainer(GridTrainer):
     def run_epoch(
         self, active: Sequence[int], evaluated: Collection[int] | None = None
     ) -> dict[int, EpochRecord | DivergedError]:
-        """Do what `GridTrainer.run_epoch` does; all entries are evaluated."""
+        """Do what `GridTrainer.run_epoch` does.
+
+        `best_model` has a meaning where all entries were evaluated after every epoch.
+        """
         outcomes: dict[int, EpochRecord | DivergedError] = {}
         with self._timed("train"):
-            found = self._on_workers(_run_epoch, {e: self._done[e] + 1 for e in active})
+            found = self._on_workers(_run_epoch, {e: self._done[e] + 1 for e in active}, evaluated)
+        arrays_of: dict[int, dict[str, Array]] = {}
         for e in active:
             outcome, epoch = found[e], self._done[e] + 1
             if outcome is None:
                 outcomes[e] = DivergedError(epoch, self.configs[e])
                 continue
-            record, value = outcome
+            record, value, arrays = outcome
             self._records[e][epoch - 1 :] = [record]
             self._values[e][epoch - 1 :] = [value]
             outcomes[e] = record
+            if arrays is not None:
+                arrays_of[e] = arrays
         for e in active:  # when all are known
             if isinstance(outcomes[e], EpochRecord):
                 self._done[e] += 1
+        for e, arrays in arrays_of.items():
+            super().restore(e, self._records[e][: self._done[e]], arrays)
         return outcomes
 
-    def _on_workers(self, work: Any, epochs: Mapping[int, int]) -> dict[int, Any]:
+    def _on_workers(
+        self, work: Any, epochs: Mapping[int, int], evaluated: Collection[int] | None = None
+    ) -> dict[int, Any]:
         """Return what a function of a worker finds for entries, each with an epoch."""
         waiting: dict[int, dict[int, int]] = {}
         for e, epoch in epochs.items():
             group = self._of_entry[e]
             waiting.setdefault(group, {})[e - self._members[group].start] = epoch
         saved: dict[int, dict[int, Saved]] = {}
+        if not self._workers.keep:
+            saved = {group: self._saved_of(group, wanted) for group, wanted in waiting.items()}
         found: dict[int, Any] = {}
         while waiting:
             tasks = {
-                group: Task(work, (self._parts[group], wanted, saved.get(group)), self._at[group])
+                group: Task(
+                    work,
+                    (self._parts[group], wanted, saved.get(group), self._within(group, evaluated)),
+                    self._at[group],
+                )
                 for group, wanted in waiting.items()
             }
             for group, (address, result) in self._workers.results(tasks):
                 self._at[group], first = address, self._members[group].start
                 if isinstance(result, _Behind):
-                    saved[group] = {
-                        place: self._saved(first + place) for place in result.entries
-                        if self._finished[first + place].epochs_done
-                    }  # fmt: skip
+                    saved[group] = self._saved_of(group, result.entries)
                 else:
                     found |= {first + place: one for place, one in result.items()}
                     del waiting[group]
         return found
+
+    def _within(self, group: int, evaluated: Collection[int] | None) -> Evaluated:
+        """Return what is wanted of a group."""
+        members = self._members[group]
+        places = None
+        if evaluated is not None:
+            places = frozenset(e - members.start for e in evaluated if e in members)
+        return Evaluated(places, not self._workers.keep)
+
+    def _saved_of(self, group: int, places: Iterable[int]) -> dict[int, Saved]:
+        """Return what this process has of entries of a group, by their places in it."""
+        first = self._members[group].start
+        return {
+            place: self._saved(first + place)
+            for place in places
+            if self._finished[first + place].epochs_done
+        }
 
     def _saved(self, index: int) -> Saved:
         """Return what this process has of an entry."""
@@ -192,7 +239,7 @@ _MOST_TRAINERS = 64
 
 
 def _run_epoch(
-    group: Group, wanted: Mapping[int, int], saved: Mapping[int, Saved] | None
+    group: Group, wanted: Mapping[int, int], saved: Mapping[int, Saved] | None, evaluated: Evaluated
 ) -> tuple[str, dict[int, Outcome] | _Behind]:
     """Train entries of a group through the epochs that are wanted, as a worker."""
     with cluster.one_at_a_time:
@@ -204,24 +251,28 @@ def _run_epoch(
             }  # those that have it were trained by a task whose answer was lost
             behind = _bring_forward(group, before, saved)
             if behind is not None:
-                return _address(), behind
+                return cluster.address_of_worker(), behind
         going_on = [e for e, epoch in wanted.items() if trainer.epochs_done(e) < epoch]
-        outcomes = trainer.run_epoch(going_on) if going_on else {}
-        return _address(), {
-            e: None if isinstance(outcomes.get(e), DivergedError)
-            else (trainer.records(e)[epoch - 1], trainer.measure(e, epoch))
-            for e, epoch in wanted.items()
-        }  # fmt: skip
+        outcomes = trainer.run_epoch(going_on, evaluated.entries) if going_on else {}
+        found: dict[int, Outcome] = {}
+        for e, epoch in wanted.items():
+            if isinstance(outcomes.get(e), DivergedError):
+                found[e] = None
+                continue
+            arrays = trainer.state(e) if evaluated.with_arrays else None
+            found[e] = trainer.records(e)[epoch - 1], trainer.measure(e, epoch), arrays
+        return cluster.address_of_worker(), found
 
 
 def _state_after(
-    group: Group, wanted: Mapping[int, int], saved: Mapping[int, Saved] | None
+    group: Group, wanted: Mapping[int, int], saved: Mapping[int, Saved] | None, evaluated: Evaluated
 ) -> tuple[str, dict[int, dict[str, Array]] | _Behind]:
     """Return the states of entries of a group after the epochs that are wanted, as a worker."""
+    del evaluated  # they have been
     with cluster.one_at_a_time:
         behind = _bring_forward(group, wanted, saved)
         trainer = _trainer_of(group)
-        return _address(), behind or {e: trainer.state(e) for e in wanted}
+        return cluster.address_of_worker(), behind or {e: trainer.state(e) for e in wanted}
 
 
 def _bring_forward(
@@ -251,7 +302,7 @@ def _trainer_of(group: Group) -> GridTrainer:
     """Return what this worker has trained of a group, or a new trainer."""
     if group not in _trainers:
         trainer = GridTrainer(
-            cluster.split_of(group.data), group.configs, cluster.this_worker().state.nthreads,
+            cluster.split_of(group.data), group.configs, cluster.threads_of_worker(),
             group.select, group.eval_train_every,
         )  # fmt: skip
         trainer.compile()
@@ -260,7 +311,3 @@ def _trainer_of(group: Group) -> GridTrainer:
     while len(_trainers) > _MOST_TRAINERS:
         _trainers.popitem(last=False)
     return _trainers[group]
-
-
-def _address() -> str:
-    return str(cluster.this_worker().address)

@@ -1,4 +1,4 @@
-"""Full passes of an exact fit by the workers of a Dask cluster, each over shards of the rows."""
+"""Full passes of an exact fit by the workers of a cluster, each over shards of the rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastlin import cluster, passes
 from fastlin.class_weights import ClassWeight
-from fastlin.cluster import Task, Workers
+from fastlin.cluster import Task, workers_of
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.source import DataReference
@@ -57,8 +57,8 @@ class ShardPasses:
 
     Parameters
     ----------
-    client : distributed.Client
-        Of the cluster.
+    client : distributed.Client or str
+        Of the cluster; or ``joblib``.
     split : Split
         Which workers can load from its `source`.
     loss : Loss
@@ -72,7 +72,7 @@ class ShardPasses:
     """
 
     def __init__(self, client: Any, split: Split, loss: Loss, class_weight: ClassWeight) -> None:
-        self._workers = Workers(client)
+        self._workers = workers_of(client)
         self._rows = ShardRows(cluster.reference_of(split), loss, class_weight)
 
     @classmethod
@@ -115,7 +115,7 @@ def _sums_of_shards(
     row_count: int,
 ) -> list[LossSums]:  # fmt: skip
     """Return the sums over shards of the rows, as a worker."""
-    with cluster.one_at_a_time, use_threads(cluster.this_worker().state.nthreads):
+    with cluster.one_at_a_time, use_threads(cluster.threads_of_worker()):
         data, weights = _weighted(rows)
         return [
             passes.unchecked_loss_sums(

@@ -43,8 +43,8 @@ _NOISE_OF_START = 1e-6
 # Derivatives by a bias that are so small are left to more exact products, or are rounding.
 _BIAS_NOISE = {np.dtype(np.float32): 3e-7, np.dtype(np.float64): 1e-15}
 
-# After so many steps of a dtype that of a small problem are Newton's.
-_STEPS_BEFORE_NEWTON = 60
+_STEPS_BEFORE_NEWTON = 60  # of a dtype; those of a small problem are Newton's from then on
+_GAP_OF_FLOAT32 = 1e-8  # of smaller ones a classifier stays in float64, unless all bounds hold
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -166,7 +166,7 @@ class Solver:
         if not goes_on:
             value, end = self._descend(value, _FLOAT32)
             model = problem.model(value.point, _FLOAT32)
-            value = self._balanced(problem.value(problem.point_of(model), _FLOAT64))
+            value = self._of_float32(problem.point_of(model))
             goes_on = not self._is_solved(value) and end not in {_OUT_OF_PASSES, _STOPPED}
         if goes_on:
             point = self._allowed(value.point)
@@ -215,7 +215,7 @@ class Solver:
         point = self._problem.point_of(single)
         if np.array_equal(point, value.point):
             return value, single
-        rounded = self._balanced(self._problem.value(point, _FLOAT64))
+        rounded = self._of_float32(point)
         return (rounded, single) if self._is_solved(rounded) else (value, model)
 
     def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
@@ -241,9 +241,8 @@ class Solver:
 
     def _end(self, value: Value, gains: Gains) -> str | None:
         """Return why there is no step from a value; None if there is."""
-        if self._watch is not None and self._watch(
-            partial(self._problem.model, value.point, _FLOAT64)
-        ):
+        model_of = partial(self._problem.model, value.point, _FLOAT64)
+        if self._watch is not None and self._watch(model_of):
             return _STOPPED
         if self._is_solved(value):
             return _SOLVED
@@ -292,6 +291,11 @@ class Solver:
             return value
         return replace(value, bound=min(value.bound, self._curvature.balanced_bound(value)))
 
+    def _of_float32(self, point: Point) -> Value:
+        """Return the value of a classifier in float32."""
+        value = self._problem.value(point, _FLOAT64)
+        return self._balanced(value) if self._config.gap >= _GAP_OF_FLOAT32 else value
+
     def _lacks_biases(self, value: Value) -> bool:
         """Return whether only the gradient by the biases keeps a value from being solved."""
         is_free = self._problem.fit_intercept and self._problem.l2 > 0
@@ -317,10 +321,9 @@ class Solver:
     def _tell(self, value: Value) -> None:
         seconds = time.perf_counter() - self._began
         passes, gap = self._problem.passes - self._first_pass, relative(value.bound, value.cost)
-        done = Progress(passes, value.cost, gap, seconds)
-        self._trace.append(done)
+        self._trace.append(Progress(passes, value.cost, gap, seconds))
         if self._progress is not None:
-            self._progress(done)
+            self._progress(self._trace[-1])
 
     def _left(self, value: Value) -> float:
         """Return what is to become small: the relative gap, or the gradient where l2 is 0."""

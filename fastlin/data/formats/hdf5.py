@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin.data.formats.registry import Wanted
 from fastlin.errors import InputError, one_line, quoted
+from fastlin.files.spool import spooled
 
 _MOST_COMPRESSED = 1100  # bytes that one byte of a compressed data set can stand for
 _HEAP, _HEAP_HEADER = b"GCOL\1\0\0\0", 16  # of the text of variable length
 _LEAST_MAPPED = 1 << 20  # bytes; smaller data sets are read
+_BYTES_OF_BLOCK = 1 << 24  # of a large data set that is read in blocks
 
 
-def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]]:
+def read(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
     """Return the wanted data sets, those in groups as ``group/name``.
+
+    Large ones in several pieces, or compressed, are written to a temporary file in one.
 
     Raises
     ------
@@ -31,8 +36,8 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
     found: dict[str, NDArray[Any]] = {}
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and is_wanted(name):
-            found[name] = _array(path, name, item)
+        if isinstance(item, h5py.Dataset) and wanted(name):
+            found[name] = _array(path, name, item, wanted)
 
     try:
         with h5py.File(path, "r") as content:
@@ -49,7 +54,7 @@ def read(path: Path, is_wanted: Callable[[str], bool]) -> dict[str, NDArray[Any]
     return found
 
 
-def _array(path: Path, name: str, dataset: Any) -> NDArray[Any]:
+def _array(path: Path, name: str, dataset: Any, wanted: Wanted) -> NDArray[Any]:
     import h5py  # noqa: PLC0415
 
     shown = f"{path}: {quoted(name)}"
@@ -74,7 +79,18 @@ def _array(path: Path, name: str, dataset: Any) -> NDArray[Any]:
         return np.asarray(np.memmap(path, dataset.dtype, "r", place, dataset.shape))
     if dataset.dtype.hasobject:
         _check_heaps(path)
+    elif dataset.ndim == 2 and wanted.is_large(size):
+        return spooled(shown, dataset.shape, dataset.dtype.newbyteorder("="), _blocks(dataset))
     return np.asarray(dataset[()])
+
+
+def _blocks(dataset: Any) -> Iterator[NDArray[Any]]:
+    """Yield the rows of a data set, whole chunks at a time."""
+    of_chunk = 1 if dataset.chunks is None else dataset.chunks[0]
+    row_bytes = max(1, dataset.nbytes // len(dataset))
+    step = max(1, _BYTES_OF_BLOCK // row_bytes // of_chunk) * of_chunk
+    for first in range(0, len(dataset), step):
+        yield dataset[first : first + step]
 
 
 def _check_heaps(path: Path) -> None:

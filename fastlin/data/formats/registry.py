@@ -91,6 +91,8 @@ class Wanted:
         written.
     of_ids : Callable[[str], bool]
         Whether one would be ids, which stay text where they are no plain whole numbers.
+    most_bytes : int or None
+        Arrays of more bytes, (n, d), are to stay in a file: this one, or a temporary one.
     is_table : bool
         Whether what is asked about are columns; known when the format is.
     names, left_out : list[str]
@@ -101,6 +103,7 @@ class Wanted:
     of_columns: Callable[[str], bool]
     of_labels: Callable[[str], bool]
     of_ids: Callable[[str], bool] = is_id_column
+    most_bytes: int | None = None
     is_table: bool = False
     names: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -110,6 +113,10 @@ class Wanted:
         is_wanted = (self.of_columns if self.is_table else self.of_arrays)(name)
         (self.names if is_wanted else self.left_out).append(name)
         return is_wanted
+
+    def is_large(self, size: int) -> bool:
+        """Return whether an array of so many bytes is to stay in a file."""
+        return self.most_bytes is not None and size > self.most_bytes
 
 
 def read_arrays(path: Path, wanted: Wanted) -> tuple[Format, dict[str, NDArray[Any]]]:

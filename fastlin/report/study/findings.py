@@ -87,6 +87,8 @@ class Study:
         Keeps finished runs, so that a study that was interrupted goes on.
     progress : Progress
         Told what is done.
+    client : distributed.Client or str, optional
+        Of a cluster whose workers train and fit.
 
     Attributes
     ----------
@@ -121,8 +123,9 @@ class Study:
 
     def __init__(
         self, source: Source, seeds: int, epochs: int, threads: int | None, folder: Path,
-        progress: Progress,
+        progress: Progress, client: Any = None,
     ) -> None:  # fmt: skip
+        self._client = client
         self.source, self.seeds, self.epochs = source, range(seeds), epochs
         self.progress, self._folder = progress, folder
         with functional.use_threads(threads) as count:
@@ -133,7 +136,7 @@ class Study:
             if experiment.has_curves
             for seed in self.seeds
         }
-        self.runner = Runner(folder / CHECKPOINTS, threads, with_curves, progress)
+        self.runner = Runner(folder / CHECKPOINTS, threads, with_curves, progress, client)
         self.runs: dict[str, list[RunRecord]] = {}
         self.candidates: dict[str, list[list[RunRecord]]] = {}
         self.data_names: dict[bool, str] = {}
@@ -176,7 +179,9 @@ class Study:
         self.rival = max(softmax, key=lambda name: self.sample(name, "val_accuracy").mean)
         config = with_chosen([self.runs[self.rival][0].config], split.train)[0]
         self.standardized = bool(config.standardize)
-        self.optima: Optima = exact_optima(split, config, self.threads, self._folder / CHECKPOINTS)
+        self.optima: Optima = exact_optima(
+            split, config, self.threads, self._folder / CHECKPOINTS, self._client
+        )
 
     def _load(self, *, full: bool) -> Split:
         self.progress.stage("reading the data")

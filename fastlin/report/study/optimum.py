@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fastlin import files, machine
 from fastlin.config import TrainConfig
@@ -78,7 +79,9 @@ class Optima:
     seconds: float
 
 
-def exact_optima(split: Split, config: TrainConfig, threads: int | None, folder: Path) -> Optima:
+def exact_optima(
+    split: Split, config: TrainConfig, threads: int | None, folder: Path, client: Any = None
+) -> Optima:
     """Return the optima of a split; those that are kept in a folder are not fitted again.
 
     Parameters
@@ -91,6 +94,8 @@ def exact_optima(split: Split, config: TrainConfig, threads: int | None, folder:
         To fit on, None for all.
     folder : Path
         Keeps them. What another kind of processor or other kernels found is not taken.
+    client : distributed.Client or str, optional
+        Of a cluster whose workers take passes over the rows, as of `fastlin.solve`.
 
     Raises
     ------
@@ -104,7 +109,7 @@ def exact_optima(split: Split, config: TrainConfig, threads: int | None, folder:
     if known is not None:
         return known
     with use_threads(threads):
-        found = _fit(split, config)
+        found = _fit(split, config, client)
     files.save_json(folder / OPTIMA, {"key": key, "optima": asdict(found)})
     return found
 
@@ -123,7 +128,7 @@ def _load(path: Path, key: str) -> Optima | None:
     return found
 
 
-def _fit(split: Split, config: TrainConfig) -> Optima:
+def _fit(split: Split, config: TrainConfig, client: Any) -> Optima:
     is_standardized = bool(config.standardize)
     settings = FitConfig(loss=config.loss, standardize=is_standardized, gap=GAP)
     few = Split(split.name, split.train.chosen(few_rows(split.train.y, 1, 0, 0)))
@@ -136,10 +141,11 @@ def _fit(split: Split, config: TrainConfig) -> Optima:
 
     same = None
     if config.l2 != 0:
-        one = solve(split, config=settings, l2=config.l2)
+        one = solve(split, config=settings, l2=config.l2, client=client)
         same = optimum(one.model, one.l2, one.relative_gap, one.passes, one.seconds)
     began = time.perf_counter()
-    found = path(split, settings, l2s=L2S[is_standardized], patience=PATIENCE)
+    l2s = L2S[is_standardized]
+    found = path(split, settings, l2s=l2s, patience=PATIENCE, client=client)
     seconds = time.perf_counter() - began
     best = found.best
     chosen = optimum(found.model, best.l2, best.relative_gap, best.passes, best.seconds)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from fastlin.functional import use_threads
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.model import LinearModel
 from fastlin.report.study.experiments import PICTURED_SEED
+from fastlin.search.cluster import ClusterTrainer
 from fastlin.training.defaults import with_chosen
 from fastlin.training.evaluation import evaluate
 from fastlin.training.grid import GridTrainer
@@ -106,6 +108,7 @@ class Runner:
     with_curves : the configurations to evaluate after every epoch; all others are evaluated after
         the last one only, and before it their histories hold NaN.
     progress : told what is done.
+    client : of a cluster whose workers train, see `fastlin.search.cluster`; None for this process.
     """
 
     def __init__(
@@ -114,7 +117,9 @@ class Runner:
         threads: int | None,
         with_curves: Collection[TrainConfig],
         progress: Progress,
+        client: Any = None,
     ) -> None:
+        self._client = client
         self._folder = make_directory(folder)
         self._threads = threads
         self._with_curves = with_curves
@@ -187,7 +192,8 @@ class Runner:
         self, split: Split, configs: list[TrainConfig]
     ) -> tuple[list[LinearModel], list[History]]:
         """Train configurations together: runs that take rows in the same order share them."""
-        trainer = GridTrainer(split, configs, self._threads)
+        kind = GridTrainer if self._client is None else partial(ClusterTrainer, self._client)
+        trainer = kind(split, configs, self._threads)
         trainer.compile()
         places = range(len(configs))
         curved = [place for place in places if configs[place] in self._with_curves]

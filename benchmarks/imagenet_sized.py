@@ -1,0 +1,105 @@
+"""What a probe of features of ImageNet's size takes: `python -m benchmarks.imagenet_sized`.
+
+Rows like frozen embeddings, 768 features in float16 with second moments from 1 to 0.001, 1,000
+classes, in a file beside which little memory is allowed. Four commands, as a user would type them:
+one exact fit, a path of 13 penalties with the choice of one and a refit, and a search of 13 rates.
+The default is a tenth of ImageNet's rows; `--rows 1281167` is all of them.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks.machine import header_lines
+
+IMAGENET = 1_281_167
+D, K = 768, 1000
+_BLOCK = 50_000
+_VALIDATION = 0.02
+_L2S = ",".join(f"{l2:.3g}" for l2 in np.geomspace(1e-3, 1e-6, 13))
+_RATES = "0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,1,2,5"  # those of DINOv2
+
+TASKS = {
+    "fit": "fit --l2 1e-6 --gap 1e-4",
+    "path": f"probe --l2 {_L2S} --gap 1e-4 --refit",
+    "grid": f"grid --lr {_RATES} --epochs 10 --l2 0 --momentum 0.9 --batch-size 1024 "
+    "--schedule cosine",
+}
+
+
+def write_rows(folder: Path, rows: int) -> None:
+    """Write features and labels, block after block."""
+    rng = np.random.default_rng(0)
+    spread = np.sqrt(np.geomspace(1, 1e-3, D)).astype(np.float32)
+    mixing = np.linalg.qr(rng.standard_normal((D, D)))[0].astype(np.float32)
+    centres = 0.35 * rng.standard_normal((K, D), np.float32)
+    y = rng.integers(0, K, rows).astype(np.int32)
+    X = np.lib.format.open_memmap(folder / "X.npy", mode="w+", dtype=np.float16, shape=(rows, D))
+    for first in range(0, rows, _BLOCK):
+        own = y[first : first + _BLOCK]
+        noise = rng.standard_normal((len(own), D), np.float32)
+        X[first : first + len(own)] = ((centres[own] + noise) * spread) @ mixing
+    X.flush()
+    np.save(folder / "y.npy", y)
+
+
+def run(command: list[str], folder: Path) -> tuple[float, float]:
+    """Run a command of fastlin; return its seconds and the peak bytes that are no part of files."""
+    began, peak, is_over = time.perf_counter(), 0.0, threading.Event()
+    process = subprocess.Popen([sys.executable, "-m", "fastlin", *command], cwd=folder)
+
+    def watch() -> None:
+        nonlocal peak
+        while not is_over.wait(0.05):
+            try:
+                status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+            except OSError:
+                return
+            lines = (line for line in status.splitlines() if line.startswith("RssAnon"))
+            peak = max(peak, *(1024.0 * int(line.split()[1]) for line in lines), 0.0)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        code = process.wait()
+    finally:
+        is_over.set()
+        thread.join()
+    if code:
+        raise click.ClickException(f"exit code {code}")
+    return time.perf_counter() - began, peak
+
+
+@click.command()
+@click.option("--rows", default=IMAGENET // 10, type=click.IntRange(20_000), show_default=True)
+@click.option("--memory", default="500MB", show_default=True)
+@click.option("--only", "names", multiple=True, type=click.Choice(list(TASKS)))
+def main(rows: int, memory: str, names: tuple[str, ...]) -> None:
+    """Time exact fit, path and grid of features of ImageNet's size."""
+    for line in header_lines():
+        click.echo(line)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_rows(folder, rows)
+        common = f"--data X.npy --labels y.npy --val-fraction {_VALIDATION} --memory {memory}"
+        for name in names or TASKS:
+            command = f"{TASKS[name]} {common} --no-figures --out {name}"
+            click.echo(f"\n$ fastlin {command}")
+            seconds, peak = run(shlex.split(command), folder)
+            click.echo(
+                f"{name}, {rows:,} x {D}, {K} classes: {seconds / 60:.1f} min, "
+                f"{peak / 1e6:,.0f} MB without pages of files"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""A grid and a path on workers of this machine: the same bytes, how fast, and what kills change.
+
+`python -m benchmarks.workers` trains the study's grid of 27 settings on CIFAR-10 and fits a path of
+13 penalties: in one process, on 1, 2 and 3 workers of one thread each, and on 2 workers of which
+random ones are killed at random moments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import numpy as np
+
+import fastlin
+from benchmarks.machine import header_lines
+from fastlin import cluster
+from fastlin.data.dataset import Split
+from fastlin.report.study import experiments
+
+_PENALTIES = 13
+_APART = 0.5, 4.0  # seconds between two kills
+
+
+def grid_of(split: Split, epochs: int, client: Any) -> str:
+    """Train the study's grid, and return a digest of all histories and weights."""
+    [grid] = [one for one in experiments.all_experiments() if one.id == experiments.GRID]
+    found = fastlin.grid_search(
+        split, grid.swept, base=grid.config(0, epochs), threads=1, client=client, keep="all",
+        note=lambda _: None,
+    )  # fmt: skip
+    digest = hashlib.sha256()
+    for entry in found.entries:
+        digest.update(np.array(entry.history.records(), np.float64).tobytes())
+        if entry.last_model is not None:
+            digest.update(entry.last_model.W.tobytes() + entry.last_model.b.tobytes())
+    return digest.hexdigest()
+
+
+def path_of(split: Split, client: Any) -> str:
+    """Fit a path, and return a digest of its points and of the classifier that is chosen."""
+    l2s = np.geomspace(1e-1, 1e-4, _PENALTIES).tolist()
+    found = fastlin.path(split, l2s=l2s, gap=1e-4, threads=1, client=client)
+    digest = hashlib.sha256(found.model.W.tobytes() + found.model.b.tobytes())
+    for point in found.points:
+        digest.update(repr(point._replace(seconds=0.0)).encode())
+    return digest.hexdigest()
+
+
+def both(split: Split, epochs: int, client: Any = None) -> tuple[dict[str, str], dict[str, float]]:
+    """Return digests and seconds of the grid and of the path."""
+    digests, seconds = {}, {}
+    for name, work in (
+        ("grid", lambda: grid_of(split, epochs, client)),
+        ("path", lambda: path_of(split, client)),
+    ):
+        began = time.perf_counter()
+        digests[name] = work()
+        seconds[name] = time.perf_counter() - began
+    return digests, seconds
+
+
+class Killer:
+    """Kills random workers of a cluster at random moments, by a signal that none can catch."""
+
+    def __init__(self, client: Any, most: int, seed: int) -> None:
+        self._client, self._most, self._random = client, most, random.Random(seed)  # noqa: S311
+        self.killed = 0
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Kill workers while the body runs."""
+        is_over = threading.Event()
+
+        def go_on() -> None:
+            while self.killed < self._most and not is_over.wait(self._random.uniform(*_APART)):
+                workers = sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+                if not workers:
+                    continue
+                chosen = self._random.choice(workers)
+                for pid in self._client.run(
+                    os.getpid, workers=[chosen], on_error="ignore"
+                ).values():
+                    os.kill(pid, signal.SIGKILL)
+                    self.killed += 1
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+
+def _same(found: dict[str, str], expected: dict[str, str]) -> str:
+    differ = [name for name in expected if found[name] != expected[name]]
+    if differ:
+        raise click.ClickException(f"other bytes of {', '.join(differ)}")
+    return "same bytes"
+
+
+@click.command()
+@click.option("--epochs", default=10, type=click.IntRange(1), show_default=True)
+@click.option("--kills", default=50, type=click.IntRange(0), show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the kills.")
+def main(epochs: int, kills: int, seed: int) -> None:
+    """Compare a grid and a path on workers with those of one process."""
+    for line in header_lines():
+        click.echo(line)
+    split = fastlin.load_split("cifar10")
+    both(split, 1)  # compiles
+    expected, seconds = both(split, epochs)
+    click.echo(f"one process, one thread: grid {seconds['grid']:.1f} s, path {seconds['path']:.1f}")
+    of_one = dict(seconds)
+    for count in (1, 2, 3):
+        with cluster.connected(f"local:{count}") as client:
+            both(split, 1, client)  # workers load what they need
+            found, seconds = both(split, epochs, client)
+        if count == 1:
+            of_one = seconds
+        ratios = ", ".join(
+            f"{name} {seconds[name]:.1f} s ({of_one[name] / seconds[name]:.2f} x one worker)"
+            for name in seconds
+        )
+        click.echo(f"{count} workers: {ratios}, {_same(found, expected)}")
+    killed = rounds = 0
+    while killed < kills:
+        with cluster.connected("local:2") as client:
+            killer = Killer(client, kills - killed, seed + rounds)
+            with killer.at_work():
+                found, seconds = both(split, epochs, client)
+        killed, rounds = killed + killer.killed, rounds + 1
+        click.echo(
+            f"{killer.killed} workers killed in {sum(seconds.values()):.1f} s: "
+            f"{_same(found, expected)}"
+        )
+    click.echo(f"{killed} kills in {rounds} rounds changed nothing")
+
+
+if __name__ == "__main__":
+    main()
