@@ -120,12 +120,12 @@ def test_fits_are_proved_in_fewer_passes(monkeypatch):
     X = rng.normal(size=(3000, 30)) * np.geomspace(10, 0.1, 30)
     y = (X @ rng.normal(size=(30, K)) + 5 * rng.gumbel(size=(3000, K))).argmax(axis=1)
     X = X.astype(np.float32)
-    found = fastlin.solve(X, y, l2=1e-4, gap=1e-9)
+    found = fastlin.solve(X, y, l2=1e-4, gap=1e-8)
     monkeypatch.setattr(curvature.Curvature, "balanced_bound", lambda *_: np.inf)
-    without = fastlin.solve(X, y, l2=1e-4, gap=1e-9)
+    without = fastlin.solve(X, y, l2=1e-4, gap=1e-8)
     assert found.converged
     assert found.passes < without.passes
-    assert found.objective == pytest.approx(without.objective, rel=2e-9)
+    assert found.objective == pytest.approx(without.objective, rel=2e-8)
     assert found.gap >= found.objective - without.objective
 
 

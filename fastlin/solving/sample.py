@@ -81,8 +81,7 @@ class Sample:
         for rows, _, found in self._blocks(W, c):
             taken = self._share * found.times(v)
             left -= product(taken.T.astype(np.float32), self._rows[rows])
-        of_rounding = np.finfo(np.float64).eps * value.cost  # the cost has no more digits
-        return float(np.square(left).sum()) / (4 * problem.l2) + float(v @ db) + of_rounding
+        return float(np.square(left).sum()) / (4 * problem.l2) + float(v @ db)
 
     def _blocks(self, W: Matrix, biases: Vector) -> Iterator[tuple[slice, Matrix, Derivatives]]:
         """Yield rows, their W x, and their second derivatives, times weights that add up to 1."""

@@ -44,7 +44,10 @@ _NOISE_OF_START = 1e-6
 _BIAS_NOISE = {np.dtype(np.float32): 3e-7, np.dtype(np.float64): 1e-15}
 
 _STEPS_BEFORE_NEWTON = 60  # of a dtype; those of a small problem are Newton's from then on
-_GAP_OF_FLOAT32 = 1e-8  # of smaller ones a classifier stays in float64, unless all bounds hold
+
+# Of a smaller gap the bound waits until biases have no derivatives but rounding: who asks for it
+# wants digits of the weights, which come with these steps.
+_LEAST_BALANCED_GAP = 1e-8
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -166,7 +169,7 @@ class Solver:
         if not goes_on:
             value, end = self._descend(value, _FLOAT32)
             model = problem.model(value.point, _FLOAT32)
-            value = self._of_float32(problem.point_of(model))
+            value = self._balanced(problem.value(problem.point_of(model), _FLOAT64))
             goes_on = not self._is_solved(value) and end not in {_OUT_OF_PASSES, _STOPPED}
         if goes_on:
             point = self._allowed(value.point)
@@ -215,7 +218,7 @@ class Solver:
         point = self._problem.point_of(single)
         if np.array_equal(point, value.point):
             return value, single
-        rounded = self._of_float32(point)
+        rounded = self._balanced(self._problem.value(point, _FLOAT64))
         return (rounded, single) if self._is_solved(rounded) else (value, model)
 
     def _descend(self, value: Value, dtype: np.dtype[Any]) -> tuple[Value, str]:
@@ -284,17 +287,10 @@ class Solver:
 
     def _balanced(self, value: Value) -> Value:
         """Return a value; with a lower bound if that solves it, or may do."""
-        if (
-            self._is_solved(value)
-            or not relative(value.weight_bound, value.cost) <= self._config.gap
-        ):
+        is_asked = self._config.gap >= _LEAST_BALANCED_GAP and not self._is_solved(value)
+        if not is_asked or relative(value.weight_bound, value.cost) > self._config.gap:
             return value
         return replace(value, bound=min(value.bound, self._curvature.balanced_bound(value)))
-
-    def _of_float32(self, point: Point) -> Value:
-        """Return the value of a classifier in float32."""
-        value = self._problem.value(point, _FLOAT64)
-        return self._balanced(value) if self._config.gap >= _GAP_OF_FLOAT32 else value
 
     def _lacks_biases(self, value: Value) -> bool:
         """Return whether only the gradient by the biases keeps a value from being solved."""
