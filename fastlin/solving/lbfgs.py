@@ -19,6 +19,10 @@ from fastlin.solving.problem import Point, Value
 # is taken anew before.
 MEMORY, _BYTES = 8, 25_000_000
 
+# Points of more values are divided one after the other: for so many classes that saves memory, and
+# takes no longer.
+_MOST_TOGETHER = 2**18
+
 # Wolfe's conditions: the share of the promised decrease, and of the slope that may be left.
 _DECREASE, _SLOPE = 1e-4, 0.9
 MOST_TRIALS = 20
@@ -68,11 +72,17 @@ class Memory:
         _, change, inverse = self._pairs[-1]
         grown = change.astype(np.float64)
         found: Point
-        found, divided = divide(np.stack([left, grown]))
-        found *= min(1.0, 1 / (inverse * _dot(grown, divided)))
+        if left.size <= _MOST_TOGETHER:
+            found, divided = divide(np.stack([left, grown]))
+            bend = _dot(grown, divided)
+        else:
+            bend = _dot(grown, divide(grown))
+            del grown
+            found = divide(left)
+        found *= min(1.0, 1 / (inverse * bend))
         for (step, change, inverse), factor in zip(self._pairs, reversed(factors), strict=True):
             found += (factor - inverse * _dot(change, found)) * step
-        return -found
+        return np.negative(found, out=found)
 
 
 class Gains:
