@@ -27,7 +27,7 @@ from fastlin.data.dataset import Split
 from fastlin.report.study import experiments
 
 _PENALTIES = 13
-_APART = 0.5, 4.0  # seconds between two kills
+_APART = 3.0, 8.0  # seconds between two kills: a worker takes three to come back
 
 
 def grid_of(split: Split, epochs: int, client: Any) -> str:
