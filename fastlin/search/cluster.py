@@ -9,7 +9,8 @@ with every task, and return what comes of it: no task can be sent to one of them
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -225,6 +226,11 @@ class ClusterTrainer(GridTrainer):
         """Continue an entry from the records and arrays of a run with equal settings."""
         super().restore(index, records, arrays)
         self._done[index] = len(records)
+
+
+def trainer_of(client: Any) -> Callable[..., GridTrainer]:
+    """Return what makes a trainer whose entries a client's workers train; None is this process."""
+    return GridTrainer if client is None else partial(ClusterTrainer, client)
 
 
 class _Behind(NamedTuple):

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +18,7 @@ from fastlin.errors import GridDivergedError, InputError
 from fastlin.files import as_path
 from fastlin.fitting import check_calibrates_alone
 from fastlin.search.advice import advise_on_search
-from fastlin.search.cluster import ClusterTrainer
+from fastlin.search.cluster import trainer_of
 from fastlin.search.configs import Configs, grid_configs
 from fastlin.search.halving import FIRST_EPOCH, Plan
 from fastlin.search.journal import Journal
@@ -93,8 +92,7 @@ def grid_search(
     after = _After.checked(refit, calibrate)
     configs = grid_configs(grid, base, search=search, trials=trials, search_seed=search_seed)
     split, held_out = _searchable(split, configs, rule, plan, after)
-    kind = GridTrainer if client is None else partial(ClusterTrainer, client)
-    trainer = kind(split, configs, threads, rule.of_epochs, eval_train_every)
+    trainer = trainer_of(client)(split, configs, threads, rule.of_epochs, eval_train_every)
     state = SearchState(trainer.configs, replace(rule, select=rule.of_epochs))
     running = RunningSearch(trainer, state, plan, on_epoch or progress)
     _run(running, plan, journal, note, held_out, resume=resume)

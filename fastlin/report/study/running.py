@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,10 +22,9 @@ from fastlin.functional import use_threads
 from fastlin.history import HISTORY_COLUMNS, EpochRecord, History
 from fastlin.model import LinearModel
 from fastlin.report.study.experiments import PICTURED_SEED
-from fastlin.search.cluster import ClusterTrainer
+from fastlin.search.cluster import trainer_of
 from fastlin.training.defaults import with_chosen
 from fastlin.training.evaluation import evaluate
-from fastlin.training.grid import GridTrainer
 
 FORMAT = 2  # of the checkpoints
 CHECKPOINTS = "checkpoints"  # their folder
@@ -192,8 +190,7 @@ class Runner:
         self, split: Split, configs: list[TrainConfig]
     ) -> tuple[list[LinearModel], list[History]]:
         """Train configurations together: runs that take rows in the same order share them."""
-        kind = GridTrainer if self._client is None else partial(ClusterTrainer, self._client)
-        trainer = kind(split, configs, self._threads)
+        trainer = trainer_of(self._client)(split, configs, self._threads)
         trainer.compile()
         places = range(len(configs))
         curved = [place for place in places if configs[place] in self._with_curves]
