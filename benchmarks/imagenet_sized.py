@@ -1,7 +1,8 @@
 """What a probe of features of ImageNet's size takes: `python -m benchmarks.imagenet_sized`.
 
 Rows like frozen embeddings, 768 features in float16 with second moments from 1 to 0.001, 1,000
-classes, in a file beside which little memory is allowed. Four commands, as a user would type them:
+classes of which the best classifier knows some 80 %, as of good embeddings of ImageNet, in a file
+beside which little memory is allowed. Three commands, as a user would type them:
 one exact fit, a path of 13 penalties with the choice of one and a refit, and a search of 13 rates.
 The default is a tenth of ImageNet's rows; `--rows 1281167` is all of them.
 """
@@ -25,6 +26,7 @@ IMAGENET = 1_281_167
 D, K = 768, 1000
 _BLOCK = 50_000
 _VALIDATION = 0.02
+_DISTANCE = 0.18  # of the classes, in standard deviations of every feature
 _L2S = ",".join(f"{l2:.3g}" for l2 in np.geomspace(1e-3, 1e-6, 13))
 _RATES = "0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,1,2,5"  # those of DINOv2
 
@@ -41,7 +43,7 @@ def write_rows(folder: Path, rows: int) -> None:
     rng = np.random.default_rng(0)
     spread = np.sqrt(np.geomspace(1, 1e-3, D)).astype(np.float32)
     mixing = np.linalg.qr(rng.standard_normal((D, D)))[0].astype(np.float32)
-    centres = 0.35 * rng.standard_normal((K, D), np.float32)
+    centres = _DISTANCE * rng.standard_normal((K, D), np.float32)
     y = rng.integers(0, K, rows).astype(np.int32)
     X = np.lib.format.open_memmap(folder / "X.npy", mode="w+", dtype=np.float16, shape=(rows, D))
     for first in range(0, rows, _BLOCK):

@@ -7,6 +7,7 @@ which check their data once, call this.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -257,6 +258,12 @@ def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int
     return min(current_count(), max(1, work // LEAST_WORK_OF_A_PIECE))
 
 
+@cache
+def _bits_of(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Return the dtype of the bits as which kernels take a dtype; None if as it is."""
+    return stored.BITS.get(dtype.name)
+
+
 def kernel_rows(array: Array) -> Array:
     """Return rows or labels as kernels take them: a view of the same memory, for reading alone.
 
@@ -264,7 +271,7 @@ def kernel_rows(array: Array) -> Array:
     a memory map: all are given as such. Of float16 and bfloat16 kernels take the bits.
     """
     array = np.asarray(array)
-    bits = stored.BITS.get(array.dtype.name)
+    bits = _bits_of(array.dtype)
     view = array.view() if bits is None else array.view(bits)
     view.flags.writeable = False
     return view

@@ -311,11 +311,12 @@ def unchecked_loss_sums(
     pieces, products = len(chunks.gradients), new_scratch(members, tile, W.dtype)
     scratch = evaluate_kernels.new_block_scratch(members, len(W), W.dtype)
     factors = gradients.new_factors(members, len(W), tile, W.dtype)
-    for begin, block in blocks_of(X, chunk_rows):  # chunks, and so the sums, are those of all rows
+    # Chunks, and so the sums, are those of all rows.
+    for begin, block in blocks_of(X, chunk_rows, members * chunk_rows):
         of_block = slice(begin, begin + len(block))
         rows, labels = kernel_rows(block), kernel_rows(y[of_block])
         of_rows = kernel_weights(None if weights is None else weights[of_block], W.dtype)
-        for first, last in threads.parts(len(block), 2 * W.size, chunk_rows):
+        for first, last in threads.parts(len(block), 2 * W.size, pieces * chunk_rows):
             threads.run(
                 gradients.loss_and_gradient, members, pieces, rows, folded.features, labels,
                 of_rows, first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, products,

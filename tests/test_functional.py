@@ -9,7 +9,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import confusion_matrix
 
-from fastlin import functional
+from fastlin import functional, passes
+from fastlin.data.stored import StoredRows
 from fastlin.errors import InputError
 from fastlin.losses import LOSSES, Loss
 from fastlin.threads import current_count, default_count
@@ -377,3 +378,32 @@ def test_hinge_refuses_a_margin(margin):
 def test_softmax_refuses_what_is_no_array_of_scores(scores):
     with pytest.raises(InputError, match="scores have"):
         functional.softmax(scores)
+
+
+@two_threads
+@pytest.mark.parametrize("K", [2, 300, 1500])
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_every_call_of_a_pass_has_work_for_all_threads(K, is_stored, tmp_path, monkeypatch):
+    calls = []
+    run = passes.threads.run
+
+    def counted(kernel, members, pieces, *arguments):
+        first, last, chunk_rows = arguments[4:7]
+        calls.append((members, -(-(last - first) // chunk_rows)))
+        run(kernel, members, pieces, *arguments)
+
+    monkeypatch.setattr(passes.threads, "run", counted)
+    monkeypatch.setattr(passes.threads, "MOST_WORK_OF_A_CALL", 1000)
+    n = 3 * passes.gradients.rows_of_chunk(10**6, K)
+    X = np.zeros((2 * n, 640), F32)
+    if is_stored:
+        np.save(tmp_path / "X.npy", X)
+        X = StoredRows.of_mapped(np.load(tmp_path / "X.npy", mmap_mode="r"))
+    with functional.use_threads(2):
+        passes.unchecked_loss_sums(
+            X, np.zeros(2 * n, np.int64), np.zeros((K, 640), F32), np.zeros(K, F32),
+            loss=LOSSES["softmax"], reading=passes.AS_THEY_ARE, weights=None, row_count=10**6,
+        )  # fmt: skip
+    assert sum(chunks for _, chunks in calls) == 6
+    assert all(members == 2 for members, _ in calls)
+    assert all(chunks >= 2 for _, chunks in calls[:-1])

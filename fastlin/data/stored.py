@@ -20,6 +20,9 @@ from fastlin.data.segments import Segment, is_run, opened, read_bytes, spans, st
 # A block that is read while another one is used: both stay in a third-level cache.
 BYTES_OF_BLOCK = 2**22
 
+# What a block may have where it is to have so many rows that all threads have work.
+_MOST_BYTES_OF_BLOCK = 2**25
+
 # Rows that lie closer together than so many bytes are read in one piece, with what is between them.
 _BYTES_OF_GAP = 2**15
 
@@ -213,13 +216,15 @@ class StoredRows:
         numbers = wanted if self.numbers is None else self.numbers[wanted]
         return self._read(numbers, self._buffer(len(numbers)))
 
-    def blocks(self, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+    def blocks(self, multiple: int = 1, wanted: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
         """Read all rows once, in order, the next block while one is used.
 
         Parameters
         ----------
         multiple : int
             Every block but the last has a multiple of so many rows.
+        wanted : int
+            So many rows at least, if they take no more than 32 MiB.
 
         Yields
         ------
@@ -230,7 +235,8 @@ class StoredRows:
         if self._read_before is not None:
             yield 0, self._read_before
             return
-        rows = max(1, BYTES_OF_BLOCK // self.row_bytes // multiple) * multiple
+        least = min(wanted, _MOST_BYTES_OF_BLOCK // self.row_bytes)
+        rows = max(1, max(BYTES_OF_BLOCK // self.row_bytes, least) // multiple) * multiple
         firsts = range(0, len(self), rows)
         parts = (self._range(first, min(first + rows, len(self))) for first in firsts)
         yield from zip(firsts, self._ahead(parts, min(rows, len(self))), strict=True)
@@ -350,10 +356,10 @@ class StoredRows:
 AnyRows = NDArray[Any] | StoredRows
 
 
-def blocks_of(X: AnyRows, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+def blocks_of(X: AnyRows, multiple: int = 1, wanted: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
     """Return the number of the first row and the rows of every block: an array is one block."""
     if isinstance(X, StoredRows):
-        yield from X.blocks(multiple)
+        yield from X.blocks(multiple, wanted)
     else:
         yield 0, X
 

@@ -24,8 +24,9 @@ from fastlin.kernels.views import columns
 _CHUNK_ROWS, _CHUNK_ROWS_OF_MANY_CLASSES, _MANY_CLASSES = 512, 2048, 256
 _CHUNKS = 16
 
-# Chunks whose gradients wait for their sum: so many for each member, if they take no more bytes.
-_CHUNKS_OF_MEMBER, _BYTES_OF_CHUNKS = 4, 2**24
+# Chunks whose gradients wait for their sum: so many for each member, if they take no more bytes. Of
+# 1000 classes and 768 features 1, 2 and 4 take the same time, within 5 %.
+_CHUNKS_OF_MEMBER, _BYTES_OF_CHUNKS = 4, 10_000_000
 BLOCK_VECTORS = 8  # a whole number of update tiles
 
 
@@ -54,7 +55,8 @@ def rows_of_chunk(rows: int, K: int) -> int:
 
 def new_sums(K: int, packed: np.ndarray, members: int) -> ChunkSums:
     """Return the arrays of a round for weights of K classes, packed."""
-    chunks = max(members, min(_CHUNKS_OF_MEMBER * members, _BYTES_OF_CHUNKS // packed.nbytes))
+    of_member = min(_CHUNKS_OF_MEMBER, _BYTES_OF_CHUNKS // (members * packed.nbytes))
+    chunks = max(1, of_member) * members
     return ChunkSums(aligned_zeros((chunks, packed.size), packed.dtype), np.zeros((chunks, K)))
 
 

@@ -189,23 +189,27 @@ class Curvature:
         """Return gradients (..., K, d + 1) over the curvature: steps, but for their signs."""
         U, g = self._class_vectors, self._class_values[:, None]
         values, Q, rest, _ = self._spectrum
-        turned = U.T @ gradients
-        result: Point = np.empty_like(turned)
+        turned: Point = U.T @ gradients
         along = _products(turned[..., :-1], Q)
-        scaled = along / (g * values + 2 * l2)
+        factors = 1 / (g * values + 2 * l2)
         if Q.shape[1] == len(Q):  # nothing is left
-            result[..., :-1] = _products(scaled, Q.T)
+            along *= factors
+            turned[..., :-1] = _products(along, Q.T)
         else:
-            scaled -= along / (g * rest + 2 * l2)
-            result[..., :-1] = turned[..., :-1] / (g * rest + 2 * l2) + _products(scaled, Q.T)
-        result[..., -1:] = turned[..., -1:] / g
-        turned[:] = U @ result
+            of_rest = 1 / (g * rest + 2 * l2)
+            factors -= of_rest
+            along *= factors
+            turned[..., :-1] *= of_rest
+            turned[..., :-1] += _products(along, Q.T)
+        del along, factors  # of many classes they are as large as all else here
+        turned[..., -1:] /= g
+        found: Point = U @ turned
         if self._scaling is not None:
-            self._scaling.correct(gradients, turned)
-        return turned
+            self._scaling.correct(gradients, found)
+        return found
 
 
-def _products(A: NDArray[np.float64], Q: NDArray[np.floating]) -> NDArray[np.floating]:
+def _products(A: NDArray[np.floating], Q: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return A @ Q for A (..., m, d), computed in the dtype of Q; all rows of A in one product."""
     rows = A.reshape(math.prod(A.shape[:-1]), A.shape[-1]).astype(Q.dtype, copy=False)
     return product(rows, Q).reshape(*A.shape[:-1], Q.shape[1])

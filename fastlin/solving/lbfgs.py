@@ -17,7 +17,7 @@ from fastlin.solving.problem import Point, Value
 
 # Steps that are kept, at most, and bytes of them: 5 and 20 take as many passes, as the start matrix
 # is taken anew before.
-MEMORY, _BYTES = 8, 25_000_000
+MEMORY, _BYTES = 8, 20_000_000
 
 # Points of more values are divided one after the other: for so many classes that saves memory, and
 # takes no longer.

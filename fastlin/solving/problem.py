@@ -119,7 +119,7 @@ class Problem:
         self.standardization = standardization
         self.class_shares = self._shares_of_classes()
         self.reading, self.center = self._reading()
-        self._first_gradient: NDArray[np.float64] | None = None
+        self._target_means: NDArray[np.float64] | None = None
         self.length_at_zero = self.cost_at_zero = math.inf
 
     def _shares_of_classes(self) -> Vector:
@@ -176,14 +176,15 @@ class Problem:
         if not self.fit_intercept:
             fixed, db = float(db @ c), np.zeros_like(db)
         gradient = np.concatenate([G + 2 * self.l2 * W, db[:, None]], axis=1)
-        if self._first_gradient is None and not point.any():
-            self._first_gradient = G
+        if self._target_means is None and not point.any():
+            self._target_means = G * (-1 / self._slope())
             self.length_at_zero, self.cost_at_zero = float(np.linalg.norm(gradient)), mean_loss
         cost = mean_loss + self.l2 * float(np.square(W).sum())
         bound = weight_bound = math.inf
-        if self.l2 > 0 and self._first_gradient is not None:
+        if self.l2 > 0 and self._target_means is not None:
             weight_bound = float(np.square(gradient[:, :-1]).sum()) / (4 * self.l2)
-            bound = max(self._bound(point, mean_loss, G, db, self._first_gradient) + fixed, 0.0)
+            if weight_bound < cost:  # before, no bound says more than that the least one is above 0
+                bound = max(self._bound(point, mean_loss, G, db, self._target_means) + fixed, 0.0)
         return Value(point, cost, gradient, bound, weight_bound)
 
     def _mean_loss(self, W: Array, b: Array) -> tuple[float, Point, Vector]:
@@ -195,7 +196,7 @@ class Problem:
             weights=self.weights,
         )  # fmt: skip
 
-    def _bound(self, point: Point, mean_loss: float, G: Point, db: Vector, first: Point) -> float:
+    def _bound(self, point: Point, mean_loss: float, G: Point, db: Vector, means: Point) -> float:
         """Return a bound on the cost less the least one, a duality gap.
 
         With u_i the gradient of the loss by the scores of row i, G = mean u_i x_i^T, the dual
@@ -212,30 +213,29 @@ class Problem:
         W, c = point[:, :-1], point[:, -1]
         if not ((db > 0).any() and (db < 0).any()):  # they add up to 0, or are rounding
             return float(np.square(G + 2 * self.l2 * W).sum()) / (4 * self.l2)
-        e, V, conjugate = self._other_gradients(db, first)
+        e, V, conjugate = self._other_gradients(db, means)
         rest = (1 - e) * float(db @ c) + e * (mean_loss - float((V * W).sum()) + conjugate)
         V *= e
         V += (1 - e) * G
         V += 2 * self.l2 * W
         return float(np.square(V, out=V).sum()) / (4 * self.l2) + rest
 
-    def _other_gradients(self, db: Vector, first: Point) -> tuple[float, Point, float]:
+    def _other_gradients(self, db: Vector, means: Point) -> tuple[float, Point, float]:
         """Return e, the mean of v_i x_i^T (K, d), and the mean of loss*(v_i).
 
         Rows of classes k whose db is above 0 give a part B_k of their target to the classes whose
         db is below 0, as q shares it out: v_i = B_k (q - e_k), with the least e for which no part
         is above the whole. A class without rows, to which smoothing gives a share, has none to
-        give: then v_i = q - t_i, with t_i the target of the row, and q not below 0.
+        give: then v_i = q - t_i, with t_i the target of the row, and q not below 0. Both are made
+        of the means (K, d) of e_y x_i^T.
         """
         above, K, shares = np.maximum(db, 0.0), len(db), self.class_shares
         own = np.maximum(shares - self._smoothing / K, 0.0) / (1 - self._smoothing)
-        V = first * (-1 / self._slope())  # the mean of e_y x_i^T, from which it is made
         if (own[above > 0] == 0).any():
             e = float((above / (shares + above)).max())
             q = np.maximum(shares - (1 - e) / e * db, 0.0)
-            common = self._smoothing / K * V.sum(axis=0)
-            V *= self._smoothing - 1
-            V -= common
+            V = (self._smoothing - 1) * means
+            V -= self._smoothing / K * means.sum(axis=0)
             return e, V, float(own @ self._conjugates(q))
         gives = own > 0
         whole = 1 - self._smoothing + self._smoothing / K
@@ -243,9 +243,8 @@ class Problem:
         parts, q = np.zeros(K), np.maximum(-db, 0.0)
         parts[gives] = (1 - e) / e * above[gives] / own[gives]
         q /= q.sum()
-        given = parts @ V
-        V *= -parts[:, None]
-        V += np.outer(q, given)
+        V = np.outer(q, parts @ means)
+        V -= parts[:, None] * means
         return e, V, float(own @ self._conjugates(q, parts))
 
     @property
