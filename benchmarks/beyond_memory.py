@@ -11,12 +11,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 import numpy as np
 
+from benchmarks import plots
 from benchmarks.machine import describe, header_lines
 
 # Trains an epoch and takes passes of an exact fit, after one of each that is not timed.
@@ -74,6 +76,9 @@ SHAPES = {
     "many": Shape("768 features, 1,000 classes", 768, 1000, 1024),
 }
 DEFAULT_ROWS = {"narrow": (100_000, 1_000_000, 10_000_000), "many": (20_000, 128_000)}
+
+
+_TIMED = {"an epoch of SGD": "epoch", "a pass of an exact fit": "pass"}
 
 
 class Measured(NamedTuple):
@@ -141,6 +146,23 @@ def table(found: list[Measured], memory: str) -> list[str]:
     return lines
 
 
+def _growths(name: str, found: list[Measured]) -> list[plots.Growth]:
+    """Return how rows of a kind grow, in memory and in a file."""
+    own = [one for one in found if one.shape == SHAPES[name].name]
+    return [
+        plots.Growth(
+            f"{SHAPES[name].name}, in {where}",
+            [one.rows for one in own],
+            {what: [of(one)[key] for one in own] for what, key in _TIMED.items()},
+            [of(one)["peak"] / 1e6 for one in own],
+        )
+        for where, of in (
+            ("memory", attrgetter("in_memory")),
+            ("a file", attrgetter("in_file")),
+        )
+    ]
+
+
 @click.command()
 @click.option("--only", "names", multiple=True, type=click.Choice(list(SHAPES)))
 @click.option("--rows", "counts", multiple=True, type=click.IntRange(1000))
@@ -149,7 +171,7 @@ def table(found: list[Measured], memory: str) -> list[str]:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the table there, and all figures beside it as .json.",
+    help="Write the table there, and beside it its picture, and all figures as .json.",
 )
 def main(
     names: tuple[str, ...], counts: tuple[int, ...], memory: str, threads: int, out: Path | None
@@ -164,10 +186,14 @@ def main(
             click.echo("\n".join(["", *table(found[-1:], memory)]))
     if out is not None:
         about = describe()
+        figure = plots.growth([one for name in names or SHAPES for one in _growths(name, found)])
+        figure.savefig(out.with_suffix(".png"), dpi=150)
         page = f"""# Rows that stay in a file
 
 Written by `python -m benchmarks.beyond_memory --out`. Peaks are of memory that is no part of a
 file.
+
+![Seconds and memory over the number of rows]({out.with_suffix(".png").name})
 
 {chr(10).join(table(found, memory))}
 

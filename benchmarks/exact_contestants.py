@@ -214,7 +214,8 @@ def run():
             place, (found, seconds, reached) = place - 1, larger
         first, spent = place, spent + seconds
         W, b = (np.zeros(0), np.zeros(0)) if found is None else (found.coef_, found.intercept_)
-        keep(W, b, spent, 0 if found is None else np.max(found.n_iter_), C=C, reached=reached)
+        iterations = 0 if found is None else np.max(found.n_iter_)
+        keep(W, b, spent, iterations, C=C, reached=reached, cut=found is None)
 begin()
 """
 

@@ -89,12 +89,16 @@ class PathOf:
     seconds : float
         Of the fits that were done; of several tolerances, the largest that came near enough. Of a
         fit that did not, at least.
+    cut : int or None
+        How many fits took too long, and were ended; all others that came not near enough ended by
+        themselves, so that no time would do. None if it was not counted.
     """
 
     asked: int
     done: int
     reached: int
     seconds: float
+    cut: int | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,8 @@ def race_path(
             told = told_by(folder, out)
             seconds = told[-1]["times"][0] if told else 0.0
             reached = sum(stage["reached"] for stage in told)
-            found[one.name] = PathOf(asked, len(told), reached, seconds)
+            cut = sum(stage.get("cut", False) for stage in told)
+            found[one.name] = PathOf(asked, len(told), reached, seconds, cut)
             if number == 0:
                 goals = _goals(problem, folder, out, told, gap)[::every]
                 (folder / "goals.json").write_text(json.dumps(goals))

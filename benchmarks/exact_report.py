@@ -118,10 +118,10 @@ def path_table(race: PathRace) -> list[str]:
         fitted = f"{one.done}" if one.done == one.asked else f"{one.done} of {one.asked} in time"
         if one.asked < race.penalties:
             fitted += f" (every {-(-race.penalties // one.asked)}th)"
-        lines.append(
-            f"| {name} | {fitted} | {one.seconds:.1f} | {one.reached} of {one.done} | "
-            f"{_of_all(race, one)} |"
-        )
+        within = f"{one.reached} of {one.done}"
+        if one.cut:
+            within += f", {one.cut} ended"
+        lines.append(f"| {name} | {fitted} | {one.seconds:.1f} | {within} | {_of_all(race, one)} |")
     caption = (
         "Others than fastlin start every fit from zero, with the largest tolerance that came "
         "within the gap; the time of others is not counted. Where they fit a part of the "
@@ -194,7 +194,14 @@ def _path_cells(race: PathRace) -> list[str]:
     seconds = _seconds(ours.seconds)
     if not others:
         return [seconds, seconds, "none in time", "-"]
-    name, first = min((whole or others).items(), key=lambda one: _scaled(race, one[1]))
+    # Of those who ended by themselves before the gap, no time says when they come there.
+    able = {
+        name: one
+        for name, one in others.items()
+        if one.cut is None or one.reached + one.cut == one.done
+    }
+    named = whole or able or others
+    name, first = min(named.items(), key=lambda one: _scaled(race, one[1]))
     of_all = _scaled(race, first)
     ratio = f"{of_all / ours.seconds:.1f}"
     if not whole:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -168,3 +169,49 @@ def _draw_distances(axes: Axes, race: Race, name: str, stages: Sequence[Stage]) 
         *np.transpose(points), marker=marker, ms=4.5, color=colour, label=name,
         linewidth=2 if is_own else 1.2, zorder=3 if is_own else 2,
     )  # fmt: skip
+
+
+class Growth(NamedTuple):
+    """What rows of one kind take, by their number, where they are in memory or in a file.
+
+    Attributes
+    ----------
+    title : str
+    rows : list[int]
+    seconds : dict[str, list[float]]
+        By what is done.
+    megabytes : list[float]
+        The peak.
+    """
+
+    title: str
+    rows: list[int]
+    seconds: dict[str, list[float]]
+    megabytes: list[float]
+
+
+def growth(found: Sequence[Growth]) -> Figure:
+    """Draw seconds and memory over the number of rows, and what a proportional time would be."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    of_time, of_memory = figure.subplots(1, 2)
+    for one, (colour, marker) in zip(found, cycle(_LINES.values()), strict=False):
+        for (name, seconds), style in zip(one.seconds.items(), ("-", "--"), strict=False):
+            label = f"{one.title}: {name}"
+            of_time.plot(one.rows, seconds, style, marker=marker, ms=4.5, color=colour, label=label)
+            proportional = np.array(one.rows) / one.rows[0] * seconds[0]
+            of_time.plot(one.rows, proportional, ":", color="grey", linewidth=1)
+        of_memory.plot(
+            one.rows, one.megabytes, marker=marker, ms=4.5, color=colour, label=one.title
+        )
+    of_time.plot([], [], ":", color="grey", label="in proportion to the rows")
+    for axes, label in ((of_time, "seconds"), (of_memory, "peak of memory (MB)")):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("rows")
+        axes.set_ylabel(label)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.grid(visible=True, which="major", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=7, frameon=False)
+    return figure

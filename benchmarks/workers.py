@@ -1,8 +1,8 @@
 """A grid and a path on workers of this machine: the same bytes, how fast, and what kills change.
 
-`python -m benchmarks.workers` trains the study's grid of 27 settings on CIFAR-10 and fits a path of
-13 penalties: in one process, on 1, 2 and 3 workers of one thread each, and on 2 workers of which
-random ones are killed at random moments.
+`python -m benchmarks.workers` trains the grid of 27 settings of the study on CIFAR-10, and fits a
+path of 13 penalties to rows like embeddings, 100 classes: in one process, on 1, 2 and 3 workers of
+one thread each, and on 2 workers of which random ones are killed at random moments.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import hashlib
 import os
 import random
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -27,7 +29,28 @@ from fastlin.data.dataset import Split
 from fastlin.report.study import experiments
 
 _PENALTIES = 13
+_ROWS, _FEATURES, _CLASSES = 100_000, 256, 100
 _APART = 3.0, 8.0  # seconds between two kills: a worker takes three to come back
+
+
+class Data(NamedTuple):
+    """The rows of the grid, and those of the path."""
+
+    grid: Split
+    path: Split
+
+
+def embeddings(folder: Path) -> Split:
+    """Write rows like embeddings to files, in float16, and load them."""
+    rng = np.random.default_rng(0)
+    spread = np.sqrt(np.geomspace(1, 1e-3, _FEATURES)).astype(np.float32)
+    mixing = np.linalg.qr(rng.standard_normal((_FEATURES, _FEATURES)))[0].astype(np.float32)
+    y = rng.integers(0, _CLASSES, _ROWS)
+    X = 0.3 * rng.standard_normal((_CLASSES, _FEATURES), np.float32)[y]
+    X += rng.standard_normal(X.shape, np.float32)
+    np.save(folder / "X.npy", ((X * spread) @ mixing).astype(np.float16))
+    np.save(folder / "y.npy", y)
+    return fastlin.load_split(folder / "X.npy", labels=folder / "y.npy", val_fraction=0.1)
 
 
 def grid_of(split: Split, epochs: int, client: Any) -> str:
@@ -47,7 +70,7 @@ def grid_of(split: Split, epochs: int, client: Any) -> str:
 
 def path_of(split: Split, client: Any) -> str:
     """Fit a path, and return a digest of its points and of the classifier that is chosen."""
-    l2s = np.geomspace(1e-1, 1e-4, _PENALTIES).tolist()
+    l2s = np.geomspace(1e-2, 1e-6, _PENALTIES).tolist()
     found = fastlin.path(split, l2s=l2s, gap=1e-4, threads=1, client=client)
     digest = hashlib.sha256(found.model.W.tobytes() + found.model.b.tobytes())
     for point in found.points:
@@ -55,12 +78,12 @@ def path_of(split: Split, client: Any) -> str:
     return digest.hexdigest()
 
 
-def both(split: Split, epochs: int, client: Any = None) -> tuple[dict[str, str], dict[str, float]]:
+def both(data: Data, epochs: int, client: Any = None) -> tuple[dict[str, str], dict[str, float]]:
     """Return digests and seconds of the grid and of the path."""
     digests, seconds = {}, {}
     for name, work in (
-        ("grid", lambda: grid_of(split, epochs, client)),
-        ("path", lambda: path_of(split, client)),
+        ("grid", lambda: grid_of(data.grid, epochs, client)),
+        ("path", lambda: path_of(data.path, client)),
     ):
         began = time.perf_counter()
         digests[name] = work()
@@ -116,15 +139,24 @@ def main(epochs: int, kills: int, seed: int) -> None:
     """Compare a grid and a path on workers with those of one process."""
     for line in header_lines():
         click.echo(line)
-    split = fastlin.load_split("cifar10")
-    both(split, 1)  # compiles
-    expected, seconds = both(split, epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Data(fastlin.load_split("cifar10"), embeddings(Path(folder)))
+        compare(data, epochs, kills, seed)
+
+
+def compare(data: Data, epochs: int, kills: int, seed: int) -> None:
+    """Tell how fast workers are, and that they come to the same bytes.
+
+    Raises click.ClickException if they do not.
+    """
+    both(data, 1)  # compiles
+    expected, seconds = both(data, epochs)
     click.echo(f"one process, one thread: grid {seconds['grid']:.1f} s, path {seconds['path']:.1f}")
     of_one = dict(seconds)
     for count in (1, 2, 3):
         with cluster.connected(f"local:{count}") as client:
-            both(split, 1, client)  # workers load what they need
-            found, seconds = both(split, epochs, client)
+            both(data, 1, client)  # workers load what they need
+            found, seconds = both(data, epochs, client)
         if count == 1:
             of_one = seconds
         ratios = ", ".join(
@@ -137,7 +169,7 @@ def main(epochs: int, kills: int, seed: int) -> None:
         with cluster.connected("local:2") as client:
             killer = Killer(client, kills - killed, seed + rounds)
             with killer.at_work():
-                found, seconds = both(split, epochs, client)
+                found, seconds = both(data, epochs, client)
         killed, rounds = killed + killer.killed, rounds + 1
         click.echo(
             f"{killer.killed} workers killed in {sum(seconds.values()):.1f} s: "

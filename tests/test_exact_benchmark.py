@@ -89,7 +89,7 @@ def test_a_path_is_timed_where_it_came_near_enough(problem, tmp_path, monkeypatc
     found = race_path(problem, Cs, everyone, 1, PATIENCE, gap=1e-4, every=2)
     ours, peer = found.found["fastlin"], found.found["scikit-learn lbfgs, float64"]
     assert (ours.asked, ours.done, ours.reached) == (3, 3, 3)
-    assert (peer.asked, peer.done, peer.reached) == (2, 2, 2)
+    assert (peer.asked, peer.done, peer.reached, peer.cut) == (2, 2, 2, 0)
     assert from_json(json.loads(json.dumps(as_json(found)))) == found
 
 
@@ -99,7 +99,7 @@ def test_a_fit_of_a_path_that_takes_too_long_is_ended_and_counts(problem, tmp_pa
                 if one.library is FASTLIN or one.name == "scikit-learn lbfgs, float64"]  # fmt: skip
     found = race_path(problem, (1e-3, 1e1), everyone, 1, PATIENCE, gap=1e-4, every=1, limit=0.001)
     peer = found.found["scikit-learn lbfgs, float64"]
-    assert (peer.asked, peer.done, peer.reached) == (2, 2, 0)
+    assert (peer.asked, peer.done, peer.reached, peer.cut) == (2, 2, 0, 2)
     assert peer.seconds >= 0.002
     assert "not within the gap after 0.001 s was ended" in "\n".join(exact_report.path_table(found))
 
@@ -226,3 +226,15 @@ def test_a_summary_of_a_path_that_no_other_fitted_has_the_least_bound(tmp_path):
     }
     (cells,) = summarised(tmp_path, PathRace("rows", 8, 1e-4, found))
     assert cells[1:] == ["2.00", "2.00", "none, after 60.00 s", "> 30.0"]
+
+
+def test_a_summary_of_a_path_bounds_no_time_by_fits_that_ended_short_of_the_gap(tmp_path):
+    found = {
+        "fastlin": PathOf(8, 8, 8, 2.0, 0),
+        "single": PathOf(2, 2, 1, 5.0, 0),
+        "double": PathOf(2, 2, 1, 15.0, 1),
+    }
+    path_race = PathRace("rows", 8, 1e-4, found, 14.0)
+    (cells,) = summarised(tmp_path, path_race)
+    assert cells[1:] == ["2.00", "2.00", "none, after 60.00 s", "> 30.0"]
+    assert "| 1 of 2, 1 ended |" in "\n".join(exact_report.path_table(path_race))

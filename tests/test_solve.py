@@ -90,7 +90,7 @@ def test_no_bound_is_below_the_distance_to_scipys_optimum(name, setting):
     offset = found.model.feature_offset  # the rows are read less it, and so rounded to float32
     features = (X if offset is None else X - offset.astype(X.dtype)).astype(np.float64)
     if settings.get("standardize"):
-        features = (features - features.mean(axis=0)) / features.std(axis=0)
+        features = (features - features.mean(axis=0)) / X.std(axis=0, dtype=np.float64)
     intercept = settings.get("fit_intercept", True)
     least = least_objective(features, y, 5, l2, loss, weights, intercept)
     assert found.objective == pytest.approx(

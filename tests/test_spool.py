@@ -40,6 +40,17 @@ def parquet(folder, X, y, *, kind="fixed", change=None):
     return folder / "rows.parquet"
 
 
+def columns(folder, X, y, **more):
+    """Write a table with a column for each feature."""
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs the extra formats")
+    from pyarrow import parquet as files
+
+    features = {f"f{j}": X[:, j] for j in range(X.shape[1])}
+    table = pa.table({"id": np.arange(len(X)), **features, **more, "label": y})
+    files.write_table(table, folder / "rows.parquet", row_group_size=70_000)
+    return folder / "rows.parquet"
+
+
 def hdf5(folder, X, y):
     h5py = pytest.importorskip("h5py", reason="HDF5 needs the extra formats")
     with h5py.File(folder / "rows.h5", "w") as file:
@@ -62,6 +73,35 @@ def check_same_fit(place, X, y):
 @pytest.mark.parametrize("kind", ["fixed", "of any length"])
 def test_large_lists_of_parquet_stay_in_a_file(tmp_path, rows, kind):
     check_same_fit(parquet(tmp_path, *rows, kind=kind), *rows)
+
+
+@pytest.mark.filterwarnings("ignore::fastlin.errors.DataWarning")
+def test_large_columns_of_parquet_stay_in_a_file(tmp_path, rows):
+    place = columns(tmp_path, *rows)
+    check_same_fit(place, *rows)
+    found = fastlin.load_split(place, memory="32MB")
+    assert found.train.feature_names == tuple(f"f{j}" for j in range(D))
+
+
+def test_columns_of_several_dtypes_become_rows_of_one(tmp_path, rows):
+    X, _ = rows
+    more = {"count": np.arange(N, dtype=np.int16), "length": X[:, 0].astype(np.float64)}
+    place = columns(tmp_path, *rows, **more)
+    with pytest.warns(DataWarning, match="a temporary file"):
+        found = fastlin.load_split(place, memory="32MB")
+    assert isinstance(found.train.X, StoredRows)
+    expected = np.column_stack([X, more["count"], more["length"]])
+    assert np.array_equal(found.train.X[:], expected)
+
+
+@pytest.mark.filterwarnings("ignore::fastlin.errors.DataWarning")
+def test_a_number_that_is_missing_in_a_large_column_is_named_with_its_row(tmp_path, rows):
+    X, y = rows
+    X = X.copy()
+    X[150_003, 7] = np.nan
+    place = columns(tmp_path, X, y)
+    with pytest.raises(InputError, match=r"'f7' has no number in row 150003"):
+        fastlin.load_split(place, memory="32MB")
 
 
 def test_large_chunks_of_hdf5_stay_in_a_file(tmp_path, rows):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fastlin.data.feature_names import FeatureNames, column_order
 from fastlin.data.formats.names import Numbered, is_id_column, is_label_column, is_row_number
 from fastlin.errors import DataWarning, InputError, listed, quoted
+from fastlin.files.spool import spooled
 
 Columns = dict[str, NDArray[Any]]
 
@@ -98,7 +100,7 @@ def rows_and_labels(
     if arrays[0].ndim == 2:
         found["X_train"] = arrays[0]
     else:
-        found["X_train"] = _side_by_side(arrays)
+        found["X_train"] = _side_by_side(path, arrays, known.most_bytes)
         found["names_train"] = None if isinstance(columns, Numbered) else tuple(chosen)
     if weight_name in columns:
         found["weights_train"] = columns[weight_name]
@@ -220,13 +222,29 @@ def _feature_columns(
     return chosen
 
 
-def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return columns (n,) as one array (n, d) of a dtype that holds them all."""
-    X = np.empty((len(columns[0]), len(columns)), np.result_type(*columns))
-    for first in range(0, len(X), _BLOCK_ROWS):
-        block = slice(first, first + _BLOCK_ROWS)
+def _side_by_side(path: Path, columns: list[NDArray[Any]], most_bytes: int | None) -> NDArray[Any]:
+    """Return columns (n,) as one array (n, d) of a dtype that holds them all.
+
+    It is mapped from a temporary file if it takes more than `most_bytes`.
+    """
+    shape, dtype = (len(columns[0]), len(columns)), np.result_type(*columns)
+
+    def fill(X: NDArray[Any], first: int) -> None:
         for place, column in enumerate(columns):
-            X[block, place] = column[block]
+            X[:, place] = column[first : first + len(X)]
+
+    if most_bytes is not None and math.prod(shape) * dtype.itemsize > most_bytes:
+
+        def blocks() -> Iterator[NDArray[Any]]:
+            for first in range(0, shape[0], _BLOCK_ROWS):
+                X = np.empty((min(_BLOCK_ROWS, shape[0] - first), shape[1]), dtype)
+                fill(X, first)
+                yield X
+
+        return spooled(f"{path}: the table of features", shape, dtype, blocks())
+    X = np.empty(shape, dtype)
+    for first in range(0, len(X), _BLOCK_ROWS):
+        fill(X[first : first + _BLOCK_ROWS], first)
     return X
 
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastlin.errors import InputError, quoted
 from fastlin.losses import SquaredHinge
@@ -143,6 +143,10 @@ class Curvature:
     def first_steps(self) -> int:
         """At how many steps, from the first one, it is to be taken anew."""
         return _FIRST_STEPS if self.knows_weights else _FIRST_STEPS_OF_BIASES
+
+    def value(self, point: Point, dtype: DTypeLike) -> Value:
+        """Return the objective at a point, of products in a dtype."""
+        return self.problem.value(point, dtype)
 
     def refresh(self, point: Point) -> None:
         """Take C and what it misses at a point, unless the last call did."""

@@ -2,7 +2,8 @@
 
 Kronecker factors (`fastlin.solving.curvature`) take a fixed time a step, in which all second
 derivatives of few parameters are summed over few rows. With them a fit takes half the steps; where
-rows are nearly separated, a tenth and less.
+rows are nearly separated, a tenth and less. So few rows are a matrix in float64, and NumPy has the
+objective of all of them before a kernel is given its arguments.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import sys
 from contextlib import suppress
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from fastlin import reference
 from fastlin.solving.derivatives import Matrix, second_derivatives
 from fastlin.solving.problem import Point, Problem, Value, Vector
 
@@ -47,19 +50,36 @@ class Hessian:
         self._weights: Vector = (np.ones(n) if problem.weights is None else problem.weights) / n
         self._of_loss: Matrix = np.zeros((0, 0))
         self._taken_at: Point | None = None
+        self._scored: tuple[Point | None, Matrix] = None, np.zeros((0, 0))
+
+    def value(self, point: Point, _: DTypeLike = np.float64) -> Value:
+        """Return the objective at a point, of products in float64 whatever is asked for."""
+        problem = self.problem
+        losses, dscores = reference.row_losses(self._scores(point), problem.data.y, problem.loss)
+        dscores *= self._weights[:, None]
+        gradient: Point = dscores.T @ self._rows
+        gradient -= gradient.mean(axis=0)  # derivatives of a row by its scores add up to 0
+        mean_loss = float(losses @ self._weights)
+        return problem.value_of(point, mean_loss, gradient[:, :-1], gradient[:, -1])
+
+    def _scores(self, point: Point) -> Matrix:
+        """Return the scores (n, K) of all rows, which are kept until another point is asked for."""
+        if self._scored[0] is not point:
+            self._scored = point, self._rows @ point.T
+        return self._scored[1]
 
     def refresh(self, point: Point) -> None:
         """Take the second derivatives of the mean loss at a point, unless the last call did."""
         if point is self._taken_at:
             return
         self._taken_at = point
-        n, (K, width) = len(self._rows), point.shape
+        n, (K, width), scores = len(self._rows), point.shape, self._scores(point)
         sums, step = np.zeros((width, K * K * width)), max(1, _VALUES_OF_BLOCK // (K * K * width))
         for first in range(0, n, step):
             part = slice(first, first + step)
             rows = self._rows[part]
             found = second_derivatives(
-                self.problem.loss, rows @ point.T, self.problem.data.y[part], self._weights[part]
+                self.problem.loss, scores[part], self.problem.data.y[part], self._weights[part]
             )
             products = found.each()[..., None] * rows[:, None, None, :]
             sums += rows.T @ products.reshape(len(rows), -1)

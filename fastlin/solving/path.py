@@ -196,8 +196,8 @@ class _Walk:
         self._ratio = penalties[0] / penalties[1] if len(penalties) > 1 else 10**0.25
         self._matrices = MatricesOfPath(self._problem, penalties[-1], self._ratio)
         if self._known:  # the first fit of all began at zero, from which gradients are measured
-            dtype = self._matrices.of(penalties[0]).first_dtype
-            self._problem.value(np.zeros(self._problem.shape), dtype)
+            first = self._matrices.of(penalties[0])
+            first.value(np.zeros(self._problem.shape), first.first_dtype)
         self._found: dict[float, tuple[PathPoint, LinearModel]] = {}
         self._cut = False
 

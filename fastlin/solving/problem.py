@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastlin import passes
 from fastlin.data.checks import number_dtype
 from fastlin.data.dataset import Dataset
-from fastlin.data.features import evenly_spaced
+from fastlin.data.features import evenly_spaced, stored_part
 from fastlin.data.stored import AnyRows, blocks_of
 from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
@@ -118,6 +118,8 @@ class Problem:
         self.fit_intercept, self.passes = fit_intercept, 0
         self.standardization = standardization
         self.class_shares = self._shares_of_classes()
+        of_rows = self.class_shares - self._smoothing / len(self.class_shares)
+        self._own_shares = np.maximum(of_rows, 0.0) / (1 - self._smoothing)  # without smoothing
         self.reading, self.center = self._reading()
         self._target_means: NDArray[np.float64] | None = None
         self.length_at_zero = self.cost_at_zero = math.inf
@@ -167,11 +169,16 @@ class Problem:
         """Return the objective at a point, from products in float32 or float64."""
         W, c = point[:, :-1], point[:, -1]
         mean_loss, G, db = self._mean_loss(W.astype(dtype), (c - W @ self.center).astype(dtype))
-        self.passes += 1
         # Derivatives of a row's loss by its scores add up to 0; what is left of that is rounding.
         G -= G.mean(axis=0)
         db -= db.mean()
         G -= np.outer(db, self.center)
+        return self.value_of(point, mean_loss, G, db)
+
+    def value_of(self, point: Point, mean_loss: float, G: Point, db: Vector) -> Value:
+        """Return the objective at a point, of the mean loss and its gradients by W and c there."""
+        W, c = point[:, :-1], point[:, -1]
+        self.passes += 1
         fixed = 0.0  # what biases that may not change, but are not 0, add to the bound
         if not self.fit_intercept:
             fixed, db = float(db @ c), np.zeros_like(db)
@@ -229,9 +236,8 @@ class Problem:
         give: then v_i = q - t_i, with t_i the target of the row, and q not below 0. Both are made
         of the means (K, d) of e_y x_i^T.
         """
-        above, K, shares = np.maximum(db, 0.0), len(db), self.class_shares
-        own = np.maximum(shares - self._smoothing / K, 0.0) / (1 - self._smoothing)
-        if (own[above > 0] == 0).any():
+        above, K, shares, own = np.maximum(db, 0.0), len(db), self.class_shares, self._own_shares
+        if (above[own == 0] > 0).any():
             e = float((above / (shares + above)).max())
             q = np.maximum(shares - (1 - e) / e * db, 0.0)
             V = (self._smoothing - 1) * means
@@ -290,9 +296,14 @@ class Problem:
         return found
 
     def features(self, rows: NDArray[np.int64], dtype: DTypeLike) -> NDArray[np.floating]:
-        """Return centred features of some rows, (m, d), as the solver sees them."""
+        """Return centred features of some rows, (m, d), as passes have them."""
         scale, offset, std = self.data.feature_scale, self.reading.offset, self.reading.std
-        values = self.data.X[rows].astype(number_dtype(self.data.X.dtype)).astype(np.float64)
+        stored = self.data.X[rows].astype(number_dtype(self.data.X.dtype))
+        if offset is not None and self.data.X.dtype != np.uint8:
+            shift, part = stored_part(offset, scale, stored.dtype)
+            stored -= shift
+            offset = offset - part
+        values = stored.astype(np.float64)
         values *= scale
         if offset is not None:
             values -= offset

@@ -195,16 +195,16 @@ class Solver:
         problem, dtype = self._problem, self._curvature.first_dtype
         zero, value = np.zeros(problem.shape), None
         if start is None or problem.length_at_zero == math.inf:
-            value = problem.value(zero, dtype)
+            value = self._curvature.value(zero, dtype)
         if guess is not None:
-            began = problem.value(self._allowed(guess.point), dtype)
+            began = self._curvature.value(self._allowed(guess.point), dtype)
             if began.cost <= guess.most:
                 return began
         if start is not None:
-            began = problem.value(self._allowed(start), dtype)
+            began = self._curvature.value(self._allowed(start), dtype)
             if began.cost <= (1 + _NOISE_OF_START) * problem.cost_at_zero:
                 return began
-        return problem.value(zero, dtype) if value is None else value
+        return self._curvature.value(zero, dtype) if value is None else value
 
     def _allowed(self, point: Point) -> Point:
         """Return a point, without the biases of another fit, or of rounding, if there are none."""
@@ -272,7 +272,7 @@ class Solver:
         l2 = self._problem.l2
         direction = self._memory.direction(value.gradient, lambda g: self._curvature.divide(g, l2))
         return line_search(
-            lambda point: self._problem.value(point, dtype), value, direction, _NOISE[dtype],
+            lambda point: self._curvature.value(point, dtype), value, direction, _NOISE[dtype],
             self._passes_left(),
         )  # fmt: skip
 
@@ -307,7 +307,7 @@ class Solver:
         point[:, -1] -= self._curvature.divide_biases(gradient)
         if dtype == _FLOAT64:  # perhaps the last step: of a classifier in float32
             point = self._problem.point_of(self._problem.model(point, _FLOAT32))
-        moved = self._problem.value(point, dtype)
+        moved = self._curvature.value(point, dtype)
         return moved if moved.bound < 0.5 * value.bound else None
 
     def _passes_left(self) -> int:

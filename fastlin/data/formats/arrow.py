@@ -22,7 +22,8 @@ def read(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
     """Return the wanted columns of a table as arrays; lists of equal length are arrays (n, d).
 
     Columns of a Feather or Arrow file that is not compressed are memory-mapped. Large columns of
-    lists of a Parquet file are written to a temporary file, which is mapped.
+    lists of a Parquet file, and many columns of numbers, are written to a temporary file, which is
+    mapped.
 
     Raises
     ------
@@ -54,9 +55,11 @@ def _of_parquet(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
         names = [name for name in every if wanted(name)]
         shapes = {name: _large_shape(content, name, wanted) for name in names}
         large = {name: shape for name, shape in shapes.items() if shape is not None}
-        table = content.read([name for name in names if name not in large], use_threads=False)
-        found = arrays_of_table(path, table)
-        found |= {name: _spooled_lists(path, content, name, of) for name, of in large.items()}
+        found = {name: _spooled_lists(path, content, name, of) for name, of in large.items()}
+        for dtype, of_dtype in _large_columns(content, names, wanted).items():
+            found |= _spooled_columns(path, content, of_dtype, dtype)
+        table = content.read([name for name in names if name not in found], use_threads=False)
+        found |= arrays_of_table(path, table)
     return {name: found[name] for name in names if name in found}
 
 
@@ -90,6 +93,37 @@ def _spooled_lists(path: Path, content: Any, name: str, shape: tuple[int, int]) 
                 yield block
 
     return spooled(f"{path}: the column {quoted(name)}", shape, dtype, blocks())
+
+
+def _large_columns(
+    content: Any, names: list[str], wanted: Wanted
+) -> dict[np.dtype[Any], list[str]]:
+    """Return which columns of floating-point numbers are to stay in a file, by their dtype.
+
+    Where a value of whole numbers is missing, they become floating-point numbers: what they will be
+    is known when they have been read.
+    """
+    from pyarrow import types  # noqa: PLC0415
+
+    found: dict[np.dtype[Any], list[str]] = {}
+    for name in names:
+        kind = content.schema_arrow.field(name).type
+        if types.is_floating(kind):
+            found.setdefault(np.dtype(kind.to_pandas_dtype()), []).append(name)
+    size = content.metadata.num_rows * sum(len(of) * dtype.itemsize for dtype, of in found.items())
+    return found if wanted.is_large(size) else {}
+
+
+def _spooled_columns(
+    path: Path, content: Any, names: list[str], dtype: np.dtype[Any]
+) -> dict[str, NDArray[Any]]:
+    """Return columns of a dtype, written one after the other to a temporary file, and mapped."""
+    blocks = (
+        arrays_of_table(path, content.read([name], use_threads=False))[name][None] for name in names
+    )
+    shape = len(names), content.metadata.num_rows
+    columns = spooled(f"{path}: the group of {len(names)} {dtype} columns", shape, dtype, blocks)
+    return dict(zip(names, columns, strict=True))
 
 
 def _read_table(path: Path, is_wanted: Callable[[str], bool], *, is_feather: bool) -> Any:
