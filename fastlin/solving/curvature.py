@@ -156,7 +156,7 @@ class Curvature:
         self._taken_at = point, self.problem.l2
         W, c = point[:, :-1], point[:, -1]
         W = W - W.mean(axis=0)
-        self._scaling = None
+        self._scaling, self._class_vectors = None, np.ones((0, 0))  # memory for what comes
         biases = c - c.mean() if self.problem.fit_intercept else np.zeros_like(c)
         B = self._sample.means(W, biases, is_whole=self.knows_weights)
         values, U = np.linalg.eigh(blocks_of_means(B).plain)

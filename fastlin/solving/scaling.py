@@ -65,6 +65,7 @@ class Scaling:
         B[K:, K:] += equal
         moments *= C
         moments += penalty
+        del penalty  # of many classes, what comes takes all memory that a fit does
         C += equal
         kept = slice(0, 2 * K if fit_intercept else K)
         blocks = [moments, C][: 2 if fit_intercept else 1]
