@@ -380,7 +380,18 @@ def test_classes_are_those_of_all_parts_whatever_integers_they_are(tmp_path):
     assert split.val.y.tolist() == [0, 2, 0, 2, 0, 2]
 
 
-@given(arrays(np.int64, st.integers(2, 50), elements=st.integers(-(2**63), 2**63 - 1)))
+@st.composite
+def integer_labels(draw):
+    """Labels of an integer dtype: anywhere, or close together."""
+    dtype = np.dtype(draw(st.sampled_from([np.int8, np.uint8, np.int32, np.int64, np.uint64])))
+    lowest, highest = np.iinfo(dtype).min, min(np.iinfo(dtype).max, 2**63 - 1)
+    if draw(st.booleans()):
+        lowest = draw(st.integers(lowest, highest))
+        highest = min(lowest + draw(st.integers(0, 100)), highest)
+    return draw(arrays(dtype, st.integers(2, 50), elements=st.integers(lowest, highest)))
+
+
+@given(integer_labels())
 def test_every_label_is_the_name_of_its_class(labels):
     assume(len(set(labels.tolist())) > 1)
     names, numbers = classes_that_occur({"y": labels})

@@ -17,8 +17,9 @@ from fastlin.errors import InputError, quoted
 MAX_UNNAMED_CLASSES = 100_000
 
 _KINDS = "labels must be integers, booleans or text, one a row"
-_BLOCK_VALUES = 2**20  # of one-hot labels, looked at together
+_BLOCK_VALUES = 2**20  # of labels that are looked at together
 _LONGEST_LABEL = 1_000  # letters
+_MOST_COUNTED = 2**22  # integers between the least label and the largest that are counted
 _MISSING_TYPES = ("NoneType", "NAType", "NaTType")  # of Python, pandas, and both for times
 
 
@@ -88,7 +89,9 @@ def classes_that_occur(
         )
     number_of = {value: number for number, value in enumerate(classes)}
     return tuple(map(str, classes)), {
-        name: np.array([number_of[value] for value in of_array.values], np.int64)[of_array.places]
+        name: _renumbered(
+            of_array.places, np.array([number_of[value] for value in of_array.values], np.int64)
+        )
         for name, of_array in found.items()
     }
 
@@ -127,8 +130,7 @@ def class_numbers(name: str, labels: ArrayLike, class_names: Sequence[str]) -> N
             f"{name} has the label {quoted(values[places[row]])} in row {row}, which is none of "
             f"the {len(class_names)} classes {quoted(list(class_names))}"
         )
-    found: NDArray[np.int64] = numbers[places]
-    return found
+    return _renumbered(places, numbers)
 
 
 def distinct(name: str, labels: ArrayLike) -> Labels:
@@ -211,7 +213,33 @@ def _of_integers(name: str, y: NDArray[Any]) -> Labels:
     if y.dtype.kind == "u" and y.max() > largest:
         row = int(np.flatnonzero(y > largest)[0])
         raise InputError(f"{name} has the label {y[row]} in row {row}; it must be an int64")
+    lowest = int(y.min())
+    if int(y.max()) - lowest < _MOST_COUNTED:
+        return _counted(y, lowest, int(y.max()))
     return _unique(y.astype(np.int64, copy=False))
+
+
+def _counted(y: NDArray[Any], lowest: int, highest: int) -> Labels:
+    """Return labels that are close together, without sorting them: in little memory."""
+    occurs = np.zeros(highest - lowest + 1, bool)
+    places = np.empty(len(y), np.int64)
+    for first in range(0, len(y), _BLOCK_VALUES):
+        block = places[first : first + _BLOCK_VALUES]
+        block[:] = y[first : first + _BLOCK_VALUES]
+        block -= lowest
+        occurs[block] = True
+    return Labels(
+        (np.flatnonzero(occurs) + lowest).tolist(), _renumbered(places, np.cumsum(occurs) - 1)
+    )
+
+
+def _renumbered(places: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Write numbers[places] over places, and return them."""
+    if not np.array_equal(numbers, np.arange(len(numbers))):
+        for first in range(0, len(places), _BLOCK_VALUES):
+            block = places[first : first + _BLOCK_VALUES]
+            block[:] = numbers[block]
+    return places
 
 
 def _of_floats(name: str, y: NDArray[Any]) -> Labels:
