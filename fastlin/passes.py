@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastlin import threads
 from fastlin.data.checks import default_scale, number_dtype
 from fastlin.data.features import stored_part
-from fastlin.data.stored import BYTES_OF_BLOCK, AnyRows, StoredRows, blocks_of, part_of
+from fastlin.data.stored import BYTES_OF_BLOCK, AnyRows, StoredRows, blocks_of, blocks_of_parts
 from fastlin.engine import Array, kernel_loss, kernel_rows, kernel_weights
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, losses
@@ -255,12 +255,8 @@ def unchecked_mean_loss(
 
     Arguments are those of `unchecked_loss_and_gradient`.
     """
-    sums = (
-        unchecked_loss_sums(
-            part_of(X, first, last), y[first:last], W, b, loss=loss, reading=reading,
-            weights=None if weights is None else weights[first:last], row_count=len(X),
-        )
-        for first, last in shards_of(len(X), len(W))
+    sums = shard_sums(
+        X, y, W, b, shards_of(len(X), len(W)), loss=loss, reading=reading, weights=weights,
     )  # fmt: skip
     return reduce(LossSums.plus, sums).mean(len(X))
 
@@ -293,26 +289,39 @@ def shards_of(row_count: int, K: int) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-def unchecked_loss_sums(
-    X: AnyRows, y: Array, W: Array, b: Array, *, loss: Loss, reading: Reading,
-    weights: Array | None, row_count: int,
-) -> LossSums:  # fmt: skip
-    """Return the sums over the rows of a shard, of so many rows in all.
+def shard_sums(
+    X: AnyRows, y: Array, W: Array, b: Array, shards: Sequence[tuple[int, int]], *, loss: Loss,
+    reading: Reading, weights: Array | None,
+) -> Iterator[LossSums]:  # fmt: skip
+    """Yield the sums over the rows of every shard (first, last), some of those of `shards_of`.
 
     Other arguments are those of `unchecked_loss_and_gradient`.
     """
     folded = _Folded.of(X, W[None], b[None], reading)
-    tile, row_losses = class_tile(len(W)), np.full(len(X), np.nan, W.dtype)
+    chunk_rows = gradients.rows_of_chunk(len(X), len(W))
+    parts = blocks_of_parts(X, shards, chunk_rows, current_count() * chunk_rows)
+    for (first, last), blocks in zip(shards, parts, strict=True):
+        of_rows = None if weights is None else weights[first:last]
+        yield _loss_sums(folded, W, blocks, y[first:last], of_rows, loss, chunk_rows)
+
+
+def _loss_sums(
+    folded: _Folded, W: Array, blocks: Iterator[tuple[int, Array]], y: Array,
+    weights: Array | None, loss: Loss, chunk_rows: int,
+) -> LossSums:  # fmt: skip
+    """Return the sums over the rows of a shard, which come in blocks with their first row's number.
+
+    Blocks have whole chunks, so that these, and so the sums, are those of all rows in one block.
+    """
+    tile, row_losses = class_tile(len(W)), np.full(len(y), np.nan, W.dtype)
     packed, own_b = folded.packed[0], folded.b[0]
     sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
-    chunk_rows = gradients.rows_of_chunk(row_count, len(W))
-    members = threads.count_for(2 * len(X) * W.size)
+    members = threads.count_for(2 * len(y) * W.size)
     chunks = gradients.new_sums(len(W), packed, members)
     pieces, products = len(chunks.gradients), new_scratch(members, tile, W.dtype)
     scratch = evaluate_kernels.new_block_scratch(members, len(W), W.dtype)
     factors = gradients.new_factors(members, len(W), tile, W.dtype)
-    # Chunks, and so the sums, are those of all rows.
-    for begin, block in blocks_of(X, chunk_rows, members * chunk_rows):
+    for begin, block in blocks:
         of_block = slice(begin, begin + len(block))
         rows, labels = kernel_rows(block), kernel_rows(y[of_block])
         of_rows = kernel_weights(None if weights is None else weights[of_block], W.dtype)

@@ -394,15 +394,17 @@ def test_every_call_of_a_pass_has_work_for_all_threads(K, is_stored, tmp_path, m
 
     monkeypatch.setattr(passes.threads, "run", counted)
     monkeypatch.setattr(passes.threads, "MOST_WORK_OF_A_CALL", 1000)
-    n = 3 * passes.gradients.rows_of_chunk(10**6, K)
+    chunk = passes.gradients.rows_of_chunk(10**6, K)
+    monkeypatch.setattr(passes.gradients, "rows_of_chunk", lambda _rows, _K: chunk)
+    n = 3 * chunk
     X = np.zeros((2 * n, 640), F32)
     if is_stored:
         np.save(tmp_path / "X.npy", X)
         X = StoredRows.of_mapped(np.load(tmp_path / "X.npy", mmap_mode="r"))
     with functional.use_threads(2):
-        passes.unchecked_loss_sums(
-            X, np.zeros(2 * n, np.int64), np.zeros((K, 640), F32), np.zeros(K, F32),
-            loss=LOSSES["softmax"], reading=passes.AS_THEY_ARE, weights=None, row_count=10**6,
+        [_] = passes.shard_sums(
+            X, np.zeros(2 * n, np.int64), np.zeros((K, 640), F32), np.zeros(K, F32), [(0, 2 * n)],
+            loss=LOSSES["softmax"], reading=passes.AS_THEY_ARE, weights=None,
         )  # fmt: skip
     assert sum(chunks for _, chunks in calls) == 6
     assert all(members == 2 for members, _ in calls)

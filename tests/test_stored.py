@@ -13,7 +13,7 @@ import fastlin
 from fastlin.config import TrainConfig
 from fastlin.data import memory, segments, stored
 from fastlin.data.dataset import Dataset, Split
-from fastlin.data.stored import StoredRows
+from fastlin.data.stored import StoredRows, blocks_of_parts
 from fastlin.errors import DataWarning, InputError
 from fastlin.training.grid import GridTrainer
 from fastlin.training.order import epoch_order, epoch_windows
@@ -104,6 +104,24 @@ def test_blocks_have_whole_multiples_of_rows(tmp_path, small_blocks):
     assert len(found) > 10
     assert all(first % 64 == 0 for first, _ in found)
     assert np.array_equal(np.concatenate([block for _, block in found]), X)
+
+
+@pytest.mark.parametrize("is_chosen", [False, True])
+def test_blocks_of_parts_are_of_one_part_each(tmp_path, small_blocks, is_chosen):
+    X, _ = rows()
+    found = in_file(tmp_path, X)
+    if is_chosen:
+        numbers = np.random.default_rng(1).permutation(len(X))[:700]
+        found, X = found.chosen(numbers), X[numbers]
+    parts = [(64, 200), (200, 328), (500, len(X))]
+    for (first, last), blocks in zip(parts, blocks_of_parts(found, parts, 64, 1), strict=True):
+        end = 0
+        for begin, block in blocks:
+            assert begin == end
+            assert begin % 64 == 0
+            end += len(block)
+            assert np.array_equal(block, X[first + begin : first + end])
+        assert end == last - first
 
 
 def test_a_file_that_becomes_shorter_is_named_with_the_place(tmp_path, monkeypatch):

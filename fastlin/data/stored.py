@@ -163,20 +163,6 @@ class StoredRows:
             return found
         return replace(found, _read_before=found[:])
 
-    def part(self, first: int, last: int) -> StoredRows:
-        """Return the rows from first to last, without reading them."""
-        before = None if self._read_before is None else self._read_before[first:last]
-        if self.numbers is not None:
-            return replace(self, numbers=self.numbers[first:last], _read_before=before)
-        segments = []
-        for segment, begin in zip(self.segments, self._firsts.tolist(), strict=False):
-            skipped = max(first - begin, 0)
-            count = min(segment.rows, last - begin) - skipped
-            if count > 0:
-                start = segment.start + skipped * self.row_bytes
-                segments.append(segment._replace(start=start, rows=count))
-        return replace(self, segments=tuple(segments))
-
     def joined(self, other: StoredRows) -> StoredRows:
         """Return these rows, and those of another object of the same dtype and features."""
         numbers = None
@@ -216,15 +202,19 @@ class StoredRows:
         numbers = wanted if self.numbers is None else self.numbers[wanted]
         return self._read(numbers, self._buffer(len(numbers)))
 
-    def blocks(self, multiple: int = 1, wanted: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Read all rows once, in order, the next block while one is used.
+    def blocks(
+        self, multiple: int = 1, wanted: int = 1, parts: Sequence[tuple[int, int]] | None = None
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Read rows once, in order, the next block while one is used.
 
         Parameters
         ----------
         multiple : int
-            Every block but the last has a multiple of so many rows.
+            Every block but the last of a part has a multiple of so many rows.
         wanted : int
             So many rows at least, if they take no more than 32 MiB.
+        parts : Sequence[tuple[int, int]], optional
+            Which rows, from first to last; no block is of two parts. By default all, as one part.
 
         Yields
         ------
@@ -232,14 +222,20 @@ class StoredRows:
             The number of the first row of a block, and the block (rows, d). Its memory is used
             again after the block that follows.
         """
+        parts = [(0, len(self))] if parts is None else parts
         if self._read_before is not None:
-            yield 0, self._read_before
+            for first, last in parts:
+                yield first, self._read_before[first:last]
             return
         least = min(wanted, _MOST_BYTES_OF_BLOCK // self.row_bytes)
         rows = max(1, max(BYTES_OF_BLOCK // self.row_bytes, least) // multiple) * multiple
-        firsts = range(0, len(self), rows)
-        parts = (self._range(first, min(first + rows, len(self))) for first in firsts)
-        yield from zip(firsts, self._ahead(parts, min(rows, len(self))), strict=True)
+        bounds = [
+            (first, min(first + rows, last))
+            for begin, last in parts
+            for first in range(begin, last, rows)
+        ]
+        read = self._ahead((self._range(*pair) for pair in bounds), min(rows, len(self)))
+        yield from zip((first for first, _ in bounds), read, strict=True)
 
     def windows(self, parts: Iterable[NDArray[np.int64]], most_rows: int) -> Iterator[NDArray[Any]]:
         """Read rows by number, part after part, the next one while one is used.
@@ -356,22 +352,40 @@ class StoredRows:
 AnyRows = NDArray[Any] | StoredRows
 
 
-def blocks_of(X: AnyRows, multiple: int = 1, wanted: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+def blocks_of(X: AnyRows, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
     """Return the number of the first row and the rows of every block: an array is one block."""
     if isinstance(X, StoredRows):
-        yield from X.blocks(multiple, wanted)
+        yield from X.blocks(multiple)
     else:
         yield 0, X
+
+
+def blocks_of_parts(
+    X: AnyRows, parts: Sequence[tuple[int, int]], multiple: int, wanted: int
+) -> Iterator[Iterator[tuple[int, NDArray[Any]]]]:
+    """Return the blocks of every part (first, last), each with its place in the part.
+
+    To be used in order. Rows in files are read ahead of their use across all parts; other arguments
+    are those of `StoredRows.blocks`.
+    """
+    if not isinstance(X, StoredRows):
+        yield from (iter([(0, X[first:last])]) for first, last in parts)
+        return
+    blocks = X.blocks(multiple, wanted, parts)
+
+    def of_part(first: int, last: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        end = first
+        while end < last:
+            begin, block = next(blocks)
+            end = begin + len(block)
+            yield begin - first, block
+
+    yield from (of_part(*pair) for pair in parts)
 
 
 def in_memory(X: AnyRows) -> NDArray[Any]:
     """Return rows as an array: one in memory as it is, of whatever shape."""
     return X[:] if isinstance(X, StoredRows) else X
-
-
-def part_of(X: AnyRows, first: int, last: int) -> AnyRows:
-    """Return the rows from first to last, without reading them."""
-    return X.part(first, last) if isinstance(X, StoredRows) else X[first:last]
 
 
 def contiguous(X: AnyRows) -> AnyRows:

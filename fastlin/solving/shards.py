@@ -15,7 +15,6 @@ from fastlin.cluster import Task, workers_of
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.source import DataReference
-from fastlin.data.stored import part_of
 from fastlin.engine import Array
 from fastlin.errors import InputError
 from fastlin.losses import Loss
@@ -100,7 +99,7 @@ class ShardPasses:
         tasks = {
             part: Task(
                 _sums_of_shards,
-                (self._rows, shards[bounds[part] : bounds[part + 1]], W, b, reading, row_count),
+                (self._rows, shards[bounds[part] : bounds[part + 1]], W, b, reading),
                 addresses[part],
             )
             for part in range(count)
@@ -111,17 +110,14 @@ class ShardPasses:
 
 
 def _sums_of_shards(
-    rows: ShardRows, shards: Sequence[tuple[int, int]], W: Array, b: Array, reading: Reading,
-    row_count: int,
+    rows: ShardRows, shards: Sequence[tuple[int, int]], W: Array, b: Array, reading: Reading
 ) -> list[LossSums]:  # fmt: skip
     """Return the sums over shards of the rows, as a worker."""
     with cluster.one_at_a_time, use_threads(cluster.threads_of_worker()):
         data, weights = _weighted(rows)
-        return [
-            passes.unchecked_loss_sums(
-                part_of(data.X, first, last), data.y[first:last], np.ascontiguousarray(W),
-                np.ascontiguousarray(b), loss=rows.loss, reading=reading,
-                weights=None if weights is None else weights[first:last], row_count=row_count,
+        return list(
+            passes.shard_sums(
+                data.X, data.y, np.ascontiguousarray(W), np.ascontiguousarray(b), shards,
+                loss=rows.loss, reading=reading, weights=weights,
             )
-            for first, last in shards
-        ]  # fmt: skip
+        )  # fmt: skip
