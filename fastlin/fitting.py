@@ -179,7 +179,7 @@ class Fitting:
             rows = " of training and validation rows" if self.refit else ""
             if self.shots is not None:
                 rows = f" of the first draw of {counted(self.shots, 'training row')} a class"
-            return f"exact fit{rows}, relative gap {self.gap:.0e}"
+            return f"exact fit{rows}, to a relative gap of {self.gap:.0e} at most"
         if self.shots is not None:
             return f"fitted on the first draw of {counted(self.shots, 'training row')} a class"
         return "classifier fitted on training and validation rows"

@@ -104,7 +104,7 @@ def test_every_command_takes_the_run_folder(fitted, tmp_path):
     assert "cost.png" not in drawn  # it has no epochs
     call("report", folder, "--out", tmp_path / "page")
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
-    assert "exact fit, relative gap 1e-06" in page
+    assert "exact fit, to a relative gap of 1e-06 at most" in page
     assert "Distance to the optimum of run" in page
     assert "fastlin fit --data" in page
     assert "lr auto" not in page

@@ -282,6 +282,14 @@ def test_data_without_images_validation_or_test_rows_work(place):
     assert asked["data"]["val_fraction"] == 0.1
     again = call("--resume", "runs/bare-grid-1", "--no-figures")
     assert "held out" not in again.stderr
+    winner = Path("runs/bare-grid-1/winner/config.json")
+    before = winner.read_text()
+    again = call(
+        "--data", "bare.npz", "--lr", "0.1,0.2", "--epochs", 2, "--no-figures",
+        "--out", "runs/bare-grid-1", "--resume",
+    )  # fmt: skip
+    assert "--val-fraction 0.1" in again.stdout + again.stderr
+    assert winner.read_text() == before
     np.savez(place / "val.npz", **arrays, X_val=arrays["X_train"], y_val=arrays["y_train"])
     result = call("--data", "val.npz", "--lr", "0.1,0.2", "--epochs", 2)
     assert "Test accuracy" not in result.stdout

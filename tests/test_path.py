@@ -247,3 +247,26 @@ def test_a_guess_that_is_no_better_than_the_nearest_optimum_is_not_begun_from(
     for one, other in zip(fastlin.path(split, Cs=CS).points, found.points, strict=True):
         assert one.objective == pytest.approx(other.objective, rel=2e-6)
         assert one.converged
+
+
+def noise(rows=400):
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(rows, 5)), (rng.random(rows) < 0.1).astype(int)
+    return fastlin.Split.from_arrays(X, y).hold_out(0.25, 0)
+
+
+@pytest.mark.parametrize(
+    "penalties",
+    [{"Cs": [1, 1e-4, 1e-8]}, {"l2s": [1e3, 1, 1e-3]}, {"l2s": [1.6e38, 1e38, 1e37]},
+     {"l2s": [1e-3, 1e-30, 1e-100, 1e-300]}],
+)  # fmt: skip
+def test_a_path_does_not_go_on_where_nothing_changes(penalties):
+    found = fastlin.path(noise(), **penalties)
+    given = len(next(iter(penalties.values())))
+    assert len(found.points) <= given + 1  # one tells that stronger penalties are no better
+
+
+def test_penalties_that_are_nearly_the_same_give_no_step():
+    l2s = [1e-3, np.nextafter(1e-3, 0), np.nextafter(1e-3, 1)]
+    found = fastlin.path(noise(), l2s=l2s)
+    assert found.points[0].l2 > 1.5e-3

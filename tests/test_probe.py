@@ -1,6 +1,7 @@
 """Probes: the protocols, the run folder, and what a stopped path goes on with."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -452,3 +453,22 @@ def test_costs_over_more_than_a_decade_have_a_logarithmic_axis(cost, scale):
     figure = figures.path_curves(C, l2, accuracy, cost, [1.0, 2.0, 3.0], **marks)
     assert figure.axes[1].get_yscale() == scale
     figures.png(figure)
+
+
+def test_the_passes_of_the_chosen_fit_are_those_of_the_path(data, tmp_path):
+    folder = tmp_path / "run"
+    call("probe", "--data", data, "--C", CS, "--no-figures", "--out", folder)
+    columns, *lines = table(folder)
+    [chosen] = [line for line in lines if "chosen" in ",".join(line)]
+    assert summary(folder)["exact_fit"]["passes"] == int(chosen[columns.index("passes")])
+
+
+def test_the_path_is_drawn_without_what_pages_need(probed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    for name in [name for name in sys.modules if name.startswith("fastlin.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    folder, _ = probed
+    path = folder / "figures" / "path.png"
+    path.unlink(missing_ok=True)
+    call("plot", folder)
+    assert path.is_file()

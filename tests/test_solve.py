@@ -552,3 +552,22 @@ def test_c_is_that_of_scikit_learn(C, fit_intercept):
     np.testing.assert_allclose(found.model.W, other.coef_, atol=1e-4)
     b = found.model.b - found.model.b.mean()
     np.testing.assert_allclose(b, other.intercept_ - np.mean(other.intercept_), atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [SOFTMAX, SquaredHinge()], ids=str)
+@pytest.mark.parametrize(
+    ("n", "kept"), [(8191, slice(1, None, 2)), (20_000, [77, 5, 9000, 19_998])]
+)
+def test_rows_without_weight_tell_nothing(n, kept, loss):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 70)).astype(np.float32)
+    y = (X @ rng.normal(size=(70, 2)) + 2 * rng.gumbel(size=(n, 2))).argmax(axis=1)
+    y[77], y[5] = 0, 1
+    weights = np.zeros(n)
+    weights[kept] = 1
+    few = np.flatnonzero(weights)
+    whole = fastlin.solve(fastlin.Split.from_arrays(X, y, weights=weights), l2=1e-2, loss=loss)
+    alone = fastlin.solve(X[few], y[few], l2=1e-2, loss=loss)
+    assert whole.converged
+    assert whole.objective == pytest.approx(alone.objective, rel=2e-6)
+    assert whole.passes <= alone.passes + 5

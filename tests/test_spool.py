@@ -12,6 +12,7 @@ import fastlin
 from fastlin.data.stored import StoredRows
 from fastlin.errors import DataWarning, InputError
 from fastlin.files import spool
+from fastlin.files.locks import try_lock
 from fastlin.files.spool import spooled
 
 N, D, K = 200_000, 24, 3  # 19 MB in float32: more than the least amount of memory
@@ -174,3 +175,23 @@ def test_the_file_is_gone_at_the_end_of_the_process(tmp_path):
     assert place.is_relative_to(tmp_path)
     assert not place.parent.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch):
+    left, held, other = (tmp_path / f"{spool._PREFIX}{name}" for name in ("left", "held", "new"))
+    for folder in (left, held, other):
+        folder.mkdir()
+        (folder / "rows").write_bytes(bytes(8))
+    (tmp_path / "fastlin-data").mkdir()
+    for folder in (left, held):
+        os.utime(folder, (0, 0))
+    descriptor = os.open(held, os.O_RDONLY)
+    if not try_lock(descriptor):
+        pytest.skip("folders cannot be locked here")
+    monkeypatch.setattr(spool.tempfile, "tempdir", str(tmp_path))
+    spool._folder.__wrapped__()
+    os.close(descriptor)
+    assert not left.exists()
+    assert held.exists()
+    assert other.exists()
+    assert (tmp_path / "fastlin-data").exists()

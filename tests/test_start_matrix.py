@@ -237,7 +237,7 @@ def test_moments_of_few_rows_are_drawn_to_the_identity_as_ledoit_and_wolf_have_i
     X = (X * np.geomspace(1, 0.1, d)).astype(np.float32)
     problem = problem_of(fastlin.Split.from_arrays(X, y).train, FitConfig(l2=1e-6))
     found = curvature._of_few_rows(problem, m, 1e-8)
-    rows = problem.features(curvature._rows_of(problem, m), np.float64)
+    rows = problem.features(problem.evenly_spaced(m), np.float64)
     covariance = pytest.importorskip("sklearn.covariance")
     expected, share = covariance.ledoit_wolf(rows, assume_centered=True)
     assert 0.01 < share < 1

@@ -148,10 +148,11 @@ def grid(
     thread_count, notes = options.thread_count(threads), options.console(stderr=True)
     if folder is None:
         outcome.note_if_changed(request.data, loaded, notes)
-        if held_out is not None:
-            notes.print(held_out)
-            request = replace(request, data=replace(request.data, val_fraction=DEFAULT_FRACTION))
-        request = replace(request, data=replace(request.data, sha256=loaded.fingerprint()))
+    if held_out is not None:  # of a resumed search, too, if its data are named once more
+        notes.print(held_out)
+        request = replace(request, data=replace(request.data, val_fraction=DEFAULT_FRACTION))
+    request = replace(request, data=replace(request.data, sha256=loaded.fingerprint()))
+    if folder is None:
         folder = outcome.new_folder(out, f"{loaded.name}-grid", REQUEST, request.content())
     search = Search(request, configs, rule, loaded, thread_count, folder, started, dask)
     try:
@@ -162,7 +163,8 @@ def grid(
             ctx.exit(1)
         search.finish(result, compile_seconds, notes, figures=request.figures)
     except KeyboardInterrupt as stop:
-        notes.print(f"Interrupted; go on with: fastlin grid --resume {quote(str(folder))}")
+        again = options.with_dask(f"fastlin grid --resume {quote(str(folder))}", dask)
+        notes.print(f"Interrupted; go on with: {again}")
         ctx.exit(process.exit_code(stop))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -208,6 +209,11 @@ def dask_option() -> Decorator:
         help="Train on the workers of a Dask cluster: that of a scheduler, or N on this machine. "
         "The result does not depend on it.",
     )
+
+
+def with_dask(command: str, dask: str | None) -> str:
+    """Return a command that goes on where one with this --dask was."""
+    return command if dask is None else f"{command} --dask {shlex.quote(dask)}"
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def probe(
         _run(request, split, folder, count, dask, started, figures, notes)
     except KeyboardInterrupt as stop:
         if protocol_of(request.protocol).kind == "path":
-            again = f"fastlin probe --resume {quote(str(folder))}"
+            again = options.with_dask(f"fastlin probe --resume {quote(str(folder))}", dask)
             notes.print(f"Interrupted; go on with: {again}")
         else:
             notes.print("Interrupted")

@@ -252,7 +252,7 @@ def reliability_diagram(found: Calibration) -> Figure:
     check(total > 0, "there are no rows to draw")
     figure = Figure((4.2, 4.2))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    figure.subplots_adjust(0.16, 0.13, 0.95, 0.92, hspace=0.08)
+    figure.subplots_adjust(0.19, 0.13, 0.95, 0.92, hspace=0.08)
     used = found.rows > 0
     middles = 100 * (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
     width = 100 / CALIBRATION_BINS
@@ -272,6 +272,7 @@ def reliability_diagram(found: Calibration) -> Figure:
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     below.set_xlabel("probability of the predicted class (%)")
+    figure.align_ylabels((above, below))
     return figure
 
 

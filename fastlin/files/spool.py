@@ -7,8 +7,10 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastlin.errors import DataWarning, InputError
+from fastlin.files.locks import try_lock
+
+_PREFIX = "fastlin-spool-"
+_SECONDS_TO_LOCK = 60  # after it is made, a folder is locked by then
 
 
 def spooled(
@@ -66,10 +72,30 @@ def spooled(
     return np.memmap(place, dtype, "r", shape=shape)
 
 
+def _sweep(own: Path) -> None:
+    """Remove the folders beside one that no process holds a lock of."""
+    for folder in own.parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if folder == own or time.time() - folder.stat().st_mtime < _SECONDS_TO_LOCK:
+                continue
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                if try_lock(descriptor):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
 @cache
 def _folder() -> Path:
-    """Return the folder of this process, which is removed at its end."""
-    folder, owner = Path(tempfile.mkdtemp(prefix="fastlin-")), os.getpid()
+    """Return the folder of this process, which is removed at its end.
+
+    Those of processes that were killed are removed first.
+    """
+    folder, owner = Path(tempfile.mkdtemp(prefix=_PREFIX)), os.getpid()
+    with suppress(BlockingIOError):
+        try_lock(os.open(folder, os.O_RDONLY))  # as long as this process lives
+    _sweep(folder)
 
     def remove() -> None:
         if os.getpid() == owner:  # not at the end of a fork

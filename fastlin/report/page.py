@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from fastlin import machine
+from fastlin import machine, packages
 from fastlin.errors import counted, reason_of
 from fastlin.files import atomic_write, make_directory
 from fastlin.report import wording
@@ -205,9 +203,10 @@ def render(page: Page, pictures: Mapping[str, bytes], name: str, said: str = "")
     At its foot stands `said`, or else where a report keeps its numbers.
     """
     template = "page.html.j2" if name == PAGE else "page.md.j2"
+    jinja2 = packages.load("jinja2", "report", f"writing {name}")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fastlin.report"),
-        autoescape=name == PAGE,  # noqa: S701  (Markdown has an escape of its own)
+        autoescape=name == PAGE,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -219,9 +218,10 @@ def render(page: Page, pictures: Mapping[str, bytes], name: str, said: str = "")
         "md": _escape_markdown,
         "code": _markdown_code,
     }
-    return environment.get_template(template).render(
+    rendered: str = environment.get_template(template).render(
         p=page, pictures=pictures, folder=FIGURES, left=_AT_THE_LEFT, said=said
     )
+    return rendered
 
 
 def save_page(

@@ -25,7 +25,7 @@ from fastlin.settings import (
 
 LEAST_PASSES = 3
 SMOOTH_LOSSES = (Softmax, SquaredHinge)
-_LARGEST_L2 = 1.7e38  # float32 holds a gradient's 2 l2
+LARGEST_L2 = 1.7e38  # float32 holds a gradient's 2 l2
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class FitConfig:
             If it, or that of `C`, is a number that no fit can have.
         """
         if self.l2 != AUTO:
-            if float(self.l2) > _LARGEST_L2:
-                raise InputError(f"l2 is {self.l2:g}; an exact fit takes at most {_LARGEST_L2:g}")
+            if float(self.l2) > LARGEST_L2:
+                raise InputError(f"l2 is {self.l2:g}; an exact fit takes at most {LARGEST_L2:g}")
             return float(self.l2)
         return penalty_of(1.0 if self.C == AUTO else float(self.C), row_count, class_count)
 
@@ -236,7 +236,7 @@ def penalty_of(C: float, row_count: float, class_count: int) -> float:
     """
     factor, weighted = _factor(class_count), row_count * C
     l2 = factor / weighted if weighted > 0 else math.inf
-    if not 0 < l2 <= _LARGEST_L2:
+    if not 0 < l2 <= LARGEST_L2:
         other = "larger" if l2 > 0 else "smaller"
         raise InputError(
             f"C is {C:g}, which over {row_count:g} rows is an l2 of {l2:g}; give a {other} C"
@@ -259,8 +259,8 @@ def penalties(name: str, values: Iterable[float] | None) -> tuple[float, ...] | 
     found = tuple(Number(above_low=True).checked(name, value) for value in values)
     if not found:
         raise InputError(f"{name} is empty; give at least one penalty")
-    if name == "l2s" and max(found) > _LARGEST_L2:
-        raise InputError(f"l2s has {max(found):g}; an exact fit takes at most {_LARGEST_L2:g}")
+    if name == "l2s" and max(found) > LARGEST_L2:
+        raise InputError(f"l2s has {max(found):g}; an exact fit takes at most {LARGEST_L2:g}")
     return found
 
 

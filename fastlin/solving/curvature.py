@@ -127,7 +127,7 @@ class Curvature:
         if values.max(initial=0.0) < _MOST_OF_FLOAT32 * smallest:
             vectors = vectors.astype(np.float32)
         self._spectrum = Spectrum(values, vectors, rest)
-        n, d = problem.data.X.shape
+        n, d = problem.counting_rows, problem.data.X.shape[1]
         self.is_complete = row_count >= min(n, _ROWS_OF_FEATURE * d / 2)
         self._sample = Sample(problem)
         self._class_values, self._class_vectors = np.ones(0), np.ones((0, 0))
@@ -221,7 +221,7 @@ def _products(A: NDArray[np.floating], Q: NDArray[np.floating]) -> NDArray[np.fl
 
 def _spectrum(problem: Problem, l2: float) -> Spectrum:
     """Return that of the features, of as many rows as the penalty calls for."""
-    n, d = problem.data.X.shape
+    n, d = problem.counting_rows, problem.data.X.shape[1]
     # Eigenvalues that the penalty equals at equal scores, where those of C are 1/K, and about 4.
     bend = 4.0 if isinstance(problem.loss, SquaredHinge) else 1 / len(problem.data.class_names)
     free, few = 2 * l2 / bend, min(n, _FEW_ROWS)
@@ -250,10 +250,6 @@ def _passes_of(problem: Problem, count: int) -> float:
     return float(work / (2 * n * len(problem.data.class_names)))
 
 
-def _rows_of(problem: Problem, count: int) -> NDArray[np.int64]:
-    return np.linspace(0, len(problem.data) - 1, count).astype(np.int64)
-
-
 def _weighted(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return features times the roots of the rows' weights, whose squares float32 can sum."""
     values = problem.features(rows, np.float32)
@@ -266,13 +262,14 @@ def _weighted(problem: Problem, rows: NDArray[np.int64]) -> NDArray[np.float32]:
             f"{1 / largest[j]:.0e}, or set standardize to True"
         )
     if problem.weights is not None:
-        values *= np.sqrt(problem.weights[rows]).astype(np.float32)[:, None]
+        share = problem.counting_rows / len(problem.data)
+        values *= np.sqrt(share * problem.weights[rows]).astype(np.float32)[:, None]
     return values
 
 
 def _largest(problem: Problem, count: int) -> float:
     """Return about the largest second moment along a direction, of count rows, by power steps."""
-    X = _weighted(problem, _rows_of(problem, count))
+    X = _weighted(problem, problem.evenly_spaced(count))
     size = float(np.abs(X).max())
     if size == 0:
         return 0.0
@@ -290,13 +287,13 @@ def _of_few_rows(problem: Problem, count: int, free: float) -> Spectrum:
     Eigenvectors are products of the rows and those of the small matrix, over the roots of the
     eigenvalues: the rounding of small ones grows so much that float32 gives no right angles.
     """
-    X = _weighted(problem, _rows_of(problem, count))
+    X = _weighted(problem, problem.evenly_spaced(count))
     d = X.shape[1]
     largest = float(np.square(X, dtype=np.float64).sum()) / count  # or less
     if _LEAST_FREE * free < 100 * _LEAST_EIGENVALUE * largest:
         X = X.astype(np.float64)
     products = product(X, X.T).astype(np.float64) / count
-    share = _share_of_identity(products, d) if count < len(problem.data) else 0.0
+    share = _share_of_identity(products, d) if count < problem.counting_rows else 0.0
     rest = share * float(np.trace(products)) / d
     values, vectors = np.linalg.eigh(products)
     kept = values > max(_LEAST_EIGENVALUE * max(values[-1], _LEAST_OF_ALL), _LEAST_FREE * free)
@@ -322,7 +319,7 @@ def _second_moments(problem: Problem, count: int) -> NDArray[np.float64]:
     """Return the second moments (d, d) of count rows: float32 in blocks, summed in float64."""
     d = problem.data.X.shape[1]
     S, step = np.zeros((d, d)), max(256, _VALUES_OF_BLOCK // d)
-    rows = _rows_of(problem, count)
+    rows = problem.evenly_spaced(count)
     for first in range(0, count, step):
         add_moments(_weighted(problem, rows[first : first + step]), S)
     S = np.tril(S) / count

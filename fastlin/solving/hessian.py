@@ -44,10 +44,13 @@ class Hessian:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        n = len(problem.data)
-        rows = problem.features(np.arange(n), np.float64)
-        self._rows = np.concatenate([rows, np.ones((n, 1))], axis=1)
-        self._weights: Vector = (np.ones(n) if problem.weights is None else problem.weights) / n
+        count = problem.counting_rows
+        rows = problem.evenly_spaced(count)
+        features = problem.features(rows, np.float64)
+        self._rows = np.concatenate([features, np.ones((count, 1))], axis=1)
+        self._labels = problem.data.y[rows]
+        weights = np.ones(count) if problem.weights is None else problem.weights[rows]
+        self._weights: Vector = weights / len(problem.data)
         self._of_loss: Matrix = np.zeros((0, 0))
         self._taken_at: Point | None = None
         self._scored: tuple[Point | None, Matrix] = None, np.zeros((0, 0))
@@ -55,7 +58,7 @@ class Hessian:
     def value(self, point: Point, _: DTypeLike = np.float64) -> Value:
         """Return the objective at a point, of products in float64 whatever is asked for."""
         problem = self.problem
-        losses, dscores = reference.row_losses(self._scores(point), problem.data.y, problem.loss)
+        losses, dscores = reference.row_losses(self._scores(point), self._labels, problem.loss)
         dscores *= self._weights[:, None]
         gradient: Point = dscores.T @ self._rows
         gradient -= gradient.mean(axis=0)  # derivatives of a row by its scores add up to 0
@@ -79,7 +82,7 @@ class Hessian:
             part = slice(first, first + step)
             rows = self._rows[part]
             found = second_derivatives(
-                self.problem.loss, scores[part], self.problem.data.y[part], self._weights[part]
+                self.problem.loss, scores[part], self._labels[part], self._weights[part]
             )
             products = found.each()[..., None] * rows[:, None, None, :]
             sums += rows.T @ products.reshape(len(rows), -1)

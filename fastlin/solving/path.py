@@ -20,6 +20,7 @@ from fastlin.settings import AUTO
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import (
     DEFAULT_CS,
+    LARGEST_L2,
     FitConfig,
     PathPlan,
     inverse_penalty_of,
@@ -38,7 +39,8 @@ from fastlin.training.measuring import cost_and_tally
 from fastlin.training.selection import check_can_select
 
 # A path goes on at an end that is the best, in steps of its own, by so many penalties at most.
-_MOST_BEYOND = 12
+_MOST_BEYOND, _LEAST_BEYOND = 12, 1e-30
+_LEAST_RATIO, _FURTHEST_GUESS = 1.01, 10.0
 
 # A bisection begins with so many steps from one end to the other: CLIP's, over twelve decades.
 _FIRST_STEPS = 6
@@ -193,7 +195,9 @@ class _Walk:
         self._known = {point.l2: (point, model) for point, model in known}
         for _, model in self._known.values():
             check_start(model, self._problem)
-        self._ratio = penalties[0] / penalties[1] if len(penalties) > 1 else 10**0.25
+        self._ratio = penalties[0] / penalties[1] if len(penalties) > 1 else 0.0
+        if self._ratio < _LEAST_RATIO:  # one penalty, or two that are meant to be one
+            self._ratio = 10**0.25
         self._matrices = MatricesOfPath(self._problem, penalties[-1], self._ratio)
         if self._known:  # the first fit of all began at zero, from which gradients are measured
             first = self._matrices.of(penalties[0])
@@ -242,15 +246,25 @@ class _Walk:
             points = self.points
             best = best_of(points, select)
             if best.l2 == points[-1].l2 and not self._cut:
-                self._fit(best.l2 / self._ratio)
+                further = best.l2 / self._ratio
             elif best.l2 == points[0].l2:
-                self._fit(best.l2 * self._ratio)
+                further = best.l2 * self._ratio
             else:
                 return
+            if not _LEAST_BEYOND <= further <= LARGEST_L2:
+                return
+            self._fit(further)
+            name = select.removeprefix("val_")
+            if self._found[further][0].values[name] == best.values[name]:
+                return  # so it may go on for ever, as where all rows are of one class by then
 
     def solution_of(self, point: PathPoint, config: FitConfig) -> Solution:
-        """Return the whole solution of a point, from where it ended before."""
-        return self._solve(point.l2, self._found[point.l2][1], config)
+        """Return the whole solution of a point, from where it ended; its passes are those it took.
+
+        Of their trace nothing is known: a path that was stopped and goes on has no other.
+        """
+        found = self._solve(point.l2, self._found[point.l2][1], config)
+        return replace(found, passes=point.passes, seconds=point.seconds, trace=())
 
     def notes(self, best: PathPoint) -> list[str]:
         """Return what a user should know."""
@@ -271,7 +285,7 @@ class _Walk:
             self._found[l2] = self._known[l2]
             return
         stronger = [other for other in self._found if other > l2] or list(self._found)
-        nearest = min(stronger, key=lambda other: abs(math.log(other / l2)), default=None)
+        nearest = min(stronger, key=lambda other: abs(_decades(other, l2)), default=None)
         start = None if nearest is None else self._found[nearest][1]
         began = time.perf_counter()
         solution = self._solve(l2, start, self._config, self._guess(l2))
@@ -286,11 +300,14 @@ class _Walk:
         The line is over the logarithm of the penalty, with which weights grow where rows are
         separated. It must be better than the nearest optimum itself is for this penalty.
         """
-        nearest = sorted(self._found, key=lambda other: abs(math.log(other / l2)))[:2]
+        nearest = sorted(self._found, key=lambda other: abs(_decades(other, l2)))[:2]
         if len(nearest) < 2:
             return None
         near, far = (self._problem.point_of(self._found[other][1]) for other in nearest)
-        share = math.log(nearest[0] / l2) / math.log(nearest[1] / nearest[0])
+        between = _decades(nearest[1], nearest[0])
+        share = _decades(nearest[0], l2) / between if between else math.inf
+        if abs(share) > _FURTHEST_GUESS:  # two penalties that are nearly the same
+            return None
         of_near = self._found[nearest[0]][0]
         most = of_near.objective + (l2 - of_near.l2) * of_near.weight_norm**2
         return Guess(near + share * (near - far), most)
@@ -314,3 +331,8 @@ class _Walk:
             solution.converged, math.sqrt(weight_penalty(model.W, 1.0, model.feature_std)),
             {"cost": cost} | tally.values(),
         )  # fmt: skip
+
+
+def _decades(l2: float, other: float) -> float:
+    """Return the logarithm of a penalty over another, also where float64 cannot hold the ratio."""
+    return math.log10(l2) - math.log10(other)

@@ -116,6 +116,8 @@ class Problem:
         self.workers = workers
         self.data, self.loss, self.l2, self.weights = data, loss, l2, weights
         self.fit_intercept, self.passes = fit_intercept, 0
+        # Which rows count; None for all.
+        self._counting = None if weights is None or weights.all() else np.flatnonzero(weights)
         self.standardization = standardization
         self.class_shares = self._shares_of_classes()
         of_rows = self.class_shares - self._smoothing / len(self.class_shares)
@@ -294,6 +296,16 @@ class Problem:
                 costs *= targets
             found[rows] = costs.sum(axis=1)
         return found
+
+    @property
+    def counting_rows(self) -> int:
+        """How many rows have a weight above 0."""
+        return len(self.data if self._counting is None else self._counting)
+
+    def evenly_spaced(self, count: int) -> NDArray[np.int64]:
+        """Return the numbers of so many evenly spaced rows, of those that count."""
+        places = np.linspace(0, self.counting_rows - 1, count).astype(np.int64)
+        return places if self._counting is None else self._counting[places]
 
     def features(self, rows: NDArray[np.int64], dtype: DTypeLike) -> NDArray[np.floating]:
         """Return centred features of some rows, (m, d), as passes have them."""

@@ -32,8 +32,8 @@ class Sample:
 
     def __init__(self, problem: Problem) -> None:
         n, d = problem.data.X.shape
-        count = min(n, _ROWS, max(256, _VALUES // d))
-        rows = np.linspace(0, n - 1, count).astype(np.int64)
+        count = min(problem.counting_rows, _ROWS, max(256, _VALUES // d))
+        rows = problem.evenly_spaced(count)
         weights = np.ones(count) if problem.weights is None else problem.weights[rows]
         self._problem, self._labels = problem, problem.data.y[rows]
         self._rows, self._share = problem.features(rows, np.float32), float(weights.sum()) / n

@@ -37,7 +37,7 @@ def hessian_of_slow(problem: Problem) -> Hessian | None:
 
 def _is_small(problem: Problem, most_parameters: int, most_work: int) -> bool:
     parameters = problem.shape[0] * problem.shape[1]
-    return parameters <= most_parameters and len(problem.data) * parameters**2 <= most_work
+    return parameters <= most_parameters and problem.counting_rows * parameters**2 <= most_work
 
 
 class MatricesOfPath:

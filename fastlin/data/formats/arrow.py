@@ -32,10 +32,12 @@ def read(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
     """
     import pyarrow as pa  # noqa: PLC0415  (an extra)
 
+    kind = "a table"
     try:
         with path.open("rb") as file:
             start = file.read(6)
         if start.startswith(_PARQUET):
+            kind = "Parquet"
             return _of_parquet(path, wanted)
         table = _read_table(path, wanted, is_feather=start.startswith(_FEATHER))
         return arrays_of_table(path, table)
@@ -44,7 +46,7 @@ def read(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
     except MemoryError:
         raise InputError(f"{path} is damaged, or too large") from None
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be read as a table: {one_line(str(error), 200)}") from None
+        raise InputError(f"{path} cannot be read as {kind}: {one_line(str(error), 200)}") from None
 
 
 def _of_parquet(path: Path, wanted: Wanted) -> dict[str, NDArray[Any]]:
