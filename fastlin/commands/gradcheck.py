@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastlin.commands import options
+from fastlin.commands import options, outcome
 from fastlin.commands.train import DEFAULT_DATA
 from fastlin.config import Precision
 from fastlin.errors import InputError
@@ -56,15 +56,20 @@ def gradcheck(
         raise InputError(
             f"{reference.data} has {images.X.dtype} rows; gradcheck needs images in uint8"
         )
-    results = list(
-        track(
-            checks.check_gradients(images, coordinates=coordinates, quick=quick, seed=seed),
-            "Checking (compiles what was not used before)",
-            total=checks.check_count(quick=quick),
-            console=options.console(stderr=True),
-            transient=True,
-        )
+    notes, total = options.console(stderr=True), checks.check_count(quick=quick)
+    notes.print(
+        f"{total} gradients to check; of every kind that was not used before, kernels are compiled "
+        "(kept), which takes minutes"
     )
+    tell = outcome.now_and_then(notes, lambda count: f"{count} of {total} gradients checked")
+    results: list[GradientCheck] = []
+    for result in track(
+        checks.check_gradients(images, coordinates=coordinates, quick=quick, seed=seed),
+        "Checking", total=total, console=notes, transient=True,
+    ):  # fmt: skip
+        results.append(result)
+        if not notes.is_terminal:
+            tell(len(results))
     _print_table(results)
     failed = [result for result in results if not result.passed]
     console = options.console()
