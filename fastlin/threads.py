@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -184,6 +186,14 @@ class _Pool:
 _pool = _Pool()
 
 
+def _start(tasks: list[Callable[[], None]]) -> None:
+    """Let sleeping threads of this process begin tasks, which must raise nothing."""
+    global _pool  # noqa: PLW0603  (made anew in a child process)
+    if _pool.process != os.getpid():
+        _pool = _Pool()
+    _pool.start(tasks)
+
+
 def run(kernel: Callable[..., None], members: int, pieces: int, *arguments: Any) -> None:
     """Run ``kernel(member, team, pieces, *arguments)`` on several threads, and wait for the team.
 
@@ -206,7 +216,6 @@ def run(kernel: Callable[..., None], members: int, pieces: int, *arguments: Any)
     Exception
         What any member raised.
     """
-    global _pool  # noqa: PLW0603  (made anew in a child process)
     team = new_team(pieces)
     failures: list[BaseException] = []
 
@@ -219,15 +228,59 @@ def run(kernel: Callable[..., None], members: int, pieces: int, *arguments: Any)
 
     try:
         if not _IS_INTERPRETED:  # where counters are not atomic, and one member does all
-            if _pool.process != os.getpid():
-                _pool = _Pool()
-            _pool.start([_Member(take_part, member) for member in range(1, members)])
+            _start([partial(take_part, member) for member in range(1, members)])
         kernel(0, team, pieces, *arguments)
     except BaseException:
         stop(team)
         raise
     if failures:
         raise failures[0]
+
+
+def run_pieces(work: Callable[[int], None], firsts: Iterable[int], members: int) -> None:
+    """Call a function once for each of some numbers, on several threads, and wait for all calls.
+
+    Threads take the numbers in their order, the calling thread among them.
+
+    Parameters
+    ----------
+    work : Callable[[int], None]
+        What runs without the interpreter's lock for most of its time.
+    firsts : Iterable[int]
+        The numbers.
+    members : int
+        How many threads.
+
+    Raises
+    ------
+    Exception
+        What a call raised.
+    """
+    waiting = deque((first, Future[None]()) for first in firsts)
+    all_done = [done for _, done in waiting]
+
+    def take_part() -> None:
+        while waiting:
+            try:
+                first, done = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                work(first)
+            except BaseException as error:  # noqa: BLE001  (raised again in the calling thread)
+                waiting.clear()  # those are later ones, for which nobody waits then
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+    try:
+        _start([take_part] * (members - 1))
+        take_part()
+        for done in all_done:
+            done.result()
+    except BaseException:
+        waiting.clear()
+        raise
 
 
 def parts(row_count: int, work_of_row: int, multiple: int = 128) -> Iterator[tuple[int, int]]:
@@ -249,13 +302,3 @@ def run_on_rows(kernel: Callable[..., None], work: int, *arguments: Any) -> None
     """
     count = count_for(work)
     run(kernel, count, _PIECES_OF_A_THREAD * count if count > 1 else 1, *arguments)
-
-
-class _Member:
-    """A task of the pool: one member's part of a kernel."""
-
-    def __init__(self, take_part: Callable[[int], None], member: int) -> None:
-        self._take_part, self._member = take_part, member
-
-    def __call__(self) -> None:
-        self._take_part(self._member)
