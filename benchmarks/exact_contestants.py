@@ -161,8 +161,8 @@ from fastlin.solving.path import fit_path
 split = fastlin.Split.from_arrays(X, y, X_val=X[:1000], y_val=y[:1000], scale=scale)
 fastlin.solve(split, l2=l2, threads=threads, max_passes=3)
 def run():
-    def tell(point, model):
-        seconds = time.perf_counter() - began
+    def tell(fit):
+        point, [model], seconds = fit.point, fit.models, time.perf_counter() - began
         keep(model.W, model.b, seconds, point.passes, point.relative_gap, C=point.C, reached=True)
     began = time.perf_counter()
     plan = PathPlan(Cs={Cs}, extend=False)

@@ -280,10 +280,13 @@ def kernel_rows(array: Array) -> Array:
 def kernel_weights(
     weights: Array | None, dtype: np.dtype[Any]
 ) -> losses.Unweighted | losses.Weighted:
-    """Return the named tuple by which kernels know weights (n,) of rows, of mean 1, or None."""
+    """Return the named tuple by which kernels know weights of rows, of mean 1, or None.
+
+    They are (n,), or (M, n) of M classifiers.
+    """
     if weights is None:
         return losses.Unweighted()
-    return losses.Weighted(kernel_rows(np.ascontiguousarray(weights, dtype)))
+    return losses.Weighted(kernel_rows(np.ascontiguousarray(weights, dtype).ravel()))
 
 
 def kernel_features(

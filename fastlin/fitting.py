@@ -133,6 +133,11 @@ class Fitting:
             return {"protocol": "mteb"}
         return {"protocol": "fastlin", "l2s": [l2], "refit": True} if self.refit else None
 
+    @property
+    def folds_of_path(self) -> int | None:
+        """In how many folds penalties were judged; None for validation rows, or for no path."""
+        return None if self.probe is None else self.probe.get("cv")
+
     def content(self) -> dict[str, Any]:
         """Return what is not left at its default, as JSON values."""
         found, of = asdict(self).items(), type(self).__dataclass_fields__

@@ -31,6 +31,7 @@ from fastlin.errors import InputError, quoted
 from fastlin.losses import Hinge, Loss, Softmax, SquaredHinge
 from fastlin.metrics import Evaluation, confusion_counts
 from fastlin.model import weight_penalty
+from fastlin.moments import unchecked_moments
 from fastlin.passes import Reading
 from fastlin.threads import use_threads
 
@@ -293,7 +294,7 @@ def feature_moments(X: AnyRows, scale: float | None = None) -> tuple[Vector, Vec
     """
     X = check_rows(X)
     scale = scale_of(scale, X.dtype)
-    mean, std = passes.unchecked_moments(X)
+    mean, std = unchecked_moments(X)
     wrong = np.flatnonzero(~np.isfinite(mean))
     if len(wrong):
         raise InputError(f"the sum of feature {wrong[0]} over the rows is beyond float64")

@@ -112,6 +112,14 @@ class Calibration(NamedTuple):
     right: NDArray[np.int64]
     confidence: NDArray[np.float64]
 
+    def plus(self, other: Calibration | None) -> Calibration:
+        """Return that of the rows of both."""
+        if other is None:
+            return self
+        return Calibration(
+            self.rows + other.rows, self.right + other.right, self.confidence + other.confidence
+        )
+
     @property
     def error(self) -> float:
         """The expected calibration error: the mean gap between confidence and accuracy."""
@@ -173,11 +181,27 @@ class Tally:
         self.predicted_of_class += np.bincount(predictions, minlength=K)
         self.right_of_class += np.bincount(y[is_right], minlength=K)
         pairs, sizes = np.unique(y[~is_right] * K + predictions[~is_right], return_counts=True)
+        self._add_wrong(pairs, sizes)
+
+    def _add_wrong(self, pairs: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
+        """Add pairs of classes that are confused, and how many rows each has."""
         known, counts = self._wrong
         merged, places = np.unique(np.concatenate([known, pairs]), return_inverse=True)
         total = np.zeros(len(merged), np.int64)
         np.add.at(total, places, np.concatenate([counts, sizes]))
         self._wrong = merged, total
+
+    def add(self, other: Tally) -> None:
+        """Add all rows of another tally of the same classes."""
+        for name in ("rows_of_class", "predicted_of_class", "right_of_class"):
+            getattr(self, name)[:] += getattr(other, name)
+        if other.in_top is not None:
+            self.in_top = (self.in_top or 0) + other.in_top
+        if other.loss_sum is not None:
+            self.loss_sum = (self.loss_sum or 0.0) + other.loss_sum
+        if other.calibration is not None:
+            self.calibration = other.calibration.plus(self.calibration)
+        self._add_wrong(*other._wrong)
 
     def add_probabilities(
         self, y: NDArray[np.int64], probabilities: NDArray[Any], losses: NDArray[Any]

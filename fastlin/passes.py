@@ -1,8 +1,7 @@
-"""Whole passes over rows: scores, evaluation, gradients and moments; nothing is checked here."""
+"""Whole passes over rows: scores, evaluation and gradients; nothing is checked here."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
@@ -18,7 +17,7 @@ from fastlin.data.stored import BYTES_OF_BLOCK, AnyRows, StoredRows, blocks_of, 
 from fastlin.engine import Array, kernel_loss, kernel_rows, kernel_weights
 from fastlin.kernels import evaluate as evaluate_kernels
 from fastlin.kernels import gradients, losses
-from fastlin.kernels.features import COLUMN_BLOCK, Scaled, add_columns
+from fastlin.kernels.features import Scaled
 from fastlin.kernels.products import new_scratch
 from fastlin.kernels.tiles import aligned_zeros, class_tile, pack, unpack
 from fastlin.losses import Loss
@@ -33,9 +32,6 @@ SUMMED_ROWS = 8192
 
 # Full passes divide rows into so many shards at most, each of so many chunks at least.
 MOST_SHARDS, CHUNKS_OF_SHARD = 16, 64
-
-# Sums of squares below this one lose digits, as float64 holds no smaller squares in full.
-_LEAST_SQUARE = 1e-290
 
 
 class Reading(NamedTuple):
@@ -255,32 +251,51 @@ def unchecked_mean_loss(
 
     Arguments are those of `unchecked_loss_and_gradient`.
     """
-    sums = shard_sums(
-        X, y, W, b, shards_of(len(X), len(W)), loss=loss, reading=reading, weights=weights,
-    )  # fmt: skip
-    return reduce(LossSums.plus, sums).mean(len(X))
+    of_one = None if weights is None else weights[None]
+    [found] = unchecked_mean_losses(
+        X, y, W[None], b[None], loss=loss, reading=reading, weights=of_one
+    )
+    return found
+
+
+def unchecked_mean_losses(
+    X: AnyRows, y: Array, W: Array, b: Array, *, loss: Loss, reading: Reading,
+    weights: Array | None,
+) -> list[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:  # fmt: skip
+    """Do `unchecked_mean_loss` for several classifiers, in one pass over the rows.
+
+    W is (M, K, d), b (M, K), and weights (M, n): each classifier has its own.
+    """
+    shards = shards_of(len(X), b.size)
+    sums = shard_sums(X, y, W, b, shards, loss=loss, reading=reading, weights=weights)
+    return reduce(LossSums.plus, sums).means(len(X))
 
 
 class LossSums(NamedTuple):
-    """The sum over rows of a loss, and of its gradients by W (K, d) and b (K,), in float64."""
+    """The sums over rows of losses (M,), and of their gradients by W (M, K, d) and b (M, K).
 
-    loss: float
+    All in float64, of M classifiers.
+    """
+
+    losses: NDArray[np.float64]
     dW: NDArray[np.float64]
     db: NDArray[np.float64]
 
     def plus(self, other: LossSums) -> LossSums:
         """Return the sums over the rows of both."""
-        return LossSums(self.loss + other.loss, self.dW + other.dW, self.db + other.db)
+        return LossSums(self.losses + other.losses, self.dW + other.dW, self.db + other.db)
 
-    def mean(self, row_count: int) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Return all over the number of rows."""
-        return self.loss / row_count, self.dW / row_count, self.db / row_count
+    def means(self, row_count: int) -> list[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:
+        """Return all over the number of rows, of every classifier."""
+        parts = zip(self.losses.tolist(), self.dW, self.db, strict=True)
+        return [(loss / row_count, dW / row_count, db / row_count) for loss, dW, db in parts]
 
 
 def shards_of(row_count: int, K: int) -> list[tuple[int, int]]:
     """Divide rows into shards (first, last), which are summed each from zero, and then in order.
 
-    So the sum of all has the same bits whoever sums a shard, and wherever its rows are.
+    So the sum of all has the same bits whoever sums a shard, and wherever its rows are. K is the
+    number of classes, of all classifiers together.
     """
     chunk = gradients.rows_of_chunk(row_count, K)
     chunks = -(-row_count // chunk)
@@ -295,13 +310,13 @@ def shard_sums(
 ) -> Iterator[LossSums]:  # fmt: skip
     """Yield the sums over the rows of every shard (first, last), some of those of `shards_of`.
 
-    Other arguments are those of `unchecked_loss_and_gradient`.
+    Other arguments are those of `unchecked_mean_losses`.
     """
-    folded = _Folded.of(X, W[None], b[None], reading)
-    chunk_rows = gradients.rows_of_chunk(len(X), len(W))
+    folded = _Folded.of(X, W.reshape(1, -1, W.shape[2]), b.reshape(1, -1), reading)
+    chunk_rows = gradients.rows_of_chunk(len(X), b.size)
     parts = blocks_of_parts(X, shards, chunk_rows, current_count() * chunk_rows)
     for (first, last), blocks in zip(shards, parts, strict=True):
-        of_rows = None if weights is None else weights[first:last]
+        of_rows = None if weights is None else weights[:, first:last]
         yield _loss_sums(folded, W, blocks, y[first:last], of_rows, loss, chunk_rows)
 
 
@@ -313,66 +328,33 @@ def _loss_sums(
 
     Blocks have whole chunks, so that these, and so the sums, are those of all rows in one block.
     """
-    tile, row_losses = class_tile(len(W)), np.full(len(y), np.nan, W.dtype)
     packed, own_b = folded.packed[0], folded.b[0]
-    sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(len(W))
+    K = own_b.size  # of all classifiers
+    tile, losses = class_tile(K), np.full((len(W), len(y)), np.nan, W.dtype)
+    sums, db = aligned_zeros(packed.shape, np.dtype(np.float64)), np.zeros(K)
     members = threads.count_for(2 * len(y) * W.size)
-    chunks = gradients.new_sums(len(W), packed, members)
+    chunks = gradients.new_sums(K, packed, members)
     pieces, products = len(chunks.gradients), new_scratch(members, tile, W.dtype)
-    scratch = evaluate_kernels.new_block_scratch(members, len(W), W.dtype)
-    factors = gradients.new_factors(members, len(W), tile, W.dtype)
+    scratch = evaluate_kernels.new_block_scratch(members, K, W.dtype)
+    factors = gradients.new_factors(members, K, tile, W.dtype)
     for begin, block in blocks:
         of_block = slice(begin, begin + len(block))
         rows, labels = kernel_rows(block), kernel_rows(y[of_block])
-        of_rows = kernel_weights(None if weights is None else weights[of_block], W.dtype)
+        of_rows = kernel_weights(None if weights is None else weights[:, of_block], W.dtype)
+        found = np.full((len(W), len(block)), np.nan, W.dtype)
         for first, last in threads.parts(len(block), 2 * W.size, pieces * chunk_rows):
             threads.run(
                 gradients.loss_and_gradient, members, pieces, rows, folded.features, labels,
                 of_rows, first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, products,
-                scratch, factors, chunks, row_losses[of_block], sums, db,
+                scratch, factors, chunks, found, sums, db,
             )  # fmt: skip
+        losses[:, of_block] = found
     del chunks  # of many classes they take more memory than all else here
-    dW = unpack(sums, tile, W.shape, W.dtype)
+    dW = unpack(sums, tile, (K, W.shape[2]), W.dtype)
     dW *= folded.factors
     if folded.rest is not None:
         dW -= np.outer(db, folded.rest)
-    return LossSums(float(row_losses.sum(dtype=np.float64)), dW, db)
-
-
-def unchecked_moments(X: AnyRows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation (d,) of every column of rows as stored."""
-    mean = _mean_of_columns(X, np.zeros(X.shape[1]), 1)
-    variance = _mean_of_columns(X, mean, 2)
-    std = np.sqrt(variance)
-    if X.dtype == np.float64:  # float64 holds the squares of all other numbers
-        is_exact = (variance > _LEAST_SQUARE) & (variance < np.inf)
-        for j in np.flatnonzero(~is_exact & np.isfinite(mean)).tolist():
-            column = np.concatenate([block[:, j] for _, block in blocks_of(X)])
-            std[j] = _std_of_largest(column, float(mean[j]))
-    return mean, std
-
-
-def _mean_of_columns(X: AnyRows, centre: NDArray[np.float64], power: int) -> NDArray[np.float64]:
-    """Return the mean of (X - centre)**power of every column, (d,)."""
-    d = X.shape[1]
-    sums, blocks = np.zeros(d), -(-d // COLUMN_BLOCK)
-    members = min(current_count(), blocks)
-    for _, block in blocks_of(X):
-        rows = kernel_rows(block)
-        # An element takes as long as some multiply-adds.
-        for first, last in threads.parts(len(block), 8 * d):
-            threads.run(add_columns, members, blocks, rows, first, last, centre, power, sums)
-    return sums / len(X)
-
-
-def _std_of_largest(column: Array, mean: float) -> float:
-    """Return the standard deviation of numbers whose squares float64 cannot hold."""
-    largest = max(float(column.max()) - mean, mean - float(column.min()))
-    if largest == 0:
-        return 0.0
-    blocks = np.array_split(column, -(-len(column) // SUMMED_ROWS))
-    sums = [np.square((block.astype(np.float64) - mean) / largest).sum() for block in blocks]
-    return largest * math.sqrt(math.fsum(sums) / len(column))
+    return LossSums(_sums(losses), dW.reshape(W.shape), db.reshape(W.shape[:2]))
 
 
 def row_losses_and_gradient(loss: Loss, scores: Array, y: Array) -> tuple[Array, Array]:

@@ -403,7 +403,8 @@ def test_every_call_of_a_pass_has_work_for_all_threads(K, is_stored, tmp_path, m
         X = StoredRows.of_mapped(np.load(tmp_path / "X.npy", mmap_mode="r"))
     with functional.use_threads(2):
         [_] = passes.shard_sums(
-            X, np.zeros(2 * n, np.int64), np.zeros((K, 640), F32), np.zeros(K, F32), [(0, 2 * n)],
+            X, np.zeros(2 * n, np.int64), np.zeros((1, K, 640), F32), np.zeros((1, K), F32),
+            [(0, 2 * n)],
             loss=LOSSES["softmax"], reading=passes.AS_THEY_ARE, weights=None,
         )  # fmt: skip
     assert sum(chunks for _, chunks in calls) == 6

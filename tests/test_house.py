@@ -24,6 +24,7 @@ LAYERS = (
     ("threads", "machine", "history_file", "model_file"),
     ("engine", "cluster"),
     ("passes",),
+    ("moments",),
     ("functional",),
     ("training",),
     ("solving",),

@@ -6,9 +6,10 @@ from solve_problems import least_objective, random_rows
 
 import fastlin
 from fastlin.errors import InputError
-from fastlin.solving import path
+from fastlin.solving import walk
 from fastlin.solving.config import DEFAULT_CS, FitConfig, PathPlan, log_steps, penalty_of
 from fastlin.solving.path import fit_path
+from fastlin.solving.path_result import PathFit
 
 CS = log_steps(-3, 1, 8)
 
@@ -119,8 +120,8 @@ def test_a_stopped_path_goes_on_with_the_same_bits(split, plan):
     for stop_after in (1, 4, len(whole.points)):
         kept = []
 
-        def stop(point, model, kept=kept, stop_after=stop_after):
-            kept.append((point, model))
+        def stop(fit, kept=kept, stop_after=stop_after):
+            kept.append(fit)
             if len(kept) == stop_after:
                 raise KeyboardInterrupt
 
@@ -135,8 +136,9 @@ def test_a_stopped_path_goes_on_with_the_same_bits(split, plan):
 def test_what_is_known_must_be_of_these_rows(split, found):
     X, y = random_rows(1, 5, 60, 7)
     other = fastlin.Split.from_arrays(X[:40], y[:40], X_val=X[40:], y_val=y[40:])
+    known = [PathFit(found.best, (found.model,), (found.best.objective,))]
     with pytest.raises(InputError, match="start is a classifier of 8 features"):
-        fit_path(other, FitConfig(), PathPlan(), known=[(found.best, found.model)])
+        fit_path(other, FitConfig(), PathPlan(), known=known)
 
 
 def test_threads_do_not_change_a_bit(split, found):
@@ -229,7 +231,7 @@ def test_weak_penalties_start_on_the_line_through_the_optima_of_two_others(monke
         return sum(point.passes for point in points)
 
     with_guesses = passes()
-    monkeypatch.setattr(path._Walk, "_guess", lambda *_: None)
+    monkeypatch.setattr(walk._Fits, "_guess", lambda *_: None)
     assert with_guesses < 0.8 * passes()
 
 
@@ -237,13 +239,13 @@ def test_weak_penalties_start_on_the_line_through_the_optima_of_two_others(monke
 def test_a_guess_that_is_no_better_than_the_nearest_optimum_is_not_begun_from(
     split, found, monkeypatch, away
 ):
-    right = path._Walk._guess
+    right = walk._Fits._guess
 
     def wrong(walk, l2):
         guess = right(walk, l2)
         return None if guess is None else guess._replace(point=guess.point + away)
 
-    monkeypatch.setattr(path._Walk, "_guess", wrong)
+    monkeypatch.setattr(walk._Fits, "_guess", wrong)
     for one, other in zip(fastlin.path(split, Cs=CS).points, found.points, strict=True):
         assert one.objective == pytest.approx(other.objective, rel=2e-6)
         assert one.converged

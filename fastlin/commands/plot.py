@@ -46,7 +46,7 @@ def plot(
         saved.history, saved.model, saved.config, matched, run, threads, failures.append, remark,
         saved.select, saved.fitting,
     )  # fmt: skip
-    drawn += draw_path(run, saved.config, matched, failures.append)
+    drawn += draw_path(run, saved.config, matched, failures.append, saved.fitting.folds_of_path)
     for path in drawn:
         options.console().print(str(path))
     for failure in failures:
@@ -120,8 +120,9 @@ def draw_path(
     config: TrainConfig,
     split: Split,
     on_failure: Callable[[str], None] | None = None,
+    cv: int | None = None,
 ) -> list[Path]:
-    """Draw the path of penalties that a run has into its figures, if it has one.
+    """Draw the path of penalties that a run has, judged in folds or not, if it has one.
 
     Raises InputError if its table is damaged.
     """
@@ -129,11 +130,18 @@ def draw_path(
     from fastlin.fitting import Fitting
     from fastlin.report.paths import path_of
     from fastlin.report.wording import footer
+    from fastlin.solving.walk import row_counts
 
     settings = Fitting(gap=1.0).counting(config.to_dict())
-    foot = footer(split.name, ["val"], settings, swept=["l2"], remark="exact fits of training rows")
-    val_rows = None if split.val is None else len(split.val)
-    _, pictures = path_of(folder, "run", split.name, foot, val_rows)
+    judging, remark = ["val"], "exact fits of training rows"
+    if cv is not None:
+        judging, remark = (
+            [part for part in ("train", "val") if part in split.parts()],
+            (f"exact fits outside of each of {cv} folds"),
+        )
+    foot = footer(split.name, judging, settings, swept=["l2"], remark=remark)
+    rows = row_counts(split, cv)[1] or None
+    _, pictures = path_of(folder, "run", split.name, foot, rows, cv)
 
     def drawn() -> Figure:
         picture = pictures[0]

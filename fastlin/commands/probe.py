@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA = "cifar10-mini"
 REQUEST = "probe.json"
-OF_PATH = ("Cs", "l2s", "select", "patience", "refit")  # arguments of `fastlin.probe`
+OF_PATH = ("Cs", "l2s", "select", "patience", "refit", "cv")  # arguments of `fastlin.probe`
 _FORMAT = 1
 
 
@@ -81,6 +81,13 @@ class Request:
     help="Fit the chosen penalty again on training and validation rows, or not: with the same C, "
     "or with the same l2 if those are listed.",
 )
+@click.option(
+    "--cv",
+    type=click.IntRange(2),
+    metavar="K",
+    help="Judge penalties by K folds of the training and validation rows, each held out once, and "
+    "fit the chosen one on all of them.",
+)
 @setting_options.settings_options(FitConfig, without=("l2", "C"))
 @options.threads_option()
 @options.dask_option()
@@ -127,7 +134,8 @@ def probe(
 
     count = options.thread_count(threads)
     outcome.note_if_changed(request.data, split, notes)
-    split, held_out = with_rows_for(protocol_of(request.protocol), split)
+    cv = request.given.get("cv")
+    split, held_out = with_rows_for(protocol_of(request.protocol), split, cv)
     if held_out is not None:
         outcome.print_note(notes, held_out)
     sha256 = split.fingerprint()
@@ -196,7 +204,8 @@ def _run(
         drawn = outcome.draw(result, rows, folder, threads, notes, fitting=fitting)
         if isinstance(found, Probe):
             drawn_path = outcome.drawing(
-                lambda: plot.draw_path(folder, result.config, split, notes.print), notes
+                lambda: plot.draw_path(folder, result.config, split, notes.print, found.path.cv),
+                notes,
             )
             drawn = drawn[0] + drawn_path[0], drawn[1] + drawn_path[1]
     outcome.save_times(folder, summary, drawn, started)

@@ -66,9 +66,15 @@ def _print_path(console: Console, found: Probe) -> None:
         )  # fmt: skip
     options.print_table(console, table)
     best, near = path.best, path.one_error
+    measured, rows = measure_text(path.select), f"{path.validation_rows:,} validation rows"
+    learned = "training and validation rows"
+    if path.cv is not None:
+        measured = measured.removeprefix("validation ")
+        rows = f"{path.validation_rows:,} rows, in {path.cv} folds of which each was held out once"
+        learned = "rows"
     console.print(
-        f"Chosen by {measure_text(path.select)}: C {best.C:.4g} (l2 {best.l2:.4g}), "
-        f"{_reached(best, path.select)} on {path.validation_rows:,} validation rows"
+        f"Chosen by {measured}: C {best.C:.4g} (l2 {best.l2:.4g}), "
+        f"{_reached(best, path.select)} on {rows}"
     )
     if near is not best:
         console.print(
@@ -79,8 +85,8 @@ def _print_path(console: Console, found: Probe) -> None:
         solution = path.solution
         C = inverse_penalty_of(solution.l2, found.fit.rows, len(solution.model.b))
         console.print(
-            f"Fitted again on all {found.fit.rows:,} training and validation rows: C {C:.4g} (l2 "
-            f"{solution.l2:.4g}), {gap_text(solution.relative_gap, solution.l2)}"
+            f"Fitted again on all {found.fit.rows:,} {learned}: C {C:.4g} (l2 {solution.l2:.4g}), "
+            f"{gap_text(solution.relative_gap, solution.l2)}"
         )
     for text in path.notes:
         outcome.print_note(options.console(stderr=True), text)

@@ -13,7 +13,7 @@ import numpy as np
 from fastlin.kernels import simd
 from fastlin.kernels.evaluate import BLOCK_ROWS, number_rows
 from fastlin.kernels.jit import inline_kernel, kernel, pasted_kernel, small_code
-from fastlin.kernels.losses import loss_gradient, sum_of_row, weigh_rows
+from fastlin.kernels.losses import loss_gradient, sum_of_row, weigh_rows, weights_of_set
 from fastlin.kernels.products import batch_scores, batch_update
 from fastlin.kernels.team import finish_piece, is_last, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import aligned_zeros, pack_factors, padded, size_of_factors, vector_count
@@ -93,10 +93,16 @@ def block_losses(
     batch_scores(X, features.shift, order, 0, count, weights, b, scale, tile, sums, scores)
     for i in range(count):
         labels[0, i] = y[first + i]
-    loss_gradient(loss, scores, labels, row_losses)
-    weigh_rows(sample_weights, order, 0, count, scores, labels, row_losses)
-    for i in range(count):
-        losses[first + i] = row_losses[0, i]
+    K = b.size // len(losses)
+    # Set of classes: a classifier of its own, whose rows have weights of their own.
+    for s in range(len(losses)):
+        own = scores[s * K : (s + 1) * K]
+        loss_gradient(loss, own, labels, row_losses)
+        of_set = weights_of_set(sample_weights, s, X.shape[0])
+        weigh_rows(of_set, order, 0, count, own, labels, row_losses)
+        for i in range(count):
+            losses[s, first + i] = row_losses[0, i]
+            labels[0, i] = y[first + i]
     for k in range(b.size):
         for i in range(count, scores.shape[1]):
             scores[k, i] = 0
@@ -139,10 +145,13 @@ def loss_and_gradient(
     a row u are scale * W (u - shift) + b, with the scale and shift of features; sample_weights and
     loss named tuples of `fastlin.kernels.losses`; tile a `class_tile`; products of
     `products.new_scratch`, scratch of `evaluate.new_block_scratch`, factors of `new_factors`, and
-    chunks of `new_sums`, one for each of `pieces`; losses (n,) of the dtype of b, overwritten;
+    chunks of `new_sums`, one for each of `pieces`; losses (sets, n) of the dtype of b, overwritten;
     gradient, packed like weights, float64, and db (K,) float64, to which sums are added:
 
     gradient += dscores^T (u - shift),  db += sum dscores.
+
+    The classes are those of one classifier or more, `sets` of K / sets classes each, one after
+    another; sample weights are then those of all rows for the first set, for the second, and so on.
 
     A chunk is one member's: it reads a block of its rows from memory once, for the scores, and from
     the caches for the gradient. Then members divide the features, and add chunks in their order.

@@ -55,7 +55,10 @@ class Unweighted(NamedTuple):
 
 
 class Weighted(NamedTuple):
-    """Row i counts values[i] times; values (n,) of the dtype of the scores, of mean 1."""
+    """Row i counts values[i] times; values (n,) of the dtype of the scores, of mean 1.
+
+    Of several classifiers they are (sets * n,): those of all rows for each of them.
+    """
 
     values: np.ndarray
 
@@ -259,7 +262,20 @@ def _weigh_rows(sample_weights, order, first, count, scores, scratch, losses):
             simd.store(scores, k, i, simd.load(scores, k, i) * weight)
 
 
+@inline_kernel
+def _same_weights(sample_weights, s, count):
+    """Return the weights of no row: those of every set."""
+    return sample_weights
+
+
+@inline_kernel
+def _own_weights(sample_weights, s, count):
+    """Return the weights of the s-th set of so many rows."""
+    return Weighted(sample_weights.values[s * count : (s + 1) * count])
+
+
 weigh_rows = by_type({Unweighted: _leave_rows, Weighted: _weigh_rows})
+weights_of_set = by_type({Unweighted: _same_weights, Weighted: _own_weights})
 loss_gradient = by_type({
     Softmax: softmax_gradient,
     SmoothedSoftmax: smoothed_softmax_gradient,

@@ -10,7 +10,7 @@ from fastlin.solving.run import load_bounds
 
 
 def path_of(
-    folder: Path, key: str, name: str, foot: str, val_rows: int | None
+    folder: Path, key: str, name: str, foot: str, rows: int | None, cv: int | None = None
 ) -> tuple[list[Table], list[Picture]]:
     """Return the table and the picture of the path of a run, or none if it has no path.
 
@@ -22,8 +22,10 @@ def path_of(
         Of its section: for the name of the file, and for the title.
     foot : str
         The line below the picture.
-    val_rows : int or None
-        How many validation rows there are, if that is known.
+    rows : int or None
+        How many rows judge the penalties, if that is known.
+    cv : int or None
+        In how many folds these were held out; None for validation rows.
 
     Raises
     ------
@@ -33,30 +35,34 @@ def path_of(
     if not (folder / TABLE).is_file():
         return [], []
     found = load_path(folder / TABLE)
-    rows = []
+    lines = []
     measured = zip(found.C, found.l2, found.accuracy, found.cost, found.weight_norm, strict=True)
     for place, (C, l2, accuracy, cost, norm) in enumerate(measured):
         marks = [CHOSEN] * (place == found.best) + [ONE_ERROR] * (place == found.one_error)
         cells = [f"{C:.4g}", f"{l2:.4g}", accuracy, cost, f"{norm:.4g}", ", ".join(marks)]
-        rows.append(Row(cells))
+        lines.append(Row(cells))
     heads = [
         Column("C", "number"),
         Column("l2", "number"),
-        Column("validation accuracy", "percent"),
-        Column("validation cost", "cost"),
+        Column("validation accuracy" if cv is None else "accuracy of folds", "percent"),
+        Column("validation cost" if cv is None else "cost of folds", "cost"),
         Column("‖W‖", "number"),
         Column(""),
     ]
     caption = "The path of penalties, from the strongest on; fits of training rows alone."
-    note = "Accuracy and cost of validation rows and the length of the weights over the penalty."
+    of_rows = "validation rows"
+    if cv is not None:
+        caption = f"The path of penalties, from the strongest on; each of {cv} folds held out once."
+        of_rows = f"all rows in {cv} folds, each held out once,"
+    note = f"Accuracy and cost of {of_rows} and the length of the weights over the penalty."
     picture = Picture(
         f"{key}-path", f"Path of penalties of {name}", note, foot,
         draw=lambda figures: figures.path_curves(
             found.C, found.l2, found.accuracy, found.cost, found.weight_norm, best=found.best,
-            one_error=found.one_error, val_rows=val_rows,
+            one_error=found.one_error, val_rows=rows,
         ),
     )  # fmt: skip
-    return [Table(heads, rows, caption)], [picture]
+    return [Table(heads, lines, caption)], [picture]
 
 
 def gap_pictures(

@@ -300,7 +300,10 @@ def _details(found: RunOutcome, key: str) -> Section:
     pictures += found.mistakes.pictures(f"{key}-", name, foot)
     tally = found.tallies[found.judged]
     pictures += metrics_pictures(tally, model.class_names, key, name, foot)
-    of_path = path_of(found.run.folder, key, name, found.foot("val"), found.rows.get("val"))
+    cv = found.run.fitting.folds_of_path
+    judging = ("val",) if cv is None else ("train", "val")
+    rows = sum(found.rows.get(part, 0) for part in judging) or None
+    of_path = path_of(found.run.folder, key, name, found.foot(*judging), rows, cv)
     target = found.run.fitting.gap
     pictures = (
         of_path[1] + gap_pictures(found.run.folder, key, name, found.foot("train"), target)

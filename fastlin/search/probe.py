@@ -31,10 +31,11 @@ from fastlin.solving.config import (
 )
 from fastlin.solving.path import fit_path
 from fastlin.solving.path_file import KeptFits, save_path
-from fastlin.solving.path_result import PathPoint, PathResult
+from fastlin.solving.path_result import PathFit, PathPoint, PathResult
 from fastlin.solving.protocols import Protocol, protocol_of
 from fastlin.solving.run import ExactFit
 from fastlin.solving.solver import solve
+from fastlin.solving.walk import row_counts
 from fastlin.threads import use_threads
 from fastlin.training.advice import Advice
 from fastlin.training.few_shots import FewShots, check_few_shots, measured, small_classes
@@ -42,6 +43,7 @@ from fastlin.training.grid import Seconds
 from fastlin.training.trainer import TrainResult
 
 _DEFAULTS = FitConfig()
+_GIVEN = ("l2s", "Cs", "select", "patience", "refit", "cv")  # what takes the place of a plan's
 # Settings of an exact fit that a kind of protocol has no use for.
 _UNUSED: dict[str, tuple[str, ...]] = {
     "path": (),
@@ -144,6 +146,7 @@ def probe(
     select: str | None = None,
     patience: int | None = None,
     refit: bool | None = None,
+    cv: int | None = None,
     threads: int | None = None,
     keep: str | Path | None = None,
     on_fit: Callable[[PathPoint], None] | None = None,
@@ -156,12 +159,12 @@ def probe(
     Parameters
     ----------
     split : Split
-        Where it lacks rows to choose or to judge by, a tenth of the training rows is held out.
+        Where it lacks rows to choose or judge by, and without cv, a tenth of the rows is held out.
     protocol : str or Protocol
         One of `fastlin.solving.protocols.PROTOCOLS`.
     config, threads, client, **settings
         As in `fastlin.solve`, but for l2 and C; draws take no client.
-    l2s, Cs, select, patience, refit
+    l2s, Cs, select, patience, refit, cv
         As in `fastlin.path`, in the place of what the protocol says.
     keep : str or Path, optional
         A folder for the fits of a path that is stopped, from which the same call goes on.
@@ -181,10 +184,11 @@ def probe(
     chosen = protocol_of(protocol)
     settled = _settled(chosen, config, settings)
     say = note or functools.partial(warnings.warn, stacklevel=2)
-    given = {"l2s": l2s, "Cs": Cs, "select": select, "patience": patience, "refit": refit}
+    values = l2s, Cs, select, patience, refit, cv
+    given = dict(zip(_GIVEN, values, strict=True))
     plan = plan_with(chosen, given)
     _check_effects(chosen, plan, keep, client)
-    split, held_out = with_rows_for(chosen, split)
+    split, held_out = with_rows_for(chosen, split, cv)
     if held_out is not None:
         say(held_out)
     if chosen.kind == "draws":
@@ -202,11 +206,14 @@ def _check_effects(protocol: Protocol, plan: PathPlan | None, keep: object, clie
         raise InputError(f"a cluster has no effect with the protocol {protocol.name}")
 
 
-def with_rows_for(protocol: Protocol, split: Split) -> tuple[Split, str | None]:
+def with_rows_for(
+    protocol: Protocol, split: Split, cv: int | None = None
+) -> tuple[Split, str | None]:
     """Return a split with the rows that a protocol needs, and what is said of those held out.
 
     Draws are judged by test rows, too: without these and validation rows, and for a choice of
-    settings without validation rows, a tenth of the training rows is held out.
+    settings without validation rows, a tenth of the training rows is held out; for a choice by
+    folds none.
 
     Raises
     ------
@@ -214,6 +221,8 @@ def with_rows_for(protocol: Protocol, split: Split) -> tuple[Split, str | None]:
         If it is no split, or has too few rows for that.
     """
     check_split(split)
+    if cv is not None:
+        return split, None
     if protocol.kind == "draws":
         return (split, None) if split.test is not None else with_validation(split, "judge")
     return with_validation(split)
@@ -254,6 +263,11 @@ def plan_with(protocol: Protocol, given: dict[str, Any]) -> PathPlan | None:
     for name in ("l2s", "Cs"):
         if name in named:
             named[name] = penalties(name, named[name])
+    if "cv" in named and named.get("refit") is False:
+        raise InputError(
+            "refit is False, but with cv there is no classifier of some rows alone; leave one of "
+            "them out"
+        )
     if "l2s" in named and "Cs" not in named:
         named["Cs"] = None
     return replace(protocol.plan, **named)
@@ -271,13 +285,13 @@ def _path(
     client: Any,
 ) -> Probe:  # fmt: skip
     kept = None if keep is None else KeptFits(keep, split.fingerprint(), config, plan)
-    val_rows = 0 if split.val is None else len(split.val)
+    _, held_rows = row_counts(split, plan.cv)
 
-    def tell(point: PathPoint, model: LinearModel) -> None:
+    def tell(fit: PathFit) -> None:
         if kept is not None:
-            kept.add(point, model, val_rows)
+            kept.add(fit, held_rows)
         if on_fit is not None:
-            on_fit(point)
+            on_fit(fit.point)
 
     known = [] if kept is None else list(kept.fits)
     began = time.perf_counter()

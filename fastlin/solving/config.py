@@ -9,6 +9,7 @@ from typing import Any
 
 from fastlin.class_weights import ClassWeight, ClassWeights
 from fastlin.errors import InputError, quoted
+from fastlin.fitting import check_repeats
 from fastlin.losses import Loss, LossKind, Softmax, SquaredHinge
 from fastlin.settings import (
     AUTO,
@@ -195,6 +196,9 @@ class PathPlan:
         to its neighbours.
     extend : bool
         Whether the path goes on beyond an end that is the best.
+    cv : int or None
+        Judge every penalty by so many folds of the training and validation rows, each held out
+        once, in the place of validation rows; the best is then fitted again on all rows.
 
     Raises
     ------
@@ -209,6 +213,7 @@ class PathPlan:
     refit: bool = False
     bisect: bool = False
     extend: bool = True
+    cv: int | None = None
 
     def __post_init__(self) -> None:
         if self.l2s is not None and self.Cs is not None:
@@ -219,6 +224,9 @@ class PathPlan:
             Switch().checked(name, getattr(self, name))
         if self.patience is not None:
             object.__setattr__(self, "patience", whole_number("patience", self.patience, 1))
+        if self.cv is not None:
+            object.__setattr__(self, "cv", check_repeats("cv", self.cv, 2))
+            object.__setattr__(self, "refit", True)
         if self.patience is not None and self.bisect:
             raise InputError("patience has no effect with bisect; leave one of them out")
 

@@ -108,6 +108,8 @@ class Curvature:
         Of which it is.
     l2 : float
         The least penalty that it is to serve.
+    like : Curvature, optional
+        That of a problem of more rows, whose second moments it takes over.
 
     Attributes
     ----------
@@ -118,17 +120,12 @@ class Curvature:
     is_exact = False  # steps need what L-BFGS learns from those before
     first_dtype = np.dtype(np.float32)  # of the products of the first steps
 
-    def __init__(self, problem: Problem, l2: float) -> None:
+    def __init__(self, problem: Problem, l2: float, like: Curvature | None = None) -> None:
         self.problem = problem
-        values, vectors, rest, row_count = _spectrum(problem, l2)
-        least = max(_LEAST_EIGENVALUE * values.max(initial=0.0), _LEAST_OF_ALL)
-        values, rest = np.maximum(values, _LEAST_OF_ALL), max(rest, least)
-        smallest = rest if vectors.shape[1] < len(vectors) else values.min(initial=np.inf)
-        if values.max(initial=0.0) < _MOST_OF_FLOAT32 * smallest:
-            vectors = vectors.astype(np.float32)
-        self._spectrum = Spectrum(values, vectors, rest)
-        n, d = problem.counting_rows, problem.data.X.shape[1]
-        self.is_complete = row_count >= min(n, _ROWS_OF_FEATURE * d / 2)
+        if like is None:
+            self._spectrum, self.is_complete = _prepared_spectrum(problem, l2)
+        else:
+            self._spectrum, self.is_complete = like._spectrum, like.is_complete
         self._sample = Sample(problem)
         self._class_values, self._class_vectors = np.ones(0), np.ones((0, 0))
         self._scaling: Scaling | None = None
@@ -217,6 +214,18 @@ def _products(A: NDArray[np.floating], Q: NDArray[np.floating]) -> NDArray[np.fl
     """Return A @ Q for A (..., m, d), computed in the dtype of Q; all rows of A in one product."""
     rows = A.reshape(math.prod(A.shape[:-1]), A.shape[-1]).astype(Q.dtype, copy=False)
     return product(rows, Q).reshape(*A.shape[:-1], Q.shape[1])
+
+
+def _prepared_spectrum(problem: Problem, l2: float) -> tuple[Spectrum, bool]:
+    """Return the spectrum of the features to divide by, and whether it serves all penalties."""
+    values, vectors, rest, row_count = _spectrum(problem, l2)
+    least = max(_LEAST_EIGENVALUE * values.max(initial=0.0), _LEAST_OF_ALL)
+    values, rest = np.maximum(values, _LEAST_OF_ALL), max(rest, least)
+    smallest = rest if vectors.shape[1] < len(vectors) else values.min(initial=np.inf)
+    if values.max(initial=0.0) < _MOST_OF_FLOAT32 * smallest:
+        vectors = vectors.astype(np.float32)
+    n, d = problem.counting_rows, problem.data.X.shape[1]
+    return Spectrum(values, vectors, rest), row_count >= min(n, _ROWS_OF_FEATURE * d / 2)
 
 
 def _spectrum(problem: Problem, l2: float) -> Spectrum:

@@ -14,12 +14,13 @@ from fastlin.config import as_json
 from fastlin.errors import InputError, quoted
 from fastlin.model import LinearModel
 from fastlin.solving.config import FIT_SETTINGS, FitConfig, PathPlan
-from fastlin.solving.path_result import PathPoint, best_of, one_error_of
+from fastlin.solving.path_result import PathFit, PathPoint, best_of, one_error_of
 
 TABLE = "path.csv"
 FITS, POINTS = "fits", "points.json"
 CHOSEN, ONE_ERROR = "chosen", "one standard error"
-_FORMAT = 1
+_FORMAT = 2
+_OBJECTIVES = "objectives"
 _NUMBERS = ("l2", "C", "objective", "relative_gap", "weight_norm", "val_cost", "val_accuracy")
 
 
@@ -123,7 +124,7 @@ class KeptFits:
 
     Attributes
     ----------
-    fits : list[tuple[PathPoint, LinearModel]]
+    fits : list[PathFit]
         In the order in which they were found.
 
     Raises
@@ -142,7 +143,7 @@ class KeptFits:
             "fit": {name: as_json(getattr(config, name)) for name in FIT_SETTINGS},
             "plan": as_lists(plan),
         }
-        self.fits: list[tuple[PathPoint, LinearModel]] = []
+        self.fits: list[PathFit] = []
         if (self._place / POINTS).exists():
             self._load()
 
@@ -160,26 +161,36 @@ class KeptFits:
         if not isinstance(points, list):
             raise InputError(f"{path} is damaged: it has no points")
         for number, values in enumerate(points):
-            point = _point(values, path)
-            file = self._place / f"{number}.npz"
-            try:
-                model = LinearModel.from_arrays(files.read_npz(file))
-            except InputError as error:
-                raise InputError(f"{file} cannot be gone on from: {error}") from None
-            self.fits.append((point, model))
+            objectives = values.pop(_OBJECTIVES, None) if isinstance(values, dict) else None
+            if not (isinstance(objectives, list) and all(type(v) is float for v in objectives)):
+                raise InputError(f"{path} is damaged: a point has no {_OBJECTIVES}")
+            models = []
+            for fold in range(len(objectives)):
+                file = self._file(number, fold)
+                try:
+                    models.append(LinearModel.from_arrays(files.read_npz(file)))
+                except InputError as error:
+                    raise InputError(f"{file} cannot be gone on from: {error}") from None
+            self.fits.append(PathFit(_point(values, path), tuple(models), tuple(objectives)))
 
-    def add(self, point: PathPoint, model: LinearModel, val_rows: int) -> None:
+    def _file(self, number: int, fold: int) -> Path:
+        """Return where a classifier is: of a point, and a fold of it."""
+        return self._place / f"{number}-{fold}.npz"
+
+    def add(self, fit: PathFit, val_rows: int) -> None:
         """Write a fit, and the table of all of them. Raises InputError if that fails."""
         files.make_directory(self._place)
-        files.save_npz(self._place / f"{len(self.fits)}.npz", model.to_arrays())
-        self.fits.append((point, model))
+        for fold, model in enumerate(fit.models):
+            files.save_npz(self._file(len(self.fits), fold), model.to_arrays())
+        self.fits.append(fit)
         points = [
-            {name: _known(value) for name, value in kept._asdict().items()}
-            | {"values": {name: _known(value) for name, value in kept.values.items()}}
-            for kept, _ in self.fits
+            {name: _known(value) for name, value in kept.point._asdict().items()}
+            | {"values": {name: _known(value) for name, value in kept.point.values.items()}}
+            | {_OBJECTIVES: list(kept.objectives)}
+            for kept in self.fits
         ]
         files.save_json(self._place / POINTS, self._of | {"points": points})
-        save_path(self._folder, [kept for kept, _ in self.fits], self._select, val_rows)
+        save_path(self._folder, [kept.point for kept in self.fits], self._select, val_rows)
 
     def remove(self) -> None:
         """Remove the fits, when the path has come to its end."""

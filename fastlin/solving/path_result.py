@@ -13,18 +13,20 @@ from fastlin.solving.solution import Solution
 
 
 class PathPoint(NamedTuple):
-    """The optimum of one penalty.
+    """The optimum of one penalty; or its optima on the rows outside of every fold.
 
     Attributes
     ----------
     l2, C : float
         The penalty, and the same as scikit-learn's C over the training rows.
     objective, relative_gap, passes, seconds, converged
-        As in `Solution`.
+        As in `Solution`. Of folds, the mean objective, the largest gap, the most passes, the
+        seconds of all, and whether all converged.
     weight_norm : float
-        The length of the weights that were fitted.
+        The length of the weights that were fitted; of folds the mean.
     values : dict[str, float]
-        Of validation rows, by name: the cost, and all metrics of `fastlin.metrics`.
+        Of validation rows, by name: the cost, and all metrics of `fastlin.metrics`. Of folds they
+        are of all rows, each predicted by the classifier that has not seen it.
     """
 
     l2: float
@@ -36,6 +38,26 @@ class PathPoint(NamedTuple):
     converged: bool
     weight_norm: float
     values: dict[str, float]
+
+
+class PathFit(NamedTuple):
+    """A point of a path with its classifiers: one, or one of every fold.
+
+    Attributes
+    ----------
+    point : PathPoint
+    models : tuple[LinearModel, ...]
+    objectives : tuple[float, ...]
+        Of each.
+    """
+
+    point: PathPoint
+    models: tuple[LinearModel, ...]
+    objectives: tuple[float, ...]
+
+    def of(self, number: int) -> tuple[LinearModel, float]:
+        """Return the classifier of a fold, and its objective."""
+        return self.models[number], self.objectives[number]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +77,13 @@ class PathResult:
     refit : bool
         Whether it is of a refit.
     rows : int
-        Of training, by which C and l2 are each other's words.
+        Of training, by which C and l2 are each other's words; outside of a fold, in the mean.
     validation_rows : int
-        How many there are.
+        How many there are; of folds, all rows.
     notes : tuple[str, ...]
         What a user should know, a sentence each.
+    cv : int or None
+        In how many folds rows were held out; None for validation rows.
     """
 
     points: tuple[PathPoint, ...]
@@ -70,6 +94,7 @@ class PathResult:
     rows: int
     validation_rows: int
     notes: tuple[str, ...] = ()
+    cv: int | None = None
 
     @property
     def model(self) -> LinearModel:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -25,7 +25,6 @@ from fastlin.errors import InputError, quoted
 from fastlin.losses import Loss, Softmax, SquaredHinge
 from fastlin.model import LinearModel
 from fastlin.passes import Reading
-from fastlin.solving.shards import ShardPasses
 from fastlin.training.standardization import Standardization
 
 Vector = NDArray[np.float64]
@@ -39,6 +38,15 @@ _VALUES_OF_CLASSES = 2**17
 
 # Means beyond so many standard deviations are subtracted as rows are read, as in training.
 _LARGE_MEAN = 16.0
+
+
+class PassesElsewhere(Protocol):
+    """Who takes passes over the rows of a problem in its place."""
+
+    def mean_loss(
+        self, W: Array, b: Array, reading: Reading, row_count: int
+    ) -> tuple[float, Point, Vector]:
+        """Do `passes.unchecked_mean_loss` over the rows of the problem."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +96,7 @@ class Problem:
         Through which rows are seen; None for features as they are.
     fit_intercept : bool
         Whether there is a b; otherwise it is 0.
-    workers : ShardPasses or None
+    workers : PassesElsewhere or None
         Who takes passes over the rows; None for this process.
 
     Attributes
@@ -111,7 +119,7 @@ class Problem:
     def __init__(
         self, data: Dataset, loss: Loss, l2: float, weights: Vector | None = None,
         standardization: Standardization | None = None, *, fit_intercept: bool = True,
-        workers: ShardPasses | None = None,
+        workers: PassesElsewhere | None = None,
     ) -> None:  # fmt: skip
         self.workers = workers
         self.data, self.loss, self.l2, self.weights = data, loss, l2, weights
@@ -367,3 +375,16 @@ def _mean(X: AnyRows, weights: Vector | None, offset: Vector) -> Vector:
             total += counts.astype(dtype) @ block
     mean: Vector = total / n + (near - offset)
     return mean
+
+
+def check_start(start: LinearModel, problem: Problem) -> None:
+    """Raise InputError if a classifier is not of the features and classes of a problem."""
+    data = problem.data
+    if not isinstance(start, LinearModel):
+        raise InputError(f"start is {quoted(start)}; it must be a LinearModel")
+    if start.W.shape[1] != data.X.shape[1] or start.class_names != data.class_names:
+        raise InputError(
+            f"start is a classifier of {start.W.shape[1]:,} features and the classes "
+            f"{quoted(list(start.class_names))}; the rows have {data.X.shape[1]:,} and "
+            f"{quoted(list(data.class_names))}"
+        )

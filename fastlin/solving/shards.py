@@ -104,9 +104,10 @@ class ShardPasses:
             )
             for part in range(count)
         }
-        found = (sums for _, of_worker in self._workers.results(tasks) for sums in of_worker)
-        total: LossSums = reduce(LossSums.plus, found)
-        return total.mean(row_count)
+        sums = (sums for _, of_worker in self._workers.results(tasks) for sums in of_worker)
+        total: LossSums = reduce(LossSums.plus, sums)
+        [found] = total.means(row_count)
+        return found
 
 
 def _sums_of_shards(
@@ -115,9 +116,10 @@ def _sums_of_shards(
     """Return the sums over shards of the rows, as a worker."""
     with cluster.one_at_a_time, use_threads(cluster.threads_of_worker()):
         data, weights = _weighted(rows)
+        of_one = None if weights is None else weights[None]
+        W, b = np.ascontiguousarray(W)[None], np.ascontiguousarray(b)[None]
         return list(
             passes.shard_sums(
-                data.X, data.y, np.ascontiguousarray(W), np.ascontiguousarray(b), shards,
-                loss=rows.loss, reading=reading, weights=weights,
+                data.X, data.y, W, b, shards, loss=rows.loss, reading=reading, weights=of_one
             )
-        )  # fmt: skip
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_fits
@@ -22,7 +22,7 @@ from fastlin.model import LinearModel
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import FitConfig, with_settings
 from fastlin.solving.lbfgs import Gains, Memory, line_search
-from fastlin.solving.problem import Point, Problem, Value
+from fastlin.solving.problem import PassesElsewhere, Point, Problem, Value, check_start
 from fastlin.solving.shards import ShardPasses
 from fastlin.solving.solution import Progress, Solution, relative
 from fastlin.solving.start_matrices import StartMatrix, hessian_of_slow, start_matrix_of
@@ -114,15 +114,23 @@ def solve(
         return solver.run(None if start is None else problem.point_of(start))
 
 
-def problem_of(rows: Dataset, config: FitConfig, workers: ShardPasses | None = None) -> Problem:
-    """Return the objective of settings over rows, of which workers may take the passes."""
-    penalty = config.penalty_factor(len(rows), len(rows.class_names))
+def problem_of(
+    rows: Dataset, config: FitConfig, workers: PassesElsewhere | None = None,
+    counting: NDArray[np.int64] | None = None,
+) -> Problem:  # fmt: skip
+    """Return the objective of settings over rows, or over those of some numbers.
+
+    Of all rows, workers may take the passes.
+    """
+    count = len(rows) if counting is None else len(counting)
+    penalty = config.penalty_factor(count, len(rows.class_names))
     weighted = TrainConfig(loss=config.loss, l2=penalty, class_weight=config.class_weight)
     standardization = None
     if config.standardize:
-        standardization = Standardization(rows.X, np.float32, rows.scale, rows.feature_names)
+        X = rows.X if counting is None else rows.chosen(counting).X
+        standardization = Standardization(X, np.float32, rows.scale, rows.feature_names)
     return Problem(
-        rows, config.loss, penalty, row_weights(rows, weighted), standardization,
+        rows, config.loss, penalty, row_weights(rows, weighted, counting), standardization,
         fit_intercept=config.fit_intercept, workers=workers,
     )  # fmt: skip
 
@@ -381,16 +389,3 @@ def _rows(data: Split | Dataset | ArrayLike, y: ArrayLike | None) -> Dataset:
         split = Split.from_arrays(data, y)
     check_fits(split, _FLOAT32)
     return split.train
-
-
-def check_start(start: LinearModel, problem: Problem) -> None:
-    """Raise InputError if a classifier is not of the features and classes of a problem."""
-    data = problem.data
-    if not isinstance(start, LinearModel):
-        raise InputError(f"start is {quoted(start)}; it must be a LinearModel")
-    if start.W.shape[1] != data.X.shape[1] or start.class_names != data.class_names:
-        raise InputError(
-            f"start is a classifier of {start.W.shape[1]:,} features and the classes "
-            f"{quoted(list(start.class_names))}; the rows have {data.X.shape[1]:,} and "
-            f"{quoted(list(data.class_names))}"
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import TypeAlias
 
 from fastlin.solving.curvature import Curvature
@@ -21,11 +22,16 @@ _MOST_PARAMETERS_OF_SLOW, _MOST_WORK_OF_SLOW = 1100, 2**28
 _RATIO_OF_MATRIX, _ROUNDING = 10.0, 1e-9
 
 
-def start_matrix_of(problem: Problem, l2: float) -> StartMatrix:
-    """Return what steps of a problem start from, for penalties of l2 and above."""
+def start_matrix_of(
+    problem: Problem, l2: float, of_all: StartMatrix | None = None
+) -> StartMatrix:  # fmt: skip
+    """Return what steps of a problem start from, for penalties of l2 and above.
+
+    What is known of second moments from the matrix of a problem of more rows is taken over.
+    """
     if l2 > 0 and _is_small(problem, _MOST_PARAMETERS, _MOST_WORK):
         return Hessian(problem)
-    return Curvature(problem, l2)
+    return Curvature(problem, l2, of_all if isinstance(of_all, Curvature) else None)
 
 
 def hessian_of_slow(problem: Problem) -> Hessian | None:
@@ -54,18 +60,28 @@ class MatricesOfPath:
         The least penalty planned.
     ratio : float
         Of each penalty beyond to the next one, above 1.
+    of_all : MatricesOfPath, optional
+        Those of a problem of more rows, whose second moments are taken over.
     """
 
-    def __init__(self, problem: Problem, least: float, ratio: float) -> None:
+    def __init__(
+        self, problem: Problem, least: float, ratio: float, of_all: MatricesOfPath | None = None
+    ) -> None:  # fmt: skip
         self._problem, self._planned, self._step = problem, least, max(ratio, _RATIO_OF_MATRIX)
         self._matrices: list[StartMatrix] = []
+        self._of_all, self._lock = of_all, threading.Lock()
 
     def of(self, l2: float) -> StartMatrix:
-        """Return the start matrix that serves a penalty."""
+        """Return the start matrix that serves a penalty; of threads that ask, one makes it."""
+        with self._lock:
+            return self._of(l2)
+
+    def _of(self, l2: float) -> StartMatrix:
         least = self._planned
         for place in itertools.count():
             if place == len(self._matrices):
-                self._matrices.append(start_matrix_of(self._problem, least))
+                of_all = None if self._of_all is None else self._of_all.of(least)
+                self._matrices.append(start_matrix_of(self._problem, least, of_all))
             found = self._matrices[place]
             if found.is_complete or l2 >= (1 - _ROUNDING) * least:
                 return found
