@@ -29,8 +29,8 @@ from the weights, in float64.
 By SGD: seconds to the same held-out accuracy, on standardised rows. `SGDClassifier` is one against
 the rest, so that objectives cannot be compared. It has the best of {alphas} values of alpha,
 {epochs} epochs, and of its schedules optimal, optimal with averaging, and adaptive; what it reaches
-at best, less half a percent of the rows, is the goal. `SoftmaxClassifier` has its defaults, or the
-same penalties, and as many epochs.
+at best, less half a percent, or of few rows a standard error, is the goal. `SoftmaxClassifier` has
+its defaults, or the same penalties, and as many epochs.
 """
 
 

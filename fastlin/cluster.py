@@ -70,7 +70,12 @@ def connected(where: str) -> Iterator[Any]:
             return
         try:
             client = distributed.Client(where, timeout=_PATIENCE)
-        except (OSError, ValueError) as error:
+        except ValueError:
+            raise InputError(
+                f"{quoted(where)} is no address of a scheduler of Dask; one is tcp://HOST:PORT, or "
+                "local:N for N workers here"
+            ) from None
+        except OSError as error:
             raise InputError(
                 f"there is no scheduler of Dask at {quoted(where)}: {reason_of(error)}"
             ) from None

@@ -170,7 +170,7 @@ def test_data_that_workers_cannot_see_are_named(split, client, tmp_path):
 def test_clusters_that_are_none_are_refused(where, monkeypatch):
     monkeypatch.setattr(cluster, "_PATIENCE", "1s")
     with (
-        pytest.raises(InputError, match=r"a number of workers|no scheduler of Dask"),
+        pytest.raises(InputError, match=r"a number of workers|no scheduler of Dask|no address"),
         connected(where),
     ):
         pass

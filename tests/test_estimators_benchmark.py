@@ -89,6 +89,12 @@ def test_bars():
     assert not estimator_report.bars(race_of(1.0, 4.9, 5.0))[0].is_met
 
 
+def test_of_few_rows_a_standard_error_is_luck():
+    race = replace(race_of(1.2, 1.0, 0.8), held_out=100)
+    assert goal_of_accuracy(race) == pytest.approx(0.9 - 0.03)  # sqrt(0.9 * 0.1 / 100)
+    assert goal_of_accuracy(replace(race, held_out=100_000)) == pytest.approx(0.895)
+
+
 def test_who_does_not_come_near_enough_took_at_least_its_longest_try():
     race = race_of(0.1, 2.0, 5.0)
     far = [Try("tol 1e-01", 0.3, 0.5), Try("tol 1e-03", 0.6, 0.1)]

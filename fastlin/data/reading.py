@@ -38,7 +38,7 @@ from fastlin.data.memory import leave_in_files, most_of_rows
 from fastlin.data.source import DataReference
 from fastlin.data.stored import StoredRows, in_memory
 from fastlin.data.tables import NOTHING_KNOWN, KnownColumns
-from fastlin.errors import DataWarning, InputError, listed, quoted
+from fastlin.errors import DataWarning, InputError, counted, listed, quoted
 
 _OF_PARTS = ("X", "y", "names", "weights")  # what is read of a part
 
@@ -139,7 +139,9 @@ def _of_place(
         if name_in_file(labels, place) is None or f"y_{part}" not in arrays:
             if f"y_{part}" in arrays:
                 _note(f"{place.path} has labels of its own; those of {labels} are taken")
-            arrays[f"y_{part}"] = read_labels(place_beside(labels, place), part)
+            beside = place_beside(labels, place)
+            arrays[f"y_{part}"] = read_labels(beside, part)
+            _check_counts(place.path, arrays.get(f"X_{part}"), beside.path, arrays[f"y_{part}"])
     elif known.needs_labels and f"y_{part}" not in arrays:
         raise InputError(
             f"{place.path} holds rows without labels; say where they are: {_labels_setting(part)} "
@@ -154,6 +156,15 @@ def _of_place(
         else:
             _note(f"{place.path} has no {quoted(name)}: its rows all count the same")
     return arrays
+
+
+def _check_counts(path: Path, X: Any, beside: Path, y: NDArray[Any]) -> None:
+    """Raise InputError if another file has not a label for every row."""
+    if X is not None and beside != path and np.ndim(y) == 1 and len(y) != len(X):
+        raise InputError(
+            f"{beside} has {counted(len(y), 'label')}, and {path} {counted(len(X), 'row')}; give "
+            "one label for every row (blank lines of a text count as none)"
+        )
 
 
 def _labels_setting(part: str) -> str:

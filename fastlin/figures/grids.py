@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from fastlin.errors import one_line
+from fastlin.errors import counted, one_line
 from fastlin.figures.style import (
     BLUE,
     FAINT,
@@ -58,8 +58,8 @@ def curve_overlay(curves: Sequence[tuple[str, Floats, Floats]], winner: int, yla
     axes.set_ylim(low - margin, high + margin)
     if others:
         outside = sum(other[:, 1].min() < low or other[:, 1].max() > high for other in others)
-        text = f"{len(others)} others, {outside} of them partly off the scale"
-        text = text if outside else text.partition(",")[0]
+        text = counted(len(others), "other")
+        text += f", {outside} of them partly off the scale" if outside else ""
         axes.add_collection(LineCollection(others, colors=FAINT, linewidths=0.8, label=text))
     axes.plot(epochs, values, color=ORANGE, linewidth=2.2, label=label)
     axes.plot(epochs[-1:], values[-1:], "D", color=ORANGE, markersize=6, clip_on=False)

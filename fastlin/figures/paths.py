@@ -68,8 +68,8 @@ def path_curves(
         axes.plot(places[order], found[order], "-o", color=BLUE, markersize=3)
         axes.axvline(places[one_error], color=QUIET, linewidth=1, linestyle="--")
         axes.plot(
-            places[[one_error]], found[[one_error]], "o", markerfacecolor="white",
-            markeredgecolor=QUIET, markersize=7, zorder=3, label="one standard error",
+            places[[one_error]], found[[one_error]], "o", linestyle="--", linewidth=1, color=QUIET,
+            markerfacecolor="white", markersize=7, zorder=3, label="one standard error",
         )  # fmt: skip
         axes.plot(places[[best]], found[[best]], "D", color=ORANGE, markersize=7, zorder=4,
                   label="chosen")  # fmt: skip
