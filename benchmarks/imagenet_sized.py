@@ -21,10 +21,10 @@ import click
 import numpy as np
 
 from benchmarks.machine import header_lines
+from benchmarks.problems import write_embeddings
 
 IMAGENET = 1_281_167
 D, K = 768, 1000
-_BLOCK = 50_000
 _VALIDATION = 0.02
 _DISTANCE = 0.18  # of the classes, in standard deviations of every feature
 _L2S = ",".join(f"{l2:.3g}" for l2 in np.geomspace(1e-3, 1e-6, 13))
@@ -36,22 +36,6 @@ TASKS = {
     "grid": f"grid --lr {_RATES} --epochs 10 --l2 0 --momentum 0.9 --batch-size 1024 "
     "--schedule cosine",
 }
-
-
-def write_rows(folder: Path, rows: int) -> None:
-    """Write features and labels, block after block."""
-    rng = np.random.default_rng(0)
-    spread = np.sqrt(np.geomspace(1, 1e-3, D)).astype(np.float32)
-    mixing = np.linalg.qr(rng.standard_normal((D, D)))[0].astype(np.float32)
-    centres = _DISTANCE * rng.standard_normal((K, D), np.float32)
-    y = rng.integers(0, K, rows).astype(np.int32)
-    X = np.lib.format.open_memmap(folder / "X.npy", mode="w+", dtype=np.float16, shape=(rows, D))
-    for first in range(0, rows, _BLOCK):
-        own = y[first : first + _BLOCK]
-        noise = rng.standard_normal((len(own), D), np.float32)
-        X[first : first + len(own)] = ((centres[own] + noise) * spread) @ mixing
-    X.flush()
-    np.save(folder / "y.npy", y)
 
 
 def run(command: list[str], folder: Path) -> tuple[float, float]:
@@ -91,7 +75,7 @@ def main(rows: int, memory: str, names: tuple[str, ...]) -> None:
         click.echo(line)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        write_rows(folder, rows)
+        write_embeddings(folder, rows, D, K, _DISTANCE)
         common = f"--data X.npy --labels y.npy --val-fraction {_VALIDATION} --memory {memory}"
         for name in names or TASKS:
             command = f"{TASKS[name]} {common} --no-figures --out {name}"

@@ -15,6 +15,7 @@ from fastlin.data.checks import default_scale
 
 Array = NDArray[Any]
 CIFAR10_SHAPE = (10_000, 3072, 10)
+_BLOCK = 50_000  # rows that are drawn at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,3 +114,28 @@ def make_problem(
 
 def _fits_cifar10(n: int, d: int, K: int) -> bool:
     return n <= CIFAR10_SHAPE[0] and (d, K) == CIFAR10_SHAPE[1:]
+
+
+def write_embeddings(folder: Path, rows: int, d: int, K: int, distance: float) -> None:
+    """Write rows like embeddings and their labels, block after block, as X.npy and y.npy.
+
+    Parameters
+    ----------
+    folder : Path
+    rows, d, K : int
+        How many rows, features and classes. X is float16, with second moments from 1 to 0.001.
+    distance : float
+        Of the classes, in standard deviations of every feature.
+    """
+    rng = np.random.default_rng(0)
+    spread = np.sqrt(np.geomspace(1, 1e-3, d)).astype(np.float32)
+    mixing = np.linalg.qr(rng.standard_normal((d, d)))[0].astype(np.float32)
+    centres = distance * rng.standard_normal((K, d), np.float32)
+    y = rng.integers(0, K, rows).astype(np.int32)
+    X = np.lib.format.open_memmap(folder / "X.npy", mode="w+", dtype=np.float16, shape=(rows, d))
+    for first in range(0, rows, _BLOCK):
+        own = y[first : first + _BLOCK]
+        noise = rng.standard_normal((len(own), d), np.float32)
+        X[first : first + len(own)] = ((centres[own] + noise) * spread) @ mixing
+    X.flush()
+    np.save(folder / "y.npy", y)

@@ -25,12 +25,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastlin
-from fastlin.estimators import fits
+from fastlin.estimators import fits, together
 from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier
 from fastlin.estimators.grid import GridSearch
 from fastlin.estimators.path import SoftmaxClassifierCV
 from fastlin.kernels import jit
 from fastlin.solving import solver as solving
+from fastlin.solving.sequence import solve_in_folds
 
 TIMES = {f"{of}_{what}_time" for of in ("mean", "std") for what in ("fit", "score")}
 SGD = {"solver": "sgd", "max_iter": 4, "random_state": 7}
@@ -103,6 +104,50 @@ def test_scores_are_those_of_logistic_regression(rows):
     check_same(theirs, ours.fit(*rows), 1e-5)
 
 
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_exact_fits_of_folds_share_passes(rows, weighted, standardize, monkeypatch):
+    X, y = rows
+    weights = np.arange(len(y)) % 4 * 0.5 if weighted else None
+    calls, kept = [], []
+
+    def counted(*arguments, **settings):
+        calls.append(len(arguments[1]))
+        return solve_in_folds(*arguments, **settings)
+
+    def keep(estimator, X, y, sample_weight=None):
+        kept.append(estimator)
+        return 0.5
+
+    monkeypatch.setattr(together, "solve_in_folds", counted)
+    estimator = SoftmaxClassifier(tol=1e-10, standardize=standardize)
+    folds = list(StratifiedKFold(3).split(X, y))
+    grid = {"C": [0.01, 1.0]}
+    GridSearch(estimator, grid, cv=folds, scoring=keep, refit=False).fit(X, y, weights)
+    assert calls == [3]
+    for number, one in enumerate(kept):
+        train = folds[number // 2][0]
+        own = None if weights is None else weights[train]
+        alone = clone(estimator).set_params(C=one.C).fit(X[train], y[train], own)
+        np.testing.assert_allclose(one.coef_, alone.coef_, rtol=2e-4, atol=1e-5)
+        np.testing.assert_allclose(one.intercept_, alone.intercept_, rtol=2e-4, atol=1e-5)
+
+
+def test_folds_that_cannot_share_passes_are_fitted_in_turn(rows, monkeypatch):
+    monkeypatch.setattr(together, "solve_in_folds", None)
+    X, y = rows
+    balanced = SoftmaxClassifier(class_weight="balanced")
+    ours = SoftmaxClassifierCV(Cs=[0.1, 1.0], class_weight="balanced").fit(X, y)
+    theirs = GridSearchCV(balanced, {"C": [0.1, 1.0]}).fit(X, y)
+    np.testing.assert_allclose(ours.scores_.mean(axis=0), theirs.cv_results_["mean_test_score"])
+    twice = [(np.arange(100).repeat(2), np.arange(100, 240)), (np.arange(120), np.arange(120, 240))]
+    lacks = [(np.flatnonzero(y < 2), np.flatnonzero(y < 2)), (np.arange(120), np.arange(120, 240))]
+    for folds in (twice, lacks):
+        search = GridSearch(SoftmaxClassifier(), {"C": [0.1, 1.0]}, cv=folds).fit(X, y)
+        theirs = GridSearchCV(SoftmaxClassifier(), {"C": [0.1, 1.0]}, cv=folds).fit(X, y)
+        check_same(theirs, search, 1e-6)
+
+
 def test_epochs_have_the_bits_of_single_fits(rows):
     kept = []
 
@@ -112,10 +157,10 @@ def test_epochs_have_the_bits_of_single_fits(rows):
 
     grid = {"l2": [0.1, 1e-3], "learning_rate_init": [0.3, "auto"], "batch_size": [16, 64]}
     check_same(*both(SoftmaxClassifier(**SGD), grid, rows, cv=2, scoring=keep), 0)
-    alone, together = kept[:16], kept[16:]  # candidate by candidate, and fold by fold
+    alone, others = kept[:16], kept[16:]  # candidate by candidate, and fold by fold
     for number, single in enumerate(alone):
         candidate, fold = divmod(number, 2)
-        other = together[fold * 8 + candidate]
+        other = others[fold * 8 + candidate]
         assert other.get_params() == single.get_params()
         assert np.array_equal(other.coef_, single.coef_)
         assert np.array_equal(other.intercept_, single.intercept_)

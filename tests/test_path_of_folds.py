@@ -1,6 +1,7 @@
 """Paths judged in folds: what fits of the rows outside of each fold are, whoever shares passes."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,6 +199,23 @@ def test_folds_share_their_passes(split, monkeypatch):
     # Those in float64 are passes of their own: some folds come to them before others.
     assert len(taken) - of_refit <= 1.5 * most
     assert sum(taken) - of_refit >= 2.5 * most
+
+
+def test_rows_in_files_give_the_same_path(split, found, tmp_path):
+    np.save(tmp_path / "X.npy", split.train.X)
+    stored = StoredRows.of_mapped(np.load(tmp_path / "X.npy", mmap_mode="r"))
+    rows = replace(split.train, X=stored)
+    again = fit_path(fastlin.Split("rows", rows), FitConfig(), PathPlan(Cs=CS, cv=FOLDS))
+    for ours, theirs in zip(again.points, found[0].points, strict=True):
+        assert ours._replace(seconds=0) == theirs._replace(seconds=0)
+    assert again.model.W.tobytes() == found[0].model.W.tobytes()
+
+
+def test_classifiers_that_take_much_memory_have_passes_of_their_own(split, found, monkeypatch):
+    monkeypatch.setattr(shared, "_BYTES_OF_GRADIENTS", 2 * 8 * K * 70)  # of two
+    again = fit_path(split, FitConfig(), PathPlan(Cs=CS, cv=FOLDS))
+    for ours, theirs in zip(again.points, found[0].points, strict=True):
+        assert ours.objective == pytest.approx(theirs.objective, rel=2e-6)
 
 
 def test_small_problems_take_newtons_steps_in_folds_as_well():

@@ -324,8 +324,16 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
             inputs.check_all_classes(numbers, classes)
         if weighted is not None:
             weighted = weights.times_class_weight(weighted, self.class_weight, numbers, classes)
-        data = Dataset(X, numbers, inputs.names_of(classes), scale=_SCALE, weights=weighted)
+        data = self._all_rows(X, numbers, classes, weighted)
         return data, float(len(X) if weighted is None else weighted.sum())
+
+    @staticmethod
+    def _all_rows(
+        X: NDArray[Any], numbers: NDArray[np.int64], classes: NDArray[Any],
+        weighted: NDArray[np.float64] | None,
+    ) -> Dataset:  # fmt: skip
+        """Return rows with the numbers of their classes, and weights."""
+        return Dataset(X, numbers, inputs.names_of(classes), scale=_SCALE, weights=weighted)
 
     def _keep(self, fitted: Fitted, classes: NDArray[Any]) -> Self:
         """Keep what a fit found, as scikit-learn calls it."""

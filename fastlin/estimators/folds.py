@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Number
 from typing import Any, NamedTuple, Self
 
@@ -16,7 +16,7 @@ from sklearn.model_selection import check_cv
 from fastlin.data.checks import as_array
 from fastlin.errors import InputError, counted, quoted, reason_of
 from fastlin.estimators.base import LinearClassifier
-from fastlin.estimators.together import Outcome, fit_together
+from fastlin.estimators.together import Outcome, fit_in_folds, fit_together
 from fastlin.estimators.weights import of_rows
 
 Scores = float | dict[str, float]  # of one scorer, or by name
@@ -58,14 +58,32 @@ class CheckedRows(NamedTuple):
         part: NDArray[Any] | None = None,
     ) -> list[Outcome]:  # fmt: skip
         """Fit estimators on all rows, or on a part of them, as `fit_together` does."""
-        for estimator in estimators:
-            for name, value in self.features.items():
-                setattr(estimator, name, value)
+        self._tell_features(estimators)
         X, y, weights = self.X, self.y, self.weights
         if part is not None:
             X, y = X[part], y[part]
             weights = None if weights is None else weights[part]
         return fit_together(estimators, X, y, weights, threads)
+
+    def fit_folds(
+        self, estimators: Sequence[Sequence[LinearClassifier]], threads: int | None,
+        folds: Sequence[Fold],
+    ) -> Iterator[list[Outcome]]:  # fmt: skip
+        """Fit the estimators of every fold on its rows: together where that can be, or in turn."""
+        for of_fold in estimators:
+            self._tell_features(of_fold)
+        parts = [fold.train for fold in folds]
+        shared = fit_in_folds(estimators, self.X, self.y, self.weights, parts, threads)
+        if shared is not None:
+            yield from shared
+            return
+        for of_fold, part in zip(estimators, parts, strict=True):
+            yield self.fit(of_fold, threads, part)
+
+    def _tell_features(self, estimators: Sequence[LinearClassifier]) -> None:
+        for estimator in estimators:
+            for name, value in self.features.items():
+                setattr(estimator, name, value)
 
 
 class Fold(NamedTuple):

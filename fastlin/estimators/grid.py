@@ -117,20 +117,20 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
             raise InputError("no fits were performed; param_grid has no candidate")
         tasks = callbacks.tasks_of(self, "fold", len(folds), X=X, y=y, metadata=given or None)
         score_params, of_folds = _by_row(routed.scorer.score, len(rows.X)), []
-        for number, (train, test) in enumerate(folds, 1):
-            began = time.perf_counter()
-            estimators = [_with(self.estimator, params) for params in candidates]
-            outcomes = rows.fit(estimators, self.n_threads, train)
+        every = [[_with(self.estimator, params) for params in candidates] for _ in folds]
+        fitted, began = rows.fit_folds(every, self.n_threads, folds), time.perf_counter()
+        for number, (outcomes, (_, test)) in enumerate(zip(fitted, folds, strict=True)):
             held_out = _safe_indexing(X, test), _safe_indexing(y, test)
             params = {name: value[test] for name, value in score_params.items()}
             with use_threads(self.n_threads):
                 of_folds.append(
                     [
                         scored(estimator, outcome, scorer, held_out, params)
-                        for estimator, outcome in zip(estimators, outcomes, strict=True)
+                        for estimator, outcome in zip(every[number], outcomes, strict=True)
                     ]
                 )
-            self._write(number, len(candidates), time.perf_counter() - began)
+            self._write(number + 1, len(candidates), time.perf_counter() - began)
+            every[number], began = [], time.perf_counter()  # estimators hold their classifiers
             if tasks is not None:
                 tasks.end_step()
         self._choose(candidates, list(zip(*of_folds, strict=True)), metric)

@@ -13,6 +13,7 @@ from fastlin.errors import InputError, quoted
 from fastlin.estimators import callbacks
 from fastlin.estimators.classifiers import SoftmaxClassifier
 from fastlin.estimators.folds import CheckedRows, Fold, folds_of
+from fastlin.estimators.together import Outcome
 from fastlin.estimators.weights import of_rows
 from fastlin.settings import Number, whole_number
 
@@ -79,8 +80,10 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
             metadata=None if weights is None else {"sample_weight": weights},
         )  # fmt: skip
         scores = []
-        for fold in folds:
-            scores.append(_accuracies(plain, Cs, checked, fold))
+        every = [[clone(plain).set_params(C=C) for C in Cs.tolist()] for _ in folds]
+        outcomes = checked.fit_folds(every, None, folds)
+        for estimators, fold, found in zip(every, folds, outcomes, strict=True):
+            scores.append(_accuracies(estimators, found, checked, fold))
             if tasks is not None:
                 tasks.end_step()
         self.scores_ = np.array(scores)
@@ -106,11 +109,11 @@ class SoftmaxClassifierCV(SoftmaxClassifier):
 
 
 def _accuracies(
-    plain: SoftmaxClassifier, Cs: NDArray[np.float64], rows: CheckedRows, fold: Fold
-) -> list[float]:
+    estimators: Sequence[SoftmaxClassifier], outcomes: Sequence[Outcome], rows: CheckedRows,
+    fold: Fold,
+) -> list[float]:  # fmt: skip
     """Return the accuracy of every C on the rows of a fold."""
-    estimators = [clone(plain).set_params(C=C) for C in Cs.tolist()]
-    for outcome in rows.fit(estimators, None, fold.train):
+    for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
     X, y = rows.X[fold.test], rows.y[fold.test]

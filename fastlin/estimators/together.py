@@ -23,7 +23,7 @@ from fastlin.estimators.fits import Fitted, Patience
 from fastlin.estimators.parameters import SolverName
 from fastlin.losses import Loss
 from fastlin.solving.config import FitConfig
-from fastlin.solving.sequence import solve_in_turn
+from fastlin.solving.sequence import solve_in_folds, solve_in_turn
 from fastlin.solving.solution import Progress
 from fastlin.training.grid import GridTrainer
 
@@ -93,6 +93,83 @@ def fit_together(
     return [found[number] for number in range(len(estimators))]
 
 
+def fit_in_folds(
+    estimators: Sequence[Sequence[LinearClassifier]],
+    X: NDArray[Any],
+    y: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    folds: Sequence[NDArray[np.int64]],
+    threads: int | None,
+) -> list[list[Outcome]] | None:
+    """Fit the estimators of every fold on its rows, in passes over all rows that folds share.
+
+    Exact fits alone can, that differ in the penalty, `tol` and `max_iter`. Rows are not copied.
+
+    Parameters
+    ----------
+    estimators : Sequence[Sequence[LinearClassifier]]
+        Of every fold, the same candidates.
+    X, y, weights, threads
+        As in `fit_together`.
+    folds : Sequence[NDArray[np.int64]]
+        Of every fold the numbers of its rows.
+
+    Returns
+    -------
+    list[list[Outcome]] or None
+        None where folds cannot share passes: each is then fitted by itself.
+    """
+    began = time.perf_counter()
+    try:
+        members = [[_member(one, threads) for one in of_fold] for of_fold in estimators]
+        classes, numbers = fits.numbered(y)
+        if not _can_share(members, len(classes), numbers, weights, folds):
+            return None
+        data = members[0][0].estimator._all_rows(X, numbers, classes, weights)
+        counting = [rows if weights is None else rows[weights[rows] > 0] for rows in folds]
+        sums = [float(len(rows) if weights is None else weights[rows].sum()) for rows in folds]
+        configs = [
+            [_exact_config(member, weight_sum, len(classes)) for member in of_fold]
+            for of_fold, weight_sum in zip(members, sums, strict=True)
+        ]
+    except ValueError:  # what is wrong is said of the fit that it is wrong in
+        return None
+
+    def tell(number: int, step: Progress) -> None:
+        if members[0][number].chosen["verbose"]:
+            fits.write_step(step, configs[0][number].penalty_factor(len(data), len(classes)))
+
+    with fits.compiling():
+        solutions = solve_in_folds(
+            data, counting, configs, threads=members[0][0].chosen["n_threads"], progress=tell
+        )
+    for of_fold, found in zip(members, solutions, strict=True):
+        for member, solution in zip(of_fold, found, strict=True):
+            member.estimator._keep(fits.of_solution(solution), classes)
+    count = len(folds) * len(members[0])
+    outcome = Outcome((time.perf_counter() - began) / count)
+    return [[outcome] * len(of_fold) for of_fold in members]
+
+
+def _can_share(
+    members: Sequence[Sequence[_Member]], class_count: int, numbers: NDArray[np.int64],
+    weights: NDArray[np.float64] | None, folds: Sequence[NDArray[np.int64]],
+) -> bool:  # fmt: skip
+    """Return whether estimators of folds can share passes over the rows."""
+    every = [member for of_fold in members for member in of_fold]
+    first = every[0].chosen
+    if len({_key(member) for member in every}) > 1 or len(folds) < 2:
+        return False
+    if first["solver"] is not SolverName.EXACT or first["class_weight"] is not None:
+        return False
+    for rows in folds:
+        counts = np.bincount(rows, minlength=len(numbers))
+        own = rows if weights is None else rows[weights[rows] > 0]
+        if counts.max() > 1 or np.bincount(numbers[own], minlength=class_count).min() == 0:
+            return False
+    return True
+
+
 def _member(estimator: LinearClassifier, threads: int | None) -> _Member:
     """Return an estimator with its parameters. Raises ValueError if they do not fit."""
     chosen = parameters.checked(estimator.get_params(deep=False))
@@ -147,11 +224,16 @@ def _fit_group(
 
 def _config(member: _Member, weight_sum: float, class_count: int) -> FitConfig | TrainConfig:
     """Return the settings of a fit. Raises InputError if a value does not fit."""
-    chosen, loss = member.chosen, member.loss
-    l2 = parameters.penalty_of_solver(chosen, weight_sum, class_count)
-    if chosen["solver"] is SolverName.EXACT:
-        return parameters.fit_config(chosen, loss, l2)
-    return parameters.train_config(chosen, loss, l2, member.seed)
+    if member.chosen["solver"] is SolverName.EXACT:
+        return _exact_config(member, weight_sum, class_count)
+    l2 = parameters.penalty_of_solver(member.chosen, weight_sum, class_count)
+    return parameters.train_config(member.chosen, member.loss, l2, member.seed)
+
+
+def _exact_config(member: _Member, weight_sum: float, class_count: int) -> FitConfig:
+    """Return the settings of an exact fit. Raises InputError if a value does not fit."""
+    l2 = parameters.penalty_of_solver(member.chosen, weight_sum, class_count)
+    return parameters.fit_config(member.chosen, member.loss, l2)
 
 
 def _fit_path(

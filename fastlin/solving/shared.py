@@ -23,6 +23,9 @@ from fastlin.engine import Array
 from fastlin.losses import Loss
 from fastlin.passes import Reading
 
+# Gradients of one pass, in float64, take no more than this, if those of one fit do not.
+_BYTES_OF_GRADIENTS = 64_000_000
+
 Found = TypeVar("Found")
 MeanLoss = tuple[float, NDArray[np.float64], NDArray[np.float64]]
 
@@ -137,18 +140,24 @@ class SharedPasses:
         return wanted.found.result()
 
     def _take(self, wanted: Sequence[_Wanted]) -> None:
-        """Take passes that are wanted, one for all classifiers of a dtype."""
+        """Take passes that are wanted, one for all classifiers of a dtype, if they are not many."""
+        at_once = max(1, _BYTES_OF_GRADIENTS // (8 * wanted[0].W.size))
         for dtype in {one.W.dtype for one in wanted}:
             of_dtype = [one for one in wanted if one.W.dtype == dtype]
-            views = [_View.of(one.reading, self._reading) for one in of_dtype]
-            seen = [view.seen(one.W, one.b) for view, one in zip(views, of_dtype, strict=True)]
-            found = passes.unchecked_mean_losses(
-                self._data.X, self._data.y, np.stack([W for W, _ in seen]),
-                np.stack([b for _, b in seen]), loss=self._loss, reading=self._reading,
-                weights=self._weights[[one.number for one in of_dtype]],
-            )  # fmt: skip
-            for one, view, (mean, dW, db) in zip(of_dtype, views, found, strict=True):
-                one.found.set_result((mean, view.gradient(dW, db), db))
+            for first in range(0, len(of_dtype), at_once):
+                self._take_at_once(of_dtype[first : first + at_once])
+
+    def _take_at_once(self, wanted: Sequence[_Wanted]) -> None:
+        """Take one pass for classifiers of a dtype."""
+        views = [_View.of(one.reading, self._reading) for one in wanted]
+        seen = [view.seen(one.W, one.b) for view, one in zip(views, wanted, strict=True)]
+        found = passes.unchecked_mean_losses(
+            self._data.X, self._data.y, np.stack([W for W, _ in seen]),
+            np.stack([b for _, b in seen]), loss=self._loss, reading=self._reading,
+            weights=self._weights[[one.number for one in wanted]],
+        )  # fmt: skip
+        for one, view, (mean, dW, db) in zip(wanted, views, found, strict=True):
+            one.found.set_result((mean, view.gradient(dW, db), db))
 
 
 class PassesOfFit(NamedTuple):

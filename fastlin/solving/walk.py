@@ -20,6 +20,7 @@ from fastlin.errors import InputError, quoted
 from fastlin.metrics import Tally, binomial_error
 from fastlin.model import LinearModel, weight_penalty
 from fastlin.solving.config import LARGEST_L2, FitConfig, inverse_penalty_of
+from fastlin.solving.folds import ProblemsOfFolds
 from fastlin.solving.path_result import PathFit, PathPoint, best_of
 from fastlin.solving.problem import Problem, check_start
 from fastlin.solving.shards import ShardPasses
@@ -134,25 +135,16 @@ class Grounds(NamedTuple):
     def of_folds(
         cls, split: Split, config: FitConfig, penalties: Sequence[float], ratio: float, cv: int
     ) -> Grounds:
-        """Return all rows that may be learned from, of which every fold is held out once.
-
-        Rows are not copied: those of a fold have the weight 0. Second moments are those of all
-        rows, which a start matrix has no need to know better.
-        """
+        """Return all rows that may be learned from, of which every fold is held out once."""
         rows = training_and_validation(split)
         folds = stratified_folds(rows.y, cv, _SEED_OF_FOLDS)
-        whole = problem_of(rows, config)
+        outside = [np.flatnonzero(folds != fold) for fold in range(cv)]
+        whole, problems, shared = ProblemsOfFolds.of(rows, config, outside)
         of_all = MatricesOfPath(whole, penalties[-1], ratio)
-        problems = [
-            problem_of(rows, config, counting=np.flatnonzero(folds != fold)) for fold in range(cv)
+        fits = [
+            _Fits(problem, config, MatricesOfPath(problem, penalties[-1], ratio, of_all))
+            for problem in problems
         ]
-        weights = [problem.weights for problem in problems if problem.weights is not None]
-        shared = SharedPasses(rows, config.loss, weights, whole.reading)
-        fits = []
-        for number, problem in enumerate(problems):
-            problem.workers = shared.of(number)
-            matrices = MatricesOfPath(problem, penalties[-1], ratio, of_all)
-            fits.append(_Fits(problem, config, matrices))
         held = tuple(partial(_fold, rows, folds, fold) for fold in range(cv))
         return cls(tuple(fits), held, shared, *row_counts(split, cv), len(rows.class_names))
 
