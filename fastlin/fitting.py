@@ -182,6 +182,8 @@ class Fitting:
         """What stands at the foot of figures, where there is anything to say."""
         if self.gap is not None:
             rows = " of training and validation rows" if self.refit else ""
+            if self.folds_of_path is not None:  # there may be no validation rows
+                rows = f" of all rows that {self.folds_of_path} folds held out in turn"
             if self.shots is not None:
                 rows = f" of the first draw of {counted(self.shots, 'training row')} a class"
             return f"exact fit{rows}, to a relative gap of {self.gap:.0e} at most"

@@ -137,7 +137,7 @@ def test_small_classes_are_named_and_fewer_rows_than_folds_refused():
     y[:] = 0
     y[:20] = 1
     y[0] = 2
-    with pytest.warns(UserWarning, match="fewer than 4 rows.*1 classes: '2'"):
+    with pytest.warns(UserWarning, match="fewer than 4 rows.*1 class: '2'"):
         fastlin.cross_validate(X, y, cv=4, **QUICK)
     notes = []
     fastlin.cross_validate(X, y, cv=4, calls=Calls(note=notes.append), **QUICK)

@@ -48,6 +48,17 @@ def test_the_best_is_that_of_validation_rows(split, found):
     assert found.one_error.values["accuracy"] >= best - np.sqrt(best * (1 - best) / 120)
 
 
+@pytest.mark.parametrize("select", ["val_accuracy", "val_cost", "val_balanced_accuracy"])
+def test_one_standard_error_is_never_weaker_than_the_best(split, select):
+    found = fastlin.path(split, Cs=CS, select=select)
+    near, accuracy = found.one_error, found.best.values["accuracy"]
+    assert near.l2 >= found.best.l2
+    least = accuracy - np.sqrt(accuracy * (1 - accuracy) / 120)
+    assert near.values["accuracy"] >= least
+    for point in found.points:
+        assert point.l2 <= near.l2 or point.values["accuracy"] < least
+
+
 def test_another_measure_chooses_another_way(split):
     found = fastlin.path(split, Cs=CS, select="val_cost")
     assert found.best.values["cost"] == min(point.values["cost"] for point in found.points)

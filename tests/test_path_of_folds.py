@@ -1,12 +1,14 @@
 """Paths judged in folds: what fits of the rows outside of each fold are, whoever shares passes."""
 
+import queue
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from solve_problems import least_objective, random_rows
+from solve_problems import least_objective, objective_of, random_rows
 
 import fastlin
 from fastlin import passes, reference
@@ -241,6 +243,85 @@ def test_a_failing_fit_ends_the_others(number, split):
         of_fits.run([lambda own=own: fit(own) for own in range(3)])
     assert not [t for t in threading.enumerate() if t.name.startswith("fastlin-fit")]
     assert of_fits.run([lambda own=own: own for own in range(3)]) == [0, 1, 2]
+
+
+class Losing:
+    """A queue that loses what it was woken by, as Ctrl-C comes between taking and keeping it."""
+
+    def __init__(self, of, after):
+        self._of, self._left = of, after
+
+    def put(self, value):
+        self._of.put(value)
+
+    def get(self, timeout):
+        found = self._of.get(timeout=timeout)
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return found
+
+
+def many_passes(of_fit):
+    for _ in range(50):
+        of_fit.mean_loss(np.zeros((K, 70)), np.zeros(K), passes.AS_THEY_ARE, N)
+
+
+@pytest.mark.parametrize("after", range(1, 12, 3))
+def test_ctrl_c_between_two_passes_ends_all_fits(after, split, monkeypatch):
+    of_fits = shared.SharedPasses(split.train, Softmax(), [np.ones(N)] * 3, passes.AS_THEY_ARE)
+    monkeypatch.setattr(of_fits, "_wake", Losing(queue.SimpleQueue(), after))
+    with pytest.raises(KeyboardInterrupt):
+        of_fits.run([partial(many_passes, of_fits.of(own)) for own in range(3)])
+    assert not [t for t in threading.enumerate() if t.name.startswith("fastlin-fit")]
+
+
+def test_threads_that_cannot_begin_end_the_others(split, monkeypatch):
+    of_fits = shared.SharedPasses(split.train, Softmax(), [np.ones(N)] * 3, passes.AS_THEY_ARE)
+    begun = []
+
+    class Few(threading.Thread):
+        def start(self):
+            if len(begun) == 2:
+                raise RuntimeError("can't start new thread")
+            begun.append(self)
+            super().start()
+
+    monkeypatch.setattr(shared, "Thread", Few)
+    with pytest.raises(RuntimeError, match="can't start"):
+        of_fits.run([partial(many_passes, of_fits.of(own)) for own in range(3)])
+    assert not [thread for thread in begun if thread.is_alive()]
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e9])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_one_large_value_changes_no_certificate(size, standardize):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 20)).astype(np.float32)
+    y = (X[:, 1] + rng.normal(size=400) > 0).astype(np.int64)
+    X[7, 0] = size
+    kept = []
+    config = FitConfig(gap=1e-7, standardize=standardize, max_passes=3000)
+    split = fastlin.Split.from_arrays(X, y)
+    fit_path(split, config, PathPlan(l2s=(0.003,), cv=4), on_fit=kept.append)
+    folds = stratified_folds(y, 4, 0)
+    for fold, (model, said) in enumerate(zip(kept[0].models, kept[0].objectives, strict=True)):
+        own = folds != fold
+        assert objective_of(model, X[own], y[own], 0.003) == pytest.approx(said, rel=1e-8)
+    own = folds != folds[7]
+    alone = fastlin.solve(fastlin.Split.from_arrays(X[own], y[own]), config=config, l2=0.003)
+    assert kept[0].objectives[folds[7]] == pytest.approx(alone.objective, rel=3e-7)
+
+
+def test_a_fold_whose_rows_have_no_weight_is_judged_by_its_predictions(split):
+    X, y = split.train.X, split.train.y
+    folds = stratified_folds(y, FOLDS, 0)
+    split = fastlin.Split.from_arrays(X, y, weights=(folds != 1).astype(np.float64))
+    kept = []
+    fit_path(split, FitConfig(), PathPlan(Cs=(0.1,), cv=FOLDS), on_fit=kept.append)
+    right = [kept[0].models[f].predict(X[folds == f]) == y[folds == f] for f in range(FOLDS)]
+    assert kept[0].point.values["accuracy"] == np.concatenate(right).mean()
+    assert np.isfinite(kept[0].point.values["cost"])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])

@@ -15,6 +15,7 @@ from fastlin.commands import options, outcome, plot, probe_output, process, sett
 from fastlin.commands.command_lines import PENALTIES
 from fastlin.config import as_json
 from fastlin.errors import InputError
+from fastlin.fitting import MOST_REPEATS
 from fastlin.losses import with_parameters
 from fastlin.settings import AUTO
 from fastlin.solving.config import FIT_SETTINGS, FitConfig
@@ -83,10 +84,10 @@ class Request:
 )
 @click.option(
     "--cv",
-    type=click.IntRange(2),
+    type=click.IntRange(2, MOST_REPEATS),
     metavar="K",
     help="Judge penalties by K folds of the training and validation rows, each held out once, and "
-    "fit the chosen one on all of them.",
+    "fit the chosen one on all of them; on this machine alone.",
 )
 @setting_options.settings_options(FitConfig, without=("l2", "C"))
 @options.threads_option()
@@ -135,13 +136,17 @@ def probe(
     count = options.thread_count(threads)
     outcome.note_if_changed(request.data, split, notes)
     cv = request.given.get("cv")
+    if cv is not None and split.source is not None and split.source.val_fraction is not None:
+        raise InputError(
+            "--val-fraction has no effect with --cv, which holds every row out once; leave one out"
+        )
     split, held_out = with_rows_for(protocol_of(request.protocol), split, cv)
     if held_out is not None:
         outcome.print_note(notes, held_out)
     sha256 = split.fingerprint()
     request = replace(request, data=replace(split.source or request.data, sha256=sha256))
     folder = resume or outcome.new_folder(out, split.name, REQUEST, request.content())
-    notes.print(_about(request.protocol))
+    notes.print(_about(request.protocol, cv))
     try:
         _run(request, split, folder, count, dask, started, figures, notes)
     except KeyboardInterrupt as stop:
@@ -153,12 +158,13 @@ def probe(
         ctx.exit(process.exit_code(stop))
 
 
-def _about(name: str) -> str:
+def _about(name: str, cv: int | None) -> str:
     """Return what is said of a protocol before it begins."""
     protocol = protocol_of(name)
+    folds = "" if cv is None else f"; penalties are judged by {cv} folds, as --cv says"
     if name == "fastlin":
-        return f"Protocol {name}: {protocol.differs}"
-    return f"Protocol {name}: {protocol.source}. Otherwise than there: {protocol.differs}."
+        return f"Protocol {name}: {protocol.differs}{folds}"
+    return f"Protocol {name}: {protocol.source}. Otherwise than there: {protocol.differs}{folds}."
 
 
 def _run(
@@ -286,6 +292,11 @@ def _of_path(protocol: Protocol, given: dict[str, Any]) -> dict[str, Any]:
         asked[name] = _numbers(PENALTIES[name], asked[name])
     if "select" in asked:
         asked["select"] = f"val_{asked['select']}"
+    if "cv" in asked and asked.get("refit") is False:
+        raise InputError(
+            "--no-refit has no effect with --cv, which fits the chosen penalty on all rows; leave "
+            "one of them out"
+        )
     if "patience" in asked and protocol.plan is not None and protocol.plan.bisect:
         raise InputError(
             f"--patience has no effect with --protocol {protocol.name}, which bisects; leave one "

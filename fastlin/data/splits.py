@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.errors import InputError, counted, quoted
+from fastlin.errors import InputError, counted, listed, quoted
 from fastlin.settings import as_float
 
 DEFAULT_FRACTION = 0.1
@@ -146,3 +147,18 @@ def _class_by_class(y: NDArray[np.int64], rng: np.random.Generator) -> NDArray[n
     """Return the numbers of all rows, class by class, each shuffled."""
     order = rng.permutation(len(y))
     return order[np.argsort(y[order], kind="stable")]
+
+
+def note_on_small_classes(
+    y: NDArray[np.int64], class_names: Sequence[str], folds: int
+) -> str | None:  # fmt: skip
+    """Return which classes have fewer rows (but some) than there are folds; None if none has."""
+    counts = np.bincount(y, minlength=len(class_names))
+    small = np.flatnonzero((counts > 0) & (counts < folds)).tolist()
+    if not small:
+        return None
+    names = listed(class_names[k] for k in small)
+    return (
+        f"fewer than {folds} rows, the number of folds, are of {counted(len(small), 'class')}: "
+        f"{names}; some folds have none of them"
+    )

@@ -16,8 +16,8 @@ from fastlin import functional
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split, check_split
 from fastlin.data.joining import training_and_validation
-from fastlin.data.splits import stratified_folds
-from fastlin.errors import GridDivergedError, InputError, listed
+from fastlin.data.splits import note_on_small_classes, stratified_folds
+from fastlin.errors import GridDivergedError, InputError
 from fastlin.files import as_path
 from fastlin.fitting import check_repeats
 from fastlin.history import History
@@ -161,14 +161,9 @@ class _Folds:
 
     def _tell_of_small_classes(self) -> None:
         """Say which classes have fewer rows than there are folds."""
-        counts = np.bincount(self._rows.y, minlength=len(self._rows.class_names))
-        small = np.flatnonzero((counts > 0) & (counts < self._count)).tolist()
-        if small:
-            names = listed(self._rows.class_names[k] for k in small)
-            self._note(
-                f"fewer than {self._count} rows, the number of folds, are of {len(small)} classes: "
-                f"{names}; some folds have none of them"
-            )
+        found = note_on_small_classes(self._rows.y, self._rows.class_names, self._count)
+        if found is not None:
+            self._note(found)
 
     def advise(self, ranking: GridResult) -> None:
         """Say what should be tried next, by the means over the folds."""

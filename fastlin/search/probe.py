@@ -110,6 +110,7 @@ class Probe:
                 "selected_by": self.path.select,
                 "penalties": len(self.path.points),
                 "refit": self.path.refit,
+                "cv": self.path.cv,
                 "notes": list(self.path.notes),
             }
             | {

@@ -33,7 +33,7 @@ def save_path(folder: str | Path, points: Sequence[PathPoint], select: str, val_
         If it cannot be written.
     """
     ranked = sorted(points, key=lambda point: -point.l2)
-    best, near = best_of(ranked, select), one_error_of(ranked, val_rows)
+    best, near = best_of(ranked, select), one_error_of(ranked, select, val_rows)
     columns = ["l2", "C", "objective", "relative_gap", "passes", "seconds", "converged",
                "weight_norm", "mark", *(f"val_{name}" for name in ranked[0].values)]  # fmt: skip
     rows = []

@@ -108,8 +108,8 @@ class PathResult:
 
     @property
     def one_error(self) -> PathPoint:
-        """The strongest penalty whose accuracy is within a standard error of the best accuracy."""
-        return one_error_of(self.points, self.validation_rows)
+        """The strongest penalty whose accuracy is within a standard error of that of the best."""
+        return one_error_of(self.points, self.select, self.validation_rows)
 
     def __repr__(self) -> str:
         best, name = self.best, self.select.removeprefix("val_")
@@ -125,8 +125,13 @@ def best_of(points: Sequence[PathPoint], select: str) -> PathPoint:
     return max(points, key=lambda point: (sign * point.values[name], point.l2))
 
 
-def one_error_of(points: Sequence[PathPoint], val_rows: int) -> PathPoint:
-    """Return the first point whose accuracy is within a standard error of the best accuracy."""
-    best = max(point.values["accuracy"] for point in points)
-    least = best - binomial_error(best, val_rows)
-    return next(point for point in points if point.values["accuracy"] >= least)
+def one_error_of(points: Sequence[PathPoint], select: str, val_rows: int) -> PathPoint:
+    """Return the strongest penalty within a standard error of the best, by its accuracy.
+
+    It is never weaker than the best, by whatever measure that is chosen.
+    """
+    best = best_of(points, select)
+    accuracy = best.values["accuracy"]
+    least = accuracy - binomial_error(accuracy, val_rows)
+    near = [one for one in points if one.l2 >= best.l2 and one.values["accuracy"] >= least]
+    return max(near, key=lambda point: point.l2)

@@ -150,10 +150,14 @@ class Problem:
     def _reading(self) -> tuple[Reading, Vector]:
         """Return how rows are read, and the mean (d,) of the features that come of it."""
         data, scale = self.data, self.data.scale
-        if self.standardization is not None:
-            moved, std = self.standardization.mean, self.standardization.std
-            return Reading(scale, moved, std), self._center(moved) / std
         zero = np.zeros(data.X.shape[1])
+        if self.standardization is not None:
+            # As the classifier will read them, whose features these are to the last digit.
+            standard = self.standardization
+            before = zero if standard.offset is None else standard.offset
+            # Without biases, features are still less their means, which no weights change.
+            mean = self._center(before) if self.fit_intercept else standard.mean - before
+            return Reading(scale, standard.offset, standard.std), mean / standard.std
         mean = self._center(zero)
         if data.X.dtype != np.uint8:
             rows = data.X[evenly_spaced(*data.X.shape)].astype(np.float64) * data.feature_scale
@@ -336,12 +340,9 @@ class Problem:
         """Return the classifier that a point is, of a dtype."""
         W = point[:, :-1]
         b = point[:, -1] - W @ self.center
-        data, standard = self.data, self.standardization
-        std, offset = None, self.reading.offset
-        if standard is not None:
-            std, offset = standard.std, standard.offset
+        data, std, offset = self.data, self.reading.std, self.reading.offset
+        if std is not None:
             W = W / std
-            b = b - W @ (standard.mean - (0.0 if offset is None else offset))
         return LinearModel(
             W.astype(dtype), b.astype(dtype), data.class_names, data.image_shape, std, offset,
             data.feature_range, str(self.loss), data.scale, data.feature_names, self.l2,

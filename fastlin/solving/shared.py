@@ -9,9 +9,11 @@ them what it needs. Which fits a pass is for depends on their steps alone, and s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
-from queue import SimpleQueue
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -26,22 +28,31 @@ from fastlin.passes import Reading
 # Gradients of one pass, in float64, take no more than this, if those of one fit do not.
 _BYTES_OF_GRADIENTS = 64_000_000
 
+# Seconds after which a thread that was not woken looks whether fits are over.
+_PATIENCE = 0.5
+
 Found = TypeVar("Found")
 MeanLoss = tuple[float, NDArray[np.float64], NDArray[np.float64]]
 
 
 class _Wanted(NamedTuple):
-    """A pass that a fit waits for: its number, its classifier, and where the result goes."""
+    """A pass that a fit waits for: its number, its classifier, and where the result goes.
+
+    None goes there instead where the fit is to end.
+    """
 
     number: int
     W: Array
     b: Array
     reading: Reading
-    found: Future[MeanLoss]
+    reply: SimpleQueue[MeanLoss | None]
 
 
 class SharedPasses:
     """The passes of several fits over the same rows.
+
+    The thread that runs the fits takes the passes. Ctrl-C may come to it at any moment: so it holds
+    no lock that fits wait for, and what it may lose is only that it was woken.
 
     Parameters
     ----------
@@ -51,7 +62,8 @@ class SharedPasses:
     weights : Sequence[NDArray[np.float64]]
         Of each fit (n,), of mean 1.
     reading : Reading
-        How rows are read. Fits may see features through other moments.
+        How rows are read. Fits may divide features by other deviations; the passes of one that
+        subtracts something from rows, which changes their last digits, are its own.
     """
 
     def __init__(
@@ -59,7 +71,9 @@ class SharedPasses:
     ) -> None:  # fmt: skip
         self._data, self._loss, self._reading = data, loss, reading
         self._weights = np.stack(weights)
-        self._events: SimpleQueue[_Wanted | None] = SimpleQueue()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._waiting: list[_Wanted] = []
+        self._ended: list[int] = []
         self._failures: list[BaseException] = []
         self._is_running = self._is_over = False
 
@@ -80,84 +94,102 @@ class SharedPasses:
         Exception
             What one of them raises; the others end at their next pass.
         """
-        self._is_running, self._is_over, self._failures = True, False, []
+        self._waiting, self._ended, self._failures = [], [], []
+        self._is_running, self._is_over = True, False
+        found: dict[int, Found] = {}
+        threads: list[Thread] = []
         try:
-            with ThreadPoolExecutor(len(fits), "fastlin-fit") as pool:
-                ends = [pool.submit(copy_context().run, self._do, fit) for fit in fits]
-                self._serve(len(fits))
-            if self._failures:
-                raise self._failures[0]
-            return [end.result() for end in ends]
-        finally:
-            self._is_running = False
-
-    def _do(self, fit: Callable[[], Found]) -> Found:
-        """Do a fit, and say that it has ended."""
-        try:
-            return fit()
-        except BaseException as error:
-            if not isinstance(error, _EndedError):
-                self._failures.append(error)
-                self._is_over = True
+            for number, fit in enumerate(fits):
+                task = partial(copy_context().run, self._do, number, fit, found)
+                threads.append(Thread(target=task, name=f"fastlin-fit-{number}", daemon=True))
+                threads[-1].start()
+            self._serve(len(fits))
+        except BaseException:  # such as Ctrl-C, rows that cannot be read, or too many threads
+            self._is_over = True
             raise
         finally:
-            self._events.put(None)
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            self._is_running = False
+        if self._failures:
+            raise self._failures[0]
+        return [found[number] for number in range(len(fits))]
+
+    def _do(self, number: int, fit: Callable[[], Found], found: dict[int, Found]) -> None:
+        """Do a fit, and keep what came of it."""
+        try:
+            found[number] = fit()
+        except _EndedError:
+            pass
+        except BaseException as error:  # noqa: BLE001  (raised again by the thread that runs fits)
+            self._failures.append(error)
+            self._is_over = True
+        finally:
+            self._ended.append(number)
+            self._wake.put(None)
 
     def _serve(self, count: int) -> None:
         """Take passes, whenever all fits that have not ended wait for one, until all have ended."""
-        waiting: list[_Wanted] = []
-        error: BaseException | None = None
-        while count:
+        while len(self._ended) < count:
+            waiting = list(self._waiting)
+            if self._is_over or not waiting or len(waiting) + len(self._ended) < count:
+                with suppress(Empty):
+                    self._wake.get(timeout=_PATIENCE)
+                continue
+            self._waiting.clear()
             try:
-                event = self._events.get()
-                if event is None:
-                    count -= 1
-                else:
-                    waiting.append(event)
-                if waiting and len(waiting) == count and not self._is_over:
-                    self._take(sorted(waiting, key=lambda wanted: wanted.number))
-                    waiting.clear()
-            except BaseException as failed:  # Ctrl-C, or rows that cannot be read
-                if error is not None:
-                    raise
-                error, self._is_over = failed, True
-            if self._is_over:
+                self._take(sorted(waiting, key=lambda wanted: wanted.number))
+            except BaseException:
+                self._is_over = True
                 for wanted in waiting:
-                    if not wanted.found.done():
-                        wanted.found.set_exception(_EndedError())
-                waiting.clear()
-        if error is not None:
-            raise error
+                    wanted.reply.put(None)
+                raise
 
     def take(self, wanted: _Wanted) -> MeanLoss:
         """Return a pass that a fit wants; while fits run, when all of them want one."""
         if not self._is_running:
             self._take([wanted])
-        elif self._is_over:
-            raise _EndedError
-        else:
-            self._events.put(wanted)
-        return wanted.found.result()
+        elif not self._is_over:
+            self._waiting.append(wanted)
+            self._wake.put(None)
+        while True:
+            try:
+                found = wanted.reply.get(timeout=_PATIENCE)
+            except Empty:
+                if self._is_over:
+                    raise _EndedError from None
+                continue
+            if found is None:
+                raise _EndedError
+            return found
 
     def _take(self, wanted: Sequence[_Wanted]) -> None:
         """Take passes that are wanted, one for all classifiers of a dtype, if they are not many."""
         at_once = max(1, _BYTES_OF_GRADIENTS // (8 * wanted[0].W.size))
         for dtype in {one.W.dtype for one in wanted}:
             of_dtype = [one for one in wanted if one.W.dtype == dtype]
-            for first in range(0, len(of_dtype), at_once):
-                self._take_at_once(of_dtype[first : first + at_once])
+            alike = [one for one in of_dtype if self._can_share(one.reading)]
+            for first in range(0, len(alike), at_once):
+                self._take_at_once(alike[first : first + at_once], self._reading)
+            for one in of_dtype:
+                if not self._can_share(one.reading):
+                    self._take_at_once([one], one.reading)
 
-    def _take_at_once(self, wanted: Sequence[_Wanted]) -> None:
-        """Take one pass for classifiers of a dtype."""
-        views = [_View.of(one.reading, self._reading) for one in wanted]
-        seen = [view.seen(one.W, one.b) for view, one in zip(views, wanted, strict=True)]
+    def _can_share(self, reading: Reading) -> bool:
+        """Return whether both readings leave all digits of the rows."""
+        return reading.offset is None and self._reading.offset is None
+
+    def _take_at_once(self, wanted: Sequence[_Wanted], reading: Reading) -> None:
+        """Take one pass for classifiers of a dtype, over rows as a reading has them."""
+        factors = [_divisors(reading) / _divisors(one.reading) for one in wanted]
+        seen = [(one.W * own).astype(one.W.dtype) for one, own in zip(wanted, factors, strict=True)]
         found = passes.unchecked_mean_losses(
-            self._data.X, self._data.y, np.stack([W for W, _ in seen]),
-            np.stack([b for _, b in seen]), loss=self._loss, reading=self._reading,
-            weights=self._weights[[one.number for one in wanted]],
+            self._data.X, self._data.y, np.stack(seen), np.stack([one.b for one in wanted]),
+            loss=self._loss, reading=reading, weights=self._weights[[one.number for one in wanted]],
         )  # fmt: skip
-        for one, view, (mean, dW, db) in zip(wanted, views, found, strict=True):
-            one.found.set_result((mean, view.gradient(dW, db), db))
+        for one, own, (mean, dW, db) in zip(wanted, factors, found, strict=True):
+            one.reply.put((mean, dW * own, db))
 
 
 class PassesOfFit(NamedTuple):
@@ -169,40 +201,12 @@ class PassesOfFit(NamedTuple):
     def mean_loss(self, W: Array, b: Array, reading: Reading, row_count: int) -> MeanLoss:
         """Return the mean loss, without penalty, and its gradients by W (K, d) and b (K,)."""
         assert row_count == self.shared.row_count  # noqa: S101
-        return self.shared.take(_Wanted(self.number, W, b, reading, Future()))
+        return self.shared.take(_Wanted(self.number, W, b, reading, SimpleQueue()))
 
 
-class _View(NamedTuple):
-    """Features x of one reading by those of another, x': x = factors x' + moved.
-
-    factors are (d,), or (1,) for all; moved (d,), or None for nothing.
-    """
-
-    factors: NDArray[np.float64]
-    moved: NDArray[np.float64] | None
-
-    @classmethod
-    def of(cls, reading: Reading, other: Reading) -> _View:
-        """Return how features of a reading come of those of another."""
-        one = np.ones(1)
-        std = one if reading.std is None else reading.std
-        factors = (one if other.std is None else other.std) / std
-        if reading.offset is None and other.offset is None:
-            return cls(factors, None)
-        before = 0.0 if other.offset is None else other.offset
-        after = 0.0 if reading.offset is None else reading.offset
-        return cls(factors, (before - after) / std)
-
-    def seen(self, W: Array, b: Array) -> tuple[Array, Array]:
-        """Return the classifier of the other features that has the same scores."""
-        if self.moved is not None:
-            b = (b + W.astype(np.float64) @ self.moved).astype(b.dtype)
-        return (W * self.factors).astype(W.dtype), b
-
-    def gradient(self, dW: NDArray[np.float64], db: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the gradient by W (K, d), from those by the other W and by b."""
-        found = dW * self.factors
-        return found if self.moved is None else found + np.outer(db, self.moved)
+def _divisors(reading: Reading) -> NDArray[np.float64]:
+    """Return what features are divided by, (d,), or (1,) for all."""
+    return np.ones(1) if reading.std is None else reading.std
 
 
 class _EndedError(Exception):

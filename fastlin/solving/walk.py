@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.joining import training_and_validation
-from fastlin.data.splits import check_fold_count, stratified_folds
+from fastlin.data.splits import check_fold_count, note_on_small_classes, stratified_folds
 from fastlin.errors import InputError, quoted
 from fastlin.metrics import Tally, binomial_error
 from fastlin.model import LinearModel, weight_penalty
@@ -103,20 +103,23 @@ class Grounds(NamedTuple):
     ----------
     fits : tuple[_Fits, ...]
         Of all training rows; or of the rows outside of every fold.
-    held : tuple[Callable[[], Dataset], ...]
-        What makes the rows that judge them.
+    held : tuple[Callable[[], tuple[Dataset, float]], ...]
+        What makes the rows that judge them, and what share of the cost theirs is.
     shared : SharedPasses or None
         The passes of folds.
     rows, held_rows, K : int
         How many training rows there are, of folds in the mean; how many rows judge; and classes.
+    notes : tuple[str, ...]
+        What a user should know of them, a sentence each.
     """
 
     fits: tuple[_Fits, ...]
-    held: tuple[Callable[[], Dataset], ...]
+    held: tuple[Callable[[], tuple[Dataset, float]], ...]
     shared: SharedPasses | None
     rows: int
     held_rows: int
     K: int
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of_split(
@@ -129,7 +132,9 @@ class Grounds(NamedTuple):
         problem = problem_of(train, config, workers)
         matrices = MatricesOfPath(problem, penalties[-1], ratio)
         fits = _Fits(problem, config, matrices)
-        return cls((fits,), (lambda: val,), None, *row_counts(split, None), len(train.class_names))
+        return cls(
+            (fits,), (lambda: (val, 1.0),), None, *row_counts(split, None), len(train.class_names)
+        )
 
     @classmethod
     def of_folds(
@@ -146,12 +151,20 @@ class Grounds(NamedTuple):
             for problem in problems
         ]
         held = tuple(partial(_fold, rows, folds, fold) for fold in range(cv))
-        return cls(tuple(fits), held, shared, *row_counts(split, cv), len(rows.class_names))
+        note = note_on_small_classes(rows.y, rows.class_names, cv)
+        notes = () if note is None else (note,)
+        return cls(tuple(fits), held, shared, *row_counts(split, cv), len(rows.class_names), notes)
 
 
-def _fold(rows: Dataset, folds: NDArray[np.int64], fold: int) -> Dataset:
-    """Return the rows of a fold, a copy."""
-    return rows.chosen(np.flatnonzero(folds == fold))
+def _fold(rows: Dataset, folds: NDArray[np.int64], fold: int) -> tuple[Dataset, float]:
+    """Return the rows of a fold, a copy, and their share of the weights of all rows."""
+    own = np.flatnonzero(folds == fold)
+    if rows.weights is None:
+        return rows.chosen(own), len(own) / len(rows)
+    share = float(rows.weights[own].sum() / rows.weights.sum())
+    if share == 0:  # they count in no cost, but are predicted as all others
+        rows = rows.changed(weights=np.ones(len(rows)))
+    return rows.chosen(own), share
 
 
 def row_counts(split: Split, cv: int | None) -> tuple[int, int]:
@@ -267,7 +280,7 @@ class Walk:
     def notes(self, best: PathPoint) -> list[str]:
         """Return what a user should know."""
         points = self.points
-        found = []
+        found = list(self._grounds.notes)
         if len(points) > 1 and best.l2 in (points[0].l2, points[-1].l2):
             end = "strongest" if best.l2 == points[0].l2 else "weakest"
             found.append(f"the best penalty is the {end} one of the path; try others beyond it")
@@ -310,10 +323,10 @@ class Walk:
         judged = TrainConfig(loss=config.loss, l2=l2, class_weight=config.class_weight)
         whole, costs = Tally(grounds.K), 0.0
         for solution, held in zip(solutions, grounds.held, strict=True):
-            rows = held()
+            rows, share = held()
             cost, tally = cost_and_tally(solution.model, rows, judged)
             whole.add(tally)
-            costs += cost * (len(rows) / grounds.held_rows)
+            costs += share * cost
         return PathPoint(
             l2, inverse_penalty_of(l2, grounds.rows, grounds.K),
             float(np.mean([solution.objective for solution in solutions])),
