@@ -123,10 +123,10 @@ def fit_in_folds(
     try:
         members = [[_member(one, threads) for one in of_fold] for of_fold in estimators]
         classes, numbers = fits.numbered(y)
-        if not _can_share(members, len(classes), numbers, weights, folds):
+        counting = [rows if weights is None else rows[weights[rows] > 0] for rows in folds]
+        if not _can_share(members, len(classes), numbers, counting):
             return None
         data = members[0][0].estimator._all_rows(X, numbers, classes, weights)
-        counting = [rows if weights is None else rows[weights[rows] > 0] for rows in folds]
         sums = [float(len(rows) if weights is None else weights[rows].sum()) for rows in folds]
         configs = [
             [_exact_config(member, weight_sum, len(classes)) for member in of_fold]
@@ -153,21 +153,20 @@ def fit_in_folds(
 
 def _can_share(
     members: Sequence[Sequence[_Member]], class_count: int, numbers: NDArray[np.int64],
-    weights: NDArray[np.float64] | None, folds: Sequence[NDArray[np.int64]],
+    counting: Sequence[NDArray[np.int64]],
 ) -> bool:  # fmt: skip
-    """Return whether estimators of folds can share passes over the rows."""
+    """Return whether estimators of folds can share passes, of whose rows these count."""
     every = [member for of_fold in members for member in of_fold]
     first = every[0].chosen
-    if len({_key(member) for member in every}) > 1 or len(folds) < 2:
+    if len({_key(member) for member in every}) > 1 or len(counting) < 2:
         return False
     if first["solver"] is not SolverName.EXACT or first["class_weight"] is not None:
         return False
-    for rows in folds:
-        counts = np.bincount(rows, minlength=len(numbers))
-        own = rows if weights is None else rows[weights[rows] > 0]
-        if counts.max() > 1 or np.bincount(numbers[own], minlength=class_count).min() == 0:
-            return False
-    return True
+    return all(
+        np.bincount(rows, minlength=len(numbers)).max() <= 1
+        and np.bincount(numbers[rows], minlength=class_count).min() > 0
+        for rows in counting
+    )
 
 
 def _member(estimator: LinearClassifier, threads: int | None) -> _Member:

@@ -150,7 +150,9 @@ class SharedPasses:
         """Return a pass that a fit wants; while fits run, when all of them want one."""
         if not self._is_running:
             self._take([wanted])
-        elif not self._is_over:
+        elif self._is_over:
+            raise _EndedError
+        else:
             self._waiting.append(wanted)
             self._wake.put(None)
         while True:
