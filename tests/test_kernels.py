@@ -113,6 +113,11 @@ def test_batches_larger_than_a_cache_block_equal_their_twin(random_problem):
     check_epochs(*random_problem(1500, 100, 5), batch_size=1000, lr=0.1)
 
 
+@pytest.mark.parametrize("batch_size", [128, 129, 300, 384])
+def test_batches_of_several_blocks_of_many_classes_equal_their_twin(batch_size, random_problem):
+    check_epochs(*random_problem(700, 33, 49, U8, F32), batch_size=batch_size)
+
+
 def test_a_last_short_batch_is_divided_by_its_own_length(random_problem):
     X, y, W, b = random_problem(11, 3, 5)
     one_by_one = W.copy(), b.copy()

@@ -7,7 +7,7 @@ import pytest
 from llvmlite import ir
 from numpy.testing import assert_array_equal
 
-from fastlin.kernels import jit, registers, simd, squares, stored, team, views
+from fastlin.kernels import jit, prefetch, registers, simd, squares, stored, team, views
 from fastlin.kernels import tiles as tiles_kernels
 
 pytestmark = pytest.mark.skipif(
@@ -27,7 +27,7 @@ def in_numpy(function):
     """The same function with every vector operation replaced by its meaning."""
     meanings = {name: meaning for name, (_, meaning) in simd.MEANINGS.items()}
     operations = SimpleNamespace(**meanings)
-    names = dict.fromkeys(("simd", "squares", "views"), operations)
+    names = dict.fromkeys(("prefetch", "simd", "squares", "views"), operations)
     return FunctionType(function.__code__, names)
 
 
@@ -138,8 +138,9 @@ def tiles(X, shift, flat, order, start, count, end, sums, indices, out):
     indices[3] = simd.index_at(order, start)
     lanes = simd.lanes(flat)
     x, w = simd.load_rows(X, shift, rows, 0, flat), simd.load_run(flat, start, (0, 0))
-    simd.prefetch_rows(X, rows, 10**6)
-    simd.prefetch_columns(X, start, 10**6, (0, 0), flat)
+    prefetch.prefetch_rows(X, rows, 10**6)
+    prefetch.prefetch_columns(X, start, 10**6, (0, 0), flat)
+    prefetch.prefetch_run(flat, 10**6, (0, 0))
     totals = simd.outer_fma(simd.zeros(rows, (0, 0), flat), x, w)
     x = simd.load_row_ends(X, shift, rows, lanes, flat, end)
     w = simd.load_run(flat, start + 2 * lanes, (0, 0))
@@ -374,7 +375,7 @@ def test_float16_is_widened_by_one_instruction():
 
 def test_every_operation_has_a_meaning_and_a_name():
     for name, (operation, meaning) in simd.MEANINGS.items():
-        homes = team, tiles_kernels, squares, views, simd
+        homes = team, tiles_kernels, prefetch, squares, views, simd
         assert operation in [getattr(home, name, None) for home in homes]
         assert callable(meaning)
 

@@ -94,16 +94,16 @@ def test_many_short_phases(members):
     check(3_000, np.zeros((3_001, 2), np.int64), members)
 
 
-def trained(random_problem, row_dtype, weight_dtype, momentum, pieces):
-    X, y, W, b = random_problem(103, 150, 5, row_dtype, weight_dtype)
+def trained(random_problem, row_dtype, weight_dtype, momentum, pieces, K=5, n=103, batch_size=20):
+    X, y, W, b = random_problem(n, 150, K, row_dtype, weight_dtype)
     velocity = (np.zeros_like(W)[None], np.zeros_like(b)[None]) if momentum else None
     W, b = W[None], b[None]
     losses = [
         engine.unchecked_sgd_epochs(
-            X, y, W, b, [EntryEpoch(0, order, 0.1, 0.01, 20, momentum)], loss=Loss.SOFTMAX,
+            X, y, W, b, [EntryEpoch(0, order, 0.1, 0.01, batch_size, momentum)], loss=Loss.SOFTMAX,
             velocity=velocity, pieces=pieces,
         )
-        for order in (np.arange(103), np.random.default_rng(0).permutation(103))
+        for order in (np.arange(n), np.random.default_rng(0).permutation(n))
     ]  # fmt: skip
     return W, b, *losses, *(velocity or ())
 
@@ -120,5 +120,18 @@ def test_an_epoch_has_the_same_bits_for_any_number_of_pieces_and_threads(
     with use_threads(count):
         for pieces in (2, 3, 40):
             actual = trained(random_problem, row_dtype, weight_dtype, momentum, pieces)
+            for one, other in zip(actual, expected, strict=True):
+                assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("batch_size", [128, 200, 300])
+def test_an_epoch_of_many_classes_has_the_same_bits_wherever_pieces_divide_blocks_of_rows(
+    random_problem, batch_size
+):
+    problem = {"K": 49, "n": 430, "batch_size": batch_size}
+    expected = trained(random_problem, np.uint8, np.float32, 0.0, 1, **problem)
+    with use_threads(2):
+        for pieces in (2, 3, 40):
+            actual = trained(random_problem, np.uint8, np.float32, 0.0, pieces, **problem)
             for one, other in zip(actual, expected, strict=True):
                 assert_array_equal(one, other)

@@ -126,7 +126,7 @@ def add_rows(
         )  # fmt: skip
         for k in range(b.size):
             db[k] += sum_of_row(dscores, k, count)
-        pack_factors(dscores, zero, count, b.dtype.type(1), count, tile, factors)
+        pack_factors(dscores, zero, count, zero, count, b.dtype.type(1), tile, factors)
         batch_update(
             X, features.shift, order, zero, count, zero, factors, tile, panel, gradient, zero,
             vectors,

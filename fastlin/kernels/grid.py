@@ -15,6 +15,8 @@ from fastlin.kernels.sgd import (
     backward_finish,
     backward_prepare,
     backward_rows,
+    block_rows,
+    end_of_block,
     end_step,
     forward_loss,
     forward_scores,
@@ -48,23 +50,29 @@ def _train_group(
     tile_bytes = largest * tile_vectors * simd.lanes(models.bias) * X.itemsize
     columns = max(1, CACHED_ROWS_BYTES // tile_bytes) * tile_vectors
     if last_entry - first_entry == 1:  # pieces of a batch are for entries that share it
-        columns = vectors
+        rows, columns = block_rows(models), vectors
     for start in range(0, order.size, batch_size):
         count = min(batch_size, order.size - start)
         for e in range(first_entry, last_entry):
             prepare_forward(model_of_entry(models, e), features, tile, sums)
-        for first in range(0, count, rows):
-            last = min(first + rows, count)
+        # Block of rows: their scores stay in the caches until they are dscores.
+        for begin in range(0, count, block_rows(models)):
+            end = end_of_block(models, begin, count)
+            for first in range(begin, end, rows):
+                last = min(first + rows, end)
+                for e in range(first_entry, last_entry):
+                    model = model_of_entry(models, e)
+                    forward_scores(X, order, start, first, last, model, features, tile, sums)
             for e in range(first_entry, last_entry):
-                model = model_of_entry(models, e)
-                forward_scores(X, order, start, first, last, model, features, tile, sums)
+                model, own_rates = model_of_entry(models, e), rates_of_entry(rates, e)
+                own = optimizer_of_entry(optimizer, e)
+                forward_loss(
+                    y, sample_weights, order, start, begin, end, count, model, features, loss, own,
+                    own_rates, tile,
+                )  # fmt: skip
         for e in range(first_entry, last_entry):
             model, own_rates = model_of_entry(models, e), rates_of_entry(rates, e)
             own = optimizer_of_entry(optimizer, e)
-            forward_loss(
-                y, sample_weights, order, start, 0, count, count, model, features, loss, own,
-                own_rates, tile,
-            )  # fmt: skip
             sum_dscores(model, count)
             backward_prepare(model, own, own_rates, tile, d, 0, vectors)
         for first in range(0, vectors, columns):

@@ -18,6 +18,15 @@ batch_scores = by_length("tile", tiles.MANY_TILE, panels.scores_of_many, tiles.s
 batch_update = by_length("tile", tiles.MANY_TILE, panels.update_of_many, tiles.update_of_few)
 
 
+def rows_of_block(rows: int, tile: tuple[int, ...]) -> int:
+    """Return how many of a batch's rows are a block, for which scores and factors lie together.
+
+    Of few classes it is the batch. The scores of many must stay in the caches while the features
+    are taken in parts, and the factors while they pass by the panels of an update.
+    """
+    return panels.PANEL_ROWS if len(tile) == tiles.MANY_TILE else rows
+
+
 class Scratch(NamedTuple):
     """Arrays of every member of a team for the products; sums and panels (members, size)."""
 

@@ -34,9 +34,16 @@ from fastlin.kernels.optimizers import (
     scale_after,
     step_bias,
 )
-from fastlin.kernels.products import batch_scores, batch_update
+from fastlin.kernels.products import batch_scores, batch_update, rows_of_block
 from fastlin.kernels.team import is_last, next_piece, open_phase, wait_for
-from fastlin.kernels.tiles import column_tile, pack_factors, padded, size_of_factors, vector_count
+from fastlin.kernels.tiles import (
+    aligned_zeros,
+    column_tile,
+    pack_factors,
+    padded,
+    size_of_factors,
+    vector_count,
+)
 from fastlin.kernels.views import columns
 
 
@@ -44,10 +51,11 @@ class Classifier(NamedTuple):
     """What one classifier holds while it is trained: weights, packed, and scratch for a batch.
 
     weights, row_weights (flat, packed; see `features`), accumulator, to which rows are added, and
-    scale (1,) float64: W is scale * weights (see `optimizers`); bias and offsets (K,), scores (K,
-    width + `PADDING`), labels and losses (1, width), factors (flat; see `pack_factors`), and
-    dscore_sums and bias_gradient (K,) float64. width: the rows of the largest batch, in whole
-    vectors. Of many classifiers every array has one axis more.
+    scale (1,) float64: W is scale * weights (see `optimizers`); bias and offsets (K,), scores
+    (blocks, K, rows of a block + `PADDING`), labels and losses (1, width), factors (flat; see
+    `pack_factors`), and dscore_sums and bias_gradient (K,) float64. width: the rows of the largest
+    batch, in whole vectors; `products.rows_of_block` of them are a block. Of many classifiers every
+    array has one axis more.
     """
 
     weights: np.ndarray
@@ -71,6 +79,7 @@ def new_classifiers(
     """Return M classifiers ready for an epoch; the arguments, of which bias is (M, K), are kept."""
     (M, K), dtype = bias.shape, bias.dtype
     width = padded_length(batch_size, dtype)
+    rows = rows_of_block(width, tile)
     return Classifier(
         weights,
         row_weights,
@@ -78,7 +87,7 @@ def new_classifiers(
         scale.reshape(M, 1),
         bias,
         np.zeros((M, K), dtype),
-        np.zeros((M, K, width + PADDING), dtype),
+        aligned_zeros((M, -(-width // rows), K, rows + PADDING), dtype),
         np.zeros((M, 1, width), dtype),
         np.zeros((M, 1, width), dtype),
         np.zeros((M, size_of_factors(K, tile, batch_size)), dtype),
@@ -123,13 +132,36 @@ def prepare_forward(model, features, tile, sums):
 
 
 @pasted_kernel
+def block_rows(models):
+    """Return how many rows of a batch a block of scores has, of one classifier or of many."""
+    return models.scores.shape[-1] - PADDING
+
+
+@pasted_kernel
+def end_of_block(models, first, last):
+    """Return where the part of the rows first to last ends that is in the block of the first."""
+    rows = block_rows(models)
+    return min((first // rows + 1) * rows, last)
+
+
+@pasted_kernel
+def _scores_of(model, first, width):
+    """Return the part of a block of scores that has the rows from first on, of one block."""
+    rows = block_rows(model)
+    return columns(model.scores[first // rows], first % rows, width)
+
+
+@pasted_kernel
 def forward_scores(X, order, start, first, last, model, features, tile, sums):
-    """Write the scores of rows first to last of the batch at `start`; first in whole vectors."""
+    """Write the scores of rows first to last, of one block, of the batch at `start`.
+
+    first is a whole number of vectors.
+    """
     scale = model.weights.dtype.type(features.scale * model.scale[0])
     width = padded(last - first, model.weights)
     batch_scores(
         X, features.shift, order, start + first, start + last, model.row_weights, model.offsets,
-        scale, tile, sums, columns(model.scores, first, width),
+        scale, tile, sums, _scores_of(model, first, width),
     )  # fmt: skip
 
 
@@ -138,9 +170,12 @@ def forward_loss(
     y, sample_weights, order, start, first, last, count, model, features, loss, optimizer, rates,
     tile,
 ):  # fmt: skip
-    """Turn scores of rows first to last of a batch of `count` into losses, dscores, factors."""
+    """Turn scores of rows first to last, of one block, into losses, dscores and factors.
+
+    count: rows of the batch.
+    """
     width = padded(last - first, model.weights)
-    scores = columns(model.scores, first, width)
+    scores = _scores_of(model, first, width)
     labels, losses = columns(model.labels, first, width), columns(model.losses, first, width)
     for i in range(last - first):
         labels[0, i] = y[order[start + first + i]]
@@ -150,7 +185,10 @@ def forward_loss(
         for i in range(last - first, width):
             scores[k, i] = 0
     factor = row_factor(features, optimizer, model, rates, count)
-    pack_factors(scores, first, last, factor, count, tile, model.factors)
+    begin = first // block_rows(model) * block_rows(model)
+    pack_factors(
+        scores, begin, end_of_block(model, begin, count), first, last, factor, tile, model.factors
+    )
 
 
 @pasted_kernel
@@ -163,9 +201,13 @@ def row_factor(features, optimizer, model, rates, count):
 @pasted_kernel
 def sum_dscores(model, count):
     """Sum dscores over the batch, class by class; past the batch they are zero."""
-    scores = model.scores
-    for k in range(scores.shape[0]):
-        model.dscore_sums[k] = sum_of_row(scores, k, count)
+    for k in range(model.bias.size):
+        model.dscore_sums[k] = 0
+    rows = block_rows(model)
+    for first in range(0, count, rows):
+        scores = model.scores[first // rows]
+        for k in range(model.bias.size):
+            model.dscore_sums[k] += sum_of_row(scores, k, min(rows, count - first))
 
 
 @pasted_kernel
@@ -237,14 +279,17 @@ def shared_epoch(
         piece = next_piece(team, phase, member, pieces)
         while piece >= 0:
             first, last = share(piece, pieces, count, step)
-            if first < last:
-                # Every piece computes the offsets, and writes the same: there is no phase for it.
-                prepare_forward(model, features, tile, sums)
-                forward_scores(X, order, start, first, last, model, features, tile, sums)
+            # Every piece computes the offsets, and writes the same: there is no phase for it.
+            prepare_forward(model, features, tile, sums)
+            # Block of rows: their scores stay in the caches until they are dscores.
+            while first < last:
+                end = end_of_block(model, first, last)
+                forward_scores(X, order, start, first, end, model, features, tile, sums)
                 forward_loss(
-                    y, sample_weights, order, start, first, last, count, model, features, loss,
+                    y, sample_weights, order, start, first, end, count, model, features, loss,
                     optimizer, rates, tile,
                 )  # fmt: skip
+                first = end
             if is_last(team, phase, pieces):
                 sum_dscores(model, count)
                 open_phase(team, phase + 1)

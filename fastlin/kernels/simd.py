@@ -104,7 +104,7 @@ def _fma(builder, dtype, a, b, c):
     return call(builder, f"llvm.fmuladd.v{a.type.count}{SUFFIXES[dtype]}", a.type, [a, b, c])
 
 
-def _step(builder, pointer, count, element):
+def step_pointer(builder, pointer, count, element):
     """Emit the address that is `count` elements further on, at which anything may be stored."""
     address = builder.gep(pointer, [count], source_etype=element)
     # LLVM's pointers have no type of what is there. Numba still gives them one, which llvmlite
@@ -113,12 +113,13 @@ def _step(builder, pointer, count, element):
     return address
 
 
-def _element_pointer(context, builder, array_type, array, row, column):
+def element_pointer(context, builder, array_type, array, row, column):
+    """Emit the address of array[row, column], of two dimensions."""
     view = context.make_array(array_type)(context, builder, array)
     row_stride = cgutils.unpack_tuple(builder, view.strides)[0]
-    row_start = _step(builder, view.data, builder.mul(row, row_stride), _I8)
+    row_start = step_pointer(builder, view.data, builder.mul(row, row_stride), _I8)
     itemsize = _I64(array_type.dtype.bitwidth // 8)
-    return _step(builder, row_start, builder.mul(column, itemsize), _I8)
+    return step_pointer(builder, row_start, builder.mul(column, itemsize), _I8)
 
 
 def flat_pointer(context, builder, array_type, array, offset):
@@ -230,7 +231,7 @@ def _emit_load_rows(context, builder, signature, arguments):
     subtracted = _emit_shift(context, builder, shift_type, shift, column, lanes, *count)
     vectors = []
     for row in cgutils.unpack_tuple(builder, rows):
-        pointer = _element_pointer(context, builder, array_type, array, row, column)
+        pointer = element_pointer(context, builder, array_type, array, row, column)
         vector = _load(builder, array_type.dtype, lanes, pointer, *count)
         vectors.append(_shifted(builder, vector, subtracted, array_type.dtype, like.dtype))
     return cgutils.pack_array(builder, vectors)
@@ -280,7 +281,9 @@ def load_run(typingctx, flat, offset, shape):
         start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
         lanes = result.dtype.lanes
         element = IR_TYPES[flat.dtype]
-        pointers = (_step(builder, start, _I64(i * lanes), element) for i in range(len(shape)))
+        pointers = (
+            step_pointer(builder, start, _I64(i * lanes), element) for i in range(len(shape))
+        )
         return cgutils.pack_array(
             builder, [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         )
@@ -300,7 +303,7 @@ def store_run(typingctx, flat, offset, vectors):
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
         for i, vector in enumerate(cgutils.unpack_tuple(builder, arguments[2])):
-            pointer = _step(builder, start, _I64(i * vector.type.count), vector.type.element)
+            pointer = step_pointer(builder, start, _I64(i * vector.type.count), vector.type.element)
             _store(builder, flat.dtype, vector, pointer)
         return context.get_dummy_value()
 
@@ -333,7 +336,9 @@ def _block_pointers(context, builder, signature, arguments, lanes):
     start = flat_pointer(context, builder, array_type, flat, offset)
     of_columns = [builder.mul(_I64(c), stride) for c in range(len(columns))]
     return [
-        _step(builder, start, builder.add(column, _I64(r * lanes)), IR_TYPES[array_type.dtype])
+        step_pointer(
+            builder, start, builder.add(column, _I64(r * lanes)), IR_TYPES[array_type.dtype]
+        )
         for r in range(len(rows))
         for column in of_columns
     ]
@@ -386,7 +391,7 @@ def splat_run(typingctx, flat, offset, stride, shape):
         start = flat_pointer(context, builder, signature.args[0], flat_value, offset_value)
         element = IR_TYPES[flat.dtype]
         places = (builder.mul(_I64(i), stride_value) for i in range(len(shape)))
-        pointers = [_step(builder, start, place, element) for place in places]
+        pointers = [step_pointer(builder, start, place, element) for place in places]
         values = (builder.load(pointer, typ=element) for pointer in pointers)
         return cgutils.pack_array(
             builder, [_splat(builder, value, result.dtype.lanes) for value in values]
@@ -410,54 +415,19 @@ def load_columns(typingctx, A, shift, row, column, shape, like):
     def emit(context, builder, signature, arguments):
         array_type, shift_type, lanes = *signature.args[:2], result.dtype.lanes
         array, shift_value, row_value, column_value, *_ = arguments
-        start = _element_pointer(context, builder, array_type, array, row_value, column_value)
+        start = element_pointer(context, builder, array_type, array, row_value, column_value)
         step = lanes * (array_type.dtype.bitwidth // 8)
         vectors = []
         for i in range(len(shape)):
-            vector = _load(builder, A.dtype, lanes, _step(builder, start, _I64(i * step), _I8))
+            vector = _load(
+                builder, A.dtype, lanes, step_pointer(builder, start, _I64(i * step), _I8)
+            )
             place = builder.add(column_value, _I64(i * lanes))
             subtracted = _emit_shift(context, builder, shift_type, shift_value, place, lanes)
             vectors.append(_shifted(builder, vector, subtracted, A.dtype, like.dtype))
         return cgutils.pack_array(builder, vectors)
 
     return result(A, shift, types.int64, types.int64, shape, like), emit
-
-
-def _prefetch(builder, pointer, locality):
-    """Ask for a cache line: locality 3 for all caches, 2 for those from the second level on."""
-    call(
-        builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, _I32(0), _I32(locality), _I32(1)]
-    )  # fmt: skip
-
-
-@vector_op(lambda A, rows, column: None)
-def prefetch_rows(typingctx, A, rows, column):
-    """Ask for the cache line of A[row, column] of each row; column may be past the row's end."""
-
-    def emit(context, builder, signature, arguments):
-        array, row_values, column_value = arguments
-        for row in cgutils.unpack_tuple(builder, row_values):
-            pointer = _element_pointer(
-                context, builder, signature.args[0], array, row, column_value
-            )
-            _prefetch(builder, pointer, 3)
-        return context.get_dummy_value()
-
-    return types.void(A, rows, types.int64), emit
-
-
-@vector_op(lambda A, row, column, shape, like: None)
-def prefetch_columns(typingctx, A, row, column, shape, like):
-    """Ask for what `load_columns` will read, into the second-level cache: it is for later."""
-    size = len(shape) * Vector(like.dtype).lanes * A.dtype.bitwidth // 8
-
-    def emit(context, builder, signature, arguments):
-        start = _element_pointer(context, builder, signature.args[0], *arguments[:3])
-        for offset in range(0, size, CACHE_LINE):
-            _prefetch(builder, _step(builder, start, _I64(offset), _I8), 2)
-        return context.get_dummy_value()
-
-    return types.void(A, types.int64, types.int64, shape, like), emit
 
 
 @vector_op(
@@ -520,7 +490,7 @@ def outer_fma_of_line(typingctx, sums, A, shift, rows, column, flat, offset, sha
             x = _emit_load_rows(context, builder, of_rows, (*row_arguments, place, flat_value))
             xs = cgutils.unpack_tuple(builder, x)
             steps = (_I64((v * len(shape) + c) * lanes) for c in range(len(shape)))
-            pointers = [_step(builder, start, step, IR_TYPES[flat.dtype]) for step in steps]
+            pointers = [step_pointer(builder, start, step, IR_TYPES[flat.dtype]) for step in steps]
             ws = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
             totals = [
                 _fma(builder, flat.dtype, xs[i // len(ws)], ws[i % len(ws)], total)
@@ -589,7 +559,7 @@ def sum_run(typingctx, flat, offset):
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments)
         element = IR_TYPES[flat.dtype]
-        pointers = (_step(builder, start, _I64(i * lanes), element) for i in range(lanes))
+        pointers = (step_pointer(builder, start, _I64(i * lanes), element) for i in range(lanes))
         vectors = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         while len(vectors) > 1:
             half = len(vectors) // 2
@@ -652,7 +622,7 @@ def load(typingctx, A, row, column):
     """Return A[row, column : column + lanes]."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _element_pointer(context, builder, signature.args[0], *arguments)
+        pointer = element_pointer(context, builder, signature.args[0], *arguments)
         return _load(builder, A.dtype, signature.return_type.lanes, pointer)
 
     return Vector(A.dtype)(A, types.int64, types.int64), emit
@@ -664,7 +634,7 @@ def store(typingctx, A, row, column, vector):
 
     def emit(context, builder, signature, arguments):
         array, row_value, column_value, value = arguments
-        pointer = _element_pointer(
+        pointer = element_pointer(
             context, builder, signature.args[0], array, row_value, column_value
         )
         _store(builder, A.dtype, value, pointer)

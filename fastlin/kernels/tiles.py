@@ -31,6 +31,7 @@ from numba import types
 
 from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, pasted_kernel, small_code
+from fastlin.kernels.prefetch import prefetch_columns, prefetch_rows
 from fastlin.kernels.registers import VECTOR_REGISTERS
 
 # By the number of vector registers, for the classes of a tile: the rows of a score tile (R * C
@@ -175,7 +176,7 @@ def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, t
     whole = last - (last - first) % step
     lines_end = last - (last - first) % line
     for j in range(first, lines_end, line):
-        simd.prefetch_rows(X, next_rows, j + jump)
+        prefetch_rows(X, next_rows, j + jump)
         sums = simd.outer_fma_of_line(sums, X, shift, rows, j, packed, offset, tile)
         offset += len(tile) * line
     for j in range(lines_end, whole, step):
@@ -253,16 +254,18 @@ def size_of_factors(K: int, tile: tuple[int, ...], rows: int) -> int:
 
 
 @pasted_kernel
-def pack_factors(dscores, first, last, factor, count, tile, factors):
+def pack_factors(dscores, begin, end, first, last, factor, tile, factors):
     """Write factor * dscores[:, i - first] for rows first to last of a batch, as updates read it.
 
-    dscores (K, at least last - first); factor of their dtype; count: rows of the batch; factors
-    flat, for each tile and each row of the batch the C classes, overwritten; past K it is left.
+    dscores (K, at least last - first); they are of a block of rows, begin to end of the batch (see
+    `products.rows_of_block`); factor of their dtype; factors flat, for each block, tile and row of
+    the block the C classes, overwritten; past K it is left.
     """
     K, C = dscores.shape[0], len(tile)
+    of_block = begin * tile_count(K, tile)
     for k in range(K):
         row = dscores[k, : last - first]
-        place = (k // C * count + first) * C + k % C
+        place = (of_block + k // C * (end - begin) + first - begin) * C + k % C
         for i in range(row.size):
             factors[place + i * C] = row[i] * factor
 
@@ -278,7 +281,7 @@ def _sum_of_rows(X, shift, order, first, last, ahead, column, factors, place, ti
         row = simd.index_at(order, first + i)
         if ahead > 0:
             later = simd.index_at(order, min(first + i + ahead, order.size - 1))
-            simd.prefetch_columns(X, later, column, column_tile(tile), like)
+            prefetch_columns(X, later, column, column_tile(tile), like)
         x = simd.load_columns(X, shift, row, column, column_tile(tile), like)
         total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), 1, tile))
     return total
