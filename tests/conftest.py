@@ -52,6 +52,12 @@ def the_folder_that_is_worked_in():
 
 
 @pytest.fixture(autouse=True)
+def no_compiling_beside(monkeypatch):
+    """Commands in a test's process start no other one that compiles: others test that."""
+    monkeypatch.setattr("fastlin.commands.ahead.LEAST_CORES", 10**9)
+
+
+@pytest.fixture(autouse=True)
 def threads_for_few_rows(monkeypatch):
     """Threads share what is too little for them outside of tests, so that few rows test them."""
     monkeypatch.setattr("fastlin.threads.LEAST_WORK_OF_A_THREAD", 1)

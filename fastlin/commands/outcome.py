@@ -29,9 +29,20 @@ if TYPE_CHECKING:
     from fastlin.training.trainer import TrainResult
 
 
-def compiling(notes: Console) -> AbstractContextManager[Compiling]:
-    """Print it once if the body compiles a kernel, and count the seconds that it does."""
-    return compilation.compiling(notes.print)
+def compiling(
+    notes: Console, at_first: Callable[[], object] | None = None
+) -> AbstractContextManager[Compiling]:
+    """Print it once if the body compiles a kernel, and count the seconds that it does.
+
+    at_first is called then, too: it may start what else is to be done meanwhile.
+    """
+
+    def say(text: str) -> None:
+        notes.print(text)
+        if at_first is not None:
+            at_first()
+
+    return compilation.compiling(say)
 
 
 def now_and_then(notes: Console, describe: Callable[[Any], str]) -> Callable[[Any], None]:
@@ -216,7 +227,8 @@ _DOING = {
 
 def draw(
     result: TrainResult, split: Split, folder: Path, threads: int, notes: Console,
-    remark: str = "", fitting: Fitting | None = None,
+    await_kernels: Callable[[], object] = lambda: None, *, remark: str = "",
+    fitting: Fitting | None = None,
 ) -> tuple[float, float]:  # fmt: skip
     """Draw a run's figures into its folder; return the seconds of compiling and of drawing.
 
@@ -231,7 +243,7 @@ def draw(
             of = "fit on training rows alone, before the refit"
         draw_figures(
             result.history, result.chosen.model, result.config, split, folder, threads,
-            notes.print, of, result.select, fitting,
+            notes.print, of, result.select, fitting, await_kernels,
         )  # fmt: skip
 
     return drawing(figures, notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from fastlin.config import TrainConfig
     from fastlin.data import Split
@@ -55,21 +56,17 @@ def plot(
 
 
 def draw_figures(
-    history: History,
-    model: LinearModel,
-    config: TrainConfig,
-    split: Split,
-    folder: Path,
-    threads: int | None,
-    on_failure: Callable[[str], None] | None = None,
-    remark: str = "",
-    select: str = "val_accuracy",
-    fitting: Fitting | None = None,
-) -> list[Path]:
+    history: History, model: LinearModel, config: TrainConfig, split: Split, folder: Path,
+    threads: int | None, on_failure: Callable[[str], None] | None = None, remark: str = "",
+    select: str = "val_accuracy", fitting: Fitting | None = None,
+    await_kernels: Callable[[], object] = lambda: None,
+) -> list[Path]:  # fmt: skip
     """Draw every figure that a run has into folder/figures, and return the files.
 
     The data must be matched with the model. What cannot be drawn is one line for `on_failure`, see
     `fastlin.figures.save_figures`. A remark on the classifier stands at the foot of every figure.
+    Before the kernel that nothing else needs, `await_kernels` is called: it may be compiled
+    elsewhere meanwhile.
 
     Raises InputError if the folder cannot be made, or has a damaged table.
     """
@@ -90,12 +87,12 @@ def draw_figures(
         foot = footer(split.name, shown, settings, epochs_done=len(history), remark=remark)
         return figures.with_footer(figure, foot)
 
+    def gradient() -> NDArray[Any]:
+        await_kernels()
+        return gradient_matched(model, split.train, config)
+
     curved = [part for part in ("train", "val") if part in parts]
-    drawn: dict[str, Callable[[], Figure]] = {
-        "gradient": lambda: below(
-            figures.gradient_histogram(gradient_matched(model, split.train, config)), "train"
-        )
-    }
+    drawn: dict[str, Callable[[], Figure]] = {}
     if len(history) > 0 and not is_exact:
         drawn["cost"] = lambda: below(figures.cost_curves(history, select), *curved)
         drawn["accuracy"] = lambda: below(figures.accuracy_curves(history, select), *curved)
@@ -112,6 +109,7 @@ def draw_figures(
         drawn["classes"] = lambda: below(figures.class_accuracies(found, names), judged)
         if calibration is not None:
             drawn["calibration"] = lambda: below(figures.reliability_diagram(calibration), judged)
+        drawn["gradient"] = lambda: below(figures.gradient_histogram(gradient()), "train")
         return figures.save_figures(drawn, folder / runs.FIGURES, on_failure)
 
 

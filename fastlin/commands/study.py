@@ -107,5 +107,6 @@ class Study:
 
         if isinstance(found, FewShots):
             split = found.fitted_on(self.split)
-            return outcome.draw(found.result, split, folder, threads, notes, found.fitting.remark)
+            remark = found.fitting.remark
+            return outcome.draw(found.result, split, folder, threads, notes, remark=remark)
         return folds.draw_folds(found, self.split, folder, threads, notes)

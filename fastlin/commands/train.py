@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastlin.commands import fit_options, options, outcome, process, setting_options
+from fastlin.commands import ahead, fit_options, options, outcome, process, setting_options
 from fastlin.commands.study import Study
 from fastlin.config import TrainConfig
 from fastlin.errors import InputError
@@ -83,7 +83,8 @@ def train(
     compared = (reference, loaded, notes)
     hashing = threading.Thread(target=outcome.note_if_changed, args=compared, daemon=True)
     hashing.start()
-    result, status, stop = _train(trainer, fitting, notes)
+    beside = ahead.of_run(ctx, trainer)
+    result, status, stop = _train(trainer, fitting, notes, beside)
     try:
         with process.writing_results():
             hashing.join()
@@ -97,7 +98,7 @@ def train(
         outcome.print_advice(result, loaded, notes)
         drawn = 0.0, 0.0
         if figures and stop is None:  # who stops a command does not want to wait for pictures
-            drawn = outcome.draw(result, loaded, folder, trainer.threads, notes)
+            drawn = outcome.draw(result, loaded, folder, trainer.threads, notes, beside.wait)
         outcome.save_times(folder, summary, drawn, started)
     except KeyboardInterrupt as error:
         stop = error
@@ -138,7 +139,7 @@ def _what_to_run(
 
 
 def _train(
-    trainer: Trainer, fitting: Fitting, notes: Console
+    trainer: Trainer, fitting: Fitting, notes: Console, beside: ahead.Beside
 ) -> tuple[TrainResult, str, KeyboardInterrupt | None]:
     """Train all epochs or up to what stops it; return the result, its status, and the stop."""
     from fastlin.errors import DivergedError, counted
@@ -147,7 +148,7 @@ def _train(
     for note in trainer.notes:
         outcome.print_note(notes, note)
     try:
-        with outcome.compiling(notes):
+        with outcome.compiling(notes, beside.start):
             trainer.compile()
         _run_epochs(trainer, notes)
     except DivergedError as error:
