@@ -166,7 +166,16 @@ def test_evaluation_equals_its_twin(row_dtype, weight_dtype, d, random_problem):
     [(U8, F32, Loss.SOFTMAX), (F64, F64, Loss.HINGE)],
 )
 @pytest.mark.parametrize(
-    ("n", "d", "K"), [(1, 1, 5), (53, 17, 5), (131, 100, 10), (131, 70, 49), (4099, 3, 49)]
+    ("n", "d", "K"),
+    [
+        (1, 1, 5),
+        (53, 17, 2),
+        (53, 17, 7),
+        (53, 17, 5),
+        (131, 100, 10),
+        (131, 70, 49),
+        (4099, 3, 49),
+    ],
 )
 def test_the_full_gradient_equals_its_twin(row_dtype, weight_dtype, loss, n, d, K, random_problem):
     X, y, W, b = random_problem(n, d, K, row_dtype, weight_dtype)

@@ -14,6 +14,7 @@ from fastlin.commands import probe as probe_command
 from fastlin.errors import InputError
 from fastlin.files import read_csv
 from fastlin.fitting import Fitting
+from fastlin.report.wording import percent
 from fastlin.runs import load_run
 from fastlin.solving.config import penalty_of
 from fastlin.solving.path_file import load_path
@@ -472,3 +473,22 @@ def test_the_path_is_drawn_without_what_pages_need(probed, monkeypatch):
     path.unlink(missing_ok=True)
     call("plot", folder)
     assert path.is_file()
+
+
+def test_the_page_of_a_path_in_folds_leads_with_what_folds_held_out(tmp_path):
+    rng = np.random.default_rng(8)
+    y = rng.integers(0, 5, 120)
+    X = (np.eye(5, 30)[y] + rng.normal(size=(120, 30))).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", X=X, y=y)
+    words = ("--data", tmp_path / "rows.npz", "--cv", 3, "--C", "0.01,0.1,1000", "--no-figures")
+    call("probe", *words, "--out", tmp_path / "run")
+    call("report", tmp_path / "run", "--out", tmp_path / "page")
+    curves = load_path(tmp_path / "run" / "path.csv")
+    of_folds = curves.accuracy[curves.best]
+    on_all = summary(tmp_path / "run")["results"]["last"]["train"]["accuracy"]
+    assert of_folds < on_all
+    page = json.loads((tmp_path / "page" / "results.json").read_text())["page"]
+    assert page["tiles"][0] == [percent(of_folds), "3 folds' accuracy of the run"]
+    assert page["tiles"][1] == [percent(on_all), "its training accuracy"]
+    [row] = page["sections"][0]["tables"][0]["rows"]
+    assert of_folds in row["cells"]

@@ -53,6 +53,10 @@ ROW_BLOCK = 64  # rows scored together; a whole number of vectors
 MANY_CLASSES = {32: 32, 16: 48}[VECTOR_REGISTERS]
 MANY_TILE = 6
 
+# A tile has so many classes at least. Padding would do the same: tests that are not about tiles set
+# it to the largest tile of few classes, so that fewer kernels are compiled.
+SMALLEST_TILE = min(_ROWS)
+
 
 def class_tile(class_count: int) -> tuple[int, ...]:
     """Return the tile that kernels take for W with that many rows: a tuple as long as its classes.
@@ -63,7 +67,7 @@ def class_tile(class_count: int) -> tuple[int, ...]:
     if class_count >= MANY_CLASSES:
         return (0,) * MANY_TILE
     tiles = -(-class_count // (MANY_TILE - 1))
-    return (0,) * max(-(-class_count // tiles), min(_ROWS))
+    return (0,) * max(-(-class_count // tiles), SMALLEST_TILE)
 
 
 def vectors_of_tile(tile: tuple[int, ...]) -> int:

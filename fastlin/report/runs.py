@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from fastlin.report.statistics import Sample
 from fastlin.report.wording import PARTS, footer, noise_note, percent, settings_text
 from fastlin.runs import Run
 from fastlin.search.ranking import value_text, within_noise
+from fastlin.solving.path_file import TABLE, load_path
 
 MAX_DETAILED = 6  # runs that are shown with all their pictures
 MAX_LISTED = 20  # entries of a grid
@@ -66,9 +68,33 @@ class RunOutcome:
         """The part that says how good the run is: test rows if there are any."""
         return list(self.rows)[-1]
 
+    @cached_property
+    def fold_accuracy(self) -> float | None:
+        """The accuracy of folds that a path held out in turn, for its penalty; None of other runs.
+
+        Raises InputError if the table of the path is damaged.
+        """
+        table = self.run.folder / TABLE
+        if self.run.fitting.folds_of_path is None or not table.is_file():
+            return None
+        found = load_path(table)
+        return found.accuracy[found.best]
+
+    @property
+    def headline(self) -> tuple[float, str]:
+        """The accuracy that says how good the run is, and on what: on no rows it was fitted on.
+
+        Of a run without any such rows it is that of its last part.
+        """
+        if self.judged != "test" and self.fold_accuracy is not None:
+            return self.fold_accuracy, f"{self.run.fitting.folds_of_path} folds' accuracy"
+        return self.accuracies[self.judged], f"{PARTS[self.judged]} accuracy"
+
     @property
     def rank_accuracy(self) -> float:
-        """By what runs are ordered: validation accuracy, or that on the rows there are."""
+        """By what runs are ordered: that of validation rows or folds, or on the rows there are."""
+        if self.fold_accuracy is not None:
+            return self.fold_accuracy
         return self.accuracies.get("val", self.accuracies[self.judged])
 
     def foot(
@@ -149,8 +175,9 @@ def runs_page(
     best, groups = ranked[0], seed_groups(runs)
     title = best.name if len(runs) == 1 else f"{len(runs)} runs compared"
     which = "of the run" if len(runs) == 1 else f"of {best.name}, the best run"
+    accuracy, of_what = best.headline
     tiles = [
-        [percent(best.accuracies[best.judged]), f"{PARTS[best.judged]} accuracy {which}"],
+        [percent(accuracy), f"{of_what} {which}"],
         [percent(best.accuracies["train"]), "its training accuracy"],
         _how_far(best.run),
     ]
@@ -189,9 +216,11 @@ def _best_epoch(run: Run) -> str:
 def _comparison(ranked: Sequence[RunOutcome]) -> Table:
     rows = []
     for found in ranked:
-        measured = [
-            value for part in PARTS for value in (found.costs.get(part), found.accuracies.get(part))
-        ]
+        costs, accuracies = found.costs, found.accuracies
+        if found.fold_accuracy is not None:  # validation rows were fitted, if there are any
+            costs = {part: cost for part, cost in costs.items() if part != "val"}
+            accuracies = accuracies | {"val": found.fold_accuracy}
+        measured = [value for part in PARTS for value in (costs.get(part), accuracies.get(part))]
         is_exact = found.run.fitting.gap is not None
         end = found.run.fitting.remark if is_exact else f"seed {found.settings['seed']}"
         remark = f"{settings_text(found.settings)}, {end}"
@@ -206,6 +235,8 @@ def _comparison(ranked: Sequence[RunOutcome]) -> Table:
         "After the last epoch; ordered by validation accuracy where there are validation rows. "
         "Cost is mean loss + penalty, of each run's own loss."
     )
+    if any(found.fold_accuracy is not None for found in ranked):
+        caption += " Of a path in folds the validation accuracy is that of the folds."
     return Table([Column("run"), *columns, Column("epochs", "count")], rows, caption)
 
 
