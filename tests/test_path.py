@@ -7,7 +7,7 @@ from solve_problems import least_objective, random_rows
 import fastlin
 from fastlin.errors import InputError
 from fastlin.solving import walk
-from fastlin.solving.config import DEFAULT_CS, FitConfig, PathPlan, log_steps, penalty_of
+from fastlin.solving.config import FitConfig, PathPlan, log_steps, penalty_of
 from fastlin.solving.path import fit_path
 from fastlin.solving.path_result import PathFit
 
@@ -93,14 +93,22 @@ def test_a_refit_keeps_the_unit_that_was_given(split, name):
     assert found.solution.objective == pytest.approx(least_objective(X, y, 5, same), rel=1e-6)
 
 
-def test_patience_ends_a_path(split):
-    every = fastlin.path(split, Cs=DEFAULT_CS, gap=1e-3)
-    short = fastlin.path(split, Cs=DEFAULT_CS, gap=1e-3, patience=1)
-    assert len(short.points) <= len(every.points)
+def test_patience_ends_a_path():
+    rng = np.random.default_rng(4)  # rows on which weak penalties do much worse
+    y = rng.integers(0, 5, 1100)
+    X = (0.9 * np.eye(5, 60)[y] + rng.normal(size=(1100, 60))).astype(np.float32)
+    data = fastlin.Split.from_arrays(X[:100], y[:100], X_val=X[100:], y_val=y[100:])
+    Cs = [10.0**place for place in range(-4, 5)]
+    every = fastlin.path(data, Cs=Cs, gap=1e-3)
+    short = fastlin.path(data, Cs=Cs, gap=1e-3, patience=1)
     assert short.points == tuple(
         point._replace(seconds=short.points[i].seconds)
         for i, point in enumerate(every.points[: len(short.points)])
     )
+    left_out = len(Cs) - len(short.points)
+    assert left_out > 0
+    assert any(f"ended {left_out} step" in note for note in short.notes)
+    assert not any("early" in note for note in every.notes)
 
 
 def test_a_bisection_finds_the_neighbours_of_its_best(split):

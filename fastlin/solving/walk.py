@@ -16,7 +16,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.joining import training_and_validation
 from fastlin.data.splits import check_fold_count, note_on_small_classes, stratified_folds
-from fastlin.errors import InputError, quoted
+from fastlin.errors import InputError, counted, quoted
 from fastlin.metrics import Tally, binomial_error
 from fastlin.model import LinearModel, weight_penalty
 from fastlin.solving.config import LARGEST_L2, FitConfig, inverse_penalty_of
@@ -224,6 +224,7 @@ class Walk:
             fits.go_on(found, penalties[0])
         self._found: dict[float, PathFit] = {}
         self._cut = False
+        self._left_out = 0
 
     @property
     def points(self) -> tuple[PathPoint, ...]:
@@ -232,7 +233,7 @@ class Walk:
 
     def down(self, penalties: Sequence[float], select: str, patience: int | None) -> None:
         """Fit penalties in their order, until nothing better comes."""
-        for l2 in penalties:
+        for place, l2 in enumerate(penalties, start=1):
             self._fit(l2)
             best = best_of(self.points, select)
             error = binomial_error(best.values["accuracy"], self._grounds.held_rows)
@@ -242,7 +243,7 @@ class Walk:
                 if point.l2 < best.l2 and point.values["accuracy"] < best.values["accuracy"] - error
             ]
             if patience is not None and len(worse) >= patience:
-                self._cut = True
+                self._cut, self._left_out = True, len(penalties) - place
                 return
 
     def to_the_best(self, penalties: Sequence[float], select: str) -> None:
@@ -284,6 +285,11 @@ class Walk:
         if len(points) > 1 and best.l2 in (points[0].l2, points[-1].l2):
             end = "strongest" if best.l2 == points[0].l2 else "weakest"
             found.append(f"the best penalty is the {end} one of the path; try others beyond it")
+        if self._left_out:
+            found.append(
+                f"the path ended {counted(self._left_out, 'step')} early, as its last penalties "
+                "were worse than the best by more than a standard error; see patience"
+            )
         loose = sum(not point.converged for point in points)
         if loose:
             found.append(
