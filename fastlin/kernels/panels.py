@@ -11,8 +11,8 @@ weights of these features and C classes.
 In the names of BLIS, vectors are MR, C is NR, and a panel's depth is KC. A panel stays in the
 first-level cache while tiles of classes pass by, for which the processor fetches 4 bytes a cycle.
 While they do, the rows of the next panel are asked for, a few at every tile, and so is what a tile
-is added to. On Zen 3 a step of 1,024 float32 rows, d 768 and K 1000, went from 82 to 103 % of sgemm
-by that, one of 256 rows from 89 to 98 %.
+is added to: on Zen 3 the scores of 1,024 float32 rows, d 768 and K 1000, took 0.8 times the time by
+that, their update 0.9 times.
 """
 
 from __future__ import annotations
