@@ -121,3 +121,11 @@ def test_waiting_ends_when_the_process_takes_too_long(monkeypatch):
     assert time.monotonic() - began < 60
     assert beside._process.poll() is None
     beside.end()
+
+
+def test_nothing_is_compiled_beside_where_it_cannot_be_kept(monkeypatch):
+    monkeypatch.setattr(ahead, "LEAST_CORES", 1)
+    monkeypatch.setattr("fastlin.kernels.cache.cache_directory", lambda _: None)
+    beside = ahead.Beside(NEEDS)
+    beside.start()
+    assert beside._process is None

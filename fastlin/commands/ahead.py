@@ -71,10 +71,12 @@ class Beside:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process, if there is a core for it."""
+        """Start the process, if there is a core for it, and a place for what it compiles."""
         from fastlin.threads import default_count
 
         if self._process is not None or default_count() < LEAST_CORES or not sys.executable:
+            return
+        if not _are_kept():
             return
         given = {"path": sys.path, "needs": self._needs, "parent": os.getpid()}
         with contextlib.suppress(OSError):
@@ -97,6 +99,15 @@ class Beside:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def _are_kept() -> bool:
+    """Return whether kernels are kept where another process finds them."""
+    from fastlin.kernels.cache import cache_directory
+    from fastlin.kernels.jit import source_digest
+
+    folder = cache_directory(source_digest())
+    return folder is not None and os.access(folder, os.W_OK)
 
 
 def compile_kernels(needs: dict[str, Any], parent: int) -> None:
