@@ -50,8 +50,11 @@ def pytest_xdist_auto_num_workers(config):
 
 
 @pytest.fixture(autouse=True)
-def the_folder_that_is_worked_in():
-    """A test that leaves the process in another folder fails, and not one that comes later."""
+def a_folder_to_come_back_to():
+    """A test that leaves the process in another folder fails, and not one that comes later.
+
+    Fixtures that every test uses are set up by their names: this one is before `monkeypatch`.
+    """
     before = Path.cwd()
     yield
     after, _ = Path.cwd(), os.chdir(before)
@@ -59,14 +62,14 @@ def the_folder_that_is_worked_in():
 
 
 @pytest.fixture(autouse=True)
-def one_tile_of_few_classes(monkeypatch, request):
+def tile_shared_by_few_classes(monkeypatch, request):
     """Classes are padded to the largest tile, but in tests of kernels; bits do not depend on it."""
     if request.path.name not in TESTS_OF_TILES:
         monkeypatch.setattr(tiles, "SMALLEST_TILE", tiles.MANY_TILE - 1)
 
 
 @pytest.fixture(autouse=True)
-def no_compiling_beside(monkeypatch):
+def without_compiling_beside(monkeypatch):
     """Commands in a test's process start no other one that compiles: others test that."""
     monkeypatch.setattr("fastlin.commands.ahead.LEAST_CORES", 10**9)
 
