@@ -29,7 +29,7 @@ from fastlin.estimators import fits, together
 from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier
 from fastlin.estimators.grid import GridSearch
 from fastlin.estimators.path import SoftmaxClassifierCV
-from fastlin.kernels import jit
+from fastlin.kernels import jit, tiles
 from fastlin.solving import solver as solving
 from fastlin.solving.sequence import solve_in_folds
 
@@ -371,7 +371,8 @@ def test_a_read_only_memory_map_is_neither_copied_nor_compiled_for(rows, tmp_pat
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="it shows which files are mapped")
-def test_processes_of_a_search_map_the_rows_and_compile_nothing(rows):
+def test_processes_of_a_search_map_the_rows_and_compile_nothing(rows, monkeypatch):
+    monkeypatch.setattr(tiles, "SMALLEST_TILE", min(tiles._ROWS))  # as in other processes
     X, y = rows
     X = np.tile(X, (1, 80))  # above the 1 MB from which joblib maps
     SoftmaxClassifier(n_threads=1).fit(X, y)  # which keeps the compiled kernels
