@@ -375,7 +375,6 @@ def test_processes_of_a_search_map_the_rows_and_compile_nothing(rows, monkeypatc
     monkeypatch.setattr(tiles, "SMALLEST_TILE", min(tiles._ROWS))  # as in other processes
     X, y = rows
     X = np.tile(X, (1, 80))  # above the 1 MB from which joblib maps
-    SoftmaxClassifier(n_threads=1).fit(X, y)  # which keeps the compiled kernels
 
     def look(estimator, X, y):
         return {
@@ -388,11 +387,12 @@ def test_processes_of_a_search_map_the_rows_and_compile_nothing(rows, monkeypatc
         SoftmaxClassifier(n_threads=1),
         {"C": [0.01, 0.1]},
         cv=2,
-        n_jobs=2,
+        n_jobs=1,
         scoring=look,
         refit=False,
     )
-    found = search.fit(X, y).cv_results_
+    search.fit(X, y)  # which keeps the compiled kernels
+    found = search.set_params(n_jobs=2).fit(X, y).cv_results_
     assert found["mean_test_compiled"].tolist() == [0, 0]
     assert found["mean_test_mapped"].tolist() == [1, 1]
 
