@@ -19,18 +19,16 @@ NEEDS = {
 
 # What is compiled beside, then a whole run; it prints which kernels the run has of its own.
 KERNELS_OF_A_RUN = """
-import sys
 from fastlin.commands import ahead, main
 from fastlin.kernels import jit
-from fastlin.commands.train import train
 
 seen = []
 
 class Beside(ahead.Beside):
     def __init__(self, needs):
         super().__init__(needs)
-        seen.append(needs)
-        ahead.compile_kernels(needs, ahead.os.getppid())
+        seen.append(needs())
+        ahead.compile_kernels(seen[0], ahead.os.getppid())
         seen.append({one: set(one.overloads) for one in jit.entry_points()})
 
 ahead.Beside, ahead.Beside.start, ahead.Beside.wait = Beside, lambda self: 0, lambda self: 0
@@ -71,7 +69,7 @@ def test_a_process_beside_keeps_what_it_compiles(tmp_path, monkeypatch):
     monkeypatch.setattr(ahead, "LEAST_CORES", 1)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     (tmp_path / "json.py").write_text("raise SystemExit(3)")  # what lies here is not run
-    beside = ahead.Beside(NEEDS)
+    beside = ahead.Beside(lambda: NEEDS)
     with contextlib.chdir(tmp_path):
         beside.start()
     assert finished(beside)
@@ -83,7 +81,7 @@ def test_a_process_beside_keeps_what_it_compiles(tmp_path, monkeypatch):
 def test_a_process_beside_ends_with_the_command(monkeypatch):
     monkeypatch.setattr(ahead, "LEAST_CORES", 1)
     monkeypatch.setattr(ahead, "_CODE", "import time; time.sleep(600)")
-    beside = ahead.Beside(NEEDS)
+    beside = ahead.Beside(lambda: NEEDS)
     beside.start()
     number = beside._process.pid
     beside.end()
@@ -114,7 +112,7 @@ def test_waiting_ends_when_the_process_takes_too_long(monkeypatch):
     monkeypatch.setattr(ahead, "LEAST_CORES", 1)
     monkeypatch.setattr(ahead, "_PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(ahead, "_CODE", "import time; time.sleep(600)")
-    beside = ahead.Beside(NEEDS)
+    beside = ahead.Beside(lambda: NEEDS)
     beside.start()
     began = time.monotonic()
     beside.wait()
@@ -126,6 +124,6 @@ def test_waiting_ends_when_the_process_takes_too_long(monkeypatch):
 def test_nothing_is_compiled_beside_where_it_cannot_be_kept(monkeypatch):
     monkeypatch.setattr(ahead, "LEAST_CORES", 1)
     monkeypatch.setattr("fastlin.kernels.cache.cache_directory", lambda _: None)
-    beside = ahead.Beside(NEEDS)
+    beside = ahead.Beside(lambda: NEEDS)
     beside.start()
     assert beside._process is None

@@ -36,24 +36,22 @@ ahead.compile_kernels(given["needs"], given["parent"])
 
 def of_run(ctx: click.Context, trainer: Trainer) -> Beside:
     """Return what compiles the kernels of a run after its epochs; it ends with the command."""
-    beside = Beside(needs_of(trainer))
+    beside = Beside(lambda: needs_of(trainer))
     ctx.call_on_close(beside.end)
     return beside
 
 
 def needs_of(trainer: Trainer) -> dict[str, Any]:
     """Return, as JSON values, what decides the types of the kernels of a run after its epochs."""
-    from fastlin.training.weighting import row_weights
-
-    model, rows = trainer.result().model, trainer.split.train
+    rows, config = trainer.split.train, trainer.config
     return {
         "rows": rows.X.dtype.name,
         "scale": rows.scale,
-        "weights": model.W.dtype.name,
-        "classes": len(model.b),
-        "loss": trainer.config.to_dict()["loss"],
-        "is_shifted": model.feature_offset is not None,
-        "is_weighted": row_weights(rows, trainer.config) is not None,
+        "weights": config.dtype,
+        "classes": len(rows.class_names),
+        "loss": config.to_dict()["loss"],
+        "is_shifted": trainer.feature_offset is not None,
+        "is_weighted": rows.weights is not None or config.class_weight is not None,
     }
 
 
@@ -62,11 +60,11 @@ class Beside:
 
     Parameters
     ----------
-    needs : dict[str, Any]
-        Of `needs_of`.
+    needs : Callable[[], dict[str, Any]]
+        Returns what `needs_of` does; called if the process is started.
     """
 
-    def __init__(self, needs: dict[str, Any]) -> None:
+    def __init__(self, needs: Callable[[], dict[str, Any]]) -> None:
         self._needs = needs
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -78,7 +76,7 @@ class Beside:
             return
         if not _are_kept():
             return
-        given = {"path": sys.path, "needs": self._needs, "parent": os.getpid()}
+        given = {"path": sys.path, "needs": self._needs(), "parent": os.getpid()}
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(  # noqa: S603  (this Python, and code of our own)
                 [sys.executable, "-P", "-c", _CODE],

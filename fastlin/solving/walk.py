@@ -223,8 +223,7 @@ class Walk:
             found = [(l2, *fit.of(number)) for l2, fit in self._known.items()]
             fits.go_on(found, penalties[0])
         self._found: dict[float, PathFit] = {}
-        self._cut = False
-        self._left_out = 0
+        self._left_out: int | None = None  # how many penalties, once patience has ended the path
 
     @property
     def points(self) -> tuple[PathPoint, ...]:
@@ -243,7 +242,7 @@ class Walk:
                 if point.l2 < best.l2 and point.values["accuracy"] < best.values["accuracy"] - error
             ]
             if patience is not None and len(worse) >= patience:
-                self._cut, self._left_out = True, len(penalties) - place
+                self._left_out = len(penalties) - place
                 return
 
     def to_the_best(self, penalties: Sequence[float], select: str) -> None:
@@ -265,7 +264,7 @@ class Walk:
         for _ in range(_MOST_BEYOND):
             points = self.points
             best = best_of(points, select)
-            if best.l2 == points[-1].l2 and not self._cut:
+            if best.l2 == points[-1].l2 and self._left_out is None:
                 further = best.l2 / self._ratio
             elif best.l2 == points[0].l2:
                 further = best.l2 * self._ratio

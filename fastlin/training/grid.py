@@ -248,6 +248,10 @@ class GridTrainer:
         finished = self._finished[index]
         return self._states[index].model(finished.W, finished.b)
 
+    def offset(self, index: int) -> Array | None:
+        """Return what an entry subtracts from features as they are loaded, (d,), if anything."""
+        return self._states[index].offset
+
     def best_model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its best epoch by `select`."""
         finished = self._finished[index]

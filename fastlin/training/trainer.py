@@ -144,6 +144,11 @@ class Trainer:
         """Where the time went so far."""
         return self._grid.seconds
 
+    @property
+    def feature_offset(self) -> Array | None:
+        """What is subtracted from features, as `LinearModel.feature_offset` of the result."""
+        return self._grid.offset(0)
+
     def compile(self) -> None:
         """Compile, or load from the cache, every kernel the run needs."""
         self._grid.compile()
