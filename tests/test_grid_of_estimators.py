@@ -1,6 +1,8 @@
 """The grid search over estimators against that of scikit-learn, over the same estimators."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,7 @@ from fastlin.estimators import fits, together
 from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier
 from fastlin.estimators.grid import GridSearch
 from fastlin.estimators.path import SoftmaxClassifierCV
-from fastlin.kernels import jit, tiles
+from fastlin.kernels import jit
 from fastlin.solving import solver as solving
 from fastlin.solving.sequence import solve_in_folds
 
@@ -370,31 +372,39 @@ def test_a_read_only_memory_map_is_neither_copied_nor_compiled_for(rows, tmp_pat
     assert jit.compiled_count() == compiled
 
 
+SEARCH_IN_PROCESSES = """
+from pathlib import Path
+import numpy as np
+from sklearn.datasets import make_classification
+from sklearn.model_selection import GridSearchCV
+from fastlin.estimators.classifiers import SoftmaxClassifier
+from fastlin.kernels import jit
+
+def look(estimator, X, y):
+    return {
+        "compiled": jit.compiled_count(),
+        "mapped": "joblib_memmapping" in Path("/proc/self/maps").read_text(),
+        "accuracy": estimator.score(X, y),
+    }
+
+X, y = make_classification(240, 640, n_informative=6, n_classes=3, random_state=3)  # 1.2 MB
+search = GridSearchCV(
+    SoftmaxClassifier(n_threads=1), {"C": [0.01, 0.1]}, cv=2, scoring=look, refit=False
+)
+search.fit(X, y)  # keeps the compiled kernels
+found = search.set_params(n_jobs=2).fit(X, y).cv_results_
+print(found["mean_test_compiled"].tolist(), found["mean_test_mapped"].tolist())
+"""
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="it shows which files are mapped")
-def test_processes_of_a_search_map_the_rows_and_compile_nothing(rows, monkeypatch):
-    monkeypatch.setattr(tiles, "SMALLEST_TILE", min(tiles._ROWS))  # as in other processes
-    X, y = rows
-    X = np.tile(X, (1, 80))  # above the 1 MB from which joblib maps
-
-    def look(estimator, X, y):
-        return {
-            "compiled": jit.compiled_count(),
-            "mapped": "joblib_memmapping" in Path("/proc/self/maps").read_text(),
-            "accuracy": estimator.score(X, y),
-        }
-
-    search = GridSearchCV(
-        SoftmaxClassifier(n_threads=1),
-        {"C": [0.01, 0.1]},
-        cv=2,
-        n_jobs=1,
-        scoring=look,
-        refit=False,
+def test_processes_of_a_search_map_the_rows_and_compile_nothing():
+    # In a process of its own: what other tests compiled in this one need not be kept in files.
+    # joblib maps arrays above 1 MB.
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCH_IN_PROCESSES], capture_output=True, text=True, check=False
     )
-    search.fit(X, y)  # which keeps the compiled kernels
-    found = search.set_params(n_jobs=2).fit(X, y).cv_results_
-    assert found["mean_test_compiled"].tolist() == [0, 0]
-    assert found["mean_test_mapped"].tolist() == [1, 1]
+    assert done.stdout == "[0.0, 0.0] [1.0, 1.0]\n", done.stderr
 
 
 def test_callbacks_hear_of_every_fold(rows):
