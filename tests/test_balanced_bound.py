@@ -65,11 +65,15 @@ def balanced_probabilities(problem, value, rows):
     return p
 
 
-@pytest.mark.parametrize("rows", [40, 300])
+@pytest.mark.parametrize(("kept", "rows"), [(40, 40), (300, 300), (40, 100)])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", SETTINGS)
-def test_it_is_not_below_the_gap_to_the_dual_objective_of_its_rows(monkeypatch, name, seed, rows):
-    monkeypatch.setattr(sample, "_ROWS", rows)
+def test_it_is_not_below_the_gap_to_the_dual_objective_of_its_rows(
+    monkeypatch, name, seed, kept, rows
+):
+    monkeypatch.setattr(sample, "_ROWS", kept)
+    monkeypatch.setattr(sample, "_ROWS_OF_CLASS", 1)
+    monkeypatch.setattr(sample, "_PART_THAT_BALANCES", -(-300 // rows))
     settings = {key: value for key, value in SETTINGS[name].items() if key == "loss"}
     problem = problem_of(**settings)
     problem.weights = SETTINGS[name].get("weights")
@@ -114,6 +118,18 @@ def test_where_rows_cannot_balance_there_is_none():
         assert Sample(other).balanced_bound(of_other) == np.inf
 
 
+def test_a_part_of_many_rows_balances_what_those_that_are_kept_cannot(monkeypatch):
+    problem = problem_of()
+    value = near_optimum(problem, 0, of_weights=0, of_biases=1e-2)
+    monkeypatch.setattr(sample, "_ROWS", 8)
+    monkeypatch.setattr(sample, "_ROWS_OF_CLASS", 1)
+    monkeypatch.setattr(sample, "_PART_THAT_BALANCES", 2)
+    found = Sample(problem).balanced_bound(value)
+    monkeypatch.setattr(sample, "_PART_THAT_BALANCES", 300)
+    assert Sample(problem).balanced_bound(value) > 10 * found
+    assert found < value.bound
+
+
 def test_fits_are_proved_in_fewer_passes(monkeypatch):
     """Without it they wait until the biases have no derivatives but rounding."""
     rng = np.random.default_rng(0)
@@ -139,3 +155,28 @@ def test_several_gradients_are_divided_as_each_of_them(loss):
     for gradient, step in zip(both, found, strict=True):
         expected = matrix.divide(gradient, problem.l2)
         np.testing.assert_allclose(step, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+def test_rows_that_are_read_anew_tell_what_those_that_are_kept_do(monkeypatch):
+    problem = problem_of()
+    value = near_optimum(problem, 0)
+    W, c = value.point[:, :-1], value.point[:, -1]
+    kept = Sample(problem)
+    monkeypatch.setattr(sample, "_MOST_KEPT", 0)
+    anew = Sample(problem)
+    assert np.array_equal(kept.means(W, c), anew.means(W, c))
+    assert kept.balanced_bound(value) == anew.balanced_bound(value)
+
+
+def test_many_classes_have_rows_for_each_and_take_fewer_passes(monkeypatch):
+    rng = np.random.default_rng(0)
+    many = 60
+    centers = rng.normal(size=(many, 40))
+    y = rng.integers(0, many, 6000)
+    X = (centers[y] + rng.normal(size=(6000, 40))).astype(np.float32)
+    monkeypatch.setattr(sample, "_ROWS", 4 * many)
+    found = fastlin.solve(X, y, l2=1e-6, gap=1e-4)
+    monkeypatch.setattr(sample, "_ROWS_OF_CLASS", 4)
+    of_few = fastlin.solve(X, y, l2=1e-6, gap=1e-4)
+    assert found.converged
+    assert found.passes < 0.8 * of_few.passes
