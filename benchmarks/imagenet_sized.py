@@ -4,11 +4,13 @@ Rows like frozen embeddings, 768 features in float16 with second moments from 1 
 classes of which the best classifier knows some 80 %, as of good embeddings of ImageNet, in a file
 beside which little memory is allowed. Three commands, as a user would type them:
 one exact fit, a path of 13 penalties with the choice of one and a refit, and a search of 13 rates.
-The default is a tenth of ImageNet's rows; `--rows 1281167` is all of them.
+The default is a tenth of ImageNet's rows; `--rows 1281167` is all of them. `--out` keeps what was
+printed, a file a command.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -34,14 +36,30 @@ TASKS = {
     "fit": "fit --l2 1e-6 --gap 1e-4",
     "path": f"probe --l2 {_L2S} --gap 1e-4 --refit",
     "grid": f"grid --lr {_RATES} --epochs 10 --l2 0 --momentum 0.9 --batch-size 1024 "
-    "--schedule cosine",
+    "--schedule cosine --eval-train 0",
 }
+LOGS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks" / "imagenet_sized"
 
 
-def run(command: list[str], folder: Path) -> tuple[float, float]:
+class Log:
+    """What is printed, and kept."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        click.echo(line)
+        self.lines.append(line)
+
+
+def run(command: list[str], folder: Path, log: Log) -> tuple[float, float]:
     """Run a command of fastlin; return its seconds and the peak bytes that are no part of files."""
     began, peak, is_over = time.perf_counter(), 0.0, threading.Event()
-    process = subprocess.Popen([sys.executable, "-m", "fastlin", *command], cwd=folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastlin", *command], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
 
     def watch() -> None:
         nonlocal peak
@@ -56,6 +74,8 @@ def run(command: list[str], folder: Path) -> tuple[float, float]:
     thread = threading.Thread(target=watch)
     thread.start()
     try:
+        for line in process.stdout or ():
+            log.say(line.rstrip())
         code = process.wait()
     finally:
         is_over.set()
@@ -65,26 +85,49 @@ def run(command: list[str], folder: Path) -> tuple[float, float]:
     return time.perf_counter() - began, peak
 
 
+def table(folder: Path = LOGS) -> str:
+    """Return the table of the logs in a folder."""
+    lines = ["| command | time | memory | log |", "|---|---|---|---|"]
+    for name in TASKS:
+        path = folder / f"{name}.txt"
+        if path.exists():
+            text = path.read_text("utf-8")
+            command = re.search(r"^\$ (.+)$", text, re.MULTILINE)
+            found = re.search(r"classes: (.+ min), (.+ MB) without", text)
+            if command is None or found is None:
+                raise click.ClickException(f"{path} is no log of a command that came to its end")
+            log = f"[{name}.txt](benchmarks/{folder.name}/{name}.txt)"
+            lines.append(f"| `{command[1]}` | {found[1]} | {found[2]} | {log} |")
+    return "\n".join(lines)
+
+
 @click.command()
 @click.option("--rows", default=IMAGENET // 10, type=click.IntRange(20_000), show_default=True)
 @click.option("--memory", default="500MB", show_default=True)
 @click.option("--only", "names", multiple=True, type=click.Choice(list(TASKS)))
-def main(rows: int, memory: str, names: tuple[str, ...]) -> None:
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Keep the logs in this folder."
+)
+def main(rows: int, memory: str, names: tuple[str, ...], out: Path | None) -> None:
     """Time exact fit, path and grid of features of ImageNet's size."""
-    for line in header_lines():
-        click.echo(line)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_embeddings(folder, rows, D, K, _DISTANCE)
         common = f"--data X.npy --labels y.npy --val-fraction {_VALIDATION} --memory {memory}"
         for name in names or TASKS:
+            log = Log()
+            for line in header_lines():
+                log.say(line)
             command = f"{TASKS[name]} {common} --no-figures --out {name}"
-            click.echo(f"\n$ fastlin {command}")
-            seconds, peak = run(shlex.split(command), folder)
-            click.echo(
+            log.say(f"\n$ fastlin {command}")
+            seconds, peak = run(shlex.split(command), folder, log)
+            log.say(
                 f"{name}, {rows:,} x {D}, {K} classes: {seconds / 60:.1f} min, "
                 f"{peak / 1e6:,.0f} MB without pages of files"
             )
+            if out is not None:
+                out.mkdir(parents=True, exist_ok=True)
+                (out / f"{name}.txt").write_text("\n".join([*log.lines, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ benchmarks.practitioner --out docs/benchmarks/task.md` wrote; the page of the ra
 shows what `python -m benchmarks.exact --out docs/benchmarks/exact.md` measured, that of the race of
 estimators what `python -m benchmarks.estimators --out docs/benchmarks/estimators.md` did. The
 summary of the study is made by `fastlin report` (see the README). The tables of docs/scale.md are
-of what `python -m benchmarks.scale --out docs/scale.json` measured. The examples have a `build.py`
-of their own.
+of what `python -m benchmarks.scale --out docs/scale.json` measured, and of the logs that `python -m
+benchmarks.imagenet_sized --rows 1281167 --out docs/benchmarks/imagenet_sized` kept. The examples
+have a `build.py` of their own.
 
 `python docs/build.py --check` needs no data and changes nothing. It looks whether the tables are
 those of the measured results and the study's commands, and whether all pictures are shown.
@@ -31,7 +32,14 @@ from fastlin.runs import DataReference
 from fastlin.training.evaluation import evaluate
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks are not installed
-from benchmarks import estimator_report, exact_report, practitioner, report, scale
+from benchmarks import (
+    estimator_report,
+    exact_report,
+    imagenet_sized,
+    practitioner,
+    report,
+    scale,
+)
 from benchmarks.outcomes import Outcome
 
 DOCS = Path(__file__).resolve().parent
@@ -177,6 +185,8 @@ def faults() -> list[str]:
         )
     if section("scale", page=SCALE) != scale_tables().strip():
         found.append("docs/scale.md: the tables are not those of scale.json beside it")
+    if section("imagenet", page=SCALE) != imagenet_sized.table():
+        found.append("docs/scale.md: the table of ImageNet's size is not that of the logs")
     shown = {
         (page.parent / target).resolve(): page
         for page in PAGES
@@ -200,6 +210,7 @@ if __name__ == "__main__":
     section("study", study_table(measured_accuracies()))
     section("task", task())
     section("scale", scale_tables(), SCALE)
+    section("imagenet", imagenet_sized.table(), SCALE)
     exact = exact_report.latest(DOCS / "benchmarks")
     if exact is not None:
         exact_report.illustrate(exact, DOCS / "benchmarks" / "exact.md")
