@@ -25,6 +25,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastlin.estimators.classifiers import HingeClassifier, SoftmaxClassifier
+from fastlin.estimators.grid import GridSearch
 from fastlin.estimators.path import SoftmaxClassifierCV
 
 # Old versions of scikit-learn call new ones of SciPy as they should not.
@@ -397,6 +398,20 @@ def test_sparse_rows_are_refused_with_what_to_do():
     X, y = rows_of(2)
     with pytest.raises(TypeError, match="toarray"):
         SoftmaxClassifier().fit(sparse.csr_array(X), y)
+
+
+def test_masked_values_are_refused():
+    X, y = rows_of(2)
+    found = SoftmaxClassifier().fit(X, y)
+    masked = np.ma.array(X, mask=np.zeros(X.shape, bool))
+    masked[3, 1] = np.ma.masked
+    for call in (
+        lambda: found.predict(masked),
+        lambda: SoftmaxClassifier().fit(masked, y),
+        lambda: GridSearch(SoftmaxClassifier(), {"C": [1.0]}).fit(masked, y),
+    ):
+        with pytest.raises(ValueError, match="X has 1 masked value, the first in row 3, column 1"):
+            call()
 
 
 def test_without_scikit_learn_one_line_says_what_to_install():

@@ -281,3 +281,36 @@ def test_epochs_that_were_not_evaluated_are_never_the_best():
     )
     assert history.best_epoch == 3
     assert history.best_by("val_cost") == 4
+
+
+# --- masked values ------------------------------------------------------------------------------
+
+
+FEW_ROWS, FEW_LABELS = np.eye(6, 3, dtype=F32) + 1, np.arange(6) % 2
+MASKED_ROWS = np.ma.array(FEW_ROWS, mask=np.arange(18).reshape(6, 3) == 7)
+MASKED_LABELS = np.ma.array(FEW_LABELS, mask=np.arange(6) >= 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"X": MASKED_ROWS}, "X_train has 1 masked value, the first in row 2, column 1;"),
+        ({"y": MASKED_LABELS}, "y_train has 2 masked values, the first in place 4;"),
+        ({"weights": MASKED_LABELS}, "weights has 2 masked values"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_masked_values_are_refused_as_their_mask_would_be_lost(given, said):
+    with pytest.raises(InputError, match=said):
+        Split.from_arrays(**{"X": FEW_ROWS, "y": FEW_LABELS, **given})
+
+
+def test_masked_rows_are_not_predicted():
+    model = train(Split.from_arrays(FEW_ROWS, FEW_LABELS), epochs=1).model
+    with pytest.raises(InputError, match="X has 1 masked value"):
+        model.predict(MASKED_ROWS)
+
+
+def test_an_array_that_masks_nothing_is_taken():
+    X, y = np.ma.array(FEW_ROWS), np.ma.array(FEW_LABELS)
+    assert np.array_equal(Split.from_arrays(X, y).train.X, FEW_ROWS)

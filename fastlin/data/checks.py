@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin.data.stored import AnyRows, StoredRows
-from fastlin.errors import InputError, one_line, quoted
+from fastlin.errors import InputError, counted, one_line, quoted
 from fastlin.settings import as_float
 
 
@@ -191,7 +191,7 @@ def of_mean_one(weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _refuse_value(name: str, value: float, place: tuple[int, ...], dtype: DTypeLike | None) -> None:
-    where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"place {place[0]}"
+    where = _where(place)
     if math.isfinite(value):
         kind = np.dtype(dtype)
         raise InputError(
@@ -199,6 +199,10 @@ def _refuse_value(name: str, value: float, place: tuple[int, ...], dtype: DTypeL
             f"{np.finfo(kind).max:.2g}: compute with dtype float64"
         )
     raise InputError(f"{name} has the value {value!r} in {where}; every value must be finite")
+
+
+def _where(place: tuple[int, ...]) -> str:
+    return f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"place {place[0]}"
 
 
 def check_labels(y: ArrayLike, row_count: int, class_count: int) -> NDArray[np.int64]:
@@ -318,8 +322,20 @@ def is_unicode(texts: NDArray[Any]) -> bool:
     return not bool((numbers > sys.maxunicode).any())
 
 
+def check_unmasked(name: str, values: Any) -> None:
+    """Raise InputError if an array has masked values, which NumPy would take for what is there."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        places = np.argwhere(np.ma.getmaskarray(values))
+        raise InputError(
+            f"{name} has {counted(len(places), 'masked value')}, the first in "
+            f"{_where(tuple(places[0].tolist()))}; leave such rows out, or fill them in with "
+            ".filled()"
+        )
+
+
 def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
     """Return values as an array. Raises InputError if they are none; the message calls it name."""
+    check_unmasked(name, values)
     try:
         if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
             values = np.from_dlpack(values)  # type: ignore[arg-type]

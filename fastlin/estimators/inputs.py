@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.checks import check_class_names, check_values
+from fastlin.data.checks import check_class_names, check_unmasked, check_values
 from fastlin.errors import InputError, one_line, quoted
 
 _ARITHMETIC = np.float32  # of the first passes over rows, whatever their dtype
@@ -30,9 +30,10 @@ def plain(name: str, values: Any) -> Any:
     Raises
     ------
     InputError
-        If a tensor is part of a gradient, is not in the memory of the processor or is sparse; or if
-        it is a table of polars that is not computed yet.
+        If a tensor is part of a gradient, is not in the memory of the processor or is sparse; if
+        it is a table of polars that is not computed yet; or if an array has masked values.
     """
+    check_unmasked(name, values)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(values, torch.Tensor):
         return _array_of(name, values, torch)
