@@ -138,6 +138,12 @@ class Fitting:
         """In how many folds penalties were judged; None for validation rows, or for no path."""
         return None if self.probe is None else self.probe.get("cv")
 
+    @property
+    def select_of_path(self) -> str:
+        """By which measure the penalty of a path was chosen, such as ``val_accuracy``."""
+        default = "val_accuracy"
+        return default if self.probe is None else str(self.probe.get("select", default))
+
     def content(self) -> dict[str, Any]:
         """Return what is not left at its default, as JSON values."""
         found, of = asdict(self).items(), type(self).__dataclass_fields__

@@ -14,6 +14,7 @@ from fastlin.commands import probe as probe_command
 from fastlin.errors import InputError
 from fastlin.files import read_csv
 from fastlin.fitting import Fitting
+from fastlin.report.paths import path_of
 from fastlin.report.wording import percent
 from fastlin.runs import load_run
 from fastlin.solving.config import penalty_of
@@ -462,6 +463,34 @@ def test_the_passes_of_the_chosen_fit_are_those_of_the_path(data, tmp_path):
     columns, *lines = table(folder)
     [chosen] = [line for line in lines if "chosen" in ",".join(line)]
     assert summary(folder)["exact_fit"]["passes"] == int(chosen[columns.index("passes")])
+
+
+def test_a_measure_that_decides_is_drawn_above_the_others():
+    figures = pytest.importorskip("fastlin.figures")
+    marks = {"best": 0, "one_error": 0, "val_rows": 100}
+    values = [[0.1, 1.0], [1.0, 0.1], [0.5, 0.6], [1.0, 2.0], [2.0, 3.0]]
+    figure = figures.path_curves(*values, **marks, chosen_by=("macro F1", [0.8, 0.7]))
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels[:4] == ["macro F1", "accuracy (%)", "cost", "‖W‖"]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0.8, 0.7]
+    with pytest.raises(InputError, match="one value a penalty"):
+        figures.path_curves(*values, **marks, chosen_by=("macro F1", [0.8]))
+
+
+def test_a_page_shows_the_measure_that_decided(data, tmp_path):
+    folder = tmp_path / "run"
+    call("probe", "--data", data, "--C", CS, "--select", "balanced-accuracy", "--no-figures",
+         "--out", folder)  # fmt: skip
+    [found], [picture] = path_of(folder, "a", "b", "c", 100, "val_balanced_accuracy")
+    columns, *lines = read_csv(folder / "path.csv")
+    place = columns.index("val_balanced_accuracy")
+    assert [head.title for head in found.columns[:4]] == [
+        "C", "l2", "validation balanced accuracy", "validation accuracy"
+    ]  # fmt: skip
+    assert [row.cells[2] for row in found.rows] == [float(line[place]) for line in lines]
+    assert "Balanced accuracy, accuracy and cost" in picture.note
+    [of_accuracy], _ = path_of(folder, "a", "b", "c", 100, "val_accuracy")
+    assert [head.title for head in of_accuracy.columns[:3]] == ["C", "l2", "validation accuracy"]
 
 
 def test_the_path_is_drawn_without_what_pages_need(probed, monkeypatch):

@@ -47,7 +47,10 @@ def plot(
         saved.history, saved.model, saved.config, matched, run, threads, failures.append, remark,
         saved.select, saved.fitting,
     )  # fmt: skip
-    drawn += draw_path(run, saved.config, matched, failures.append, saved.fitting.folds_of_path)
+    fitting = saved.fitting
+    drawn += draw_path(
+        run, saved.config, matched, fitting.select_of_path, fitting.folds_of_path, failures.append
+    )
     for path in drawn:
         options.console().print(str(path))
     for failure in failures:
@@ -117,10 +120,13 @@ def draw_path(
     folder: Path,
     config: TrainConfig,
     split: Split,
+    select: str,
+    cv: int | None,
     on_failure: Callable[[str], None] | None = None,
-    cv: int | None = None,
 ) -> list[Path]:
-    """Draw the path of penalties that a run has, judged in folds or not, if it has one.
+    """Draw the path of penalties that a run has, chosen by a measure, if it has one.
+
+    Without cv, validation rows have judged it.
 
     Raises InputError if its table is damaged.
     """
@@ -139,7 +145,7 @@ def draw_path(
         )
     foot = footer(split.name, judging, settings, swept=["l2"], remark=remark)
     rows = row_counts(split, cv)[1] or None
-    _, pictures = path_of(folder, "run", split.name, foot, rows, cv)
+    _, pictures = path_of(folder, "run", split.name, foot, rows, select, cv)
 
     def drawn() -> Figure:
         picture = pictures[0]

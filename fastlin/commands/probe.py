@@ -210,7 +210,9 @@ def _run(
         drawn = outcome.draw(result, rows, folder, threads, notes, fitting=fitting)
         if isinstance(found, Probe):
             drawn_path = outcome.drawing(
-                lambda: plot.draw_path(folder, result.config, split, notes.print, found.path.cv),
+                lambda: plot.draw_path(
+                    folder, result.config, split, found.path.select, found.path.cv, notes.print
+                ),
                 notes,
             )
             drawn = drawn[0] + drawn_path[0], drawn[1] + drawn_path[1]

@@ -18,6 +18,8 @@ from fastlin.metrics import binomial_error
 # Values of which the largest is more than so many times the least have a logarithmic axis.
 _WIDE = 20.0
 
+_LONG_LABEL = 14  # characters; longer ones are in two lines, as a panel is low
+
 
 @styled()
 def path_curves(
@@ -30,6 +32,7 @@ def path_curves(
     best: int,
     one_error: int,
     val_rows: int | None,
+    chosen_by: tuple[str, Sequence[float]] | None = None,
 ) -> Figure:
     """Draw accuracy, cost and the length of the weights over the penalty, one below the other.
 
@@ -48,22 +51,24 @@ def path_curves(
         marked.
     val_rows : int or None
         How many there are, if that is known, for the standard error.
+    chosen_by : tuple[str, Sequence[float]], optional
+        Another measure by which the best is chosen, in words, and its values (n,): drawn above.
     """
     n = len(C)
-    fits = n > 0 and all(len(values) == n for values in (l2, accuracy, cost, weight_norm))
+    drawn = {"accuracy (%)": 100 * np.asarray(accuracy), "cost": cost, "‖W‖": weight_norm}
+    if chosen_by is not None:
+        drawn = {chosen_by[0]: chosen_by[1], **drawn}
+    fits = n > 0 and all(len(values) == n for values in (l2, *drawn.values()))
     check(fits and 0 <= best < n and 0 <= one_error < n, "the path has not one value a penalty")
-    figure = Figure((4.8, 5.6), layout="constrained")
-    panels = figure.subplots(3, 1, sharex=True)
+    figure = Figure((4.8, 0.8 + 1.6 * len(drawn)), layout="constrained")
+    panels = figure.subplots(len(drawn), 1, sharex=True)
     order, places = np.argsort(C), np.asarray(C, np.float64)
-    percent = 100 * np.asarray(accuracy)
+    of_accuracy = panels[-3]
     if val_rows is not None:
-        error = 100 * binomial_error(accuracy[best], val_rows)
-        ends = percent[best] - error, percent[best] + error
-        panels[0].axhspan(*ends, color=FAINT, alpha=0.35, linewidth=0, label="± a standard error")
-    drawn = zip(
-        panels, (percent, cost, weight_norm), ("accuracy (%)", "cost", "‖W‖"), strict=True
-    )  # fmt: skip
-    for axes, values, label in drawn:
+        error = binomial_error(accuracy[best], val_rows)
+        ends = 100 * (accuracy[best] - error), 100 * (accuracy[best] + error)
+        of_accuracy.axhspan(*ends, color=FAINT, alpha=0.35, linewidth=0, label="± a standard error")
+    for axes, (label, values) in zip(panels, drawn.items(), strict=True):
         found = np.asarray(values, np.float64)
         axes.plot(places[order], found[order], "-o", color=BLUE, markersize=3)
         axes.axvline(places[one_error], color=QUIET, linewidth=1, linestyle="--")
@@ -73,11 +78,11 @@ def path_curves(
         )  # fmt: skip
         axes.plot(places[[best]], found[[best]], "D", color=ORANGE, markersize=7, zorder=4,
                   label="chosen")  # fmt: skip
-        axes.set_ylabel(label)
+        axes.set_ylabel(label.replace(" ", "\n", 1) if len(label) > _LONG_LABEL else label)
         axes.set_xscale("log")
-    _scale_values(panels, cost)
+    _scale_values(panels[-2], panels[-1], cost)
     _label_penalties(panels, C[0] * l2[0])
-    handles, labels = panels[0].get_legend_handles_labels()
+    handles, labels = of_accuracy.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=3, fontsize=8)
     return figure
 
@@ -113,19 +118,19 @@ def gap_curve(passes: Sequence[int], relative_gap: Sequence[float], target: floa
     return figure
 
 
-def _scale_values(panels: Sequence[Axes], cost: Sequence[float]) -> None:
+def _scale_values(of_cost: Axes, of_length: Axes, cost: Sequence[float]) -> None:
     """Make the axis of lengths logarithmic, and that of costs if one flat line hid the least."""
     known = [value for value in cost if math.isfinite(value)]
     if known and 0 < min(known) < max(known) / _WIDE:
-        panels[1].set_yscale("log")
-        _label_powers(panels[1].yaxis, (1.0, 3.0))
-    panels[2].set_yscale("log")
-    _label_powers(panels[2].yaxis)
+        of_cost.set_yscale("log")
+        _label_powers(of_cost.yaxis, (1.0, 3.0))
+    of_length.set_yscale("log")
+    _label_powers(of_length.yaxis)
 
 
 def _label_penalties(panels: Sequence[Axes], product: float) -> None:
     """Write C below the panels and l2 above them; their product is the same for every penalty."""
-    panels[2].set_xlabel("C of scikit-learn (weaker penalty to the right)")
+    panels[-1].set_xlabel("C of scikit-learn (weaker penalty to the right)")
 
     def converted(value: ArrayLike) -> NDArray[np.float64]:
         """Return l2 for C, or C for l2; matplotlib asks for that of 0, too."""
@@ -134,7 +139,7 @@ def _label_penalties(panels: Sequence[Axes], product: float) -> None:
 
     above = panels[0].secondary_xaxis("top", functions=(converted, converted))
     above.set_xlabel("l2")
-    for axis in (panels[2].xaxis, above.xaxis):
+    for axis in (panels[-1].xaxis, above.xaxis):
         _label_powers(axis)
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastlin.metrics import measure_text, metric_of
 from fastlin.report.page import Column, Picture, Row, Table
 from fastlin.solving.path_file import CHOSEN, ONE_ERROR, TABLE, load_path
 from fastlin.solving.run import load_bounds
 
 
 def path_of(
-    folder: Path, key: str, name: str, foot: str, rows: int | None, cv: int | None = None
+    folder: Path,
+    key: str,
+    name: str,
+    foot: str,
+    rows: int | None,
+    select: str,
+    cv: int | None = None,
 ) -> tuple[list[Table], list[Picture]]:
     """Return the table and the picture of the path of a run, or none if it has no path.
 
@@ -24,6 +31,8 @@ def path_of(
         The line below the picture.
     rows : int or None
         How many rows judge the penalties, if that is known.
+    select : str
+        By which measure of these rows the penalty was chosen, such as ``val_accuracy``.
     cv : int or None
         In how many folds these were held out; None for validation rows.
 
@@ -35,11 +44,15 @@ def path_of(
     if not (folder / TABLE).is_file():
         return [], []
     found = load_path(folder / TABLE)
+    metric = metric_of(select)  # None of accuracy and cost, which are shown anyway
+    of_metric = None if metric is None else found.measures.get(select)
     lines = []
     measured = zip(found.C, found.l2, found.accuracy, found.cost, found.weight_norm, strict=True)
     for place, (C, l2, accuracy, cost, norm) in enumerate(measured):
         marks = [CHOSEN] * (place == found.best) + [ONE_ERROR] * (place == found.one_error)
         cells = [f"{C:.4g}", f"{l2:.4g}", accuracy, cost, f"{norm:.4g}", ", ".join(marks)]
+        if of_metric is not None:
+            cells.insert(2, of_metric[place])
         lines.append(Row(cells))
     heads = [
         Column("C", "number"),
@@ -49,17 +62,27 @@ def path_of(
         Column("‖W‖", "number"),
         Column(""),
     ]
+    what, chosen_by = "Accuracy", None
+    if metric is not None and of_metric is not None:
+        measure, kind = measure_text(select).removeprefix("validation "), "cost"
+        what, chosen_by = f"{measure[0].upper()}{measure[1:]}, accuracy", (measure, of_metric)
+        if metric.is_share:
+            kind = "percent"
+            chosen_by = f"{measure} (%)", tuple(100 * value for value in of_metric)
+        title = f"validation {measure}" if cv is None else f"{measure} of folds"
+        heads.insert(2, Column(title, kind))
     caption = "The path of penalties, from the strongest on; fits of training rows alone."
     of_rows = "validation rows"
     if cv is not None:
         caption = f"The path of penalties, from the strongest on; each of {cv} folds held out once."
         of_rows = f"all rows in {cv} folds, each held out once,"
-    note = f"Accuracy and cost of {of_rows} and the length of the weights over the penalty."
+    note = f"{what} and cost of {of_rows} and the length of the weights over the penalty."
     picture = Picture(
         f"{key}-path", f"Path of penalties of {name}", note, foot,
         draw=lambda figures: figures.path_curves(
             found.C, found.l2, found.accuracy, found.cost, found.weight_norm, best=found.best,
             one_error=found.one_error, val_rows=rows,
+            chosen_by=chosen_by,
         ),
     )  # fmt: skip
     return [Table(heads, lines, caption)], [picture]

@@ -334,7 +334,15 @@ def _details(found: RunOutcome, key: str) -> Section:
     cv = found.run.fitting.folds_of_path
     judging = ("val",) if cv is None else ("train", "val")
     rows = sum(found.rows.get(part, 0) for part in judging) or None
-    of_path = path_of(found.run.folder, key, name, found.foot(*judging), rows, cv)
+    of_path = path_of(
+        found.run.folder,
+        key,
+        name,
+        found.foot(*judging),
+        rows,
+        found.run.fitting.select_of_path,
+        cv,
+    )
     target = found.run.fitting.gap
     pictures = (
         of_path[1] + gap_pictures(found.run.folder, key, name, found.foot("train"), target)

@@ -61,6 +61,8 @@ class PathCurves:
         A value a penalty; cost and accuracy are of validation rows.
     best, one_error : int
         The place of the chosen penalty, and of the strongest within a standard error.
+    measures : dict[str, tuple[float, ...]]
+        All measures of validation rows, by their names such as ``val_macro_f1``.
     """
 
     l2: tuple[float, ...]
@@ -70,6 +72,7 @@ class PathCurves:
     accuracy: tuple[float, ...]
     best: int
     one_error: int
+    measures: dict[str, tuple[float, ...]]
 
 
 def load_path(path: str | Path) -> PathCurves:
@@ -85,12 +88,13 @@ def load_path(path: str | Path) -> PathCurves:
     missing = [name for name in (*_NUMBERS, "mark") if name not in columns]
     if missing:
         raise InputError(f"{path} is not the table of a path: it has no column {missing[0]}")
+    measures = [name for name in columns if name.startswith("val_")]
     found: list[dict[str, float]] = []
     places: dict[str, int] = {}
     for number, cells in enumerate(lines, start=2):
         line = dict(zip(columns, cells, strict=True))
         try:
-            values = {name: _number(line[name]) for name in _NUMBERS}
+            values = {name: _number(line[name]) for name in (*_NUMBERS, *measures)}
         except ValueError as error:
             raise InputError(f"{path} is damaged: line {number}: {error}") from None
         if not (values["l2"] > 0 and values["C"] > 0):
@@ -99,10 +103,10 @@ def load_path(path: str | Path) -> PathCurves:
         found.append(values)
     if not {CHOSEN, ONE_ERROR} <= places.keys():
         raise InputError(f"{path} is damaged: no line is marked as {CHOSEN} and as {ONE_ERROR}")
-    of = {name: tuple(values[name] for values in found) for name in _NUMBERS}
+    of = {name: tuple(values[name] for values in found) for name in (*_NUMBERS, *measures)}
     return PathCurves(
         of["l2"], of["C"], of["weight_norm"], of["val_cost"], of["val_accuracy"],
-        places[CHOSEN], places[ONE_ERROR],
+        places[CHOSEN], places[ONE_ERROR], {name: of[name] for name in measures},
     )  # fmt: skip
 
 
