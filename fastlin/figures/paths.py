@@ -62,29 +62,35 @@ def path_curves(
     check(fits and 0 <= best < n and 0 <= one_error < n, "the path has not one value a penalty")
     figure = Figure((4.8, 0.8 + 1.6 * len(drawn)), layout="constrained")
     panels = figure.subplots(len(drawn), 1, sharex=True)
-    order, places = np.argsort(C), np.asarray(C, np.float64)
     of_accuracy = panels[-3]
     if val_rows is not None:
         error = binomial_error(accuracy[best], val_rows)
         ends = 100 * (accuracy[best] - error), 100 * (accuracy[best] + error)
         of_accuracy.axhspan(*ends, color=FAINT, alpha=0.35, linewidth=0, label="± a standard error")
     for axes, (label, values) in zip(panels, drawn.items(), strict=True):
-        found = np.asarray(values, np.float64)
-        axes.plot(places[order], found[order], "-o", color=BLUE, markersize=3)
-        axes.axvline(places[one_error], color=QUIET, linewidth=1, linestyle="--")
-        axes.plot(
-            places[[one_error]], found[[one_error]], "o", linestyle="--", linewidth=1, color=QUIET,
-            markerfacecolor="white", markersize=7, zorder=3, label="one standard error",
-        )  # fmt: skip
-        axes.plot(places[[best]], found[[best]], "D", color=ORANGE, markersize=7, zorder=4,
-                  label="chosen")  # fmt: skip
+        _plot(axes, np.asarray(C, np.float64), np.asarray(values, np.float64), best, one_error)
         axes.set_ylabel(label.replace(" ", "\n", 1) if len(label) > _LONG_LABEL else label)
-        axes.set_xscale("log")
     _scale_values(panels[-2], panels[-1], cost)
     _label_penalties(panels, C[0] * l2[0])
     handles, labels = of_accuracy.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=3, fontsize=8)
     return figure
+
+
+def _plot(
+    axes: Axes, C: NDArray[np.float64], values: NDArray[np.float64], best: int, one_error: int
+) -> None:
+    """Draw values over C, and mark the chosen penalty and that of one standard error."""
+    order = np.argsort(C)
+    axes.plot(C[order], values[order], "-o", color=BLUE, markersize=3)
+    axes.axvline(C[one_error], color=QUIET, linewidth=1, linestyle="--")
+    axes.plot(
+        C[[one_error]], values[[one_error]], "o", linestyle="--", linewidth=1, color=QUIET,
+        markerfacecolor="white", markersize=7, zorder=3, label="one standard error",
+    )  # fmt: skip
+    axes.plot(C[[best]], values[[best]], "D", color=ORANGE, markersize=7, zorder=4,
+              label="chosen")  # fmt: skip
+    axes.set_xscale("log")
 
 
 @styled()

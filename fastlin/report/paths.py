@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from fastlin.metrics import measure_text, metric_of
 from fastlin.report.page import Column, Picture, Row, Table
-from fastlin.solving.path_file import CHOSEN, ONE_ERROR, TABLE, load_path
+from fastlin.solving.path_file import CHOSEN, ONE_ERROR, TABLE, PathCurves, load_path
 from fastlin.solving.run import load_bounds
 
 
@@ -44,33 +45,10 @@ def path_of(
     if not (folder / TABLE).is_file():
         return [], []
     found = load_path(folder / TABLE)
-    metric = metric_of(select)  # None of accuracy and cost, which are shown anyway
-    of_metric = None if metric is None else found.measures.get(select)
-    lines = []
-    measured = zip(found.C, found.l2, found.accuracy, found.cost, found.weight_norm, strict=True)
-    for place, (C, l2, accuracy, cost, norm) in enumerate(measured):
-        marks = [CHOSEN] * (place == found.best) + [ONE_ERROR] * (place == found.one_error)
-        cells = [f"{C:.4g}", f"{l2:.4g}", accuracy, cost, f"{norm:.4g}", ", ".join(marks)]
-        if of_metric is not None:
-            cells.insert(2, of_metric[place])
-        lines.append(Row(cells))
-    heads = [
-        Column("C", "number"),
-        Column("l2", "number"),
-        Column("validation accuracy" if cv is None else "accuracy of folds", "percent"),
-        Column("validation cost" if cv is None else "cost of folds", "cost"),
-        Column("‖W‖", "number"),
-        Column(""),
-    ]
-    what, chosen_by = "Accuracy", None
-    if metric is not None and of_metric is not None:
-        measure, kind = measure_text(select).removeprefix("validation "), "cost"
-        what, chosen_by = f"{measure[0].upper()}{measure[1:]}, accuracy", (measure, of_metric)
-        if metric.is_share:
-            kind = "percent"
-            chosen_by = f"{measure} (%)", tuple(100 * value for value in of_metric)
-        title = f"validation {measure}" if cv is None else f"{measure} of folds"
-        heads.insert(2, Column(title, kind))
+    judged = _Judged.of(found, select)
+    what = "Accuracy"
+    if judged is not None:
+        what = f"{judged.name[0].upper()}{judged.name[1:]}, accuracy"
     caption = "The path of penalties, from the strongest on; fits of training rows alone."
     of_rows = "validation rows"
     if cv is not None:
@@ -82,10 +60,65 @@ def path_of(
         draw=lambda figures: figures.path_curves(
             found.C, found.l2, found.accuracy, found.cost, found.weight_norm, best=found.best,
             one_error=found.one_error, val_rows=rows,
-            chosen_by=chosen_by,
+            chosen_by=None if judged is None else judged.drawn(),
         ),
     )  # fmt: skip
-    return [Table(heads, lines, caption)], [picture]
+    return [_table(found, judged, cv, caption)], [picture]
+
+
+def _table(found: PathCurves, judged: _Judged | None, cv: int | None, caption: str) -> Table:
+    """Return the table of a path, with a column of the measure by which a penalty was chosen."""
+    lines = []
+    measured = zip(found.C, found.l2, found.accuracy, found.cost, found.weight_norm, strict=True)
+    for place, (C, l2, accuracy, cost, norm) in enumerate(measured):
+        marks = [CHOSEN] * (place == found.best) + [ONE_ERROR] * (place == found.one_error)
+        cells = [f"{C:.4g}", f"{l2:.4g}", accuracy, cost, f"{norm:.4g}", ", ".join(marks)]
+        if judged is not None:
+            cells.insert(2, judged.values[place])
+        lines.append(Row(cells))
+    heads = [
+        Column("C", "number"),
+        Column("l2", "number"),
+        Column("validation accuracy" if cv is None else "accuracy of folds", "percent"),
+        Column("validation cost" if cv is None else "cost of folds", "cost"),
+        Column("‖W‖", "number"),
+        Column(""),
+    ]
+    if judged is not None:
+        title = f"validation {judged.name}" if cv is None else f"{judged.name} of folds"
+        heads.insert(2, Column(title, judged.kind))
+    return Table(heads, lines, caption)
+
+
+class _Judged(NamedTuple):
+    """The measure by which a penalty was chosen, if it is neither accuracy nor cost.
+
+    Attributes
+    ----------
+    name, kind : str
+        In words, and of its column.
+    values : tuple[float, ...]
+        A value a penalty.
+    """
+
+    name: str
+    kind: str
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, found: PathCurves, select: str) -> _Judged | None:
+        """Return that of a path; None of accuracy and cost, which are shown anyway."""
+        metric = metric_of(select)
+        if metric is None or select not in found.measures:
+            return None
+        name = measure_text(select).removeprefix("validation ")
+        return cls(name, "percent" if metric.is_share else "cost", found.measures[select])
+
+    def drawn(self) -> tuple[str, tuple[float, ...]]:
+        """Return the label of an axis, and what is drawn there."""
+        if self.kind != "percent":
+            return self.name, self.values
+        return f"{self.name} (%)", tuple(100 * value for value in self.values)
 
 
 def gap_pictures(
