@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,9 @@ class Reading(NamedTuple):
 
 
 AS_THEY_ARE = Reading()
+
+# The mean loss, and its gradients by W (K, d) and b (K,).
+MeanLoss: TypeAlias = tuple[float, NDArray[np.float64], NDArray[np.float64]]
 
 
 def unchecked_scores(X: AnyRows, W: Array, b: Array, reading: Reading = AS_THEY_ARE) -> Array:
@@ -246,7 +249,7 @@ def unchecked_loss_and_gradient(
 def unchecked_mean_loss(
     X: AnyRows, y: Array, W: Array, b: Array, *, loss: Loss,
     reading: Reading = AS_THEY_ARE, weights: Array | None = None,
-) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
+) -> MeanLoss:  # fmt: skip
     """Return the mean loss, without penalty, and its gradients by W and b, in float64.
 
     Arguments are those of `unchecked_loss_and_gradient`.
@@ -261,7 +264,7 @@ def unchecked_mean_loss(
 def unchecked_mean_losses(
     X: AnyRows, y: Array, W: Array, b: Array, *, loss: Loss, reading: Reading,
     weights: Array | None,
-) -> list[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:  # fmt: skip
+) -> list[MeanLoss]:  # fmt: skip
     """Do `unchecked_mean_loss` for several classifiers, in one pass over the rows.
 
     W is (M, K, d), b (M, K), and weights (M, n): each classifier has its own.
@@ -285,7 +288,7 @@ class LossSums(NamedTuple):
         """Return the sums over the rows of both."""
         return LossSums(self.losses + other.losses, self.dW + other.dW, self.db + other.db)
 
-    def means(self, row_count: int) -> list[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:
+    def means(self, row_count: int) -> list[MeanLoss]:
         """Return all over the number of rows, of every classifier."""
         parts = zip(self.losses.tolist(), self.dW, self.db, strict=True)
         return [(loss / row_count, dW / row_count, db / row_count) for loss, dW, db in parts]

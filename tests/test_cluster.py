@@ -217,6 +217,27 @@ def test_a_path_of_workers_that_die_has_the_bits_of_one_process(many):
         assert one._replace(seconds=0) == other._replace(seconds=0)
 
 
+@pytest.mark.parametrize(
+    "settings", [{"refit": True, "l2s": [1e-3, 1e-4]}, {"cv": 3, "Cs": [1e-4, 1e-3]}]
+)
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_workers_take_all_passes_of_folds_and_refits(
+    many, client, settings, class_weight, monkeypatch
+):
+    settings = settings | {"class_weight": class_weight}
+    theirs = fastlin.path(many, **settings)
+
+    def never(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr("fastlin.passes.shard_sums", never)
+    ours = fastlin.path(many, client=client, **settings)
+    assert np.array_equal(ours.model.W, theirs.model.W)
+    assert np.array_equal(ours.model.b, theirs.model.b)
+    for one, other in zip(ours.points, theirs.points, strict=True):
+        assert one._replace(seconds=0) == other._replace(seconds=0)
+
+
 def test_workers_need_a_file(client):
     X, y = np.eye(4), np.arange(4) % 2
     with pytest.raises(InputError, match="workers of a cluster load the rows themselves"):
@@ -231,12 +252,13 @@ def test_commands_give_the_same_files_with_a_cluster(many, split, tmp_path, monk
     data = ("--data", rows.data, "--labels", rows.labels, "--no-figures")
     for name, dask in (("one", ()), ("two", ("--dask", "local:2"))):
         call("fit", *data, "--l2", "1e-3", "--out", f"fit-{name}", *dask)
-        call("probe", *data, "--C", "1e-4,1e-3", "--out", f"probe-{name}", *dask)
+        call("probe", *data, "--C", "1e-4,1e-3", "--refit", "--out", f"probe-{name}", *dask)
+        call("probe", *data, "--C", "1e-3", "--cv", 3, "--out", f"folds-{name}", *dask)
         call(
             "grid", "--data", split.source.data, "--no-figures", "--lr", "0.01,0.02", "--epochs", 2,
             "--out", f"grid-{name}", *dask,
         )  # fmt: skip
-    for kind in ("fit", "probe", "grid"):
+    for kind in ("fit", "probe", "folds", "grid"):
         places = [tmp_path / f"{kind}-{name}" for name in ("one", "two")]
         same_run(*(place / "winner" if kind == "grid" else place for place in places))
     for command in ("fit", "probe", "grid"):

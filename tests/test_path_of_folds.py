@@ -389,7 +389,6 @@ def test_what_cannot_be_judged_in_folds_is_said(split):
         "fewer folds": lambda: fastlin.path(split, cv=N + 1),
         "cv is 1": lambda: fastlin.path(split, cv=1),
         "the class '3' has one row": lambda: fastlin.path(fastlin.Split.from_arrays(X, lone), cv=4),
-        "give no cluster beside it": lambda: fastlin.path(split, cv=4, client=object()),
         "refit is False, but with cv": lambda: fastlin.probe(split, cv=4, refit=False),
         "cv has no effect with the protocol mteb": lambda: fastlin.probe(split, "mteb", cv=4),
         "or judge by folds": lambda: fastlin.path(split),

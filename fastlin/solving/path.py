@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,9 @@ from fastlin.solving.config import (
 )
 from fastlin.solving.path_result import PathFit, PathPoint, PathResult, best_of
 from fastlin.solving.shards import ShardPasses
-from fastlin.solving.solver import solve
+from fastlin.solving.solution import Solution
+from fastlin.solving.solver import Solver, problem_of
+from fastlin.solving.start_matrices import start_matrix_of
 from fastlin.solving.walk import Grounds, Walk, check_folds, ratio_of, row_counts
 from fastlin.threads import use_threads
 from fastlin.training.selection import check_can_select
@@ -70,7 +73,7 @@ def path(
     on_point : Callable, optional
         Called after every penalty.
     client : distributed.Client, optional
-        As in `solve`; not with cv.
+        As in `solve`.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def fit_path(
     InputError
         As `path` does, or if what is known is of other features or classes.
     """
-    _check(split, config, plan, client)
+    _check(split, config, plan)
     rows, held_rows = row_counts(split, plan.cv)
     penalties = _penalties(plan, rows, len(split.train.class_names))
     ratio = ratio_of(penalties)
@@ -129,7 +132,8 @@ def fit_path(
             workers = ShardPasses.of(client, split, config)
             grounds = Grounds.of_split(split, config, penalties, ratio, workers)
         else:
-            grounds = Grounds.of_folds(split, config, penalties, ratio, plan.cv)
+            workers = ShardPasses.of(client, split, config, with_validation=True, cv=plan.cv)
+            grounds = Grounds.of_folds(split, config, penalties, ratio, plan.cv, workers)
         walk = Walk(grounds, config, penalties, ratio, on_fit, known)
         if plan.bisect:
             walk.to_the_best(penalties, plan.select)
@@ -142,21 +146,27 @@ def fit_path(
         chosen = replace(config, l2=best.l2, C=FitConfig().C)
         if not plan.refit:
             solution = walk.solution_of(best, chosen)
-    if plan.refit:
-        again = chosen if plan.l2s is not None else replace(config, l2=AUTO, C=best.C)
-        solution = solve(training_and_validation(split), config=again, threads=threads)
+        else:
+            again = chosen if plan.l2s is not None else replace(config, l2=AUTO, C=best.C)
+            workers = ShardPasses.of(client, split, again, with_validation=True)
+            solution = _refit(split, again, workers)
     return PathResult(
         points, plan.select, chosen, solution, plan.refit, rows, held_rows,
         tuple(walk.notes(best)), plan.cv,
     )  # fmt: skip
 
 
-def _check(split: Split, config: FitConfig, plan: PathPlan, client: object) -> None:
+def _refit(split: Split, config: FitConfig, workers: ShardPasses | None) -> Solution:
+    """Return the optimum over training and validation rows."""
+    began = time.perf_counter()
+    problem = problem_of(training_and_validation(split), config, workers)
+    return Solver(problem, start_matrix_of(problem, problem.l2), config, began).run()
+
+
+def _check(split: Split, config: FitConfig, plan: PathPlan) -> None:
     """Raise InputError if a plan cannot be carried out on a split."""
     check_split(split)
     if plan.cv is not None:
-        if client is not None:
-            raise InputError("cv is done by this process alone; give no cluster beside it")
         check_folds(split, plan.cv)
     elif split.val is None:
         raise InputError(

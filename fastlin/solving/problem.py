@@ -24,7 +24,7 @@ from fastlin.engine import Array
 from fastlin.errors import InputError, quoted
 from fastlin.losses import Loss, Softmax, SquaredHinge
 from fastlin.model import LinearModel
-from fastlin.passes import Reading
+from fastlin.passes import MeanLoss, Reading
 from fastlin.training.standardization import Standardization
 
 Vector = NDArray[np.float64]
@@ -43,9 +43,7 @@ _LARGE_MEAN = 16.0
 class PassesElsewhere(Protocol):
     """Who takes passes over the rows of a problem in its place."""
 
-    def mean_loss(
-        self, W: Array, b: Array, reading: Reading, row_count: int
-    ) -> tuple[float, Point, Vector]:
+    def mean_loss(self, W: Array, b: Array, reading: Reading, row_count: int) -> MeanLoss:
         """Do `passes.unchecked_mean_loss` over the rows of the problem."""
 
 
@@ -208,7 +206,7 @@ class Problem:
                 bound = max(self._bound(point, mean_loss, G, db, self._target_means) + fixed, 0.0)
         return Value(point, cost, gradient, bound, weight_bound)
 
-    def _mean_loss(self, W: Array, b: Array) -> tuple[float, Point, Vector]:
+    def _mean_loss(self, W: Array, b: Array) -> MeanLoss:
         """Return the mean loss of a classifier and its gradients, from a pass over all rows."""
         if self.workers is not None:
             return self.workers.mean_loss(W, b, self.reading, len(self.data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple, Self
@@ -14,18 +15,20 @@ from fastlin.class_weights import ClassWeight
 from fastlin.cluster import Task, workers_of
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
+from fastlin.data.joining import training_and_validation
 from fastlin.data.source import DataReference
+from fastlin.data.splits import outside_of_folds
 from fastlin.engine import Array
-from fastlin.errors import InputError
+from fastlin.errors import DataWarning, InputError
 from fastlin.losses import Loss
-from fastlin.passes import LossSums, Reading
+from fastlin.passes import LossSums, MeanLoss, Reading
 from fastlin.solving.config import FitConfig
 from fastlin.threads import use_threads
 from fastlin.training.weighting import row_weights
 
 
 class ShardRows(NamedTuple):
-    """Which training rows workers sum over, and how much each counts.
+    """Which rows workers sum over, and how much each counts.
 
     Attributes
     ----------
@@ -34,18 +37,36 @@ class ShardRows(NamedTuple):
     loss : Loss
     class_weight : ClassWeight
         As in a `FitConfig`.
+    with_validation : bool
+        Whether they are training and validation rows, or training rows alone.
+    cv : int or None
+        Of how many fits they are, of which each counts the rows outside of a fold; None for one
+        that counts all.
     """
 
     data: DataReference
     loss: Loss
     class_weight: ClassWeight
+    with_validation: bool = False
+    cv: int | None = None
 
 
 @lru_cache(maxsize=1)
 def _weighted(rows: ShardRows) -> tuple[Dataset, NDArray[np.float64] | None]:
-    """Return the rows and their weights, which a worker computes once for all passes of a fit."""
-    data = cluster.split_of(rows.data).train
-    return data, row_weights(data, TrainConfig(loss=rows.loss, class_weight=rows.class_weight))
+    """Return the rows and weights (fits, n) of them, which a worker computes once for all passes.
+
+    None for rows that all count the same.
+    """
+    split = cluster.split_of(rows.data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # the process of the solver says it
+        data = training_and_validation(split) if rows.with_validation else split.train
+    config = TrainConfig(loss=rows.loss, class_weight=rows.class_weight)
+    if rows.cv is None:
+        weights = row_weights(data, config)
+        return data, None if weights is None else weights[None]
+    of_folds = [row_weights(data, config, own) for own in outside_of_folds(data.y, rows.cv)]
+    return data, np.stack([weights for weights in of_folds if weights is not None])
 
 
 class ShardPasses:
@@ -58,25 +79,24 @@ class ShardPasses:
     ----------
     client : distributed.Client or str
         Of the cluster; or ``joblib``.
-    split : Split
-        Which workers can load from its `source`.
-    loss : Loss
-    class_weight : ClassWeight
-        Of the fit.
+    rows : ShardRows
+        Over which they go.
 
     Raises
     ------
     InputError
-        If the rows come from no file, or there are no workers.
+        If there are no workers.
     """
 
-    def __init__(self, client: Any, split: Split, loss: Loss, class_weight: ClassWeight) -> None:
-        self._workers = workers_of(client)
-        self._rows = ShardRows(cluster.reference_of(split), loss, class_weight)
+    def __init__(self, client: Any, rows: ShardRows) -> None:
+        self._workers, self._rows = workers_of(client), rows
 
     @classmethod
-    def of(cls, client: Any, data: object, config: FitConfig) -> Self | None:
-        """Return those of a fit, None without a client.
+    def of(
+        cls, client: Any, data: object, config: FitConfig, *, with_validation: bool = False,
+        cv: int | None = None,
+    ) -> Self | None:  # fmt: skip
+        """Return those of a fit, or of the fits outside of folds; None without a client.
 
         Raises InputError if the data are none that workers can load.
         """
@@ -86,40 +106,49 @@ class ShardPasses:
             raise InputError(
                 "workers of a cluster load the rows themselves; give a Split of fastlin.load_split"
             )
-        return cls(client, data, config.loss, config.class_weight)
+        reference = cluster.reference_of(data)
+        return cls(
+            client, ShardRows(reference, config.loss, config.class_weight, with_validation, cv)
+        )
 
-    def mean_loss(
-        self, W: Array, b: Array, reading: Reading, row_count: int
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    def mean_loss(self, W: Array, b: Array, reading: Reading, row_count: int) -> MeanLoss:
         """Return the mean loss, without penalty, and its gradients by W (K, d) and b (K,)."""
-        shards = passes.shards_of(row_count, len(W))
+        [found] = self.mean_losses(W[None], b[None], reading, row_count)
+        return found
+
+    def mean_losses(
+        self, W: Array, b: Array, reading: Reading, row_count: int,
+        numbers: Sequence[int] = (0,),
+    ) -> list[MeanLoss]:  # fmt: skip
+        """Do `mean_loss` for W (M, K, d), b (M, K) of the fits of M numbers, in one pass."""
+        shards = passes.shards_of(row_count, b.size)
         addresses = self._workers.addresses or [""]
         count = min(len(addresses), len(shards))
         bounds = [len(shards) * part // count for part in range(count + 1)]
         tasks = {
             part: Task(
                 _sums_of_shards,
-                (self._rows, shards[bounds[part] : bounds[part + 1]], W, b, reading),
+                (self._rows, shards[bounds[part] : bounds[part + 1]], W, b, reading, numbers),
                 addresses[part],
             )
             for part in range(count)
         }
         sums = (sums for _, of_worker in self._workers.results(tasks) for sums in of_worker)
         total: LossSums = reduce(LossSums.plus, sums)
-        [found] = total.means(row_count)
-        return found
+        return total.means(row_count)
 
 
 def _sums_of_shards(
-    rows: ShardRows, shards: Sequence[tuple[int, int]], W: Array, b: Array, reading: Reading
+    rows: ShardRows, shards: Sequence[tuple[int, int]], W: Array, b: Array, reading: Reading,
+    numbers: Sequence[int],
 ) -> list[LossSums]:  # fmt: skip
     """Return the sums over shards of the rows, as a worker."""
     with cluster.one_at_a_time, use_threads(cluster.threads_of_worker()):
         data, weights = _weighted(rows)
-        of_one = None if weights is None else weights[None]
-        W, b = np.ascontiguousarray(W)[None], np.ascontiguousarray(b)[None]
+        own = None if weights is None else weights[list(numbers)]
+        W, b = np.ascontiguousarray(W), np.ascontiguousarray(b)
         return list(
             passes.shard_sums(
-                data.X, data.y, W, b, shards, loss=rows.loss, reading=reading, weights=of_one
+                data.X, data.y, W, b, shards, loss=rows.loss, reading=reading, weights=own
             )
         )

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from fastlin import passes
 from fastlin.data.dataset import Dataset
 from fastlin.engine import Array
 from fastlin.losses import Loss
-from fastlin.passes import Reading
+from fastlin.passes import MeanLoss, Reading
 
 # Gradients of one pass, in float64, take no more than this, if those of one fit do not.
 _BYTES_OF_GRADIENTS = 64_000_000
@@ -32,7 +32,15 @@ _BYTES_OF_GRADIENTS = 64_000_000
 _PATIENCE = 0.5
 
 Found = TypeVar("Found")
-MeanLoss = tuple[float, NDArray[np.float64], NDArray[np.float64]]
+
+
+class SharedPassesElsewhere(Protocol):
+    """Who takes passes of several fits in the place of this process."""
+
+    def mean_losses(
+        self, W: Array, b: Array, reading: Reading, row_count: int, numbers: Sequence[int]
+    ) -> list[MeanLoss]:
+        """Do `passes.unchecked_mean_losses` for W (M, K, d), b (M, K) of the fits of M numbers."""
 
 
 class _Wanted(NamedTuple):
@@ -64,11 +72,15 @@ class SharedPasses:
     reading : Reading
         How rows are read. Fits may divide features by other deviations; the passes of one that
         subtracts something from rows, which changes their last digits, are its own.
+    workers : SharedPassesElsewhere or None
+        Who takes them; None for this process.
     """
 
     def __init__(
-        self, data: Dataset, loss: Loss, weights: Sequence[NDArray[np.float64]], reading: Reading
+        self, data: Dataset, loss: Loss, weights: Sequence[NDArray[np.float64]], reading: Reading,
+        workers: SharedPassesElsewhere | None = None,
     ) -> None:  # fmt: skip
+        self._workers = workers
         self._data, self._loss, self._reading = data, loss, reading
         self._weights = np.stack(weights)
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -186,10 +198,15 @@ class SharedPasses:
         """Take one pass for classifiers of a dtype, over rows as a reading has them."""
         factors = [_divisors(reading) / _divisors(one.reading) for one in wanted]
         seen = [(one.W * own).astype(one.W.dtype) for one, own in zip(wanted, factors, strict=True)]
-        found = passes.unchecked_mean_losses(
-            self._data.X, self._data.y, np.stack(seen), np.stack([one.b for one in wanted]),
-            loss=self._loss, reading=reading, weights=self._weights[[one.number for one in wanted]],
-        )  # fmt: skip
+        W, b = np.stack(seen), np.stack([one.b for one in wanted])
+        numbers = [one.number for one in wanted]
+        if self._workers is not None:
+            found = self._workers.mean_losses(W, b, reading, self.row_count, numbers)
+        else:
+            found = passes.unchecked_mean_losses(
+                self._data.X, self._data.y, W, b, loss=self._loss, reading=reading,
+                weights=self._weights[numbers],
+            )  # fmt: skip
         for one, own, (mean, dW, db) in zip(wanted, factors, found, strict=True):
             one.reply.put((mean, dW * own, db))
 

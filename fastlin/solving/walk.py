@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.joining import training_and_validation
-from fastlin.data.splits import check_fold_count, note_on_small_classes, stratified_folds
+from fastlin.data.splits import (
+    check_fold_count,
+    note_on_small_classes,
+    outside_of_folds,
+    stratified_folds,
+)
 from fastlin.errors import InputError, counted, quoted
 from fastlin.metrics import Tally, binomial_error
 from fastlin.model import LinearModel, weight_penalty
@@ -36,8 +41,6 @@ _LEAST_RATIO, _FURTHEST_GUESS = 1.01, 10.0
 
 # A bisection begins with so many steps from one end to the other: CLIP's, over twelve decades.
 _FIRST_STEPS = 6
-
-_SEED_OF_FOLDS = 0
 
 
 class _Fits:
@@ -138,13 +141,14 @@ class Grounds(NamedTuple):
 
     @classmethod
     def of_folds(
-        cls, split: Split, config: FitConfig, penalties: Sequence[float], ratio: float, cv: int
-    ) -> Grounds:
+        cls, split: Split, config: FitConfig, penalties: Sequence[float], ratio: float, cv: int,
+        workers: ShardPasses | None,
+    ) -> Grounds:  # fmt: skip
         """Return all rows that may be learned from, of which every fold is held out once."""
         rows = training_and_validation(split)
-        folds = stratified_folds(rows.y, cv, _SEED_OF_FOLDS)
-        outside = [np.flatnonzero(folds != fold) for fold in range(cv)]
-        whole, problems, shared = ProblemsOfFolds.of(rows, config, outside)
+        folds = stratified_folds(rows.y, cv)
+        outside = outside_of_folds(rows.y, cv)
+        whole, problems, shared = ProblemsOfFolds.of(rows, config, outside, workers)
         of_all = MatricesOfPath(whole, penalties[-1], ratio)
         fits = [
             _Fits(problem, config, MatricesOfPath(problem, penalties[-1], ratio, of_all))
