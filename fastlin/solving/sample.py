@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlin.data.stored import StoredRows
 from fastlin.losses import Softmax
 from fastlin.solving.blas import product
 from fastlin.solving.derivatives import Derivatives, Matrix, blocks_of_means, second_derivatives
@@ -25,8 +26,8 @@ _ROWS_OF_CLASS, _PASSES = 32, 0.5
 # a pass. Of 4,096 of 1.28 million rows in 1,000 classes none could take what the biases were off.
 _PART_THAT_BALANCES = 16
 
-# Values of features that are kept; more are read anew.
-_MOST_KEPT = 2**22
+# Values of features that are kept, of rows in memory and in files; more are read anew.
+_MOST_KEPT, _MOST_KEPT_OF_FILES = 2**24, 2**22
 
 _SCORES_OF_BLOCK = 2**18
 
@@ -61,7 +62,9 @@ class _Rows(NamedTuple):
         numbers = problem.evenly_spaced(count)
         weights = np.ones(count) if problem.weights is None else problem.weights[numbers]
         total, d = float(weights.sum()), problem.data.X.shape[1]
-        features = problem.features(numbers, np.float32) if count * d <= _MOST_KEPT else None
+        is_stored = isinstance(problem.data.X, StoredRows)
+        most = _MOST_KEPT_OF_FILES if is_stored else _MOST_KEPT
+        features = problem.features(numbers, np.float32) if count * d <= most else None
         return cls(numbers, weights / total, total / len(problem.data), features)
 
 
