@@ -93,9 +93,10 @@ def table(folder: Path = LOGS) -> str:
         if path.exists():
             text = path.read_text("utf-8")
             command = re.search(r"^\$ (.+)$", text, re.MULTILINE)
-            found = re.search(r"classes: (.+ min), (.+ MB) without", text)
+            of_all = rf"{name}, {IMAGENET:,} x {D}, {K} classes: (.+ min), (.+ MB) without"
+            found = re.search(of_all, text)
             if command is None or found is None:
-                raise click.ClickException(f"{path} is no log of a command that came to its end")
+                raise click.ClickException(f"{path} is no log of a command that took all rows")
             log = f"[{name}.txt](benchmarks/{folder.name}/{name}.txt)"
             lines.append(f"| `{command[1]}` | {found[1]} | {found[2]} | {log} |")
     return "\n".join(lines)

@@ -229,7 +229,7 @@ def sgd_epoch(
 
 
 def _check_order(order: Array, row_count: int) -> NDArray[np.int64]:
-    order = np.asarray(order)
+    order = as_array("order", order)
     if order.ndim != 1 or order.size == 0 or not np.issubdtype(order.dtype, np.integer):
         raise InputError("order must be a one-dimensional array of row numbers, not empty")
     if order.min() < 0 or order.max() >= row_count:
@@ -329,7 +329,7 @@ def _check_reading(
     for name, values in (("offset", offset), ("std", std)):
         if values is None:
             continue
-        array = checked[name] = np.asarray(values, np.float64)
+        array = checked[name] = np.asarray(as_array(name, values), np.float64)
         if array.shape != X.shape[1:] or not np.isfinite(array).all():
             raise InputError(f"{name} has shape {array.shape}, not {X.shape[1:]}, all finite")
     if std is not None and not (checked["std"] > 0).all():

@@ -14,7 +14,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlin import files, model_arrays
 from fastlin.data.arrays import numeric
-from fastlin.data.checks import as_array, check_image_shape, check_labels, check_scale
+from fastlin.data.checks import (
+    as_array,
+    check_image_shape,
+    check_labels,
+    check_scale,
+    check_unmasked,
+)
 from fastlin.data.feature_names import (
     check_feature_names,
     column_order,
@@ -97,6 +103,8 @@ class LinearModel:
 
     def __post_init__(self) -> None:
         W, b = self.W, self.b
+        check_unmasked("W", W)
+        check_unmasked("b", b)
         if W.ndim != 2 or W.dtype not in (np.float32, np.float64):
             raise InputError(f"W is {W.dtype} {W.shape}; it must be float32 or float64 (K, d)")
         if b.shape != W.shape[:1] or b.dtype != W.dtype or len(self.class_names) != len(W):

@@ -5,6 +5,7 @@ import pytest
 from solve_problems import point_in, problem_with
 
 import fastlin
+from fastlin.data.stored import StoredRows
 from fastlin.losses import Softmax, SquaredHinge
 from fastlin.solving import curvature, sample
 from fastlin.solving.problem import Value
@@ -73,7 +74,8 @@ def test_it_is_not_below_the_gap_to_the_dual_objective_of_its_rows(
 ):
     monkeypatch.setattr(sample, "_ROWS", kept)
     monkeypatch.setattr(sample, "_ROWS_OF_CLASS", 1)
-    monkeypatch.setattr(sample, "_PART_THAT_BALANCES", -(-300 // rows))
+    monkeypatch.setattr(sample, "_BALANCING_PART", rows / 300)
+    monkeypatch.setattr(sample, "_PART_OF_PASS", 100)
     settings = {key: value for key, value in SETTINGS[name].items() if key == "loss"}
     problem = problem_of(**settings)
     problem.weights = SETTINGS[name].get("weights")
@@ -123,9 +125,10 @@ def test_a_part_of_many_rows_balances_what_those_that_are_kept_cannot(monkeypatc
     value = near_optimum(problem, 0, of_weights=0, of_biases=1e-2)
     monkeypatch.setattr(sample, "_ROWS", 8)
     monkeypatch.setattr(sample, "_ROWS_OF_CLASS", 1)
-    monkeypatch.setattr(sample, "_PART_THAT_BALANCES", 2)
+    monkeypatch.setattr(sample, "_BALANCING_PART", 0.5)
+    monkeypatch.setattr(sample, "_PART_OF_PASS", 100)
     found = Sample(problem).balanced_bound(value)
-    monkeypatch.setattr(sample, "_PART_THAT_BALANCES", 300)
+    monkeypatch.setattr(sample, "_BALANCING_PART", 0.0)
     assert Sample(problem).balanced_bound(value) > 10 * found
     assert found < value.bound
 
@@ -157,15 +160,50 @@ def test_several_gradients_are_divided_as_each_of_them(loss):
         np.testing.assert_allclose(step, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
-def test_rows_that_are_read_anew_tell_what_those_that_are_kept_do(monkeypatch):
+@pytest.mark.parametrize("is_in_file", [False, True])
+def test_rows_that_are_read_anew_tell_what_those_that_are_kept_do(
+    monkeypatch, tmp_path, is_in_file
+):
     problem = problem_of()
     value = near_optimum(problem, 0)
     W, c = value.point[:, :-1], value.point[:, -1]
     kept = Sample(problem)
-    monkeypatch.setattr(sample, "_MOST_KEPT", 0)
+    monkeypatch.setattr(sample, "_LEAST_ROWS", 1)
+    monkeypatch.setattr(sample, "_VALUES_KEPT", 0)
+    if is_in_file:
+        np.save(tmp_path / "X.npy", problem.data.X)
+        rows = StoredRows.of_mapped(np.load(tmp_path / "X.npy", mmap_mode="r"))
+        object.__setattr__(problem.data, "X", rows)
     anew = Sample(problem)
-    assert np.array_equal(kept.means(W, c), anew.means(W, c))
-    assert kept.balanced_bound(value) == anew.balanced_bound(value)
+    for of_block in (2**18, 70 * K):
+        monkeypatch.setattr(sample, "_SCORES_OF_BLOCK", of_block)
+        assert np.array_equal(kept.means(W, c), anew.means(W, c))
+        assert kept.balanced_bound(value) == anew.balanced_bound(value)
+
+
+def test_blocks_of_rows_are_small_where_classes_are_few(monkeypatch):
+    """In one block, 80,000 rows of 768 features would take a gigabyte."""
+    problem = problem_of()
+    value, d = near_optimum(problem, 0), problem.shape[1] - 1
+    for name, number in {
+        "_LEAST_ROWS": 1, "_VALUES_KEPT": 0, "_VALUES_OF_BLOCK": 100 * d, "_ROWS_OF_CLASS": 60,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(sample, name, number)
+    found, counts = Sample(problem), []
+    features = problem.features
+    monkeypatch.setattr(
+        problem, "features", lambda rows, dtype: counts.append(len(rows)) or features(rows, dtype)
+    )
+    found.means(value.point[:, :-1], value.point[:, -1])
+    found.balanced_bound(value)
+    assert max(counts) == 100
+    assert sum(counts) == 3 * 300
+
+
+def test_few_classes_are_balanced_by_the_rows_that_are_kept():
+    problem = problem_of()
+    found = Sample(problem)
+    assert found._balancing_rows is found._rows
 
 
 def test_many_classes_have_rows_for_each_and_take_fewer_passes(monkeypatch):

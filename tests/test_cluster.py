@@ -220,11 +220,9 @@ def test_a_path_of_workers_that_die_has_the_bits_of_one_process(many):
 @pytest.mark.parametrize(
     "settings", [{"refit": True, "l2s": [1e-3, 1e-4]}, {"cv": 3, "Cs": [1e-4, 1e-3]}]
 )
-@pytest.mark.parametrize("class_weight", [None, "balanced"])
-def test_workers_take_all_passes_of_folds_and_refits(
-    many, client, settings, class_weight, monkeypatch
-):
-    settings = settings | {"class_weight": class_weight}
+@pytest.mark.parametrize("others", [{"class_weight": "balanced"}, {"standardize": True}])
+def test_workers_take_all_passes_of_folds_and_refits(many, client, settings, others, monkeypatch):
+    settings = settings | others
     theirs = fastlin.path(many, **settings)
 
     def never(*_, **__):

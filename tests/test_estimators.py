@@ -409,9 +409,14 @@ def test_masked_values_are_refused():
         lambda: found.predict(masked),
         lambda: SoftmaxClassifier().fit(masked, y),
         lambda: GridSearch(SoftmaxClassifier(), {"C": [1.0]}).fit(masked, y),
+        lambda: found.score(masked, y),
     ):
         with pytest.raises(ValueError, match="X has 1 masked value, the first in row 3, column 1"):
             call()
+    labels = np.ma.array(y, mask=np.arange(len(y)) == 4)
+    with pytest.raises(ValueError, match="y has 1 masked value, the first in place 4"):
+        found.score(X, labels)
+    assert found.score(X, y, np.ones(len(y))) == found.score(X, y)
 
 
 def test_without_scikit_learn_one_line_says_what_to_install():

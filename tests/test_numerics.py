@@ -7,9 +7,11 @@ from numpy.testing import assert_allclose
 from fastlin import functional, reference
 from fastlin.config import Loss, TrainConfig
 from fastlin.data.dataset import Dataset, Split
+from fastlin.data.rows import Rows
 from fastlin.errors import InputError
 from fastlin.history import EpochRecord, History
 from fastlin.kernels import evaluate as evaluate_kernels
+from fastlin.model import LinearModel
 from fastlin.training.evaluation import evaluate, gradient
 from fastlin.training.standardization import Standardization
 from fastlin.training.trainer import Trainer, train
@@ -309,6 +311,30 @@ def test_masked_rows_are_not_predicted():
     model = train(Split.from_arrays(FEW_ROWS, FEW_LABELS), epochs=1).model
     with pytest.raises(InputError, match="X has 1 masked value"):
         model.predict(MASKED_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: Split.from_arrays(np.ma.masked, FEW_LABELS), "X_train has 1 masked value;"),
+        (lambda: Rows("few", MASKED_ROWS), "few: X has 1 masked value, the first in row 2, column"),
+        (lambda: LinearModel(MASKED_ROWS[2:4], np.zeros(2, F32), ("a", "b")), "W has 1 masked"),
+        (lambda: functional.evaluate(
+            FEW_ROWS, FEW_LABELS, np.zeros((2, 3), F32), np.zeros(2, F32), offset=MASKED_ROWS[2]
+        ), "offset has 1 masked value, the first in place 1"),
+    ],
+    ids=["a single one", "rows without labels", "weights", "offset"],
+)  # fmt: skip
+def test_masked_values_are_refused_wherever_arrays_are_given(call, said):
+    with pytest.raises(InputError, match=said):
+        call()
+
+
+def test_an_array_of_records_with_a_mask_is_refused_in_one_line():
+    records = np.ma.zeros(3, dtype=[("a", F32), ("b", F32)])
+    records.mask = [(True, False)] * 3
+    with pytest.raises(InputError, match=r"X has shape \(3,\)|X_train"):
+        Split.from_arrays(records, [0, 1, 0])
 
 
 def test_an_array_that_masks_nothing_is_taken():

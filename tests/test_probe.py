@@ -481,7 +481,8 @@ def test_a_page_shows_the_measure_that_decided(data, tmp_path):
     folder = tmp_path / "run"
     call("probe", "--data", data, "--C", CS, "--select", "balanced-accuracy", "--no-figures",
          "--out", folder)  # fmt: skip
-    [found], [picture] = path_of(folder, "a", "b", "c", 100, "val_balanced_accuracy")
+    select = load_run(folder).fitting.select_of_path
+    [found], [picture] = path_of(folder, "a", "b", "c", 100, select)
     columns, *lines = read_csv(folder / "path.csv")
     place = columns.index("val_balanced_accuracy")
     assert [head.title for head in found.columns[:4]] == [
@@ -491,6 +492,8 @@ def test_a_page_shows_the_measure_that_decided(data, tmp_path):
     assert "Balanced accuracy, accuracy and cost" in picture.note
     [of_accuracy], _ = path_of(folder, "a", "b", "c", 100, "val_accuracy")
     assert [head.title for head in of_accuracy.columns[:3]] == ["C", "l2", "validation accuracy"]
+    [without], _ = path_of(folder, "a", "b", "c", 100, "val_no_such_column")
+    assert without.columns == of_accuracy.columns
 
 
 def test_the_path_is_drawn_without_what_pages_need(probed, monkeypatch):

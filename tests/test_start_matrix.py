@@ -200,9 +200,9 @@ def test_means_of_second_derivatives_do_not_depend_on_blocks_of_rows(monkeypatch
     problem = problem_with(LOSSES[0])
     matrix, point = Curvature(problem, problem.l2), point_in(problem)
     W, c = point[:, :-1], point[:, -1]
-    whole = matrix._sample.means(W, c)
+    whole = matrix.sample.means(W, c)
     monkeypatch.setattr(sample, "_SCORES_OF_BLOCK", 70 * K)
-    for one, other in zip(matrix._sample.means(W, c), whole, strict=True):
+    for one, other in zip(matrix.sample.means(W, c), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
 

@@ -324,12 +324,16 @@ def is_unicode(texts: NDArray[Any]) -> bool:
 
 def check_unmasked(name: str, values: Any) -> None:
     """Raise InputError if an array has masked values, which NumPy would take for what is there."""
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        places = np.argwhere(np.ma.getmaskarray(values))
+    if not isinstance(values, np.ma.MaskedArray) or values.dtype.names is not None:
+        return
+    mask = np.ma.getmaskarray(values)
+    count = int(np.count_nonzero(mask))
+    if count:
+        first = tuple(int(place) for place in np.unravel_index(mask.argmax(), mask.shape))
+        where = f", the first in {_where(first)}" if first else ""
         raise InputError(
-            f"{name} has {counted(len(places), 'masked value')}, the first in "
-            f"{_where(tuple(places[0].tolist()))}; leave such rows out, or fill them in with "
-            ".filled()"
+            f"{name} has {counted(count, 'masked value')}{where}; leave such rows out, or fill "
+            "them in with .filled()"
         )
 
 

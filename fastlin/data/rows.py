@@ -16,7 +16,7 @@ from fastlin import files
 from fastlin.data.arrays import image_shape_of, numeric, rows_and_image_shape
 from fastlin.data.beside import Place, name_in_file, read_ids
 from fastlin.data.catalog import CATALOG, is_cifar, load_split
-from fastlin.data.checks import as_array, check_image_shape, scale_of
+from fastlin.data.checks import as_array, check_image_shape, check_unmasked, scale_of
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.feature_names import (
     FeatureNames,
@@ -72,6 +72,7 @@ class Rows:
     order: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
+        check_unmasked(f"{self.name}: X", self.X)
         if self.X.ndim < 2 or 0 in self.X.shape:
             raise InputError(
                 f"{self.name}: X has shape {self.X.shape}; it must be (rows, features) or images, "

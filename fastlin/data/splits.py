@@ -87,7 +87,7 @@ def check_fold_count(row_count: int, folds: int) -> None:
         )
 
 
-def stratified_folds(y: NDArray[np.int64], folds: int, seed: int = 0) -> NDArray[np.int64]:
+def stratified_folds(y: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
     """Divide rows into folds that all have the classes in the same proportion.
 
     The rows of a class are shuffled, and all are then dealt out class by class: the numbers of rows
@@ -99,7 +99,7 @@ def stratified_folds(y: NDArray[np.int64], folds: int, seed: int = 0) -> NDArray
         (n,) class numbers.
     folds : int
         How many, from 2 to n.
-    seed : int, optional
+    seed : int
         Of the shuffling.
 
     Returns
@@ -119,10 +119,12 @@ def stratified_folds(y: NDArray[np.int64], folds: int, seed: int = 0) -> NDArray
     return found
 
 
-def outside_of_folds(y: NDArray[np.int64], folds: int) -> list[NDArray[np.int64]]:
-    """Return the numbers of the rows outside of every fold of `stratified_folds`, of seed 0."""
-    found = stratified_folds(y, folds)
-    return [np.flatnonzero(found != fold) for fold in range(folds)]
+def folds_and_outside(
+    y: NDArray[np.int64], folds: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Return `stratified_folds` of seed 0, and the numbers of the rows outside of each."""
+    found = stratified_folds(y, folds, 0)
+    return found, [np.flatnonzero(found != fold) for fold in range(folds)]
 
 
 def few_rows(y: NDArray[np.int64], shots: int, seed: int, draw: int) -> NDArray[np.int64]:

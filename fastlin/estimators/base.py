@@ -362,6 +362,11 @@ class LinearClassifier(callbacks.Support, ClassifierMixin, BaseEstimator):  # ty
         labels: NDArray[Any] = self.classes_[scores.argmax(axis=1)]
         return labels
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the share of rows, weighted or not, whose labels (n,) are predicted."""
+        y, sample_weight = inputs.plain("y", y), inputs.plain("sample_weight", sample_weight)
+        return float(super().score(X, y, sample_weight))
+
 
 def _fitted(model: LinearModel, classes: NDArray[Any]) -> dict[str, Any]:
     """Return the attributes of an estimator that can predict, of a classifier with K rows."""

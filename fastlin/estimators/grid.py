@@ -107,7 +107,8 @@ class GridSearch(GridSearchCV):  # type: ignore[misc]  # has no types
         _check_estimator(self.estimator, self.n_threads)
         scorer, metric = self._get_scorers()
         X, y = indexable(inputs.plain("X", X), inputs.plain("y", y))
-        given = {"sample_weight": inputs.plain("sample_weight", sample_weight), "groups": groups}
+        given = {"sample_weight": inputs.plain("sample_weight", sample_weight)}
+        given["groups"] = inputs.plain("groups", groups)
         given = {name: value for name, value in given.items() if value is not None}
         routed = self._get_routed_params_for_fit(given)
         rows = CheckedRows.of(self.estimator, X, y, routed.estimator.fit.get("sample_weight"))

@@ -110,9 +110,13 @@ class Curvature:
         The least penalty that it is to serve.
     like : Curvature, optional
         That of a problem of more rows, whose second moments it takes over.
+    sample : Sample, optional
+        Of the problem, if there is one already.
 
     Attributes
     ----------
+    sample : Sample
+        Rows of the problem.
     is_complete : bool
         Whether it serves all weaker penalties as well.
     """
@@ -120,13 +124,16 @@ class Curvature:
     is_exact = False  # steps need what L-BFGS learns from those before
     first_dtype = np.dtype(np.float32)  # of the products of the first steps
 
-    def __init__(self, problem: Problem, l2: float, like: Curvature | None = None) -> None:
+    def __init__(
+        self, problem: Problem, l2: float, like: Curvature | None = None,
+        sample: Sample | None = None,
+    ) -> None:  # fmt: skip
         self.problem = problem
         if like is None:
             self._spectrum, self.is_complete = _prepared_spectrum(problem, l2)
         else:
             self._spectrum, self.is_complete = like._spectrum, like.is_complete
-        self._sample = Sample(problem)
+        self.sample = Sample(problem) if sample is None else sample
         self._class_values, self._class_vectors = np.ones(0), np.ones((0, 0))
         self._scaling: Scaling | None = None
         self._taken_at: tuple[Point | None, float] = None, l2
@@ -155,7 +162,7 @@ class Curvature:
         W = W - W.mean(axis=0)
         self._scaling, self._class_vectors = None, np.ones((0, 0))  # memory for what comes
         biases = c - c.mean() if self.problem.fit_intercept else np.zeros_like(c)
-        B = self._sample.means(W, biases, is_whole=self.knows_weights)
+        B = self.sample.means(W, biases, is_whole=self.knows_weights)
         values, U = np.linalg.eigh(blocks_of_means(B).plain)
         least = max(_LEAST_OF_CLASSES * values[-1], _LEAST_OF_ALL)
         self._class_values, self._class_vectors = np.maximum(values, least), U
@@ -177,7 +184,7 @@ class Curvature:
 
     def balanced_bound(self, value: Value) -> float:
         """Return a bound on the distance of a value to the optimum; see `Sample.balanced_bound`."""
-        return self._sample.balanced_bound(value)
+        return self.sample.balanced_bound(value)
 
     def _moments_along(self, W: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return W S W^T (K, K)."""

@@ -144,21 +144,25 @@ def fit_path(
         points = walk.points
         best = best_of(points, plan.select)
         chosen = replace(config, l2=best.l2, C=FitConfig().C)
+        notes = tuple(walk.notes(best))
         if not plan.refit:
             solution = walk.solution_of(best, chosen)
         else:
+            del grounds, walk  # with what they keep of the rows
             again = chosen if plan.l2s is not None else replace(config, l2=AUTO, C=best.C)
-            workers = ShardPasses.of(client, split, again, with_validation=True)
-            solution = _refit(split, again, workers)
+            solution = _refit(split, again, client)
     return PathResult(
-        points, plan.select, chosen, solution, plan.refit, rows, held_rows,
-        tuple(walk.notes(best)), plan.cv,
+        points, plan.select, chosen, solution, plan.refit, rows, held_rows, notes, plan.cv,
     )  # fmt: skip
 
 
-def _refit(split: Split, config: FitConfig, workers: ShardPasses | None) -> Solution:
-    """Return the optimum over training and validation rows."""
+def _refit(split: Split, config: FitConfig, client: Any) -> Solution:
+    """Return the optimum over training and validation rows, of which a client's workers have some.
+
+    Raises InputError as `solve` does.
+    """
     began = time.perf_counter()
+    workers = ShardPasses.of(client, split, config, with_validation=True)
     problem = problem_of(training_and_validation(split), config, workers)
     return Solver(problem, start_matrix_of(problem, problem.l2), config, began).run()
 

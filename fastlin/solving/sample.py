@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.stored import StoredRows
 from fastlin.losses import Softmax
 from fastlin.solving.blas import product
 from fastlin.solving.derivatives import Derivatives, Matrix, blocks_of_means, second_derivatives
 from fastlin.solving.problem import Problem, Value, Vector
 
-# So many rows tell of second derivatives, or of fewer values of features. Of many classes so many
-# for each, if they take no longer than a part of a pass: of 128,000 rows of 768 features in 1,000
-# classes, l2 1e-6, fits took 55, 37 and 34 passes with 4, 16 and 40 rows a class; in 100 classes
-# 48, 30, 30 and 28 with 10, 41, 160 and 640.
-_ROWS, _VALUES = 4096, 2**22
-_ROWS_OF_CLASS, _PASSES = 32, 0.5
+# Second derivatives are those of so many rows, and of fewer where features are many: these have so
+# many values, but at least so many rows. Of many classes there are rows for each, if they take no
+# longer than half a pass. Of 128,000 rows of 768 features in 1,000 classes, l2 1e-6, fits took 55,
+# 37 and 34 passes with 4, 16 and 40 rows a class; in 100 classes 48, 30, 30 and 28 with 10, 41, 160
+# and 640.
+_ROWS, _VALUES, _LEAST_ROWS = 4096, 2**22, 256
+_ROWS_OF_CLASS, _PART_OF_PASS = 32, 0.5
 
-# Rows that balance biases are this part of all, if that is more: so many take as long as a sixth of
-# a pass. Of 4,096 of 1.28 million rows in 1,000 classes none could take what the biases were off.
-_PART_THAT_BALANCES = 16
+# Biases are balanced by more rows of every class, but by no more than this part of all. Of 1.28
+# million rows in 1,000 classes, 4,096 could not take what the biases were off by.
+_BALANCING_ROWS_OF_CLASS, _BALANCING_PART = 80, 1 / 16
 
-# Values of features that are kept, of rows in memory and in files; more are read anew.
-_MOST_KEPT, _MOST_KEPT_OF_FILES = 2**24, 2**22
-
-_SCORES_OF_BLOCK = 2**18
+# A block of rows has so many scores, and values of features; and features of so many values are
+# kept. Those of more rows are read anew.
+_SCORES_OF_BLOCK, _VALUES_OF_BLOCK, _VALUES_KEPT = 2**18, 2**20, 2**22
 
 # Classes whose curvature is below this part of the largest have none; and by this part, at most,
 # derivatives by biases are left.
@@ -59,22 +59,12 @@ class _Rows(NamedTuple):
     @classmethod
     def of(cls, problem: Problem, count: int) -> _Rows:
         """Return so many rows."""
-        numbers = problem.evenly_spaced(count)
+        numbers, d = problem.evenly_spaced(count), problem.data.X.shape[1]
         weights = np.ones(count) if problem.weights is None else problem.weights[numbers]
-        total, d = float(weights.sum()), problem.data.X.shape[1]
-        is_stored = isinstance(problem.data.X, StoredRows)
-        most = _MOST_KEPT_OF_FILES if is_stored else _MOST_KEPT
-        features = problem.features(numbers, np.float32) if count * d <= most else None
+        total = float(weights.sum())
+        is_kept = count <= max(_LEAST_ROWS, _VALUES_KEPT // d)
+        features = problem.features(numbers, np.float32) if is_kept else None
         return cls(numbers, weights / total, total / len(problem.data), features)
-
-
-def _count_of(problem: Problem) -> int:
-    """Return how many rows tell of second derivatives."""
-    K, d = problem.shape[0], problem.shape[1] - 1
-    count = min(_ROWS, max(256, _VALUES // d))
-    # Multiply-adds of a row: its scores, and three matrices of pairs of classes in float64.
-    cheap = _PASSES * len(problem.data) * 2 * d * K / (d * K + 6 * K * K)
-    return min(problem.counting_rows, max(count, min(_ROWS_OF_CLASS * K, int(cheap))))
 
 
 class Sample:
@@ -86,9 +76,20 @@ class Sample:
     """
 
     def __init__(self, problem: Problem) -> None:
-        count, many = _count_of(problem), problem.counting_rows // _PART_THAT_BALANCES
+        n, d, K = problem.counting_rows, problem.shape[1] - 1, problem.shape[0]
+        # Multiply-adds of a pass, over those of a row: scores, and three matrices in float64.
+        most = int(_PART_OF_PASS * len(problem.data) * 2 * d * K / (d * K + 6 * K * K))
+        few = min(_ROWS, max(_LEAST_ROWS, _VALUES // d))
+        count = min(n, max(few, min(_ROWS_OF_CLASS * K, most)))
         self._problem, self._rows = problem, _Rows.of(problem, count)
-        self._balancing = _Rows.of(problem, many) if many > count else self._rows
+        many = min(_BALANCING_ROWS_OF_CLASS * K, most, int(_BALANCING_PART * n))
+        self._balancing_count = max(count, many)
+
+    @cached_property
+    def _balancing_rows(self) -> _Rows:
+        if self._balancing_count == len(self._rows.numbers):
+            return self._rows
+        return _Rows.of(self._problem, self._balancing_count)
 
     def means(self, W: Matrix, biases: Vector, *, is_whole: bool = True) -> Matrix:
         """Return means (2 K, 2 K) of second derivatives, as `blocks_of_means` has them.
@@ -122,11 +123,11 @@ class Sample:
         problem, db = self._problem, value.gradient[:, -1]
         if not (problem.l2 > 0 and problem.fit_intercept and isinstance(problem.loss, Softmax)):
             return math.inf
-        W, c, rows = value.point[:, :-1], value.point[:, -1], self._balancing
+        W, c, rows = value.point[:, :-1], value.point[:, -1], self._balancing_rows
         C = np.zeros((len(W), len(W)))
         for _, _, found in self._blocks(rows, W, c):
             C += found.mean()
-        v = _balancing(rows.share * C, db)
+        v = _shares_of(rows.share * C, db)
         if v is None:
             return math.inf
         left = value.gradient[:, :-1].copy()
@@ -140,7 +141,7 @@ class Sample:
     ) -> Iterator[tuple[NDArray[np.floating], Matrix, Derivatives]]:
         """Yield features, their W x, and second derivatives times weights that add up to 1."""
         problem, single = self._problem, W.T.astype(np.float32)
-        step = max(64, _SCORES_OF_BLOCK // len(W))
+        step = max(64, min(_SCORES_OF_BLOCK // len(W), _VALUES_OF_BLOCK // len(single)))
         for first in range(0, len(rows.numbers), step):
             part = slice(first, first + step)
             numbers = rows.numbers[part]
@@ -154,7 +155,7 @@ class Sample:
             yield features, scores, derivatives
 
 
-def _balancing(C: Matrix, db: Vector) -> Vector | None:
+def _shares_of(C: Matrix, db: Vector) -> Vector | None:
     """Return v with C v = db, whose values are apart by less than 1; None if there is none."""
     values, U = np.linalg.eigh(C)
     U, values = (part[..., values > _LEAST_OF_CLASSES * values[-1]] for part in (U, values))

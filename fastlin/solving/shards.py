@@ -17,7 +17,7 @@ from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.joining import training_and_validation
 from fastlin.data.source import DataReference
-from fastlin.data.splits import outside_of_folds
+from fastlin.data.splits import folds_and_outside
 from fastlin.engine import Array
 from fastlin.errors import DataWarning, InputError
 from fastlin.losses import Loss
@@ -52,21 +52,30 @@ class ShardRows(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _weighted(rows: ShardRows) -> tuple[Dataset, NDArray[np.float64] | None]:
-    """Return the rows and weights (fits, n) of them, which a worker computes once for all passes.
-
-    None for rows that all count the same.
-    """
-    split = cluster.split_of(rows.data)
+def _rows_of(data: DataReference, *, with_validation: bool) -> Dataset:
+    """Return training rows, or those and validation rows, which a worker joins once."""
+    split = cluster.split_of(data)
+    if not with_validation:
+        return split.train
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # the process of the solver says it
-        data = training_and_validation(split) if rows.with_validation else split.train
+        return training_and_validation(split)
+
+
+@lru_cache(maxsize=1)
+def _weights_of(rows: ShardRows) -> NDArray[np.float64] | None:
+    """Return the weights (fits, n), which a worker computes once; None if all rows count the same.
+
+    Raises InputError as `row_weights` does.
+    """
+    data = _rows_of(rows.data, with_validation=rows.with_validation)
     config = TrainConfig(loss=rows.loss, class_weight=rows.class_weight)
     if rows.cv is None:
         weights = row_weights(data, config)
-        return data, None if weights is None else weights[None]
-    of_folds = [row_weights(data, config, own) for own in outside_of_folds(data.y, rows.cv)]
-    return data, np.stack([weights for weights in of_folds if weights is not None])
+        return None if weights is None else weights[None]
+    _, outside = folds_and_outside(data.y, rows.cv)
+    of_folds = [row_weights(data, config, own) for own in outside]
+    return np.stack([weights for weights in of_folds if weights is not None])
 
 
 class ShardPasses:
@@ -113,12 +122,14 @@ class ShardPasses:
 
     def mean_loss(self, W: Array, b: Array, reading: Reading, row_count: int) -> MeanLoss:
         """Return the mean loss, without penalty, and its gradients by W (K, d) and b (K,)."""
-        [found] = self.mean_losses(W[None], b[None], reading, row_count)
+        if self._rows.cv is not None:
+            raise ValueError("these are the passes of several fits: say which one")
+        [found] = self.mean_losses(W[None], b[None], reading, row_count, [0])
         return found
 
     def mean_losses(
         self, W: Array, b: Array, reading: Reading, row_count: int,
-        numbers: Sequence[int] = (0,),
+        numbers: Sequence[int],
     ) -> list[MeanLoss]:  # fmt: skip
         """Do `mean_loss` for W (M, K, d), b (M, K) of the fits of M numbers, in one pass."""
         shards = passes.shards_of(row_count, b.size)
@@ -144,7 +155,8 @@ def _sums_of_shards(
 ) -> list[LossSums]:  # fmt: skip
     """Return the sums over shards of the rows, as a worker."""
     with cluster.one_at_a_time, use_threads(cluster.threads_of_worker()):
-        data, weights = _weighted(rows)
+        data = _rows_of(rows.data, with_validation=rows.with_validation)
+        weights = _weights_of(rows)
         own = None if weights is None else weights[list(numbers)]
         W, b = np.ascontiguousarray(W), np.ascontiguousarray(b)
         return list(

@@ -25,7 +25,8 @@ from fastlin.engine import Array
 from fastlin.losses import Loss
 from fastlin.passes import MeanLoss, Reading
 
-# Gradients of one pass, in float64, take no more than this, if those of one fit do not.
+# Gradients of one pass, in float64, take no more than this, if those of one fit do not; workers of
+# a cluster return as many of every shard.
 _BYTES_OF_GRADIENTS = 64_000_000
 
 # Seconds after which a thread that was not woken looks whether fits are over.

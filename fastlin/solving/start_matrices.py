@@ -23,15 +23,18 @@ _RATIO_OF_MATRIX, _ROUNDING = 10.0, 1e-9
 
 
 def start_matrix_of(
-    problem: Problem, l2: float, of_all: StartMatrix | None = None
+    problem: Problem, l2: float, of_all: StartMatrix | None = None,
+    other: StartMatrix | None = None,
 ) -> StartMatrix:  # fmt: skip
     """Return what steps of a problem start from, for penalties of l2 and above.
 
-    What is known of second moments from the matrix of a problem of more rows is taken over.
+    What is known of second moments from the matrix of a problem of more rows is taken over, and the
+    sample of rows from another one of this problem.
     """
     if l2 > 0 and _is_small(problem, _MOST_PARAMETERS, _MOST_WORK):
         return Hessian(problem)
-    return Curvature(problem, l2, of_all if isinstance(of_all, Curvature) else None)
+    like = of_all if isinstance(of_all, Curvature) else None
+    return Curvature(problem, l2, like, other.sample if isinstance(other, Curvature) else None)
 
 
 def hessian_of_slow(problem: Problem) -> Hessian | None:
@@ -81,7 +84,8 @@ class MatricesOfPath:
         for place in itertools.count():
             if place == len(self._matrices):
                 of_all = None if self._of_all is None else self._of_all.of(least)
-                self._matrices.append(start_matrix_of(self._problem, least, of_all))
+                other = self._matrices[0] if self._matrices else None
+                self._matrices.append(start_matrix_of(self._problem, least, of_all, other))
             found = self._matrices[place]
             if found.is_complete or l2 >= (1 - _ROUNDING) * least:
                 return found

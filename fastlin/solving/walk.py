@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.data.joining import training_and_validation
-from fastlin.data.splits import (
-    check_fold_count,
-    note_on_small_classes,
-    outside_of_folds,
-    stratified_folds,
-)
+from fastlin.data.splits import check_fold_count, folds_and_outside, note_on_small_classes
 from fastlin.errors import InputError, counted, quoted
 from fastlin.metrics import Tally, binomial_error
 from fastlin.model import LinearModel, weight_penalty
@@ -146,8 +141,7 @@ class Grounds(NamedTuple):
     ) -> Grounds:  # fmt: skip
         """Return all rows that may be learned from, of which every fold is held out once."""
         rows = training_and_validation(split)
-        folds = stratified_folds(rows.y, cv)
-        outside = outside_of_folds(rows.y, cv)
+        folds, outside = folds_and_outside(rows.y, cv)
         whole, problems, shared = ProblemsOfFolds.of(rows, config, outside, workers)
         of_all = MatricesOfPath(whole, penalties[-1], ratio)
         fits = [
