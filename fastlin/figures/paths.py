@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastlin.metrics import binomial_error
 # Values of which the largest is more than so many times the least have a logarithmic axis.
 _WIDE = 20.0
 
-_LONG_LABEL = 14  # characters; longer ones are in two lines, as a panel is low
+_WIDTH_OF_LABEL = 14  # characters of a line, as panels are low
 
 
 @styled()
@@ -69,7 +70,7 @@ def path_curves(
         of_accuracy.axhspan(*ends, color=FAINT, alpha=0.35, linewidth=0, label="± a standard error")
     for axes, (label, values) in zip(panels, drawn.items(), strict=True):
         _plot(axes, np.asarray(C, np.float64), np.asarray(values, np.float64), best, one_error)
-        axes.set_ylabel(label.replace(" ", "\n", 1) if len(label) > _LONG_LABEL else label)
+        axes.set_ylabel(textwrap.fill(label, _WIDTH_OF_LABEL))
     _scale_values(panels[-2], panels[-1], cost)
     _label_penalties(panels, C[0] * l2[0])
     handles, labels = of_accuracy.get_legend_handles_labels()
