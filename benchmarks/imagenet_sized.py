@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks.machine import header_lines
+from benchmarks.log import Log
 from benchmarks.problems import write_embeddings
 
 IMAGENET = 1_281_167
@@ -39,18 +39,6 @@ TASKS = {
     "--schedule cosine --eval-train 0",
 }
 LOGS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks" / "imagenet_sized"
-
-
-class Log:
-    """What is printed, and kept."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        """Print a line."""
-        click.echo(line)
-        self.lines.append(line)
 
 
 def run(command: list[str], folder: Path, log: Log) -> tuple[float, float]:
@@ -117,8 +105,6 @@ def main(rows: int, memory: str, names: tuple[str, ...], out: Path | None) -> No
         common = f"--data X.npy --labels y.npy --val-fraction {_VALIDATION} --memory {memory}"
         for name in names or TASKS:
             log = Log()
-            for line in header_lines():
-                log.say(line)
             command = f"{TASKS[name]} {common} --no-figures --out {name}"
             log.say(f"\n$ fastlin {command}")
             seconds, peak = run(shlex.split(command), folder, log)
@@ -127,8 +113,7 @@ def main(rows: int, memory: str, names: tuple[str, ...], out: Path | None) -> No
                 f"{peak / 1e6:,.0f} MB without pages of files"
             )
             if out is not None:
-                out.mkdir(parents=True, exist_ok=True)
-                (out / f"{name}.txt").write_text("\n".join([*log.lines, ""]), encoding="utf-8")
+                log.save(out / f"{name}.txt")
 
 
 if __name__ == "__main__":

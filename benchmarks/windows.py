@@ -8,12 +8,13 @@ windows of a tenth and of a fiftieth of the rows, and of all: the same seeds, co
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import click
 import numpy as np
 
 import fastlin
-from benchmarks.machine import header_lines
+from benchmarks.log import Log
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
 from fastlin.report.statistics import LEVEL, Sample, paired_difference
@@ -36,26 +37,28 @@ def accuracies(split: Split, window: int, seeds: int, epochs: int) -> list[float
 @click.command()
 @click.option("--seeds", default=10, type=click.IntRange(3), show_default=True)
 @click.option("--epochs", default=10, type=click.IntRange(1), show_default=True)
-def main(seeds: int, epochs: int) -> None:
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep the output.")
+def main(seeds: int, epochs: int, out: Path | None) -> None:
     """Compare windows with a shuffle of all rows, over seeds."""
-    for line in header_lines():
-        click.echo(line)
+    log = Log()
     split = fastlin.load_split("cifar10", split="full")
     assert split.test is not None  # CIFAR-10 has test rows
     by_class = np.argsort(split.train.y, kind="stable")
     n = len(split.train)
-    click.echo(f"\n{n:,} images, {epochs} epochs, {seeds} seeds: accuracy on the test rows")
-    click.echo(f"\n| rows | window | accuracy | more than all shuffled, {LEVEL:.0%} interval |")
-    click.echo("|---|---|---|---|")
+    log.say(f"\n{n:,} images, {epochs} epochs, {seeds} seeds: accuracy on the test rows")
+    log.say(f"\n| rows | window | accuracy | more than all shuffled, {LEVEL:.0%} interval |")
+    log.say("|---|---|---|---|")
     for name, rows in (("as in the files", np.arange(n)), ("sorted by class", by_class)):
         own = Split(split.name, split.train.chosen(rows), split.test)
         whole = accuracies(own, 0, seeds, epochs)
-        click.echo(f"| {name} | all | {_cell(whole)} | |")
+        log.say(f"| {name} | all | {_cell(whole)} | |")
         for part in _PARTS:
             found = accuracies(own, n // part, seeds, epochs)
             interval = paired_difference(whole, found).interval
             shown = "-" if interval is None else "{:+.2%} to {:+.2%}".format(*interval)
-            click.echo(f"| {name} | {n // part:,} | {_cell(found)} | {shown} |")
+            log.say(f"| {name} | {n // part:,} | {_cell(found)} | {shown} |")
+    if out is not None:
+        log.save(out)
 
 
 def _cell(values: list[float]) -> str:

@@ -23,7 +23,7 @@ import click
 import numpy as np
 
 import fastlin
-from benchmarks.machine import header_lines
+from benchmarks.log import Log
 from benchmarks.problems import write_embeddings
 from fastlin import cluster
 from fastlin.data.dataset import Split
@@ -130,23 +130,25 @@ def _same(found: dict[str, str], expected: dict[str, str]) -> str:
 @click.option("--epochs", default=10, type=click.IntRange(1), show_default=True)
 @click.option("--kills", default=50, type=click.IntRange(0), show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the kills.")
-def main(epochs: int, kills: int, seed: int) -> None:
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep the output.")
+def main(epochs: int, kills: int, seed: int, out: Path | None) -> None:
     """Compare a grid and a path on workers with those of one process."""
-    for line in header_lines():
-        click.echo(line)
+    log = Log()
     with tempfile.TemporaryDirectory() as folder:
         data = Data(fastlin.load_split("cifar10"), embeddings(Path(folder)))
-        compare(data, epochs, kills, seed)
+        compare(data, epochs, kills, seed, log)
+    if out is not None:
+        log.save(out)
 
 
-def compare(data: Data, epochs: int, kills: int, seed: int) -> None:
+def compare(data: Data, epochs: int, kills: int, seed: int, log: Log) -> None:
     """Tell how fast workers are, and that they come to the same bytes.
 
     Raises click.ClickException if they do not.
     """
     both(data, 1)  # compiles
     expected, seconds = both(data, epochs)
-    click.echo(f"one process, one thread: grid {seconds['grid']:.1f} s, path {seconds['path']:.1f}")
+    log.say(f"one process, one thread: grid {seconds['grid']:.1f} s, path {seconds['path']:.1f}")
     of_one = dict(seconds)
     for count in (1, 2, 3):
         with cluster.connected(f"local:{count}") as client:
@@ -158,7 +160,7 @@ def compare(data: Data, epochs: int, kills: int, seed: int) -> None:
             f"{name} {seconds[name]:.1f} s ({of_one[name] / seconds[name]:.2f} x one worker)"
             for name in seconds
         )
-        click.echo(f"{count} workers: {ratios}, {_same(found, expected)}")
+        log.say(f"{count} workers: {ratios}, {_same(found, expected)}")
     killed = rounds = 0
     while killed < kills:
         with cluster.connected("local:2") as client:
@@ -166,11 +168,11 @@ def compare(data: Data, epochs: int, kills: int, seed: int) -> None:
             with killer.at_work():
                 found, seconds = both(data, epochs, client)
         killed, rounds = killed + killer.killed, rounds + 1
-        click.echo(
+        log.say(
             f"{killer.killed} workers killed in {sum(seconds.values()):.1f} s: "
             f"{_same(found, expected)}"
         )
-    click.echo(f"{killed} kills in {rounds} rounds changed nothing")
+    log.say(f"{killed} kills in {rounds} rounds changed nothing")
 
 
 if __name__ == "__main__":
