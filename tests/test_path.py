@@ -5,6 +5,7 @@ import pytest
 from solve_problems import least_objective, random_rows
 
 import fastlin
+from fastlin.data.joining import training_and_validation
 from fastlin.errors import InputError
 from fastlin.solving import walk
 from fastlin.solving.config import FitConfig, PathPlan, log_steps, penalty_of
@@ -91,6 +92,19 @@ def test_a_refit_keeps_the_unit_that_was_given(split, name):
     assert found.solution.l2 == pytest.approx(same, rel=1e-12)
     X, y = (np.concatenate([getattr(p, of) for p in (split.train, split.val)]) for of in "Xy")
     assert found.solution.objective == pytest.approx(least_objective(X, y, 5, same), rel=1e-6)
+
+
+def test_a_refit_goes_on_from_the_optimum_of_the_training_rows():
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 20, 4400)
+    X = (0.6 * rng.normal(size=(20, 60))[y] + rng.normal(size=(4400, 60))).astype(np.float32)
+    rows = fastlin.Split.from_arrays(X[:4000], y[:4000], X_val=X[4000:], y_val=y[4000:])
+    found = fastlin.path(rows, l2s=[1e-4], gap=1e-4, refit=True, standardize=True)
+    every = fastlin.Split("every", training_and_validation(rows))
+    alone = fastlin.solve(every, l2=1e-4, gap=1e-4, standardize=True)
+    assert found.solution.converged
+    assert found.solution.passes <= 0.8 * alone.passes
+    assert found.solution.objective == pytest.approx(alone.objective, rel=1e-4)
 
 
 def test_patience_ends_a_path():

@@ -12,6 +12,7 @@ import numpy as np
 from fastlin.data.dataset import Split, check_fits, check_split
 from fastlin.data.joining import training_and_validation
 from fastlin.errors import InputError
+from fastlin.model import LinearModel
 from fastlin.settings import AUTO
 from fastlin.solving.blas import one_thread
 from fastlin.solving.config import (
@@ -148,23 +149,26 @@ def fit_path(
         if not plan.refit:
             solution = walk.solution_of(best, chosen)
         else:
+            start = walk.model_of(best)
             del grounds, walk  # with what they keep of the rows
             again = chosen if plan.l2s is not None else replace(config, l2=AUTO, C=best.C)
-            solution = _refit(split, again, client)
+            solution = _refit(split, again, start, client)
     return PathResult(
         points, plan.select, chosen, solution, plan.refit, rows, held_rows, notes, plan.cv,
     )  # fmt: skip
 
 
-def _refit(split: Split, config: FitConfig, client: Any) -> Solution:
-    """Return the optimum over training and validation rows, of which a client's workers have some.
+def _refit(split: Split, config: FitConfig, start: LinearModel, client: Any) -> Solution:
+    """Return the optimum over training and validation rows, from that of fewer rows.
 
-    Raises InputError as `solve` does.
+    A client's workers may take the passes. Raises InputError as `solve` does.
     """
     began = time.perf_counter()
     workers = ShardPasses.of(client, split, config, with_validation=True)
     problem = problem_of(training_and_validation(split), config, workers)
-    return Solver(problem, start_matrix_of(problem, problem.l2), config, began).run()
+    return Solver(problem, start_matrix_of(problem, problem.l2), config, began).run(
+        problem.point_of(start)
+    )
 
 
 def _check(split: Split, config: FitConfig, plan: PathPlan) -> None:

@@ -294,13 +294,17 @@ class Walk:
             )
         return found
 
+    def model_of(self, point: PathPoint) -> LinearModel:
+        """Return the classifier of a point, or that of its first fold."""
+        return self._found[point.l2].models[0]
+
     def solution_of(self, point: PathPoint, config: FitConfig) -> Solution:
         """Return the whole solution of a point, from where it ended; its passes are those it took.
 
         Of their trace nothing is known: a path that was stopped and goes on has no other.
         """
         [fits] = self._grounds.fits
-        found = fits.solve(point.l2, self._found[point.l2].models[0], config)
+        found = fits.solve(point.l2, self.model_of(point), config)
         return replace(found, passes=point.passes, seconds=point.seconds, trace=())
 
     def _fit(self, l2: float) -> None:
