@@ -119,7 +119,8 @@ class Entries:
         by_order: dict[tuple[Any, ...], dict[int, int]] = {}
         for e, epoch in epochs.items():
             config = self.states[e].config
-            batch_size = config.batch_size if config.flip or not config.shuffle else 0
+            in_batches = config.flip or config.window or not config.shuffle
+            batch_size = config.batch_size if in_batches else 0
             key = config.seed, config.shuffle, config.window, config.flip, epoch, batch_size
             by_order.setdefault(key, {})[e] = epoch
         loss_sums = dict.fromkeys(epochs, 0.0)
@@ -157,8 +158,9 @@ class Entries:
                 waiting.append(window)
                 yield np.arange(len(X)) if window.rows is None else window.rows
 
-        most = rows_of_window(self.states[entry].config, len(X), X.row_bytes)
-        for rows in X.windows(numbers(), most):
+        config = self.states[entry].config
+        most = rows_of_window(config, len(X), X.row_bytes) + config.batch_size
+        for rows in X.windows(numbers(), min(most, len(X))):
             window = waiting.popleft()
             chosen = slice(None) if window.rows is None else window.rows
             weights = None if self._weights is None else self._weights[chosen]

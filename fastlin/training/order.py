@@ -17,14 +17,15 @@ _BYTES_OF_BLOCK = 2**17
 
 
 class Window(NamedTuple):
-    """Rows of an epoch that are shuffled together.
+    """Rows of an epoch that are in memory together.
 
     Attributes
     ----------
     rows : NDArray[np.int64] or None
         (m,) their numbers, in the order in which they are read: block after block. None for all.
     order : NDArray[np.int64]
-        (m,) places in `rows`, in the order in which they are taken.
+        (k,) places in `rows`, in the order in which they are taken: whole batches, but of the last
+        window of an epoch. The other m - k rows, fewer than a batch, come with the next window.
     """
 
     rows: NDArray[np.int64] | None
@@ -46,7 +47,7 @@ def _stream(config: TrainConfig, epoch: int) -> np.random.Generator:
 
 
 def rows_of_window(config: TrainConfig, row_count: int, row_bytes: int) -> int:
-    """Return how many rows a window has at most; of windows that are no smaller than all rows, all.
+    """Return how many rows are shuffled together; of windows no smaller than all rows, all.
 
     Parameters
     ----------
@@ -72,12 +73,15 @@ def epoch_windows(
     there are windows each window gets one, which is drawn: it has its share of every part of the
     rows, even if they are sorted. Then the rows of a window are shuffled. That depends on nothing
     but seed, epoch, window, and the number and size of the rows. A window of all rows has their
-    `epoch_order`. Without `shuffle` rows are taken as they lie, in whole batches.
+    `epoch_order`. Without `shuffle` rows are taken as they lie.
+
+    No batch but the last of an epoch is smaller than others: rows of a window that fill none are
+    taken first in the next one.
 
     Parameters
     ----------
     config : TrainConfig
-        Of which `seed`, `shuffle`, `window` and, without shuffling, `batch_size` count.
+        Of which `seed`, `shuffle`, `window` and `batch_size` count.
     row_count, row_bytes : int
         How many rows there are, and how many bytes each has.
     epoch : int
@@ -96,10 +100,16 @@ def epoch_windows(
     rng, blocks = _stream(config, epoch), -(-row_count // block)
     count = -(-blocks // (size // block))
     neighbours = np.arange(-(-blocks // count) * count).reshape(-1, count)
-    for own in rng.permuted(neighbours, axis=1).T:
+    left = np.zeros(0, np.int64)
+    for number, own in enumerate(rng.permuted(neighbours, axis=1).T, start=1):
         rows = (own[:, None] * block + np.arange(block)).ravel()
         rows = rows[rows < row_count]
-        yield Window(rows, rng.permutation(len(rows)))
+        order = np.concatenate([np.arange(len(left)), len(left) + rng.permutation(len(rows))])
+        rows = np.concatenate([left, rows])
+        whole = len(rows) if number == count else len(rows) // config.batch_size * config.batch_size
+        left = rows[order[whole:]]
+        if whole:
+            yield Window(rows, order[:whole])
 
 
 def halves(
