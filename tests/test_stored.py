@@ -300,14 +300,22 @@ def test_amounts_of_memory_that_are_none_are_refused(text):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_window_of_sorted_rows_has_its_share_of_every_class(monkeypatch, seed):
-    monkeypatch.setattr("fastlin.training.order._BYTES_OF_BLOCK", 400)  # of 10 rows
+    monkeypatch.setattr("fastlin.training.order._BLOCKS_OF_WINDOW", 100)  # of 10 rows
     labels = np.repeat(np.arange(5), 1000)
-    config = TrainConfig(window=1000, seed=seed)
+    config = TrainConfig(window=1000, seed=seed, batch_size=100)
     windows = list(epoch_windows(config, len(labels), 40, 1))
     assert len(windows) == 5
     for own, _ in windows:
         counts = np.bincount(labels[own], minlength=5)
         assert np.abs(counts - 200).max() <= 20  # a block at each end of a class
+
+
+def test_small_windows_of_wide_rows_have_blocks_of_few_rows():
+    labels = np.repeat(np.arange(10), 4900)
+    config = TrainConfig(window=980, batch_size=49)
+    for own, order in epoch_windows(config, len(labels), 3072, 1):
+        counts = np.bincount(labels[own[order]], minlength=10) / len(order)
+        assert np.abs(counts - 0.1).max() < 0.02
 
 
 def test_shards_of_any_kind_are_the_rows_one_after_another(tmp_path):

@@ -12,8 +12,10 @@ from fastlin.config import TrainConfig
 
 _ORDER_STREAM = 1
 
-# Rows that lie in a file one after another are read together, about so many bytes of them.
-_BYTES_OF_BLOCK = 2**17
+# Rows that lie in a file one after another are read together, about so many bytes of them; fewer
+# where a window would have fewer blocks than this. Of 23 blocks, windows of a fiftieth of CIFAR-10
+# sorted by class had more rows of some classes than of others, and cost a point of accuracy.
+_BYTES_OF_BLOCK, _BLOCKS_OF_WINDOW = 2**17, 256
 
 
 class Window(NamedTuple):
@@ -58,10 +60,13 @@ def rows_of_window(config: TrainConfig, row_count: int, row_bytes: int) -> int:
     """
     if config.window == 0 or config.window >= row_count:
         return row_count
-    multiple = config.batch_size
-    if config.shuffle:
-        multiple = max(1, _BYTES_OF_BLOCK // row_bytes)
+    multiple = _rows_of_block(config, row_bytes) if config.shuffle else config.batch_size
     return min(max(1, config.window // multiple) * multiple, row_count)
+
+
+def _rows_of_block(config: TrainConfig, row_bytes: int) -> int:
+    """Return how many rows, one after another, come into a window together."""
+    return max(1, min(_BYTES_OF_BLOCK // row_bytes, config.window // _BLOCKS_OF_WINDOW))
 
 
 def epoch_windows(
@@ -96,7 +101,7 @@ def epoch_windows(
             rows = np.arange(first, min(first + size, row_count))
             yield Window(rows, rows - first)
         return
-    block = max(1, _BYTES_OF_BLOCK // row_bytes)
+    block = _rows_of_block(config, row_bytes)
     rng, blocks = _stream(config, epoch), -(-row_count // block)
     count = -(-blocks // (size // block))
     neighbours = np.arange(-(-blocks // count) * count).reshape(-1, count)
