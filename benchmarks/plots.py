@@ -192,26 +192,28 @@ class Growth(NamedTuple):
 
 def growth(found: Sequence[Growth]) -> Figure:
     """Draw seconds and memory over the number of rows, and what a proportional time would be."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    of_time, of_memory = figure.subplots(1, 2)
+    names = list(found[0].seconds)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    *of_times, of_memory = figure.subplots(1, len(names) + 1)
     for one, (colour, marker) in zip(found, cycle(_LINES.values()), strict=False):
-        for (name, seconds), style in zip(one.seconds.items(), ("-", "--"), strict=False):
-            label = f"{one.title}: {name}"
-            of_time.plot(one.rows, seconds, style, marker=marker, ms=4.5, color=colour, label=label)
-            proportional = np.array(one.rows) / one.rows[0] * seconds[0]
-            of_time.plot(one.rows, proportional, ":", color="grey", linewidth=1)
-        of_memory.plot(
-            one.rows, one.megabytes, marker=marker, ms=4.5, color=colour, label=one.title
-        )
-    of_time.plot([], [], ":", color="grey", label="in proportion to the rows")
-    for axes, label in ((of_time, "seconds"), (of_memory, "peak of memory (MB)")):
+        drawn = {"marker": marker, "ms": 4.5, "color": colour}
+        for axes, name in zip(of_times, names, strict=True):
+            seconds = one.seconds[name]
+            axes.plot(one.rows, seconds, **drawn)
+            proportional = np.array(one.rows) / one.rows[-1] * seconds[-1]
+            axes.plot(one.rows, proportional, ":", color="grey", linewidth=1)
+        of_memory.plot(one.rows, one.megabytes, label=one.title, **drawn)
+    of_memory.plot([], [], ":", color="grey", label="in proportion to the rows")
+    titles = [*names, "peak of memory"]
+    for axes, title in zip((*of_times, of_memory), titles, strict=True):
+        axes.set_title(title, fontsize=9, loc="left")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("rows")
-        axes.set_ylabel(label)
+        axes.set_ylabel("MB" if axes is of_memory else "seconds")
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=7, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
