@@ -49,7 +49,7 @@ PAGES = (
     README,
     DOCS / "report" / "summary.md",
     DOCS / "benchmarks" / "exact.md",
-    DOCS / "benchmarks" / "beyond_memory.md",
+    DOCS / "beyond_memory.md",
     DOCS / "examples" / "README.md",
 )
 FIGURES = ("cost", "accuracy", "templates", "gradient", "confusion")
