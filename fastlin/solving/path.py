@@ -142,8 +142,7 @@ def fit_path(
             walk.down(penalties, plan.select, plan.patience)
         if plan.extend:
             walk.beyond(plan.select)
-        points = walk.points
-        best = best_of(points, plan.select)
+        points, best = walk.points, best_of(walk.points, plan.select)
         chosen = replace(config, l2=best.l2, C=FitConfig().C)
         notes = tuple(walk.notes(best))
         if not plan.refit:
