@@ -89,12 +89,13 @@ def load_path(path: str | Path) -> PathCurves:
     if missing:
         raise InputError(f"{path} is not the table of a path: it has no column {missing[0]}")
     measures = [name for name in columns if name.startswith("val_")]
+    names = {*_NUMBERS, *measures}
     found: list[dict[str, float]] = []
     places: dict[str, int] = {}
     for number, cells in enumerate(lines, start=2):
         line = dict(zip(columns, cells, strict=True))
         try:
-            values = {name: _number(line[name]) for name in (*_NUMBERS, *measures)}
+            values = {name: _number(line[name]) for name in names}
         except ValueError as error:
             raise InputError(f"{path} is damaged: line {number}: {error}") from None
         if not (values["l2"] > 0 and values["C"] > 0):
@@ -103,7 +104,7 @@ def load_path(path: str | Path) -> PathCurves:
         found.append(values)
     if not {CHOSEN, ONE_ERROR} <= places.keys():
         raise InputError(f"{path} is damaged: no line is marked as {CHOSEN} and as {ONE_ERROR}")
-    of = {name: tuple(values[name] for values in found) for name in (*_NUMBERS, *measures)}
+    of = {name: tuple(values[name] for values in found) for name in names}
     return PathCurves(
         of["l2"], of["C"], of["weight_norm"], of["val_cost"], of["val_accuracy"],
         places[CHOSEN], places[ONE_ERROR], {name: of[name] for name in measures},

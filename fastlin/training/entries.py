@@ -119,8 +119,8 @@ class Entries:
         by_order: dict[tuple[Any, ...], dict[int, int]] = {}
         for e, epoch in epochs.items():
             config = self.states[e].config
-            in_batches = config.flip or config.window or not config.shuffle
-            batch_size = config.batch_size if in_batches else 0
+            is_whole = not 0 < config.window < len(self._data)
+            batch_size = 0 if is_whole and config.shuffle and not config.flip else config.batch_size
             key = config.seed, config.shuffle, config.window, config.flip, epoch, batch_size
             by_order.setdefault(key, {})[e] = epoch
         loss_sums = dict.fromkeys(epochs, 0.0)
