@@ -100,7 +100,7 @@ class Killer:
 
         def go_on() -> None:
             while self.killed < self._most and not is_over.wait(self._random.uniform(*_APART)):
-                workers = sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+                workers = sorted(self._client.nthreads())
                 if not workers:
                     continue
                 chosen = self._random.choice(workers)

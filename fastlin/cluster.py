@@ -128,7 +128,9 @@ class Workers:
             raise InputError("the cluster has no workers")
 
     def _look(self) -> None:
-        self.addresses = sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+        # Not scheduler_info: what the client asks for every other second overwrites its answer
+        # before it is read, at times, with one that lists no workers.
+        self.addresses = sorted(self._client.nthreads())
 
     def results(self, tasks: Mapping[Any, Task]) -> Iterator[tuple[Any, Any]]:
         """Return what tasks find, in their order, by key; others do what a lost worker had.
@@ -240,7 +242,7 @@ def workers_of(client: Any) -> Workers | JoblibWorkers:
     """
     if client == JOBLIB:
         return JoblibWorkers()
-    if not hasattr(client, "scheduler_info"):
+    if not hasattr(client, "nthreads"):
         raise InputError(
             f"client is {quoted(client)}; it must be a distributed.Client, or {quoted(JOBLIB)}"
         )

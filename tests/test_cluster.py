@@ -78,6 +78,16 @@ def test_another_number_of_workers_gives_the_same(split):
             )
 
 
+def test_workers_are_found_while_the_client_asks_for_other_news():
+    dask = pytest.importorskip("dask")
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        connected("local:2") as found,
+    ):
+        for _ in range(300):
+            assert len(cluster.workers_of(found).addresses) == 2
+
+
 def test_workers_that_are_killed_change_nothing(split):
     theirs = fastlin.grid_search(split, GRID, base=replace(BASE, epochs=12), keep="all")
     with connected("local:2") as found:
@@ -98,7 +108,7 @@ class Killer:
 
     def kill(self):
         """Kill a worker, by a signal that it cannot catch."""
-        workers = sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+        workers = sorted(self._client.nthreads())
         worker = workers[self._rng.integers(len(workers))]
         pid = self._client.run(os.getpid, workers=[worker])[worker]
         os.kill(pid, signal.SIGKILL)
