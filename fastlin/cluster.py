@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from fastlin import packages
 from fastlin.data.dataset import Split
+from fastlin.data.folds import Fold, FoldReference, Folds
 from fastlin.data.source import DataReference
 from fastlin.errors import InputError, quoted, reason_of
 from fastlin.threads import available
@@ -294,3 +295,17 @@ def split_of(data: DataReference) -> Split:
     if split.fingerprint() != data.sha256:
         raise InputError(f"a worker of the cluster finds other rows in {data.data}")
     return split
+
+
+@lru_cache(maxsize=1)
+def fold_of(reference: FoldReference) -> Fold:
+    """Return a fold, of which a worker keeps the last one: each is a copy of most rows.
+
+    Raises InputError as `split_of` does.
+    """
+    return _folds_of(reference.data, reference.count, reference.seed).fold(reference.number)
+
+
+@lru_cache(maxsize=1)
+def _folds_of(data: DataReference, count: int, seed: int) -> Folds:
+    return Folds(split_of(data), count, seed)

@@ -115,6 +115,40 @@ class Killer:
         self.killed.append(pid)
 
 
+@pytest.mark.parametrize("has_val", [False, True])
+def test_folds_have_the_bits_of_one_process_whoever_dies(split, has_val):
+    rows = split if has_val else fastlin.load_split(split.source.data)
+    base = replace(BASE, epochs=6, standardize=True, class_weight="balanced")
+    settings = {"cv": 3, "seed": 4, "grid": GRID, "config": base}
+    theirs = fastlin.cross_validate(rows, **settings)
+    with connected("local:2") as found:
+        killer = Killer(found)
+        calls = fastlin.search.cross_validation.Calls(
+            on_epoch=lambda progress: killer.kill() if progress.epoch == 3 else None
+        )
+        ours = fastlin.cross_validate(rows, **settings, client=found, calls=calls)
+        assert len(killer.killed) == 3
+        kept = sum(found.run(_folds_that_are_kept).values())
+    assert kept <= 2  # one a worker, however many folds there were
+    check_same(ours.ranking, theirs.ranking)
+    assert np.array_equal(ours.scores, theirs.scores)
+    assert np.array_equal(ours.probabilities, theirs.probabilities)
+    assert np.array_equal(ours.result.model.W, theirs.result.model.W)
+
+
+def _folds_that_are_kept():
+    """Return, as a worker, of how many folds there is a trainer."""
+    from fastlin.search.cluster import _trainers
+
+    return len({group.data for group in _trainers})
+
+
+def test_folds_of_rows_in_memory_are_refused(split, client):
+    rows = fastlin.Split.from_arrays(split.train.X, split.train.y)
+    with pytest.raises(InputError, match="the rows are in memory, and workers"):
+        fastlin.cross_validate(rows, cv=3, grid={"lr": [0.01, 0.02]}, config=BASE, client=client)
+
+
 def test_a_search_that_was_interrupted_goes_on(split, client, tmp_path):
     theirs = fastlin.grid_search(split, GRID, base=BASE)
 
@@ -262,17 +296,15 @@ def test_commands_give_the_same_files_with_a_cluster(many, split, tmp_path, monk
         call("fit", *data, "--l2", "1e-3", "--out", f"fit-{name}", *dask)
         call("probe", *data, "--C", "1e-4,1e-3", "--refit", "--out", f"probe-{name}", *dask)
         call("probe", *data, "--C", "1e-3", "--cv", 3, "--out", f"folds-{name}", *dask)
-        call(
-            "grid", "--data", split.source.data, "--no-figures", "--lr", "0.01,0.02", "--epochs", 2,
-            "--out", f"grid-{name}", *dask,
-        )  # fmt: skip
-    for kind in ("fit", "probe", "folds", "grid"):
+        searched = ("--data", split.source.data, "--no-figures", "--lr", "0.01,0.02", "--epochs", 2)
+        call("grid", *searched, "--out", f"grid-{name}", *dask)
+        call("grid", *searched, "--cv", 3, "--out", f"grid-folds-{name}", *dask)
+    for kind in ("fit", "probe", "folds", "grid", "grid-folds"):
         places = [tmp_path / f"{kind}-{name}" for name in ("one", "two")]
-        same_run(*(place / "winner" if kind == "grid" else place for place in places))
+        same_run(*(place / "winner" if "grid" in kind else place for place in places))
     for command in ("fit", "probe", "grid"):
         lists = ("--lr", "0.01,0.02") if command == "grid" else ()
         call(command, "--data", split.source.data, *lists, "--dask", "local:0", code=2, begun=True)
-    call("grid", "--lr", "0.01,0.02", "--cv", 3, "--dask", "local:2", code=2, begun=True)
 
 
 def jobs(backend, count):

@@ -35,10 +35,12 @@ def search_in_folds(search: Search, notes: Console, *, figures: bool) -> int:
     from fastlin.search.request import TABLE, WINNER
 
     request, split, folder = search.request, search.split, search.folder
-    found, compile_seconds = folds_of(
-        split, notes, cv=request.cv, grid=search.configs, select=search.rule.select,
-        threads=search.threads, journals=folder, eval_train_every=request.eval_train_every,
-    )  # fmt: skip
+    with options.cluster(search.dask) as client:
+        found, compile_seconds = folds_of(
+            split, notes, cv=request.cv, grid=search.configs, select=search.rule.select,
+            threads=search.threads, journals=folder, eval_train_every=request.eval_train_every,
+            client=client,
+        )  # fmt: skip
     if found is None:
         return 1
     ranking, best, place = found.ranking, found.ranking.best, folder / WINNER

@@ -138,7 +138,6 @@ def grid(
     from fastlin.search.request import REQUEST
     from fastlin.search.search import check_comparable
 
-    _check_dask(dask, request)
     configs = request.configs()
     if len(configs) == 1 and request.search == "grid":
         raise InputError("there is nothing to search; give a list, such as --lr 0.01,0.02,0.03")
@@ -166,12 +165,6 @@ def grid(
         again = options.with_dask(f"fastlin grid --resume {quote(str(folder))}", dask)
         notes.print(f"Interrupted; go on with: {again}")
         ctx.exit(process.exit_code(stop))
-
-
-def _check_dask(dask: str | None, request: SearchRequest) -> None:
-    """Raise InputError if a cluster cannot do what is asked for."""
-    if dask is not None and request.cv is not None:
-        raise InputError("--dask has no effect with --cv; leave one of them out")
 
 
 @dataclass(frozen=True)

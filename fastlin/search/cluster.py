@@ -18,6 +18,7 @@ from fastlin import cluster
 from fastlin.cluster import Task, workers_of
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Split
+from fastlin.data.folds import Fold, FoldReference
 from fastlin.data.source import DataReference
 from fastlin.engine import Array
 from fastlin.errors import DivergedError
@@ -33,7 +34,7 @@ class Group(NamedTuple):
 
     Attributes
     ----------
-    data : DataReference
+    data : DataReference or FoldReference
         Where the rows are, with their fingerprint.
     configs : tuple[TrainConfig, ...]
         Of the entries.
@@ -42,7 +43,7 @@ class Group(NamedTuple):
         As `GridTrainer` has them.
     """
 
-    data: DataReference
+    data: DataReference | FoldReference
     configs: tuple[TrainConfig, ...]
     select: str
     eval_train_every: int
@@ -97,7 +98,7 @@ class ClusterTrainer(GridTrainer):
     ) -> None:
         super().__init__(split, configs, threads, select, eval_train_every)
         self._workers = workers_of(client)
-        data, addresses = cluster.reference_of(split), self._workers.addresses
+        data, addresses = _reference_of(split), self._workers.addresses
         parts = min(len(self.configs), _GROUPS_OF_WORKER * len(addresses))
         bounds = [len(self.configs) * part // parts for part in range(parts + 1)]
         self._members = [range(*pair) for pair in pairwise(bounds)]
@@ -228,6 +229,13 @@ class ClusterTrainer(GridTrainer):
         self._done[index] = len(records)
 
 
+def _reference_of(split: Split) -> DataReference | FoldReference:
+    """Return where workers find the rows. Raises InputError if they come from no file."""
+    if isinstance(split, Fold) and split.reference is not None:
+        return split.reference
+    return cluster.reference_of(split)
+
+
 def trainer_of(client: Any) -> Callable[..., GridTrainer]:
     """Return what makes a trainer whose entries a client's workers train; None is this process."""
     return GridTrainer if client is None else partial(ClusterTrainer, client)
@@ -308,8 +316,8 @@ def _trainer_of(group: Group) -> GridTrainer:
     """Return what this worker has trained of a group, or a new trainer."""
     if group not in _trainers:
         trainer = GridTrainer(
-            cluster.split_of(group.data), group.configs, cluster.threads_of_worker(),
-            group.select, group.eval_train_every,
+            _split_of(group), group.configs, cluster.threads_of_worker(), group.select,
+            group.eval_train_every,
         )  # fmt: skip
         trainer.compile()
         _trainers[group] = trainer
@@ -317,3 +325,13 @@ def _trainer_of(group: Group) -> GridTrainer:
     while len(_trainers) > _MOST_TRAINERS:
         _trainers.popitem(last=False)
     return _trainers[group]
+
+
+def _split_of(group: Group) -> Split:
+    """Return the rows of a group; no trainer keeps the copy of another fold any longer."""
+    if isinstance(group.data, DataReference):
+        return cluster.split_of(group.data)
+    for other in list(_trainers):
+        if isinstance(other.data, FoldReference) and other.data != group.data:
+            del _trainers[other]
+    return cluster.fold_of(group.data)

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlin import functional
+from fastlin.cluster import reference_of
 from fastlin.config import TrainConfig
-from fastlin.data.dataset import Dataset, Split, check_split
-from fastlin.data.joining import training_and_validation
-from fastlin.data.splits import note_on_small_classes, stratified_folds
+from fastlin.data.dataset import Split, check_split
+from fastlin.data.folds import Folds
+from fastlin.data.splits import note_on_small_classes
 from fastlin.errors import GridDivergedError, InputError
 from fastlin.files import as_path
 from fastlin.fitting import check_repeats
@@ -68,6 +69,7 @@ def cross_validate(
     calls: Calls | None = None,
     journals: str | Path | None = None,
     eval_train_every: int = 1,
+    client: Any = None,
     **settings: Any,
 ) -> CrossValidation:
     """Hold every fold of the rows out once, choose the best settings, and fit them on all rows.
@@ -92,6 +94,9 @@ def cross_validate(
     calls : Calls, optional
     journals : str or Path, optional
         A folder for the journals of the folds; those that are there are gone on with.
+    client : distributed.Client, optional
+        Of a cluster whose workers train the candidates, as in `fastlin.grid_search`. The winner is
+        fitted on all rows by this process.
 
     Raises
     ------
@@ -104,14 +109,14 @@ def cross_validate(
     split, cv = _split_of(data, y), check_repeats("cv", cv, 2)
     given = _candidates(grid, config, settings)
     check_comparable(given, rule, has_folds=True)
-    rows = training_and_validation(split)
-    candidates = tuple(with_chosen(given, rows))  # alike in every fold
-    folds = stratified_folds(rows.y, cv, whole_number("seed", seed, 0))
-    trained = _Folds(split.name, rows, folds, candidates, rule, threads, calls, eval_train_every)
+    where = None if client is None else reference_of(split)
+    folds = Folds(split, cv, whole_number("seed", seed, 0), where)
+    candidates = tuple(with_chosen(given, folds.rows))  # alike in every fold
+    trained = _Candidates(folds, candidates, rule, threads, calls, eval_train_every, client)
     results = trained.search(given, journals)
     ranking = _ranking(results, candidates, rule, started)
     trained.advise(ranking)
-    whole = Split(split.name, rows, test=split.test)
+    whole = Split(split.name, folds.rows, test=split.test)
     final = _fit(whole, ranking.best.config, trained.threads, rule.of_epochs, eval_train_every)
     return trained.judged(results, replace(ranking, refitted=final), started)
 
@@ -137,17 +142,16 @@ def _candidates(
     return grid_configs(grid, with_settings(config, settings))
 
 
-class _Folds:
-    """Trains candidates on the rows outside of each fold, and judges them on the rows inside."""
+class _Candidates:
+    """Are trained on the rows outside of each fold, and judged on the rows inside."""
 
     def __init__(
-        self, name: str, rows: Dataset, folds: NDArray[np.int64], candidates: Sequence[TrainConfig],
-        rule: Rule, threads: int | None, calls: Calls, eval_train_every: int,
+        self, folds: Folds, candidates: Sequence[TrainConfig], rule: Rule, threads: int | None,
+        calls: Calls, eval_train_every: int, client: Any,
     ) -> None:  # fmt: skip
-        self._name, self._rows, self._folds = name, rows, folds
+        self._folds, self._rows, self._client = folds, folds.rows, client
         self._candidates, self._rule, self._calls = candidates, rule, calls
         self._eval_train_every = eval_train_every
-        self._count = int(folds.max()) + 1
         self._say_once = once(self._say)
         with functional.use_threads(threads) as count:
             self.threads = count
@@ -157,17 +161,17 @@ class _Folds:
         for text in notes_on_chosen(given, self._candidates, self._rows):
             self._note(text)
         self._tell_of_small_classes()
-        return [self._search_outside(fold, journals) for fold in range(self._count)]
+        return [self._search_outside(fold, journals) for fold in range(len(self._folds))]
 
     def _tell_of_small_classes(self) -> None:
         """Say which classes have fewer rows than there are folds."""
-        found = note_on_small_classes(self._rows.y, self._rows.class_names, self._count)
+        found = note_on_small_classes(self._rows.y, self._rows.class_names, len(self._folds))
         if found is not None:
             self._note(found)
 
     def advise(self, ranking: GridResult) -> None:
         """Say what should be tried next, by the means over the folds."""
-        every_row_once = Split(self._name, self._rows, self._rows)  # is a validation row
+        every_row_once = Split(self._folds.name, self._rows, self._rows)  # is a validation row
         for advice in advise_on_search(ranking, every_row_once):
             self._say(advice)
 
@@ -182,23 +186,17 @@ class _Folds:
             return
         warnings.warn(text, category_of(text), stacklevel=4)
 
-    def _part(self, fold: int) -> Split:
-        """Return the other folds as training rows, and a fold as validation rows."""
-        is_held = self._folds == fold
-        held, others = np.flatnonzero(is_held), np.flatnonzero(~is_held)
-        return Split(self._name, self._rows.chosen(others), self._rows.chosen(held))
-
     def _search_outside(self, fold: int, journals: str | Path | None) -> GridResult:
         """Train all candidates outside of a fold."""
         if self._calls.on_fold is not None:
-            self._calls.on_fold(fold + 1, self._count)
+            self._calls.on_fold(fold + 1, len(self._folds))
         journal = None if journals is None else as_path(journals) / f"fold-{fold + 1}.jsonl"
         try:
             return grid_search(
-                self._part(fold), self._candidates, select=self._rule.select, at=self._rule.at,
-                threads=self.threads, on_epoch=self._calls.on_epoch, note=self._note,
-                journal=journal, resume=journal is not None and journal.exists(),
-                eval_train_every=self._eval_train_every,
+                self._folds.fold(fold), self._candidates, select=self._rule.select,
+                at=self._rule.at, threads=self.threads, on_epoch=self._calls.on_epoch,
+                note=self._note, journal=journal, resume=journal is not None and journal.exists(),
+                eval_train_every=self._eval_train_every, client=self._client,
             )  # fmt: skip
         except GridDivergedError as error:
             return error.result
@@ -212,7 +210,7 @@ class _Folds:
         probabilities = None
         with functional.use_threads(self.threads):
             for fold, model in enumerate(self._models(results, ranking.winner)):
-                held = np.flatnonzero(self._folds == fold)
+                held = self._folds.held(fold)
                 if model.has_probabilities and probabilities is None:
                     probabilities = np.empty((len(rows), K), np.float32)
                 for y, scores in score_blocks(model, rows.chosen(held)):
@@ -223,8 +221,8 @@ class _Folds:
                         probabilities[block] = functional.softmax(scores)
         ranking = replace(ranking, seconds=time.perf_counter() - started)
         return CrossValidation(
-            ranking, _scores(results), self._folds, rows, probabilities, predictions, tally,
-            self._count,
+            ranking, _scores(results), self._folds.of_rows, rows, probabilities, predictions, tally,
+            len(self._folds),
         )  # fmt: skip
 
     def _models(self, results: Sequence[GridResult], winner: int) -> Iterator[LinearModel]:
@@ -232,7 +230,7 @@ class _Folds:
         for fold, result in enumerate(results):
             kept = result.entries[winner].last_model
             if kept is None:
-                again = (self._part(fold), self._candidates[winner], self.threads)
+                again = (self._folds.fold(fold), self._candidates[winner], self.threads)
                 kept = _fit(*again, self._rule.of_epochs, 0).model
             yield kept
 
