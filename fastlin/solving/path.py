@@ -26,8 +26,7 @@ from fastlin.solving.config import (
 from fastlin.solving.path_result import PathFit, PathPoint, PathResult, best_of
 from fastlin.solving.shards import ShardPasses
 from fastlin.solving.solution import Solution
-from fastlin.solving.solver import Solver, problem_of
-from fastlin.solving.start_matrices import start_matrix_of
+from fastlin.solving.solver import optimum_of, problem_of
 from fastlin.solving.walk import Grounds, Walk, check_folds, ratio_of, row_counts
 from fastlin.threads import use_threads
 from fastlin.training.selection import check_can_select
@@ -165,9 +164,7 @@ def _refit(split: Split, config: FitConfig, start: LinearModel, client: Any) -> 
     began = time.perf_counter()
     workers = ShardPasses.of(client, split, config, with_validation=True)
     problem = problem_of(training_and_validation(split), config, workers)
-    return Solver(problem, start_matrix_of(problem, problem.l2), config, began).run(
-        problem.point_of(start)
-    )
+    return optimum_of(problem, config, began, start)
 
 
 def _check(split: Split, config: FitConfig, plan: PathPlan) -> None:

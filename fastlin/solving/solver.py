@@ -51,6 +51,9 @@ _LEAST_BALANCED_GAP = 1e-8
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
+# What is called after a step, and says whether the fit is to end there.
+Watch = Callable[[Callable[[], LinearModel]], bool]
+
 
 def solve(
     data: Split | Dataset | ArrayLike,
@@ -60,7 +63,7 @@ def solve(
     start: LinearModel | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
-    watch: Callable[[Callable[[], LinearModel]], bool] | None = None,
+    watch: Watch | None = None,
     client: Any = None,
     **settings: Any,
 ) -> Solution:
@@ -107,11 +110,18 @@ def solve(
     chosen = with_settings(config, settings)
     with use_threads(threads), one_thread():
         problem = problem_of(rows, chosen, ShardPasses.of(client, data, chosen))
-        curvature = start_matrix_of(problem, problem.l2)
-        solver = Solver(problem, curvature, chosen, began, progress, watch)
-        if start is not None:
-            check_start(start, problem)
-        return solver.run(None if start is None else problem.point_of(start))
+        return optimum_of(problem, chosen, began, start, progress, watch)
+
+
+def optimum_of(
+    problem: Problem, config: FitConfig, began: float, start: LinearModel | None = None,
+    progress: Callable[[Progress], None] | None = None, watch: Watch | None = None,
+) -> Solution:  # fmt: skip
+    """Return the optimum of a problem; `solve` and `Solver` say what the arguments are."""
+    solver = Solver(problem, start_matrix_of(problem, problem.l2), config, began, progress, watch)
+    if start is not None:
+        check_start(start, problem)
+    return solver.run(None if start is None else problem.point_of(start))
 
 
 def problem_of(
@@ -161,8 +171,7 @@ class Solver:
 
     def __init__(
         self, problem: Problem, curvature: StartMatrix, config: FitConfig, began: float,
-        progress: Callable[[Progress], None] | None = None,
-        watch: Callable[[Callable[[], LinearModel]], bool] | None = None,
+        progress: Callable[[Progress], None] | None = None, watch: Watch | None = None,
     ) -> None:  # fmt: skip
         self._problem, self._curvature, self._config = problem, curvature, config
         self._first_pass, self._last_pass = problem.passes, problem.passes + config.max_passes
