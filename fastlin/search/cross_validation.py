@@ -89,14 +89,11 @@ def cross_validate(
     config, grid, **settings
         The settings, as in `fastlin.train`, and those that are searched, as in
         `fastlin.grid_search`.
-    select, threads, eval_train_every
+    select, threads, eval_train_every, client
         See `fastlin.grid_search`.
     calls : Calls, optional
     journals : str or Path, optional
         A folder for the journals of the folds; those that are there are gone on with.
-    client : distributed.Client, optional
-        Of a cluster whose workers train the candidates, as in `fastlin.grid_search`. The winner is
-        fitted on all rows by this process.
 
     Raises
     ------
