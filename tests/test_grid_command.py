@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -372,6 +373,27 @@ def interrupted(monkeypatch, small, *arguments):
     monkeypatch.setattr(GridTrainer, "run_epoch", run_epoch)
     call("--data", small, *LISTS, "--no-figures", "--out", "g", *arguments, code=130)
     monkeypatch.setattr(GridTrainer, "run_epoch", right)
+
+
+def test_who_evaluates_the_folder_of_a_search_is_told_what_to_give(small):
+    call("--data", small, "--lr", "0.02,0.2", "--epochs", 1, "--no-figures", "--out", "g")
+    probe = ("--data", small, "--l2", "1,0.1", "--no-figures", "--out", "p")
+    command_line.call("probe", *probe)
+    others = {"predict": ("--out", "predicted.csv"), "export": ("--to", "npz"), "plot": ()}
+    for command, more in {"evaluate": (), **others}.items():
+        told = command_line.call(command, "g", *more, code=2).stderr
+        assert "its winner is g/winner" in told
+    shutil.rmtree("g/winner")
+    for name in ("config.json", "model.npz", "history.csv", "summary.json"):
+        Path("p", name).unlink()
+    for folder, again in (("g", "fastlin grid --resume g"), ("p", "fastlin probe --resume p")):
+        told = command_line.call("evaluate", folder, code=2).stderr
+        assert again in told
+        fastlin(*shlex.split(again)[1:])
+        name = "g/winner" if folder == "g" else folder
+        assert "accuracy" in fastlin("evaluate", name)
+    Path("empty").mkdir()
+    assert "config.json is missing\n" in command_line.call("evaluate", "empty", code=2).stderr
 
 
 def test_only_the_same_search_is_resumed(small, monkeypatch):

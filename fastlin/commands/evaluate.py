@@ -40,12 +40,11 @@ def evaluate(
     The accuracy has its 95 % interval (Wilson). balanced is the mean accuracy of the classes, macro
     F1 the mean of theirs. Log loss and calibration error (15 bins) are those of the softmax loss.
     """
-    from fastlin import runs
     from fastlin.functional import use_threads
     from fastlin.metrics import measure_text
     from fastlin.training.measuring import cost_and_tally
 
-    saved = runs.load_run(run)
+    saved = outcome.load_run(run)
     reference = options.override(saved.data, data)
     model = saved.model if weights == "last" else saved.best_model
     loaded = options.load_for(model, reference, saved.data)

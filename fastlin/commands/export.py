@@ -28,9 +28,8 @@ def export(run: Path, to: str, out: Path | None, weights: str, force: bool) -> N
     state of a torch.nn.Linear.
     """
     from fastlin import export as exporting
-    from fastlin import runs
 
-    saved = runs.load_run(run)
+    saved = outcome.load_run(run)
     model = saved.model if weights == "last" else saved.best_model
     path = run / f"export{exporting.TARGETS[to].suffix}" if out is None else out
     outcome.check_new_file(path, force)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from fastlin.errors import InputError, reason_of
 from fastlin.settings import AUTO
 
 SECONDS_BETWEEN_LINES = 2.0  # of progress
+PROBE = "probe.json"  # what `fastlin probe` was asked for
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,8 +27,30 @@ if TYPE_CHECKING:
     from fastlin.data.source import DataReference
     from fastlin.fitting import Fitting
     from fastlin.model import LinearModel
+    from fastlin.runs import Run
     from fastlin.summaries import Study
     from fastlin.training.trainer import TrainResult
+
+
+def load_run(folder: Path) -> Run:
+    """Do `runs.load_run`; of the folder of a search, or of one that was stopped, say what to give.
+
+    Raises InputError as that does.
+    """
+    from fastlin import files, runs
+    from fastlin.search import request
+
+    try:
+        return runs.load_run(folder)
+    except files.MissingFileError as error:
+        if (folder / request.WINNER / runs.CONFIG).exists():
+            where = f"this is the folder of a search; its winner is {folder / request.WINNER}"
+            raise InputError(where) from None
+        for command, saved in (("grid", request.REQUEST), ("probe", PROBE)):
+            if (folder / saved).exists():
+                again = f"fastlin {command} --resume {shlex.quote(str(folder))}"
+                raise InputError(f"{error}, as nothing is chosen so far; go on: {again}") from None
+        raise
 
 
 def compiling(

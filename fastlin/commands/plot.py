@@ -35,9 +35,7 @@ def plot(
     threads: int | None,
 ) -> None:
     """Draw the figures of the run folder RUN into its figures/ folder; exit 1 if one cannot be."""
-    from fastlin import runs
-
-    saved = runs.load_run(run)
+    saved = outcome.load_run(run)
     reference = options.override(saved.data, data)
     loaded = options.load_for(saved.model, reference, saved.data)
     matched = outcome.match(saved.model, reference, loaded, options.console(stderr=True))

@@ -77,10 +77,10 @@ def predict(
     default it is the run's own data. Rows keep their order and their ids. A .npy file holds class
     names, or with --proba or --scores those numbers alone.
     """
-    from fastlin import matching, predictions, runs
+    from fastlin import matching, predictions
     from fastlin.functional import use_threads
 
-    saved = runs.load_run(run)
+    saved = outcome.load_run(run)
     model = saved.model if weights == "last" else saved.best_model
     content = predictions.Content(top, proba, scores)
     try:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from fastlin.solving.path_result import PathPoint
 
 DEFAULT_DATA = "cifar10-mini"
-REQUEST = "probe.json"
 OF_PATH = ("Cs", "l2s", "select", "patience", "refit", "cv")  # arguments of `fastlin.probe`
 _FORMAT = 1
 
@@ -145,7 +144,7 @@ def probe(
         outcome.print_note(notes, held_out)
     sha256 = split.fingerprint()
     request = replace(request, data=replace(split.source or request.data, sha256=sha256))
-    folder = resume or outcome.new_folder(out, split.name, REQUEST, request.content())
+    folder = resume or outcome.new_folder(out, split.name, outcome.PROBE, request.content())
     notes.print(_about(request.protocol, cv))
     try:
         _run(request, split, folder, count, dask, started, figures, notes)
@@ -338,7 +337,7 @@ def _resumed(folder: Path) -> Request:
     from fastlin import files, runs
     from fastlin.data.source import DataReference
 
-    path = folder / REQUEST
+    path = folder / outcome.PROBE
     content = files.read_json(path)
     if not isinstance(content, dict) or not {"data", "protocol", "given", "fit"} <= content.keys():
         raise InputError(f"{path} is not what fastlin probe writes; start anew in another folder")
