@@ -6,7 +6,9 @@ Paths travel, not arrays: a worker maps or reads the files itself, once.
 from __future__ import annotations
 
 import logging
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +32,7 @@ _PATIENCE = "10s"  # until a scheduler answers
 _ATTEMPTS = 20
 
 _LOOK_EVERY = 1  # seconds, after which it is looked whether the worker of a task is still there
+_LONGEST_WITHOUT_WORKERS = 300  # seconds; a cluster may start others for those that are lost
 
 # A worker keeps the data that it used last, so many of them.
 _MOST_SPLITS = 4
@@ -65,6 +68,7 @@ def connected(where: str) -> Iterator[Any]:
                 distributed.LocalCluster(
                     n_workers=int(count), threads_per_worker=1, processes=True,
                     dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                    preload=[__name__],
                 )
             )  # fmt: skip
             yield stack.enter_context(distributed.Client(cluster))
@@ -81,6 +85,14 @@ def connected(where: str) -> Iterator[Any]:
                 f"there is no scheduler of Dask at {quoted(where)}: {reason_of(error)}"
             ) from None
         yield stack.enter_context(client)
+
+
+def dask_setup(_: Any) -> None:
+    """Let a worker of this machine, which Dask calls this for, leave Ctrl-C to its cluster.
+
+    A terminal sends it to all processes, and each worker would print where it was.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Task(NamedTuple):
@@ -139,7 +151,7 @@ class Workers:
         Raises
         ------
         InputError
-            If workers are lost again and again.
+            If workers are lost again and again, or there are none for long.
         Exception
             What a task raises.
         """
@@ -164,13 +176,20 @@ class Workers:
     def _result(self, given: dict[Any, tuple[Any, bool]], key: Any, task: Task) -> Any:
         """Return what a task finds; it is given to others if its worker is lost."""
         distributed = packages.load("distributed", "dask", "a cluster")
-        lost = 0
+        lost, patience, seen = 0, _LOOK_EVERY, time.monotonic()
         while lost < _ATTEMPTS:
             future, is_bound = given[key]
             try:
-                return future.result(timeout=_LOOK_EVERY)
-            except distributed.TimeoutError:
+                return future.result(timeout=patience)
+            except distributed.TimeoutError as error:
+                if future.status == "finished":
+                    patience *= 2  # of what takes long to be sent, which was begun anew
+                elif future.status == "error" and isinstance(future.exception(), type(error)):
+                    raise  # it is what the task found
                 self._look()
+                seen = time.monotonic() if self.addresses else seen
+                if time.monotonic() - seen > _LONGEST_WITHOUT_WORKERS:
+                    raise InputError("the cluster has no workers any more") from None
                 # A task that is bound to a worker which is not there any more waits for ever.
                 if not is_bound or task.worker in self.addresses:
                     continue

@@ -6,10 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cifar_files import ROWS
+from hypothesis import HealthCheck, settings
 
 from fastlin.commands.process import STOPS
 from fastlin.data.formats import cifar
 from fastlin.kernels import tiles
+from fastlin.kernels.cache import cache_directory
+from fastlin.kernels.jit import source_digest
+
+# A test that fails is to fail again: Hypothesis draws the same examples each time, and no clock
+# decides. HYPOTHESIS_PROFILE=default draws others.
+settings.register_profile(
+    "the same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "the same"))
 
 # Their data have 5, 9 or 10 classes where the number does not matter: with 32 vector registers they
 # have one tile, 2, 3 and 6 another, 4, 7 and 8 a third.
@@ -47,6 +57,12 @@ def pytest_configure(config):
 def pytest_xdist_auto_num_workers(config):
     """Benchmarks run one by one; tests in as many processes as there are cores, up to 4."""
     return 0 if config.getoption("benchmark_only") else min(4, os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_folder_of_kernels():
+    """Kernels are kept where they are when tests begin, and not where the first of them says."""
+    cache_directory(source_digest())
 
 
 @pytest.fixture(autouse=True)

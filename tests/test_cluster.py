@@ -1,13 +1,16 @@
 """A grid on a cluster of Dask: the bits of one process, however many workers, whoever dies."""
 
+import gc
 import os
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import call, same_run
+from command_line import ROOT, call, same_run
 from small_study import study_of, write_images
+from waiting_grid import begin
 
 import fastlin
 from fastlin import cluster
@@ -28,6 +31,14 @@ pytestmark = [
 
 BASE = TrainConfig(epochs=4, l2=1e-4, batch_size=32)
 GRID = {"lr": [0.01, 0.03, 1e30, 0.1], "momentum": [0.0, 0.9]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_ends_here():
+    """What clients and clusters leave behind is closed while its warnings are ignored."""
+    yield
+    for _ in range(2):
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +78,48 @@ def test_a_search_has_the_bits_of_one_process(split, client, halving):
     settings = {"base": base, "halving": halving}
     theirs = fastlin.grid_search(split, GRID, **settings)
     check_same(fastlin.grid_search(split, GRID, client=client, **settings), theirs)
+
+
+def raise_timeout():
+    """Raise, as a task, what waiting for it raises, too."""
+    raise TimeoutError("the disk does not answer")
+
+
+class SlowToArrive:
+    """Takes longer to be received than anybody waits before looking around."""
+
+    def __reduce__(self):
+        return _received, ()
+
+
+def _received():
+    time.sleep(1.5 * cluster._LOOK_EVERY)
+    return 7
+
+
+def test_what_takes_long_to_be_sent_arrives(client):
+    workers = cluster.workers_of(client)
+    task = cluster.Task(SlowToArrive, (), workers.addresses[0])
+    assert list(workers.results({0: task})) == [(0, 7)]
+
+
+def test_a_task_that_raises_what_waiting_raises_has_failed(client):
+    workers = cluster.workers_of(client)
+    task = cluster.Task(raise_timeout, (), workers.addresses[0])
+    with pytest.raises(TimeoutError, match="the disk does not answer"):
+        list(workers.results({0: task}))
+
+
+def test_a_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(cluster, "_LONGEST_WITHOUT_WORKERS", 1)
+    with connected("local:1") as found:
+        workers = cluster.workers_of(found)
+        found.cluster.scale(0)
+        while found.nthreads():
+            time.sleep(0.05)
+        task = cluster.Task(os.getpid, (), workers.addresses[0])
+        with pytest.raises(InputError, match="the cluster has no workers any more"):
+            list(workers.results({0: task}))
 
 
 def test_another_number_of_workers_gives_the_same(split):
@@ -305,6 +358,33 @@ def test_commands_give_the_same_files_with_a_cluster(many, split, tmp_path, monk
     for command in ("fit", "probe", "grid"):
         lists = ("--lr", "0.01,0.02") if command == "grid" else ()
         call(command, "--data", split.source.data, *lists, "--dask", "local:0", code=2, begun=True)
+
+
+def has_ended(group):
+    """Return whether the last process of a group ends within half a minute."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_ctrl_c_ends_a_search_and_its_workers(split, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    process = begin(
+        "--data", split.source.data, "--lr", "0.01,0.02", "--epochs", 9, "--no-figures",
+        "--out", "g", "--dask", "local:2", lines=4, start_new_session=True,
+    )  # fmt: skip
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "Interrupted; go on with: fastlin grid --resume g --dask local:2" in errors
+    assert has_ended(process.pid)
+    call("grid", "--resume", "g", "--no-figures")
 
 
 def jobs(backend, count):

@@ -32,7 +32,7 @@ def equal(first, second):
     return first.W.tobytes() == second.W.tobytes() and first.b.tobytes() == second.b.tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     counts=st.lists(st.integers(0, 30), min_size=2, max_size=8),
     folds=st.integers(2, 10),
@@ -176,7 +176,7 @@ def confident_learning(p, y):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(2, 5))
 def test_likely_label_errors_are_those_of_the_rule(seed, K):
     rng = np.random.default_rng(seed)

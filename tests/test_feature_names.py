@@ -250,7 +250,7 @@ def test_mapped_rows_are_put_in_order_block_by_block(place):
 # --- from Python ----------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(range(6)))
 def test_the_order_of_named_columns_changes_no_number(order):
     model, config = model_of(), TrainConfig(l2=0.1)

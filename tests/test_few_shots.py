@@ -35,7 +35,7 @@ def split(counts=(30, 20, 25, 22, 28), parts=("val", "test"), seed=0):
     return fastlin.Split.from_arrays(X, y, class_names=list("abcde"), **named)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     counts=st.lists(st.integers(0, 20), min_size=1, max_size=6),
     shots=st.integers(1, 25),

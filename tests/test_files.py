@@ -57,7 +57,7 @@ ARRAYS = st_numpy.arrays(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(["W", "0.W", "Ä x", "epochs"]), ARRAYS), st.booleans(),
        st.booleans())  # fmt: skip
 def test_arrays_are_those_that_numpy_reads(tmp_path_factory, arrays, is_small, is_fortran):

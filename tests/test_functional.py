@@ -16,7 +16,7 @@ from fastlin.losses import LOSSES, Loss
 from fastlin.threads import current_count, default_count
 
 U8, F32, F64 = np.uint8, np.float32, np.float64
-CASES = settings(max_examples=60, deadline=None, derandomize=True)
+CASES = settings(max_examples=60)
 
 
 @st.composite

@@ -7,9 +7,7 @@ import shlex
 import shutil
 import signal
 import stat
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import command_line
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 from command_line import ROOT, same_run, small_images, summary
 from rich.console import Console
+from waiting_grid import begin
 
 from fastlin.commands.grid_output import progress_shown
 from fastlin.config import TrainConfig
@@ -308,28 +307,6 @@ def test_divergent_entries_are_told_and_do_not_stop_the_others(small):
     result = call("--data", small, "--lr", "1e31,1e32", *lists, "--out", "h", code=1)
     assert "all 2 configurations diverged; try a smaller lr, such as 1 (--lr 1)\n" in result.stderr
     assert [row["status"] for row in table("h")] == ["diverged", "diverged"]
-
-
-OFTEN = (
-    "from fastlin.search import checkpoints; from fastlin.commands import main; import sys;"
-    "checkpoints.CHECKPOINT_SECONDS = checkpoints.CHECKPOINT_SHARE = 0;"
-    "main(['grid', *sys.argv[1:]])"
-)
-
-
-def begin(*arguments, lines):
-    """Start a grid that writes its journal after every epoch; return when it has some lines."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", OFTEN, *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    path, deadline = Path("g/journal.jsonl"), time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") >= lines:
-            break
-        time.sleep(0.01)
-    assert process.poll() is None, process.communicate()
-    return process
 
 
 MANY = ("--lr", "0.02,0.05,1e32", "--l2", "0,1", "--lr-decay", 1, "--epochs", 100, "--no-figures")

@@ -38,7 +38,7 @@ def assert_wolfe(start, found, direction):
     assert SLOPE * slope <= own <= (2 * DECREASE - 1) * slope
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.floats(-3, 3), st.floats(-4, 4), st.floats(-5, 5).filter(lambda at: abs(at) > 1e-3)
 )  # fmt: skip
@@ -51,7 +51,7 @@ def test_quadratics_whose_first_step_is_far_too_long_or_too_short(bend, length, 
     assert function.count <= 16
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(1.2, 4), st.floats(-3, 3), st.floats(0.01, 10))
 def test_powers_that_are_not_quadratic(power, length, at):
     function = Counted(
@@ -62,7 +62,7 @@ def test_powers_that_are_not_quadratic(power, length, at):
     assert_wolfe(start, found, direction)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(0.01, 0.99), st.floats(-2, 6), st.booleans())
 @example(at=0.53125, length=5.0, is_nan=False)  # halved as often as it may be, it is too long
 def test_walls_of_infinite_values(at, length, is_nan):
@@ -81,7 +81,7 @@ def test_walls_of_infinite_values(at, length, is_nan):
         assert_wolfe(start, found, direction)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 10**6), st.floats(-9, -1), st.floats(-6, 0))
 def test_noise_gives_a_point_or_none_and_no_loop(seed, noise, at):
     rng = np.random.default_rng(seed)

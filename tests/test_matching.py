@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import call, small_images, summary
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -57,7 +57,7 @@ def renamed(data, order):
 
 
 @pytest.mark.filterwarnings("ignore:classes are matched by name")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(NAMES), st.integers(2, 5), st.integers(0, 10))
 def test_the_order_of_the_classes_changes_no_number(order, count, seed):
     data = rows(seed=seed)
@@ -245,7 +245,7 @@ DISTRIBUTIONS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(DISTRIBUTIONS)),
     st.integers(0, 2**32),
@@ -254,6 +254,7 @@ DISTRIBUTIONS = {
     st.sampled_from([10, 100]),
 )
 def test_other_rows_of_the_same_data_are_never_a_note(name, seed, trained, found, d):
+    assume(found * d >= 100)  # of fewer values one in a hundred is the largest
     rng = np.random.default_rng(seed)
     draw = DISTRIBUTIONS[name]
     ours, theirs = (draw(rng, (n, d)) for n in (trained, found))
@@ -348,6 +349,7 @@ CHANGED = "have changed since the run was trained"
 def test_a_run_on_its_own_data_says_nothing(run):
     config = json.loads((run / "config.json").read_text())
     assert config["data"]["sha256"] == summary("run")["data"]["sha256"]
+    call("plot", "run")  # perhaps it compiles
     for words in (("evaluate", "run"), ("evaluate", "run", "--data", "small.npz"), ("plot", "run")):
         assert call(*words).stderr == ""
     again = call("train", "--config", run / "config.json", *QUICK, "--out", "again").stderr

@@ -120,7 +120,7 @@ def test_of_equal_scores_the_class_of_the_lower_number_comes_first():
     assert tally.right_of_class.tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_tally_depends_on_no_blocks_and_agrees_with_itself(data):
     K, n = data.draw(st.integers(2, 30)), data.draw(st.integers(1, 60))

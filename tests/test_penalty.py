@@ -120,7 +120,7 @@ def test_the_twin_shrinks_as_arithmetic_says_too(optimizer):
     check_decay(before, W, exact_decay(LR, l2, momentum, nesterov, steps))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(
     kind=st.sampled_from([Plain, Momentum, Nesterov]),
     lr=st.floats(1e-4, 10),

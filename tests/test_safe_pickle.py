@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from cifar_files import Call
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -98,11 +98,6 @@ VALUES = st.recursive(
 )
 
 
-# Slow to draw on a busy machine: arrays within containers.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@UNHURRIED
 @given(st.dictionaries(st.text(), VALUES, max_size=3), st.sampled_from(PROTOCOLS))
 def test_dicts_of_plain_values_are_read_as_pickle_reads_them(value, protocol):
     content = pickle.dumps(value, protocol)
@@ -467,7 +462,6 @@ def test_a_flipped_bit_gives_a_dict_or_one_line(kind):
         assert type(found) is dict or found.isprintable()
 
 
-@UNHURRIED
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_any_bytes_give_a_dict_or_one_line(before, after):
     content = pickle.dumps(SMALL, 2)
@@ -483,7 +477,7 @@ ITEMS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(ITEMS, min_size=1, max_size=30), st.sampled_from(PROTOCOLS), st.booleans())
 def test_arrays_of_plain_objects_are_read_as_python_reads_them(items, protocol, repeated):
     array = np.empty(len(items) * (2 if repeated else 1), object)

@@ -18,7 +18,7 @@ def rows(counts, d=4, seed=0):
     return rng.normal(size=(len(y), d)).astype(np.float32) + 2 * y[:, None].astype(np.float32), y
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     counts=st.lists(st.integers(1, 40), min_size=2, max_size=8),
     fraction=st.floats(0.01, 0.99),

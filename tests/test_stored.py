@@ -78,7 +78,7 @@ def test_slices_and_numbers_give_what_the_array_has(tmp_path, small_blocks, dtyp
         assert np.array_equal(found.chosen(np.asarray(numbers) % N)[:], X[numbers])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_any_rows_of_any_files(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("files")

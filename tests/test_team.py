@@ -69,7 +69,7 @@ MEMBERS = [1, 2, None]  # fewer than pieces, and as many
 
 
 @pytest.mark.parametrize("members", MEMBERS)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     phases=st.integers(1, 12), pieces=st.integers(1, 5), seed=st.integers(0, 99),
     longest=st.sampled_from([1, 30, 1000]),

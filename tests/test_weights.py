@@ -33,7 +33,7 @@ def of_mean_one(weights):
     return weights / weights.mean()
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40).filter(any), st.booleans())
 def test_a_row_of_weight_two_counts_as_if_it_were_there_twice(random_problem, counts, is_hinge):
     X, y, W, b = random_problem(len(counts), 17, 5)

@@ -223,9 +223,14 @@ def cluster(dask: str | None) -> Iterator[Any]:
         yield None
         return
     from fastlin.cluster import connected
+    from fastlin.commands import process
 
     with connected(dask) as client:
-        yield client
+        try:
+            yield client
+        except KeyboardInterrupt:
+            process.heed()  # to close takes a moment
+            raise
 
 
 def weights_option() -> Decorator:
