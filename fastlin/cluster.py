@@ -181,11 +181,11 @@ class Workers:
             future, is_bound = given[key]
             try:
                 return future.result(timeout=patience)
-            except distributed.TimeoutError as error:
+            except distributed.TimeoutError:
                 if future.status == "finished":
                     patience *= 2  # of what takes long to be sent, which was begun anew
-                elif future.status == "error" and isinstance(future.exception(), type(error)):
-                    raise  # it is what the task found
+                elif _has_raised(future, distributed.TimeoutError):
+                    raise
                 self._look()
                 seen = time.monotonic() if self.addresses else seen
                 if time.monotonic() - seen > _LONGEST_WITHOUT_WORKERS:
@@ -199,6 +199,11 @@ class Workers:
             future.cancel()
             given[key] = self._given(task)
         raise InputError("workers of the cluster are lost again and again; their logs say why")
+
+
+def _has_raised(future: Any, kind: type[BaseException]) -> bool:
+    """Return whether it is a task that has raised such an exception, and not who waits for it."""
+    return future.status == "error" and isinstance(future.exception(), kind)
 
 
 class JoblibWorkers:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import ROOT, call, same_run
 from small_study import study_of, write_images
-from waiting_grid import begin
+from stopping import begin_grid
 
 import fastlin
 from fastlin import cluster
@@ -374,7 +374,7 @@ def has_ended(group):
 def test_ctrl_c_ends_a_search_and_its_workers(split, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    process = begin(
+    process = begin_grid(
         "--data", split.source.data, "--lr", "0.01,0.02", "--epochs", 9, "--no-figures",
         "--out", "g", "--dask", "local:2", lines=4, start_new_session=True,
     )  # fmt: skip

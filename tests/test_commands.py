@@ -3,12 +3,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import ROOT, call, same_run, small_images, summary
+from stopping import begin
 
 import fastlin
 from fastlin import functional, threads
@@ -195,14 +195,10 @@ main(["train", *sys.argv[1:]])
 
 def test_ctrl_c_ends_a_real_process_with_130_and_a_readable_run(small):
     call("train", "--data", small, "--epochs", 1, "--out", "first", "--no-figures")  # compiles
-    training = subprocess.Popen(
-        [sys.executable, "-c", TRAINED, "--data", str(small), "--epochs", "1000000",
-         "--out", "run", "--no-figures"],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    training = begin(
+        TRAINED, "--data", small, "--epochs", 1_000_000, "--out", "run", "--no-figures",
+        until="begun",
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not Path("begun").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
     training.send_signal(signal.SIGINT)
     try:
         _, errors = training.communicate(timeout=120)

@@ -56,9 +56,9 @@ def test_one_who_fails_has_no_line(problem, capsys):
 def test_who_takes_too_long_keeps_what_was_done(problem, capsys):
     code = "keep(np.zeros((5, 16)), np.zeros(5), 1.0, 1)\ntime.sleep(1000)"
     slow = Contestant("slow", FASTLIN, code)
-    (stage,) = race(problem, [slow], 1, 30.0).stages["slow"]
+    (stage,) = race(problem, [slow], 1, 15.0).stages["slow"]
     assert stage.objective == pytest.approx(np.log(5))
-    assert "slow took more than 30 s" in capsys.readouterr().err
+    assert "slow took more than 15 s" in capsys.readouterr().err
 
 
 def test_a_bound_above_the_objective_proves_nothing(problem):

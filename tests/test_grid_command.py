@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from command_line import ROOT, same_run, small_images, summary
 from rich.console import Console
-from waiting_grid import begin
+from stopping import begin_grid
 
 from fastlin.commands.grid_output import progress_shown
 from fastlin.config import TrainConfig
@@ -314,7 +314,7 @@ MANY = ("--lr", "0.02,0.05,1e32", "--l2", "0,1", "--lr-decay", 1, "--epochs", 10
 
 @pytest.mark.parametrize("lines", [1, 40])
 def test_a_grid_that_was_killed_ends_with_the_same_table_bit_for_bit(small, lines):
-    process = begin("--data", small, *MANY, "--out", "g", lines=lines)
+    process = begin_grid("--data", small, *MANY, "--out", "g", lines=lines)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert not Path("g/grid.csv").exists()
@@ -326,7 +326,7 @@ def test_a_grid_that_was_killed_ends_with_the_same_table_bit_for_bit(small, line
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(small):
-    process = begin("--data", small, *MANY, "--out", "g", lines=20)
+    process = begin_grid("--data", small, *MANY, "--out", "g", lines=20)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -441,7 +441,7 @@ def test_a_search_that_makes_no_sense_is_not_resumed(place, name):
 
 
 def test_two_processes_do_not_go_on_with_one_search(small):
-    process = begin("--data", small, *MANY, "--out", "g", lines=2)
+    process = begin_grid("--data", small, *MANY, "--out", "g", lines=2)
     before = Path("g/journal.jsonl").read_bytes().splitlines()
     errors = call("--resume", "g", code=2).stderr
     assert "journal.jsonl is in use by" in errors

@@ -1,11 +1,11 @@
-"""A search in a process of its own, which waits to be stopped."""
+"""Commands in processes of their own, which tests stop."""
 
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-OFTEN = """
+WAITING_GRID = """
 import pathlib, sys, time
 from fastlin.commands import main
 from fastlin.search import checkpoints
@@ -25,17 +25,24 @@ main(["grid", *sys.argv[2:]])
 """
 
 
-def begin(*arguments, lines, **given):
-    """Start a grid that writes its journal after every epoch, and waits when it has some lines.
+def begin(code, *arguments, until, **given):
+    """Start a program; return when it has made a file, which it must before it ends.
 
-    Its folder is this one; what else is given goes to `subprocess.Popen`.
+    What else is given goes to `subprocess.Popen`.
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", OFTEN, str(lines), *map(str, arguments)],
+        [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **given,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None and not Path("waiting").exists():
+    while not Path(until).exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert process.poll() is None, process.communicate()
+    if process.poll() is not None or not Path(until).exists():
+        process.kill()
+        raise AssertionError(process.communicate())
     return process
+
+
+def begin_grid(*arguments, lines, **given):
+    """Start a grid that writes its journal after every epoch, and waits when it has some lines."""
+    return begin(WAITING_GRID, lines, *arguments, until="waiting", **given)
