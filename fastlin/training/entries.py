@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -87,20 +87,21 @@ class Entries:
 
     def compile(self) -> None:
         """Compile, or load from the cache, every kernel that the entries need."""
-        configs = [state.config for state in self.states]
-        counts = Counter(map(_kind, configs))
-        one_of_each = {_kind(config): config for config in configs}
+        by_kind: dict[tuple[Any, ...], list[EntryEpoch]] = {}
+        for e, state in enumerate(self.states):
+            epoch = _entry_epoch(e, state.config, np.zeros(1, np.int64), 0.0)
+            by_kind.setdefault(_kind(state.config), []).append(epoch)
         data = self._data
-        spare = Entries(data, list(one_of_each.values()), self._standardization)
+        one_of_each = [self.states[epochs[0].entry].config for epochs in by_kind.values()]
+        spare = Entries(data, one_of_each, self._standardization)
         one_row = Dataset(data.X[:1], data.y[:1], data.class_names, scale=data.scale)
         weights = None if self._weights is None else self._weights[:1]
         rows = _Rows(data.X[:1], data.y[:1], weights)
-        for e, (kind, config) in enumerate(one_of_each.items()):
-            epoch = _entry_epoch(e, config, np.zeros(1, np.int64), 0.0)
-            if counts[kind] > 1:
-                spare._run(rows, [epoch, epoch], mirrored=False)
-            if counts[kind] == 1 or counts[kind] % current_count():
-                spare._run(rows, [epoch], mirrored=False, pieces=spare._pieces(e))
+        for e, epochs in enumerate(by_kind.values()):
+            calls = {(min(len(own), 2), pieces) for own, pieces in self._divided(epochs)}
+            for count, pieces in sorted(calls):
+                own = count * [epochs[0]._replace(entry=e)]
+                spare._run(rows, own, mirrored=False, pieces=pieces)
             spare._measure({e: spare.states[e].weights()}, one_row, None)
 
     def train(self, epochs: Mapping[int, int]) -> dict[int, float]:
@@ -194,7 +195,13 @@ class Entries:
     def _train_kind(
         self, rows: _Rows, epochs: list[EntryEpoch], *, mirrored: bool
     ) -> Iterator[tuple[EntryEpoch, float]]:
-        """Train entries of one kind; give every epoch with its mean loss.
+        """Train entries of one kind; give every epoch with its mean loss."""
+        for together, pieces in self._divided(epochs):
+            mean_losses = self._run(rows, together, mirrored=mirrored, pieces=pieces)
+            yield from zip(together, mean_losses.tolist(), strict=True)
+
+    def _divided(self, epochs: list[EntryEpoch]) -> Iterator[tuple[list[EntryEpoch], int]]:
+        """Divide epochs of one kind among calls; give the epochs and the `pieces` of each.
 
         Each thread takes as many whole entries as the others. Those left over are trained one
         after another by all threads together, if their steps are large enough to be shared.
@@ -206,12 +213,12 @@ class Entries:
         if not all(self._pieces(epoch.entry) > 1 for epoch in left_over):
             left_over = []
         for epoch in left_over:
-            pieces = self._pieces(epoch.entry)
-            yield epoch, float(self._run(rows, [epoch], mirrored=mirrored, pieces=pieces)[0])
-        together = by_batches[: len(epochs) - len(left_over)]
-        if together:
-            mean_losses = self._run(rows, together, mirrored=mirrored)
-            yield from zip(together, mean_losses.tolist(), strict=True)
+            yield [epoch], self._pieces(epoch.entry)
+        divided = by_batches[: len(epochs) - len(left_over)]
+        numbers = 2 if epochs[0].momentum > 0 else 1  # of every weight, with its velocity
+        K, d = self._W.shape[1:]
+        for first, last in engine.groups(len(divided), K * d * numbers * self._W.itemsize):
+            yield divided[first:last], 1
 
     def _pieces(self, entry: int) -> int:
         """Return how many threads can share a step of an entry."""
