@@ -3,13 +3,16 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastlin import passes
+from fastlin import engine, passes
 from fastlin.config import TrainConfig
 from fastlin.data.dataset import Dataset, Split
 from fastlin.errors import DivergedError
 from fastlin.losses import Hinge
 from fastlin.passes import SUMMED_ROWS
+from fastlin.threads import available, use_threads
 from fastlin.training.grid import GridTrainer
 from fastlin.training.trainer import Trainer
 
@@ -69,6 +72,70 @@ def test_every_entry_has_the_bits_of_a_single_run(settings, threads, shared_step
     for _ in range(3):
         trainer.run_epoch(range(len(configs)))
     assert_equal_to_single_runs(split, configs, trainer, 3)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_no_bit_depends_on_how_many_entries_are_trained_side_by_side(most, threads, monkeypatch):
+    split, configs = blobs(), grid(["softmax"], momentum=0.9)
+    monkeypatch.setattr(engine, "BYTES_OF_GROUP", most * 5 * 35 * 2 * 4)
+    trainer = GridTrainer(split, configs, threads)
+    calls = watched(monkeypatch)
+    for _ in range(3):
+        trainer.run_epoch(range(len(configs)))
+    assert 0 < max(calls) <= most * threads
+    assert_equal_to_single_runs(split, configs, trainer, 3)
+
+
+def watched(monkeypatch):
+    """Return a list to which every call that trains will add the number of its entries."""
+    calls, trained = [], engine.unchecked_sgd_epochs
+
+    def train(X, y, W, b, epochs, **settings):
+        calls.append(len(epochs))
+        return trained(X, y, W, b, epochs, **settings)
+
+    monkeypatch.setattr(engine, "unchecked_sgd_epochs", train)
+    return calls
+
+
+@given(st.integers(0, 500), st.integers(1, 10**7), st.integers(1, 8))
+def test_groups_hold_every_entry_once_and_no_thread_has_more_than_its_part(count, size, threads):
+    threads = min(threads, available())
+    with use_threads(threads):
+        groups = engine.groups(count, size)
+    assert [e for first, last in groups for e in range(first, last)] == list(range(count))
+    most = max(1, engine.BYTES_OF_GROUP // size)
+    assert all(0 < last - first <= most * threads for first, last in groups)
+    # Only the last one leaves a thread without an entry in its last round.
+    assert all((last - first) % threads == 0 for first, last in groups[:-1])
+    rounds = [-(-(last - first) // threads) for first, last in groups]
+    assert not rounds or max(rounds) - min(rounds) <= 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("most", [1, 100])
+@pytest.mark.parametrize("shared_steps", [False, True])
+def test_what_is_compiled_before_an_epoch_is_what_it_runs(most, threads, shared_steps, monkeypatch):
+    if shared_steps:
+        monkeypatch.setattr(engine, "LEAST_WORK_OF_A_PIECE", 1)
+    monkeypatch.setattr(engine, "BYTES_OF_GROUP", most * 5 * 35 * 4)
+    ways = [set(), set()]
+    for way in ("_shared_epochs", "_single_epoch", "_grid_epoch"):
+        monkeypatch.setattr(engine, way, noting(ways, way, getattr(engine, way)))
+    trainer = GridTrainer(blobs(), grid(), threads)
+    trainer.compile()
+    ways.reverse()
+    trainer.run_epoch(range(15))
+    assert ways[0] == ways[1] != set()
+
+
+def noting(ways, name, function):
+    def run(*arguments):
+        ways[0].add(name)
+        return function(*arguments)
+
+    return run
 
 
 def test_entries_may_rest_while_others_go_on():
