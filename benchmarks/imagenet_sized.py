@@ -65,7 +65,7 @@ def run(command: list[str], folder: Path, log: Log) -> tuple[float, float]:
     thread.start()
     try:
         for line in process.stdout or ():
-            log.say(line.rstrip())
+            log.say(line.rstrip().replace(f"{folder}/", ""))
         code = process.wait()
     finally:
         is_over.set()
