@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
@@ -139,20 +139,8 @@ def unchecked_measure(
         right[:] += np.count_nonzero(predictions == labels, axis=1)
         return _weighted(losses, None if weights is None else weights[first : first + len(rows)])
 
-    def sum_by_halves(first: int, last: int) -> NDArray[np.float64]:
-        """Return the sums (M,) of float64 losses, divided as NumPy divides them."""
-        if last - first <= rows_at_once:
-            step = last - first
-            if isinstance(X, StoredRows):  # of which a slice is read into memory
-                step = max(1, BYTES_OF_BLOCK // X.row_bytes)
-            firsts = range(first, last, step)
-            found = [losses_of(X[begin : min(begin + step, last)], begin) for begin in firsts]
-            return _sums(np.concatenate(found, axis=1))
-        middle = first + (last - first) // 16 * 8
-        return sum_by_halves(first, middle) + sum_by_halves(middle, last)
-
     if W.dtype == np.float64:
-        sums = sum_by_halves(0, len(X))
+        sums = _sum_by_halves(X, losses_of, 0, len(X), rows_at_once)
     else:  # of float32, NumPy adds up the sums of so many rows
         sums, waiting = np.zeros(len(W)), np.zeros((len(W), 0), W.dtype)
         for begin, block in blocks_of(X):
@@ -168,6 +156,23 @@ def unchecked_measure(
         Measured(mean + penalty, count / len(X))
         for mean, penalty, count in zip(means, penalties, right.tolist(), strict=True)
     ]
+
+
+def _sum_by_halves(
+    X: AnyRows, losses_of: Callable[[Array, int], Array], first: int, last: int, rows_at_once: int
+) -> NDArray[np.float64]:
+    """Return the sums (M,) of the float64 losses of rows first to last, divided as NumPy does."""
+    if last - first <= rows_at_once:
+        step = last - first
+        if isinstance(X, StoredRows):  # of which a slice is read into memory
+            step = max(1, BYTES_OF_BLOCK // X.row_bytes)
+        firsts = range(first, last, step)
+        found = [losses_of(X[begin : min(begin + step, last)], begin) for begin in firsts]
+        return _sums(np.concatenate(found, axis=1))
+    middle = first + (last - first) // 16 * 8
+    return _sum_by_halves(X, losses_of, first, middle, rows_at_once) + _sum_by_halves(
+        X, losses_of, middle, last, rows_at_once
+    )
 
 
 def _sums(losses: Array) -> NDArray[np.float64]:

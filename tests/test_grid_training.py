@@ -1,3 +1,4 @@
+import gc
 import itertools
 import tracemalloc
 
@@ -193,6 +194,28 @@ def test_cost_and_accuracy_by_sums_have_the_bits_of_an_evaluation(dtype, kept_ro
         for m, penalty in enumerate([0.5, 0.0, 1.0]):
             alone = passes.unchecked_evaluate(X, y, W[m], b[m], loss=Hinge(), penalty=penalty)
             assert found[m] == (alone.cost, alone.accuracy)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_evaluation_leaves_nothing_to_the_garbage_collector(dtype):
+    X, y = np.ones((10, 1000), np.float32), np.zeros(10, np.int64)
+    W, b = np.ones((2, 50, 1000), dtype), np.ones((2, 50), dtype)
+
+    def measure():
+        with use_threads(1):  # a second one may hold its arguments until it wakes
+            passes.unchecked_measure(X, y, W, b, loss=Hinge(), penalties=[0.0, 0.0])
+
+    measure()  # loads kernels
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        measure()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert left < W.nbytes / 2  # of the packed weights, which a cycle of references kept
 
 
 def test_many_entries_on_many_rows_need_little_memory():
