@@ -2,19 +2,22 @@
 
 `python -m benchmarks.workers` trains the grid of 27 settings of the study on CIFAR-10, and fits a
 path of 13 penalties to rows like embeddings, 20 classes: in one process, on 1, 2 and 3 workers of
-one thread each, and on 2 workers of which random ones are killed at random moments.
+one thread each, and on 2 workers of which random ones are killed at random moments. Two workers can
+gain no more than two processes that know nothing of each other, which are measured as well.
 """
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import random
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,10 +45,10 @@ class Data(NamedTuple):
     path: Split
 
 
-def embeddings(folder: Path) -> Split:
-    """Write rows like embeddings to files, in float16, and load them."""
-    write_embeddings(folder, _ROWS, _FEATURES, _CLASSES, _DISTANCE)
-    return fastlin.load_split(folder / "X.npy", labels=folder / "y.npy", val_fraction=0.1)
+def load(folder: Path) -> Data:
+    """Load CIFAR-10, and rows like embeddings from files in the folder."""
+    path = fastlin.load_split(folder / "X.npy", labels=folder / "y.npy", val_fraction=0.1)
+    return Data(fastlin.load_split("cifar10"), path)
 
 
 def grid_of(split: Split, epochs: int, client: Any) -> str:
@@ -73,17 +76,47 @@ def path_of(split: Split, client: Any) -> str:
     return digest.hexdigest()
 
 
+def parts(data: Data, epochs: int, client: Any = None) -> dict[str, Callable[[], str]]:
+    """Return the grid and the path, to be called."""
+    return {
+        "grid": lambda: grid_of(data.grid, epochs, client),
+        "path": lambda: path_of(data.path, client),
+    }
+
+
 def both(data: Data, epochs: int, client: Any = None) -> tuple[dict[str, str], dict[str, float]]:
     """Return digests and seconds of the grid and of the path."""
     digests, seconds = {}, {}
-    for name, work in (
-        ("grid", lambda: grid_of(data.grid, epochs, client)),
-        ("path", lambda: path_of(data.path, client)),
-    ):
+    for name, work in parts(data, epochs, client).items():
         began = time.perf_counter()
         digests[name] = work()
         seconds[name] = time.perf_counter() - began
     return digests, seconds
+
+
+def _seconds_of_a_process(folder: Path, epochs: int, barrier: Any) -> dict[str, float]:
+    """Do all of the work, and return its seconds; begin each part when all processes are there."""
+    data = load(folder)
+    both(data, 1)  # loads kernels
+    seconds: dict[str, float] = {}
+    for name, work in parts(data, epochs).items():
+        barrier.wait()
+        began = time.perf_counter()
+        work()
+        seconds[name] = time.perf_counter() - began
+    return seconds
+
+
+def apart(folder: Path, epochs: int, processes: int) -> dict[str, float]:
+    """Return the seconds of the slowest of so many processes that each do all of the work."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
+        barrier = manager.Barrier(processes)
+        tasks = [
+            pool.submit(_seconds_of_a_process, folder, epochs, barrier) for _ in range(processes)
+        ]
+        found = [task.result() for task in tasks]
+    return {name: max(seconds[name] for seconds in found) for name in found[0]}
 
 
 class Killer:
@@ -135,21 +168,25 @@ def main(epochs: int, kills: int, seed: int, out: Path | None) -> None:
     """Compare a grid and a path on workers with those of one process."""
     log = Log()
     with tempfile.TemporaryDirectory() as folder:
-        data = Data(fastlin.load_split("cifar10"), embeddings(Path(folder)))
-        compare(data, epochs, kills, seed, log)
+        write_embeddings(Path(folder), _ROWS, _FEATURES, _CLASSES, _DISTANCE)
+        compare(Path(folder), epochs, kills, seed, log)
     if out is not None:
         log.save(out)
 
 
-def compare(data: Data, epochs: int, kills: int, seed: int, log: Log) -> None:
+def compare(folder: Path, epochs: int, kills: int, seed: int, log: Log) -> None:
     """Tell how fast workers are, and that they come to the same bytes.
 
     Raises click.ClickException if they do not.
     """
+    data = load(folder)
     both(data, 1)  # compiles
     expected, seconds = both(data, epochs)
     log.say(f"one process, one thread: grid {seconds['grid']:.1f} s, path {seconds['path']:.1f}")
     of_one = dict(seconds)
+    alone, beside = (apart(folder, epochs, processes) for processes in (1, 2))
+    gains = ", ".join(f"{name} {2 * alone[name] / beside[name]:.2f} x" for name in alone)
+    log.say(f"two such processes side by side, twice the work: {gains} one alone")
     for count in (1, 2, 3):
         with cluster.connected(f"local:{count}") as client:
             both(data, 1, client)  # workers load what they need

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 
@@ -333,12 +334,35 @@ def test_workers_take_all_passes_of_folds_and_refits(many, client, settings, oth
         assert one._replace(seconds=0) == other._replace(seconds=0)
 
 
+def test_draws_of_workers_that_die_have_the_bits_of_one_process(many):
+    pytest.importorskip("scipy.special")
+    theirs = fastlin.probe(many, "mteb", note=lambda _: None)
+    with connected("local:2") as found:
+        killer = Killer(found)
+        timer = threading.Timer(0.3, killer.kill)
+        timer.start()
+        ours = fastlin.probe(many, "mteb", note=lambda _: None, client=found)
+        timer.join()
+    assert killer.killed
+    assert np.array_equal(ours.model.W, theirs.model.W)
+    assert np.array_equal(ours.model.b, theirs.model.b)
+    for one, other in zip(ours.rows, theirs.rows, strict=True):
+        assert np.array_equal(one, other)
+    for part, named in theirs.values.items():
+        for name, values in named.items():
+            assert values.shape == (10,)
+            assert np.array_equal(ours.values[part][name], values)
+
+
 def test_workers_need_a_file(client):
     X, y = np.eye(4), np.arange(4) % 2
     with pytest.raises(InputError, match="workers of a cluster load the rows themselves"):
         fastlin.solve(X, y, l2=1, client=client)
     with pytest.raises(InputError, match="the rows are in memory"):
         fastlin.solve(fastlin.Split.from_arrays(X, y), l2=1, client=client)
+    X, y = np.random.default_rng(0).standard_normal((90, 4)), np.arange(90) % 2
+    with pytest.raises(InputError, match="the rows are in memory"):
+        fastlin.probe(fastlin.Split.from_arrays(X, y), "mteb", note=lambda _: None, client=client)
 
 
 def test_commands_give_the_same_files_with_a_cluster(many, split, tmp_path, monkeypatch):
@@ -349,10 +373,11 @@ def test_commands_give_the_same_files_with_a_cluster(many, split, tmp_path, monk
         call("fit", *data, "--l2", "1e-3", "--out", f"fit-{name}", *dask)
         call("probe", *data, "--C", "1e-4,1e-3", "--refit", "--out", f"probe-{name}", *dask)
         call("probe", *data, "--C", "1e-3", "--cv", 3, "--out", f"folds-{name}", *dask)
+        call("probe", *data, "--protocol", "mteb", "--out", f"draws-{name}", *dask)
         searched = ("--data", split.source.data, "--no-figures", "--lr", "0.01,0.02", "--epochs", 2)
         call("grid", *searched, "--out", f"grid-{name}", *dask)
         call("grid", *searched, "--cv", 3, "--out", f"grid-folds-{name}", *dask)
-    for kind in ("fit", "probe", "folds", "grid", "grid-folds"):
+    for kind in ("fit", "probe", "folds", "draws", "grid", "grid-folds"):
         places = [tmp_path / f"{kind}-{name}" for name in ("one", "two")]
         same_run(*(place / "winner" if "grid" in kind else place for place in places))
     for command in ("fit", "probe", "grid"):

@@ -10,16 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fastlin.config import Init, Schedule, TrainConfig
 from fastlin.data.dataset import Split, check_split
 from fastlin.data.joining import training_and_validation
-from fastlin.data.splits import few_rows
 from fastlin.errors import InputError
 from fastlin.fitting import Fitting
 from fastlin.model import LinearModel
+from fastlin.search.draws import exact_draws
 from fastlin.search.ranking import GridResult
 from fastlin.search.search import grid_search, with_validation
 from fastlin.solving.config import (
@@ -34,11 +31,9 @@ from fastlin.solving.path_file import KeptFits, save_path
 from fastlin.solving.path_result import PathFit, PathPoint, PathResult
 from fastlin.solving.protocols import Protocol, protocol_of
 from fastlin.solving.run import ExactFit
-from fastlin.solving.solver import solve
 from fastlin.solving.walk import row_counts
-from fastlin.threads import use_threads
 from fastlin.training.advice import Advice
-from fastlin.training.few_shots import FewShots, check_few_shots, measured, small_classes
+from fastlin.training.few_shots import FewShots, check_few_shots, small_classes
 from fastlin.training.grid import Seconds
 from fastlin.training.trainer import TrainResult
 
@@ -164,7 +159,7 @@ def probe(
     protocol : str or Protocol
         One of `fastlin.solving.protocols.PROTOCOLS`.
     config, threads, client, **settings
-        As in `fastlin.solve`, but for l2 and C; draws take no client.
+        As in `fastlin.solve`, but for l2 and C.
     l2s, Cs, select, patience, refit, cv
         As in `fastlin.path`, in the place of what the protocol says.
     keep : str or Path, optional
@@ -188,23 +183,21 @@ def probe(
     values = l2s, Cs, select, patience, refit, cv
     given = dict(zip(_GIVEN, values, strict=True))
     plan = plan_with(chosen, given)
-    _check_effects(chosen, plan, keep, client)
+    _check_keep(chosen, plan, keep)
     split, held_out = with_rows_for(chosen, split, cv)
     if held_out is not None:
         say(held_out)
     if chosen.kind == "draws":
-        return _draws(split, chosen, settled, threads, say)
+        return _draws(split, chosen, settled, threads, say, client)
     if plan is None:
         return _sgd(split, chosen, settled, threads, say, client)
     return _path(split, chosen, settled, plan, threads, keep, on_fit, _as_json(plan, given), client)
 
 
-def _check_effects(protocol: Protocol, plan: PathPlan | None, keep: object, client: object) -> None:
-    """Raise InputError if an argument has no effect in a protocol."""
+def _check_keep(protocol: Protocol, plan: PathPlan | None, keep: object) -> None:
+    """Raise InputError if there is something to keep, and nothing that could be stopped."""
     if plan is None and keep is not None:
         raise InputError(f"keep has no effect with the protocol {protocol.name}, which has no path")
-    if protocol.kind == "draws" and client is not None:
-        raise InputError(f"a cluster has no effect with the protocol {protocol.name}")
 
 
 def with_rows_for(
@@ -307,27 +300,14 @@ def _path(
 
 def _draws(
     split: Split, protocol: Protocol, config: FitConfig, threads: int | None,
-    say: Callable[[str], None],
+    say: Callable[[str], None], client: Any,
 ) -> FewShots:  # fmt: skip
     """Fit some rows of every class, as often as they are drawn, and judge every classifier."""
     check_few_shots(split, protocol.shots, protocol.draws)
     for text in small_classes(split, protocol.shots):
         say(text)
-    judged = {part: data for part, data in split.parts().items() if part != "train"}
-    values: dict[str, dict[str, list[float]]] = {part: {} for part in judged}
-    rows: list[NDArray[np.int64]] = []
-    first: list[TrainResult] = []  # of the first draw
-    with use_threads(threads) as count:
-        for draw in range(protocol.draws):
-            rows.append(few_rows(split.train.y, protocol.shots, 0, draw))
-            drawn = Split(split.name, split.train.chosen(rows[-1]))
-            solution = solve(drawn, config=replace(config, C=protocol.C), threads=count)
-            first = first or [ExactFit.of(solution, drawn).result]
-            for part, data in judged.items():
-                for name, value in measured(solution.model, data).items():
-                    values[part].setdefault(name, []).append(value)
-    arrays = {part: {n: np.array(v) for n, v in named.items()} for part, named in values.items()}
-    return FewShots(protocol.shots, arrays, tuple(rows), first[0], config.gap)
+    exact = replace(config, C=protocol.C)
+    return exact_draws(split, protocol.shots, protocol.draws, exact, threads, client)
 
 
 def _sgd(

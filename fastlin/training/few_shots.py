@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,9 @@ from fastlin.training.trainer import Trainer, TrainResult, with_settings
 
 TABLE = "few_shots.csv"
 LEVEL = 0.95  # of intervals
+
+# The metrics of `fastlin.metrics` by name, for every part that a classifier is judged by.
+Judged = dict[str, dict[str, float]]
 
 
 class Spread(NamedTuple):
@@ -194,9 +197,8 @@ def few_shots(
     config = with_chosen([given], split.train)[0]  # alike in every draw
     for text in (*notes_on_chosen([given], [config], split.train), *small_classes(split, shots)):
         say(text)
-    judged = {part: data for part, data in split.parts().items() if part != "train"}
-    values: dict[str, dict[str, list[float]]] = {part: {} for part in judged}
-    rows, first = [], list[TrainResult]()  # of the results the first alone is kept
+    # Of the results the first alone is kept.
+    rows, values, first = [], list[Judged](), list[TrainResult]()
     with use_threads(threads) as count:
         for draw in range(draws):
             if on_draw is not None:
@@ -204,17 +206,27 @@ def few_shots(
             rows.append(few_rows(split.train.y, shots, config.seed, draw))
             result = _trained(Split(split.name, split.train.chosen(rows[-1])), config, count, say)
             first = first or [result]
-            for part, data in judged.items():
-                for name, value in measured(result.model, data).items():
-                    values[part].setdefault(name, []).append(value)
-    arrays = {part: {n: np.array(v) for n, v in named.items()} for part, named in values.items()}
-    return FewShots(shots, arrays, tuple(rows), first[0])
+            values.append(judged(result.model, split))
+    return FewShots(shots, over_draws(values), tuple(rows), first[0])
 
 
-def measured(model: LinearModel, data: Dataset) -> dict[str, float]:
-    """Return the metrics of a classifier on rows, without the interval of its accuracy."""
+def judged(model: LinearModel, split: Split) -> Judged:
+    """Return the metrics of a classifier on validation and test rows, without intervals."""
+    parts = {part: data for part, data in split.parts().items() if part != "train"}
+    return {part: _measured(model, data) for part, data in parts.items()}
+
+
+def _measured(model: LinearModel, data: Dataset) -> dict[str, float]:
     found = measure_matched(model, data).values()
     return {metric.name: found[metric.name] for metric in METRICS if metric.name in found}
+
+
+def over_draws(values: Sequence[Judged]) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return every metric of draws as an array (draws,)."""
+    return {
+        part: {name: np.array([of_draw[part][name] for of_draw in values]) for name in named}
+        for part, named in values[0].items()
+    }
 
 
 def check_few_shots(split: Split, shots: int, draws: int) -> None:

@@ -1,0 +1,107 @@
+"""Exact fits of some rows of every class, as often as they are drawn, here or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from fastlin import cluster
+from fastlin.cluster import Task, workers_of
+from fastlin.data.dataset import Split
+from fastlin.data.source import DataReference
+from fastlin.data.splits import few_rows
+from fastlin.solving.config import FitConfig
+from fastlin.solving.run import ExactFit
+from fastlin.solving.solution import Solution
+from fastlin.solving.solver import solve
+from fastlin.threads import use_threads
+from fastlin.training.few_shots import FewShots, Judged, judged, over_draws
+
+_SEED = 0  # of the draws
+
+
+class Fitted(NamedTuple):
+    """What came of a draw.
+
+    Attributes
+    ----------
+    solution : Solution or None
+        Of the first draw alone: of the others nothing is kept but how good they are.
+    values : Judged
+        The metrics of the classifier on the rows that it is judged by.
+    """
+
+    solution: Solution | None
+    values: Judged
+
+
+def exact_draws(
+    split: Split, shots: int, draws: int, config: FitConfig, threads: int | None, client: Any = None
+) -> FewShots:
+    """Fit some rows of every class, as often as they are drawn, and judge every classifier.
+
+    Parameters
+    ----------
+    split : Split
+        With validation or test rows, or both, on which classifiers are judged.
+    shots, draws : int
+        How many training rows of every class, and how often they are drawn.
+    config, threads, client
+        As in `fastlin.solve`; a worker of a cluster fits all of a draw.
+
+    Returns
+    -------
+    FewShots
+        With the same bits whoever fitted.
+
+    Raises
+    ------
+    InputError
+        As `fastlin.solve` does.
+    """
+    drawn = tuple(few_rows(split.train.y, shots, _SEED, draw) for draw in range(draws))
+    first, values = None, list[Judged]()
+    for fitted in _fitted(split, shots, draws, config, threads, client):
+        first = first or fitted.solution
+        values.append(fitted.values)
+    assert first is not None  # noqa: S101  (there is a draw)
+    result = ExactFit.of(first, _training_split(split, shots, 0)).result
+    return FewShots(shots, over_draws(values), drawn, result, config.gap)
+
+
+def _fitted(
+    split: Split, shots: int, draws: int, config: FitConfig, threads: int | None, client: Any
+) -> Iterator[Fitted]:
+    """Return what comes of every draw, in their order."""
+    if client is None:
+        with use_threads(threads) as count:
+            for draw in range(draws):
+                yield _fit(split, shots, draw, config, count)
+        return
+    workers, reference = workers_of(client), cluster.reference_of(split)
+    addresses = workers.addresses
+    tasks = {
+        draw: Task(
+            _fit_as_worker, (reference, shots, draw, config), addresses[draw % len(addresses)]
+        )
+        for draw in range(draws)
+    }
+    for _, fitted in workers.results(tasks):
+        yield fitted
+
+
+def _fit_as_worker(data: DataReference, shots: int, draw: int, config: FitConfig) -> Fitted:
+    with cluster.one_at_a_time:
+        return _fit(cluster.split_of(data), shots, draw, config, cluster.threads_of_worker())
+
+
+def _fit(split: Split, shots: int, draw: int, config: FitConfig, threads: int) -> Fitted:
+    solution = solve(_training_split(split, shots, draw), config=config, threads=threads)
+    with use_threads(threads):
+        values = judged(solution.model, split)
+    return Fitted(solution if draw == 0 else None, values)
+
+
+def _training_split(split: Split, shots: int, draw: int) -> Split:
+    """Return a split of the training rows of a draw alone."""
+    return Split(split.name, split.train.chosen(few_rows(split.train.y, shots, _SEED, draw)))
