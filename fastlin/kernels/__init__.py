@@ -1,10 +1,10 @@
 """Every compiled function of fastlin; they see arrays and scalars that Python has validated.
 
 Nothing here checks its input: call `fastlin.functional`, `fastlin.train` or `fastlin.evaluate`
-unless you do. Read in this order: `stored` (numbers as rows hold them), `simd` and `views` (vectors
-and parts of arrays as Numba values), `tiles` and `panels` (the two matrix products for few and for
-many classes), `losses`, `features` and `optimizers` (what a step is made of), then `sgd`, `grid`,
-`evaluate` and `gradients`, which put them together.
+unless you do. Read in this order: `stored` (numbers as rows hold them), `simd`, `views`,
+`elementary` and `unrolled` (vectors and parts of arrays as Numba values), `tiles` and `panels` (the
+two matrix products for few and for many classes), `losses`, `features` and `optimizers` (what a
+step is made of), then `sgd`, `grid`, `evaluate` and `gradients`, which put them together.
 
 Time to compile counts: it is a newcomer's first minute. Arrays for scratch come from Python, so
 that no kernel counts references; a small function that one kernel calls is a `pasted_kernel`; one

@@ -78,10 +78,9 @@ def _train_group(
         for first in range(0, vectors, columns):
             last = min(first + columns, vectors)
             for e in range(first_entry, last_entry):
-                ahead = count if e == first_entry else 0
-                model = model_of_entry(models, e)
+                is_first, model = e == first_entry, model_of_entry(models, e)
                 backward_rows(
-                    X, features, order, start, count, ahead, model, tile, panel, first, last
+                    X, features, order, start, count, is_first, model, tile, panel, first, last
                 )
         for e in range(first_entry, last_entry):
             model, own_rates = model_of_entry(models, e), rates_of_entry(rates, e)

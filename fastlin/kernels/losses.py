@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlin.kernels import simd
+from fastlin.kernels import elementary, simd
 from fastlin.kernels.jit import by_type, inline_kernel, kernel, pasted_kernel, small_code
 from fastlin.kernels.views import columns
 
@@ -106,10 +106,10 @@ def softmax_gradient(loss, scores, labels, losses):
             true_score = simd.select_equal(simd.splat(k, scores), label, score, true_score)
         total = simd.splat(0, scores)
         for k in range(K):
-            power = simd.exp(simd.load(scores, k, i) - largest)
+            power = elementary.exp(simd.load(scores, k, i) - largest)
             simd.store(scores, k, i, power)
             total = total + power
-        simd.store(losses, 0, i, simd.log(total) - (true_score - largest))
+        simd.store(losses, 0, i, elementary.log(total) - (true_score - largest))
         one = simd.splat(1, scores)
         for k in range(K):
             prob = simd.load(scores, k, i) / total
@@ -142,12 +142,12 @@ def smoothed_softmax_gradient(loss, scores, labels, losses):
         sum_of_scores = total
         for k in range(K):
             score = simd.load(scores, k, i) - largest
-            power = simd.exp(score)
+            power = elementary.exp(score)
             simd.store(scores, k, i, power)
             total = total + power
             sum_of_scores = sum_of_scores + score
         expected = on_true * (true_score - largest) + on_all * sum_of_scores
-        simd.store(losses, 0, i, simd.log(total) - expected)
+        simd.store(losses, 0, i, elementary.log(total) - expected)
         for k in range(K):
             dscore = simd.load(scores, k, i) / total - on_all
             is_label = simd.splat(k, scores)

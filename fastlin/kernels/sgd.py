@@ -37,6 +37,7 @@ from fastlin.kernels.optimizers import (
 from fastlin.kernels.products import batch_scores, batch_update, rows_of_block
 from fastlin.kernels.team import is_last, next_piece, open_phase, wait_for
 from fastlin.kernels.tiles import (
+    MOST_BYTES_AHEAD,
     aligned_zeros,
     column_tile,
     pack_factors,
@@ -220,8 +221,13 @@ def backward_prepare(model, optimizer, rates, tile, d, first, last):
 
 
 @pasted_kernel
-def backward_rows(X, features, order, start, count, ahead, model, tile, panel, first, last):
-    """Add the rows of a batch to the vectors first to last of every class; ask for those ahead."""
+def backward_rows(X, features, order, start, count, is_first, model, tile, panel, first, last):
+    """Add the rows of a batch to the vectors first to last of every class.
+
+    is_first: whether no other classifier has asked for the rows of the next batch.
+    """
+    has_room = count * X.shape[1] * X.itemsize <= MOST_BYTES_AHEAD
+    ahead = count if is_first and has_room else 0
     batch_update(
         X, features.shift, order, start, count, ahead, model.factors, tile, panel,
         model.accumulator, first, last,
@@ -303,8 +309,8 @@ def shared_epoch(
             if first < last:
                 backward_prepare(model, optimizer, rates, tile, X.shape[1], first, last)
                 backward_rows(
-                    X, features, order, start, count, count, model, tile, panel, first, last
-                )  # fmt: skip
+                    X, features, order, start, count, True, model, tile, panel, first, last
+                )
                 backward_finish(
                     model, features, optimizer, rates, count, tile, X.shape[1], first, last
                 )

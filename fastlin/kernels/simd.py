@@ -6,9 +6,9 @@ in the same order whatever tile, thread or grid entry computes it, and nothing i
 vectoriser's cost model.
 
 A `Vector` fills one register of the machine compiled for (`VECTOR_BYTES`). Operations come in
-two forms: on one vector (`load`, `a + b`, `exp`), and on a tuple of vectors whose length is part
-of its type (`load_rows`, `outer_fma`). The tuple forms are how one micro-kernel serves every
-tile shape: LLVM sees straight-line code and keeps each element in a register.
+two forms: on one vector (`load`, `a + b`), and on a tuple of vectors whose length is part of its
+type (`load_rows`, `outer_fma`). The tuple forms are how one micro-kernel serves every tile shape:
+LLVM sees straight-line code and keeps each element in a register.
 
 Each operation is an LLVM emitter paired with its meaning in NumPy. `NUMBA_DISABLE_JIT=1` runs
 the meaning, and the tests hold the emitter against it.
@@ -16,7 +16,6 @@ the meaning, and the tests hold the emitter against it.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
 
@@ -79,11 +78,13 @@ MEANINGS: dict[str, tuple[Callable, Callable]] = {}
 # --- emitting LLVM ------------------------------------------------------------------------------
 
 
-def _constant(vector: ir.VectorType, value: float) -> ir.Constant:
+def constant(vector: ir.VectorType, value: float) -> ir.Constant:
+    """Return a vector with one value in all lanes."""
     return ir.Constant(vector, [value] * vector.count)
 
 
-def _splat(builder, scalar, lanes):
+def emit_splat(builder, scalar, lanes):
+    """Emit a vector with one value in all lanes."""
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, scalar, _I32(0))
     return builder.shuffle_vector(
@@ -100,7 +101,8 @@ def call(builder, name, result, arguments):
     )
 
 
-def _fma(builder, dtype, a, b, c):
+def emit_fma(builder, dtype, a, b, c):
+    """Emit a * b + c of vectors."""
     return call(builder, f"llvm.fmuladd.v{a.type.count}{SUFFIXES[dtype]}", a.type, [a, b, c])
 
 
@@ -130,10 +132,10 @@ def flat_pointer(context, builder, array_type, array, offset):
 
 def _first_lanes(builder, count, lanes):
     numbers = ir.Constant(ir.VectorType(_I64, lanes), list(range(lanes)))
-    return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
+    return builder.icmp_signed("<", numbers, emit_splat(builder, count, lanes))
 
 
-def _load(builder, dtype, lanes, pointer, count=None):
+def emit_load(builder, dtype, lanes, pointer, count=None):
     """Load `lanes` values, or the first `count` of them and zeros: never past the end of a row."""
     vector = _vector_ir(dtype, lanes)
     itemsize = dtype.bitwidth // 8
@@ -198,7 +200,8 @@ def index_at(typingctx, order, i):
 # --- tuples of vectors: what a tile holds in registers ------------------------------------------
 
 
-def _row_vector(A, shift, row, column, like, count):
+def row_vector(A, shift, row, column, like, count):
+    """Return, in NumPy, a vector of (A - shift)[row, column:], zero past `count` if not None."""
     lanes = VECTOR_BYTES // like.itemsize
     vector = np.zeros(lanes, like.dtype)
     values = as_numbers(A[row, column : column + lanes][:count])
@@ -213,7 +216,7 @@ def _emit_shift(context, builder, shift_type, shift, column, lanes, count=None):
     if isinstance(shift_type, types.BaseTuple):
         return None
     pointer = flat_pointer(context, builder, shift_type, shift, column)
-    return _load(builder, shift_type.dtype, lanes, pointer, count)
+    return emit_load(builder, shift_type.dtype, lanes, pointer, count)
 
 
 def _shifted(builder, vector, shift, source, target):
@@ -224,7 +227,8 @@ def _shifted(builder, vector, shift, source, target):
     return emit_converted(builder, vector, source, target)
 
 
-def _emit_load_rows(context, builder, signature, arguments):
+def emit_load_rows(context, builder, signature, arguments):
+    """Emit what `load_rows` or `load_row_ends` returns, of arguments with its signature."""
     array_type, shift_type, _, _, like, *_ = signature.args
     array, shift, rows, column, _, *count = arguments
     lanes = signature.return_type.dtype.lanes
@@ -232,14 +236,14 @@ def _emit_load_rows(context, builder, signature, arguments):
     vectors = []
     for row in cgutils.unpack_tuple(builder, rows):
         pointer = element_pointer(context, builder, array_type, array, row, column)
-        vector = _load(builder, array_type.dtype, lanes, pointer, *count)
+        vector = emit_load(builder, array_type.dtype, lanes, pointer, *count)
         vectors.append(_shifted(builder, vector, subtracted, array_type.dtype, like.dtype))
     return cgutils.pack_array(builder, vectors)
 
 
 @vector_op(
     lambda A, shift, rows, column, like: tuple(
-        _row_vector(A, shift, i, column, like, None) for i in rows
+        row_vector(A, shift, i, column, like, None) for i in rows
     )
 )
 def load_rows(typingctx, A, shift, rows, column, like):
@@ -248,18 +252,18 @@ def load_rows(typingctx, A, shift, rows, column, like):
     shift (d,) of the dtype in which it is subtracted, A's or float32 for halves, or () for none.
     """
     result = types.UniTuple(Vector(like.dtype), len(rows))
-    return result(A, shift, rows, types.int64, like), _emit_load_rows
+    return result(A, shift, rows, types.int64, like), emit_load_rows
 
 
 @vector_op(
     lambda A, shift, rows, column, like, count: tuple(
-        _row_vector(A, shift, i, column, like, count) for i in rows
+        row_vector(A, shift, i, column, like, count) for i in rows
     )
 )
 def load_row_ends(typingctx, A, shift, rows, column, like, count):
     """Like `load_rows` with only the first `count` lanes read; the others are zero."""
     result = types.UniTuple(Vector(like.dtype), len(rows))
-    return result(A, shift, rows, types.int64, like, types.int64), _emit_load_rows
+    return result(A, shift, rows, types.int64, like, types.int64), emit_load_rows
 
 
 def _write_rows(A, rows, column, vectors):
@@ -267,12 +271,13 @@ def _write_rows(A, rows, column, vectors):
         A[row, column : column + len(vector)] = vector
 
 
-def _vectors_of(flat, offset, count):
+def vectors_of(flat, offset, count):
+    """Return, in NumPy, `count` vectors of flat[offset:]."""
     lanes = VECTOR_BYTES // flat.itemsize
     return tuple(flat[offset + i * lanes : offset + (i + 1) * lanes].copy() for i in range(count))
 
 
-@vector_op(lambda flat, offset, shape: _vectors_of(flat, offset, len(shape)))
+@vector_op(lambda flat, offset, shape: vectors_of(flat, offset, len(shape)))
 def load_run(typingctx, flat, offset, shape):
     """Return len(shape) vectors that follow one another in a one-dimensional array."""
     result = types.UniTuple(Vector(flat.dtype), len(shape))
@@ -285,7 +290,7 @@ def load_run(typingctx, flat, offset, shape):
             step_pointer(builder, start, _I64(i * lanes), element) for i in range(len(shape))
         )
         return cgutils.pack_array(
-            builder, [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
+            builder, [emit_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         )
 
     return result(flat, types.int64, shape), emit
@@ -355,7 +360,7 @@ def load_block(typingctx, flat, offset, stride, rows, columns):
     def emit(context, builder, signature, arguments):
         pointers = _block_pointers(context, builder, signature, arguments, vector.lanes)
         return cgutils.pack_array(
-            builder, [_load(builder, flat.dtype, vector.lanes, pointer) for pointer in pointers]
+            builder, [emit_load(builder, flat.dtype, vector.lanes, pointer) for pointer in pointers]
         )
 
     result = types.UniTuple(vector, len(rows) * len(columns))
@@ -394,40 +399,43 @@ def splat_run(typingctx, flat, offset, stride, shape):
         pointers = [step_pointer(builder, start, place, element) for place in places]
         values = (builder.load(pointer, typ=element) for pointer in pointers)
         return cgutils.pack_array(
-            builder, [_splat(builder, value, result.dtype.lanes) for value in values]
+            builder, [emit_splat(builder, value, result.dtype.lanes) for value in values]
         )
 
     return result(flat, types.int64, types.int64, shape), emit
 
 
-def _columns_of(A, shift, row, column, shape, like):
+def emit_load_columns(context, builder, signature, arguments):
+    """Emit what `load_columns` returns, of arguments with its signature."""
+    array_type, shift_type, lanes = *signature.args[:2], signature.return_type.dtype.lanes
+    array, shift, row, column, *_ = arguments
+    like = signature.return_type.dtype.dtype
+    start = element_pointer(context, builder, array_type, array, row, column)
+    step = lanes * (array_type.dtype.bitwidth // 8)
+    vectors = []
+    for i in range(signature.return_type.count):
+        pointer = step_pointer(builder, start, _I64(i * step), _I8)
+        vector = emit_load(builder, array_type.dtype, lanes, pointer)
+        place = builder.add(column, _I64(i * lanes))
+        subtracted = _emit_shift(context, builder, shift_type, shift, place, lanes)
+        vectors.append(_shifted(builder, vector, subtracted, array_type.dtype, like))
+    return cgutils.pack_array(builder, vectors)
+
+
+def columns_of(A, shift, row, column, shape, like):
+    """Return what `load_columns` does, in NumPy."""
     lanes = VECTOR_BYTES // like.itemsize
     return tuple(
-        _row_vector(A, shift, row, column + i * lanes, like, None) for i in range(len(shape))
+        row_vector(A, shift, row, column + i * lanes, like, None) for i in range(len(shape))
     )
 
 
-@vector_op(_columns_of)
+@vector_op(columns_of)
 def load_columns(typingctx, A, shift, row, column, shape, like):
     """Return len(shape) vectors of (A - shift)[row, column:], converted to the dtype of `like`."""
     result = types.UniTuple(Vector(like.dtype), len(shape))
 
-    def emit(context, builder, signature, arguments):
-        array_type, shift_type, lanes = *signature.args[:2], result.dtype.lanes
-        array, shift_value, row_value, column_value, *_ = arguments
-        start = element_pointer(context, builder, array_type, array, row_value, column_value)
-        step = lanes * (array_type.dtype.bitwidth // 8)
-        vectors = []
-        for i in range(len(shape)):
-            vector = _load(
-                builder, A.dtype, lanes, step_pointer(builder, start, _I64(i * step), _I8)
-            )
-            place = builder.add(column_value, _I64(i * lanes))
-            subtracted = _emit_shift(context, builder, shift_type, shift_value, place, lanes)
-            vectors.append(_shifted(builder, vector, subtracted, A.dtype, like.dtype))
-        return cgutils.pack_array(builder, vectors)
-
-    return result(A, shift, types.int64, types.int64, shape, like), emit
+    return result(A, shift, types.int64, types.int64, shape, like), emit_load_columns
 
 
 @vector_op(
@@ -453,52 +461,12 @@ def outer_fma(typingctx, sums, x, w):
     def emit(context, builder, signature, arguments):
         totals, xs, ws = (cgutils.unpack_tuple(builder, value) for value in arguments)
         results = [
-            _fma(builder, x.dtype.dtype, xs[i // len(ws)], ws[i % len(ws)], total)
+            emit_fma(builder, x.dtype.dtype, xs[i // len(ws)], ws[i % len(ws)], total)
             for i, total in enumerate(totals)
         ]
         return cgutils.pack_array(builder, results)
 
     return sums(sums, x, w), emit
-
-
-def _sums_with_line(sums, A, shift, rows, column, flat, offset, shape):
-    lanes = VECTOR_BYTES // flat.itemsize
-    for j in range(0, max(CACHE_LINE // A.itemsize, lanes), lanes):
-        x = [_row_vector(A, shift, row, column + j, flat, None) for row in rows]
-        w = _vectors_of(flat, offset + j * len(shape), len(shape))
-        sums = tuple(total + x[i // len(w)] * w[i % len(w)] for i, total in enumerate(sums))
-    return sums
-
-
-@vector_op(_sums_with_line)
-def outer_fma_of_line(typingctx, sums, A, shift, rows, column, flat, offset, shape):
-    """Do `outer_fma` for every vector of a cache line of rows, and a run of `flat` for each.
-
-    It is `load_rows`, `load_run` and `outer_fma` as often as a line has vectors, written out: LLVM
-    need not unroll a loop.
-    """
-    lanes = sums.dtype.lanes
-    vectors = max(CACHE_LINE * 8 // A.dtype.bitwidth, lanes) // lanes
-    of_rows = types.UniTuple(sums.dtype, len(rows))(A, shift, rows, types.int64, flat)
-
-    def emit(context, builder, signature, arguments):
-        totals, *row_arguments, column_value, flat_value, offset_value, _ = arguments
-        totals = cgutils.unpack_tuple(builder, totals)
-        start = flat_pointer(context, builder, flat, flat_value, offset_value)
-        for v in range(vectors):
-            place = builder.add(column_value, _I64(v * lanes))
-            x = _emit_load_rows(context, builder, of_rows, (*row_arguments, place, flat_value))
-            xs = cgutils.unpack_tuple(builder, x)
-            steps = (_I64((v * len(shape) + c) * lanes) for c in range(len(shape)))
-            pointers = [step_pointer(builder, start, step, IR_TYPES[flat.dtype]) for step in steps]
-            ws = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
-            totals = [
-                _fma(builder, flat.dtype, xs[i // len(ws)], ws[i % len(ws)], total)
-                for i, total in enumerate(totals)
-            ]
-        return cgutils.pack_array(builder, totals)
-
-    return sums(sums, A, shift, rows, types.int64, flat, types.int64, shape), emit
 
 
 @vector_op(lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)))
@@ -560,7 +528,7 @@ def sum_run(typingctx, flat, offset):
         start = flat_pointer(context, builder, signature.args[0], *arguments)
         element = IR_TYPES[flat.dtype]
         pointers = (step_pointer(builder, start, _I64(i * lanes), element) for i in range(lanes))
-        vectors = [_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
+        vectors = [emit_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
         while len(vectors) > 1:
             half = len(vectors) // 2
             low = [
@@ -617,13 +585,13 @@ def as_number(typingctx, stored):
     return (types.float32 if is_half(stored) else stored)(stored), emit
 
 
-@vector_op(lambda A, row, column: _row_vector(A, (), row, column, A, None))
+@vector_op(lambda A, row, column: row_vector(A, (), row, column, A, None))
 def load(typingctx, A, row, column):
     """Return A[row, column : column + lanes]."""
 
     def emit(context, builder, signature, arguments):
         pointer = element_pointer(context, builder, signature.args[0], *arguments)
-        return _load(builder, A.dtype, signature.return_type.lanes, pointer)
+        return emit_load(builder, A.dtype, signature.return_type.lanes, pointer)
 
     return Vector(A.dtype)(A, types.int64, types.int64), emit
 
@@ -649,7 +617,7 @@ def splat(typingctx, value, like):
     result = Vector(like.dtype)
 
     def emit(context, builder, signature, arguments):
-        return _splat(builder, arguments[0], result.lanes)
+        return emit_splat(builder, arguments[0], result.lanes)
 
     return result(like.dtype, like), emit
 
@@ -679,61 +647,6 @@ def select_equal(typingctx, a, b, if_true, if_false):
 
 select_greater = vector_op(lambda a, b, x, y: np.where(a > b, x, y))(select_greater)
 select_equal = vector_op(lambda a, b, x, y: np.where(a == b, x, y))(select_equal)
-
-# exp: x = n ln 2 + r with |r| <= ln(2)/2, exp(x) = 2**n exp(r), and exp(r) as its Taylor series up
-# to the degree where the next term is below half an ulp. Per dtype: integer type, mantissa bits,
-# exponent bias, degree, smallest argument whose result is a normal number, and ln 2 in two parts
-# (Cody & Waite 1980), the first so short that n times it is exact.
-_EXP = {
-    types.float32: (_I32, 23, 127, 7, -87.0, 0.693145751953125),
-    types.float64: (_I64, 52, 1023, 13, -708.0, 0.6931471803691238),
-}
-_LN2_LOW = {types.float32: 1.42860682030941723212e-6, types.float64: 1.9082149292705877e-10}
-
-
-@vector_op(lambda x: np.where(x < _EXP_LOWEST[x.dtype], x.dtype.type(0), np.exp(x)))
-def exp(typingctx, x):
-    """Return e**x in every lane, for x <= 0 or NaN; 0 where the result would be subnormal."""
-    integer, mantissa_bits, bias, degree, lowest, ln2_high = _EXP[x.dtype]
-
-    def emit(context, builder, signature, arguments):
-        (value,) = arguments
-        vector = value.type
-        integers = ir.VectorType(integer, vector.count)
-
-        def fma(a, b, c):
-            return _fma(builder, x.dtype, a, b, c)
-
-        # Adding 1.5 * 2**mantissa_bits rounds to an integer and leaves it in the lowest bits.
-        shifter = _constant(vector, 1.5 * 2.0**mantissa_bits)
-        shifted = fma(value, _constant(vector, 1 / math.log(2)), shifter)
-        n = builder.fsub(shifted, shifter)
-        r = fma(n, _constant(vector, -ln2_high), value)
-        r = fma(n, _constant(vector, -_LN2_LOW[x.dtype]), r)
-        series = _constant(vector, 1 / math.factorial(degree))
-        for k in range(degree - 1, -1, -1):
-            series = fma(series, r, _constant(vector, 1 / math.factorial(k)))
-        exponent = builder.add(builder.bitcast(shifted, integers), _constant(integers, bias))
-        power = builder.bitcast(builder.shl(exponent, _constant(integers, mantissa_bits)), vector)
-        too_small = builder.fcmp_ordered("<", value, _constant(vector, lowest))
-        return builder.select(too_small, _constant(vector, 0.0), builder.fmul(series, power))
-
-    return x(x), emit
-
-
-@vector_op(lambda x: np.log(x))
-def log(typingctx, x):
-    """Return the natural logarithm of every lane: one library call a lane, for once a row."""
-
-    def emit(context, builder, signature, arguments):
-        vector = arguments[0].type
-        name = f"llvm.log.v{vector.count}{SUFFIXES[x.dtype]}"
-        return call(builder, name, vector, arguments)
-
-    return x(x), emit
-
-
-_EXP_LOWEST = {np.dtype(str(dtype)): parameters[4] for dtype, parameters in _EXP.items()}
 
 
 def _register_operator(function, instruction):

@@ -33,6 +33,7 @@ from fastlin.kernels import simd
 from fastlin.kernels.jit import inline_kernel, pasted_kernel, small_code
 from fastlin.kernels.prefetch import prefetch_columns, prefetch_rows
 from fastlin.kernels.registers import VECTOR_REGISTERS
+from fastlin.kernels.unrolled import ROWS, outer_fma_of_line, outer_fma_of_rows
 
 # By the number of vector registers, for the classes of a tile: the rows of a score tile (R * C
 # sums, C weights and a row stay in registers), and the vectors of an update tile.
@@ -52,6 +53,12 @@ ROW_BLOCK = 64  # rows scored together; a whole number of vectors
 # are converted once save more.
 MANY_CLASSES = {32: 32, 16: 48}[VECTOR_REGISTERS]
 MANY_TILE = 6
+
+# A batch of no more bytes is asked for while the one before is added to the weights: it must have
+# room in the second-level cache, or most of it. An epoch of 10,000 float32 rows of 3,072 features
+# in batches of 100, 1.2 MB each, takes 16.8 ms so instead of 20.3 on a processor with AVX-512 and a
+# cache of 1 MB, but 29.2 instead of 26.4 on a Zen 3 with half of that.
+MOST_BYTES_AHEAD = {32: 2**21, 16: 2**19}[VECTOR_REGISTERS]
 
 # A tile has so many classes at least. Padding would do the same: tests that are not about tiles set
 # it to the largest tile of few classes, so that fewer kernels are compiled.
@@ -181,7 +188,7 @@ def _scores_tile(X, shift, rows, next_rows, jump, packed, offset, first, last, t
     lines_end = last - (last - first) % line
     for j in range(first, lines_end, line):
         prefetch_rows(X, next_rows, j + jump)
-        sums = simd.outer_fma_of_line(sums, X, shift, rows, j, packed, offset, tile)
+        sums = outer_fma_of_line(sums, X, shift, rows, j, packed, offset, tile)
         offset += len(tile) * line
     for j in range(lines_end, whole, step):
         x = simd.load_rows(X, shift, rows, j, packed)
@@ -275,19 +282,23 @@ def pack_factors(dscores, begin, end, first, last, factor, tile, factors):
 
 
 @pasted_kernel
-def _sum_of_rows(X, shift, order, first, last, ahead, column, factors, place, tile, like):
+def _sum_of_rows(X, shift, order, first, last, column, factors, place, tile, like):
     """Return the sum over the rows order[first:last] of factors times x[row, column:], by class.
 
-    x is X - shift. The same columns of the rows `ahead` places further on are asked for, if not 0.
+    x is X - shift.
     """
     total = simd.zeros(column_tile(tile), tile, like)
-    for i in range(last - first):
-        row = simd.index_at(order, first + i)
-        if ahead > 0:
-            later = simd.index_at(order, min(first + i + ahead, order.size - 1))
-            prefetch_columns(X, later, column, column_tile(tile), like)
+    whole = last - (last - first) % ROWS
+    for i in range(first, whole, ROWS):
+        total = outer_fma_of_rows(
+            total, X, shift, order, i, column, column_tile(tile), factors, place, tile
+        )
+        place += ROWS * len(tile)
+    for i in range(whole, last):
+        row = simd.index_at(order, i)
         x = simd.load_columns(X, shift, row, column, column_tile(tile), like)
-        total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), 1, tile))
+        total = simd.outer_fma(total, x, simd.splat_run(factors, place, 1, tile))
+        place += len(tile)
     return total
 
 
@@ -300,6 +311,13 @@ def sum_of_row_ends(X, shift, order, first, last, column, factors, place, tile, 
         x = simd.load_row_ends(X, shift, row, column, like, X.shape[1] - column)
         total = simd.outer_fma(total, x, simd.splat_run(factors, place + i * len(tile), 1, tile))
     return total
+
+
+@pasted_kernel
+def _ask_for_columns(X, order, first, last, column, tile, like):
+    """Ask for the columns of a tile of the rows order[first:last], as far as there are such."""
+    for i in range(first, min(last, order.size)):
+        prefetch_columns(X, simd.index_at(order, i), column, column_tile(tile), like)
 
 
 @pasted_kernel
@@ -351,13 +369,14 @@ def update_of_few(
         last = min(first + rows, start + count)
         # V vectors of features: rows are read where they lie.
         for vector in range(first_vector, whole, V):
+            if ahead > 0 and vector * step * X.itemsize % simd.CACHE_LINE == 0:
+                _ask_for_columns(X, order, first + ahead, last + ahead, vector * step, tile, packed)
             # Tile of V vectors and C classes: its sums stay in registers for all rows.
             for t in range(tiles):
                 of_tile = (t * count + first - start) * C
                 total = _sum_of_rows(
-                    X, shift, order, first, last, ahead if t == 0 else 0, vector * step, factors,
-                    of_tile, tile, packed,
-                )  # fmt: skip
+                    X, shift, order, first, last, vector * step, factors, of_tile, tile, packed
+                )
                 add_to_weights(packed, t * vectors + vector, tile, total)
         # The vectors that are left beside whole tiles, the last one perhaps a part.
         for vector in range(whole, last_vector):
