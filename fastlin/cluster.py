@@ -33,6 +33,8 @@ _ATTEMPTS = 20
 
 _LOOK_EVERY = 1  # seconds, after which it is looked whether the worker of a task is still there
 _LONGEST_WITHOUT_WORKERS = 300  # seconds; a cluster may start others for those that are lost
+# The setting of Dask after which a local cluster gives up a worker that is lost and not back.
+_LOST_WORKER_TIMEOUT = "distributed.deploy.lost-worker-timeout"
 
 # A worker keeps the data that it used last, so many of them.
 _MOST_SPLITS = 4
@@ -59,11 +61,16 @@ def connected(where: str) -> Iterator[Any]:
         If distributed is not installed.
     """
     distributed = packages.load("distributed", "dask", "a cluster")
+    settings = packages.load("dask.config", "dask", "a cluster")
     kind, _, count = where.partition(":")
     with ExitStack() as stack:
         if kind == "local":
             if not count.isdecimal() or int(count) < 1:
                 raise InputError(f"dask is {quoted(where)}; local:N needs a number of workers")
+            # Its 15 seconds may be over before a busy machine has started a lost worker again.
+            stack.enter_context(
+                settings.set({_LOST_WORKER_TIMEOUT: f"{_LONGEST_WITHOUT_WORKERS}s"})
+            )
             cluster = stack.enter_context(
                 distributed.LocalCluster(
                     n_workers=int(count), threads_per_worker=1, processes=True,

@@ -132,6 +132,17 @@ def test_another_number_of_workers_gives_the_same(split):
             )
 
 
+def test_a_lost_worker_of_this_machine_may_take_long_to_come_back():
+    dask = pytest.importorskip("dask")
+    name = "distributed.deploy.lost-worker-timeout"
+    with dask.config.set({name: "100ms"}):  # less than any worker needs
+        with connected("local:1") as found:
+            Killer(found).kill()
+            time.sleep(3)  # it comes back for a moment, where it is given up
+            assert found.submit(int).result(timeout=60) == 0
+        assert dask.config.get(name) == "100ms"
+
+
 def test_workers_are_found_while_the_client_asks_for_other_news():
     dask = pytest.importorskip("dask")
     with (
