@@ -376,6 +376,12 @@ def test_workers_need_a_file(client):
         fastlin.probe(fastlin.Split.from_arrays(X, y), "mteb", note=lambda _: None, client=client)
 
 
+def test_draws_of_workers_check_threads_as_others_do(many, client):
+    pytest.importorskip("scipy.special")
+    with pytest.raises(InputError, match="threads"):
+        fastlin.probe(many, "mteb", threads=0, note=lambda _: None, client=client)
+
+
 def test_commands_give_the_same_files_with_a_cluster(many, split, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = many.source

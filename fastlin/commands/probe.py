@@ -86,7 +86,7 @@ class Request:
     type=click.IntRange(2, MOST_REPEATS),
     metavar="K",
     help="Judge penalties by K folds of the training and validation rows, each held out once, and "
-    "fit the chosen one on all of them; on this machine alone.",
+    "fit the chosen one on all of them.",
 )
 @setting_options.settings_options(FitConfig, without=("l2", "C"))
 @options.threads_option()

@@ -54,10 +54,11 @@ ROW_BLOCK = 64  # rows scored together; a whole number of vectors
 MANY_CLASSES = {32: 32, 16: 48}[VECTOR_REGISTERS]
 MANY_TILE = 6
 
-# A batch of no more bytes is asked for while the one before is added to the weights: it must have
-# room in the second-level cache, or most of it. An epoch of 10,000 float32 rows of 3,072 features
-# in batches of 100, 1.2 MB each, takes 16.8 ms so instead of 20.3 on a processor with AVX-512 and a
-# cache of 1 MB, but 29.2 instead of 26.4 on a Zen 3 with half of that.
+# A batch of no more bytes is asked for while the one before is added to the weights. It should have
+# room in the second-level cache, or nearly: an epoch of 10,000 float32 rows of 3,072 features in
+# batches of 100, 1.2 MB each, takes 16.8 ms so instead of 20.3 on a processor with AVX-512 and a
+# cache of 1 MB, but 29.2 instead of 26.4 on a Zen 3 with half of that. Other sizes, and NEON, were
+# not measured.
 MOST_BYTES_AHEAD = {32: 2**21, 16: 2**19}[VECTOR_REGISTERS]
 
 # A tile has so many classes at least. Padding would do the same: tests that are not about tiles set
@@ -355,7 +356,7 @@ def update_of_few(
 
     The rows of a pass are added up before W takes their sum: it is rounded once a pass. Few tiles
     of classes leave memory idle: rows that lie `ahead` places further on in `order` are asked for
-    meanwhile.
+    meanwhile, if it is not 0.
     """
     small_code()
     C, V, step, d = len(tile), len(column_tile(tile)), simd.lanes(packed), X.shape[1]

@@ -47,7 +47,7 @@ def exact_draws(
     shots, draws : int
         How many training rows of every class, and how often they are drawn.
     config, threads, client
-        As in `fastlin.solve`; a worker of a cluster fits all of a draw.
+        As in `fastlin.solve`; but a worker of a cluster fits all of a draw.
 
     Returns
     -------
@@ -59,24 +59,24 @@ def exact_draws(
     InputError
         As `fastlin.solve` does.
     """
-    drawn = tuple(few_rows(split.train.y, shots, _SEED, draw) for draw in range(draws))
     first, values = None, list[Judged]()
-    for fitted in _fitted(split, shots, draws, config, threads, client):
-        first = first or fitted.solution
-        values.append(fitted.values)
+    with use_threads(threads) as count:
+        for fitted in _fitted(split, shots, draws, config, count, client):
+            first = first or fitted.solution
+            values.append(fitted.values)
+    drawn = tuple(few_rows(split.train.y, shots, _SEED, draw) for draw in range(draws))
     assert first is not None  # noqa: S101  (there is a draw)
     result = ExactFit.of(first, _training_split(split, shots, 0)).result
     return FewShots(shots, over_draws(values), drawn, result, config.gap)
 
 
 def _fitted(
-    split: Split, shots: int, draws: int, config: FitConfig, threads: int | None, client: Any
+    split: Split, shots: int, draws: int, config: FitConfig, threads: int, client: Any
 ) -> Iterator[Fitted]:
     """Return what comes of every draw, in their order."""
     if client is None:
-        with use_threads(threads) as count:
-            for draw in range(draws):
-                yield _fit(split, shots, draw, config, count)
+        for draw in range(draws):
+            yield _fit(split, shots, draw, config, threads)
         return
     workers, reference = workers_of(client), cluster.reference_of(split)
     addresses = workers.addresses

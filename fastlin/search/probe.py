@@ -159,7 +159,7 @@ def probe(
     protocol : str or Protocol
         One of `fastlin.solving.protocols.PROTOCOLS`.
     config, threads, client, **settings
-        As in `fastlin.solve`, but for l2 and C.
+        As in `fastlin.solve`, but for l2 and C; workers fit whole draws, and train rates of SGD.
     l2s, Cs, select, patience, refit, cv
         As in `fastlin.path`, in the place of what the protocol says.
     keep : str or Path, optional
