@@ -80,41 +80,34 @@ def path_of(split: Split, l2s: Sequence[float], client: Any) -> str:
     return digest.hexdigest()
 
 
-def parts(data: Data, epochs: int, client: Any = None) -> dict[str, Callable[[], str]]:
-    """Return the grid and the path, to be called."""
-    return {
-        "grid": lambda: grid_of(data.grid, epochs, client),
-        "path": lambda: path_of(data.path, _L2S, client),
-    }
-
-
 def warm_up(data: Data, client: Any = None) -> None:
     """Do a little of the work, so that kernels are compiled and workers have their rows."""
     grid_of(data.grid, 1, client)
     path_of(data.path, _L2S[:2], client)
 
 
-def both(data: Data, epochs: int, client: Any = None) -> tuple[dict[str, str], dict[str, float]]:
-    """Return digests and seconds of the grid and of the path."""
+def both(
+    data: Data, epochs: int, client: Any = None, wait: Callable[[], object] | None = None
+) -> tuple[dict[str, str], dict[str, float]]:
+    """Return digests and seconds of the grid and of the path; `wait` is called before each."""
     digests, seconds = {}, {}
-    for name, work in parts(data, epochs, client).items():
+    for name, work in (
+        ("grid", lambda: grid_of(data.grid, epochs, client)),
+        ("path", lambda: path_of(data.path, _L2S, client)),
+    ):
+        if wait is not None:
+            wait()
         began = time.perf_counter()
         digests[name] = work()
         seconds[name] = time.perf_counter() - began
     return digests, seconds
 
 
-def _do_both(folder: Path, epochs: int, barrier: Any) -> tuple[dict[str, str], dict[str, float]]:
-    """Return digests and seconds of the work, of which each part begins when all are there."""
+def _both_apart(folder: Path, epochs: int, barrier: Any) -> tuple[dict[str, str], dict[str, float]]:
+    """Do `both` in a process of its own, each part of it when all processes are there."""
     data = load(folder)
     warm_up(data)
-    digests, seconds = {}, {}
-    for name, work in parts(data, epochs).items():
-        barrier.wait()
-        began = time.perf_counter()
-        digests[name] = work()
-        seconds[name] = time.perf_counter() - began
-    return digests, seconds
+    return both(data, epochs, wait=barrier.wait)
 
 
 def apart(folder: Path, epochs: int, processes: int, expected: dict[str, str]) -> dict[str, float]:
@@ -122,7 +115,7 @@ def apart(folder: Path, epochs: int, processes: int, expected: dict[str, str]) -
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
         barrier = manager.Barrier(processes, timeout=_LONGEST)
-        tasks = [pool.submit(_do_both, folder, epochs, barrier) for _ in range(processes)]
+        tasks = [pool.submit(_both_apart, folder, epochs, barrier) for _ in range(processes)]
         found = [task.result() for task in tasks]
     for digests, _ in found:
         _same(digests, expected)

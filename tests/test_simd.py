@@ -110,8 +110,9 @@ def test_log_is_within_one_and_a_half_ulps(dtype):
     info = np.finfo(dtype)
     exponents = np.random.default_rng(0).uniform(np.log(info.tiny), np.log(info.max), 5000)
     x = np.concatenate(
-        [np.exp(exponents), np.linspace(0.5, 40, 50_001), [info.tiny, info.max]]
-    ).astype(dtype)
+        [np.exp(exponents), np.linspace(0.5, 40, 50_001),
+         [info.smallest_subnormal, 3 * info.smallest_subnormal, info.tiny, info.max]]
+    ).astype(dtype)  # fmt: skip
     x = x[x != 1]
     assert ulps(run(log_of, x, dtype), np.log(x.astype(np.longdouble))).max() <= 1.5
     assert_array_equal(run(log_of, [1, np.inf, np.nan], dtype), [0, np.inf, np.nan])

@@ -78,9 +78,10 @@ def exp(typingctx, x):
 
 @vector_op(lambda x: np.log(x))
 def log(typingctx, x):
-    """Return the natural logarithm of every lane, for normal numbers above 0, infinity and NaN."""
+    """Return the natural logarithm of every lane, for numbers above 0, infinity and NaN."""
     of = _FORMATS[x.dtype]
     dtype = np.dtype(str(x.dtype))
+    least_normal = float(np.finfo(dtype).tiny)
     one, least = (int(dtype.type(v).view(f"i{dtype.itemsize}")) for v in (1, math.sqrt(0.5)))
 
     def emit(context, builder, signature, arguments):
@@ -88,16 +89,22 @@ def log(typingctx, x):
         vector = value.type
         integers = ir.VectorType(of.integer, vector.count)
         fma = partial(emit_fma, builder, x.dtype)
+        # A subnormal number becomes a normal one, 2**mantissa_bits as large.
+        whole = constant(vector, 2.0**of.mantissa_bits)
+        is_subnormal = builder.fcmp_ordered("<", value, constant(vector, least_normal))
+        normal = builder.select(is_subnormal, builder.fmul(value, whole), value)
         # Bits of sqrt(1/2) become those of 1, so that the exponent of the sum is n.
-        bits = builder.add(builder.bitcast(value, integers), constant(integers, one - least))
+        bits = builder.add(builder.bitcast(normal, integers), constant(integers, one - least))
         exponent = builder.lshr(bits, constant(integers, of.mantissa_bits))
         mantissa = builder.and_(bits, constant(integers, 2**of.mantissa_bits - 1))
         m = builder.bitcast(builder.add(mantissa, constant(integers, least)), vector)
         # The bits of a whole number below 2**mantissa_bits, in those of 2**mantissa_bits.
-        whole = 2.0**of.mantissa_bits
-        whole_bits = int(dtype.type(whole).view(f"i{dtype.itemsize}"))
-        number = builder.bitcast(builder.or_(exponent, constant(integers, whole_bits)), vector)
-        n = builder.fsub(number, constant(vector, whole + of.bias))
+        whole_bits = builder.bitcast(whole, integers)
+        number = builder.bitcast(builder.or_(exponent, whole_bits), vector)
+        usual = 2.0**of.mantissa_bits + of.bias
+        of_subnormal = constant(vector, usual + of.mantissa_bits)
+        bias = builder.select(is_subnormal, of_subnormal, constant(vector, usual))
+        n = builder.fsub(number, bias)
         f = builder.fsub(m, constant(vector, 1.0))
         s = builder.fdiv(f, builder.fadd(f, constant(vector, 2.0)))
         square = builder.fmul(s, s)

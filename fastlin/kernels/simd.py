@@ -271,6 +271,21 @@ def _write_rows(A, rows, column, vectors):
         A[row, column : column + len(vector)] = vector
 
 
+def emit_loads(builder, dtype, start, places):
+    """Emit a vector of the values at each place, a whole number of values after a pointer."""
+    element, lanes = IR_TYPES[dtype], Vector(dtype).lanes
+    pointers = (step_pointer(builder, start, _I64(place), element) for place in places)
+    return [emit_load(builder, dtype, lanes, pointer) for pointer in pointers]
+
+
+def emit_splats(builder, dtype, start, places):
+    """Emit a vector for each place after a pointer, with the value there in all lanes."""
+    element, lanes = IR_TYPES[dtype], Vector(dtype).lanes
+    pointers = (step_pointer(builder, start, place, element) for place in places)
+    values = [builder.load(pointer, typ=element) for pointer in pointers]
+    return [emit_splat(builder, value, lanes) for value in values]
+
+
 def vectors_of(flat, offset, count):
     """Return, in NumPy, `count` vectors of flat[offset:]."""
     lanes = VECTOR_BYTES // flat.itemsize
@@ -284,14 +299,8 @@ def load_run(typingctx, flat, offset, shape):
 
     def emit(context, builder, signature, arguments):
         start = flat_pointer(context, builder, signature.args[0], *arguments[:2])
-        lanes = result.dtype.lanes
-        element = IR_TYPES[flat.dtype]
-        pointers = (
-            step_pointer(builder, start, _I64(i * lanes), element) for i in range(len(shape))
-        )
-        return cgutils.pack_array(
-            builder, [emit_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
-        )
+        places = range(0, len(shape) * result.dtype.lanes, result.dtype.lanes)
+        return cgutils.pack_array(builder, emit_loads(builder, flat.dtype, start, places))
 
     return result(flat, types.int64, shape), emit
 
@@ -394,13 +403,8 @@ def splat_run(typingctx, flat, offset, stride, shape):
     def emit(context, builder, signature, arguments):
         flat_value, offset_value, stride_value, _ = arguments
         start = flat_pointer(context, builder, signature.args[0], flat_value, offset_value)
-        element = IR_TYPES[flat.dtype]
-        places = (builder.mul(_I64(i), stride_value) for i in range(len(shape)))
-        pointers = [step_pointer(builder, start, place, element) for place in places]
-        values = (builder.load(pointer, typ=element) for pointer in pointers)
-        return cgutils.pack_array(
-            builder, [emit_splat(builder, value, result.dtype.lanes) for value in values]
-        )
+        places = [builder.mul(_I64(i), stride_value) for i in range(len(shape))]
+        return cgutils.pack_array(builder, emit_splats(builder, flat.dtype, start, places))
 
     return result(flat, types.int64, types.int64, shape), emit
 
@@ -452,19 +456,26 @@ def zeros(typingctx, rows, columns, like):
     return types.UniTuple(Vector(like.dtype), len(rows) * len(columns))(rows, columns, like), emit
 
 
-@vector_op(
-    lambda sums, x, w: tuple(total + x[i // len(w)] * w[i % len(w)] for i, total in enumerate(sums))
-)
+def with_products(sums, x, w):
+    """Return, in NumPy, sums[r, c] + x[r] * w[c] for every pair, flattened row by row."""
+    return tuple(total + x[i // len(w)] * w[i % len(w)] for i, total in enumerate(sums))
+
+
+def emit_products(builder, dtype, totals, xs, ws):
+    """Emit totals[r, c] + xs[r] * ws[c] for every pair, flattened row by row."""
+    return [
+        emit_fma(builder, dtype, xs[i // len(ws)], ws[i % len(ws)], total)
+        for i, total in enumerate(totals)
+    ]
+
+
+@vector_op(with_products)
 def outer_fma(typingctx, sums, x, w):
     """Return sums[r, c] + x[r] * w[c] for every pair, sums being flattened row by row."""
 
     def emit(context, builder, signature, arguments):
-        totals, xs, ws = (cgutils.unpack_tuple(builder, value) for value in arguments)
-        results = [
-            emit_fma(builder, x.dtype.dtype, xs[i // len(ws)], ws[i % len(ws)], total)
-            for i, total in enumerate(totals)
-        ]
-        return cgutils.pack_array(builder, results)
+        values = (cgutils.unpack_tuple(builder, value) for value in arguments)
+        return cgutils.pack_array(builder, emit_products(builder, x.dtype.dtype, *values))
 
     return sums(sums, x, w), emit
 

@@ -14,42 +14,30 @@ from numba.core import cgutils
 
 from fastlin.kernels.simd import (
     CACHE_LINE,
-    IR_TYPES,
     VECTOR_BYTES,
     columns_of,
-    emit_fma,
-    emit_load,
     emit_load_columns,
     emit_load_rows,
-    emit_splat,
+    emit_loads,
+    emit_products,
+    emit_splats,
     flat_pointer,
     row_vector,
     step_pointer,
     vector_op,
     vectors_of,
+    with_products,
 )
 
 _I64 = ir.IntType(64)
 ROWS = 8  # that are written out, one after another
 
 
-def _with_products(sums, x, w):
-    return tuple(total + x[i // len(w)] * w[i % len(w)] for i, total in enumerate(sums))
-
-
-def _emit_products(builder, dtype, totals, xs, ws):
-    """Emit the totals, flattened row by row, with the products of every pair."""
-    return [
-        emit_fma(builder, dtype, xs[i // len(ws)], ws[i % len(ws)], total)
-        for i, total in enumerate(totals)
-    ]
-
-
 def _sums_with_line(sums, A, shift, rows, column, flat, offset, shape):
     lanes = VECTOR_BYTES // flat.itemsize
     for j in range(0, max(CACHE_LINE // A.itemsize, lanes), lanes):
         x = [row_vector(A, shift, row, column + j, flat, None) for row in rows]
-        sums = _with_products(sums, x, vectors_of(flat, offset + j * len(shape), len(shape)))
+        sums = with_products(sums, x, vectors_of(flat, offset + j * len(shape), len(shape)))
     return sums
 
 
@@ -70,11 +58,10 @@ def outer_fma_of_line(typingctx, sums, A, shift, rows, column, flat, offset, sha
         for v in range(vectors):
             place = builder.add(column_value, _I64(v * lanes))
             x = emit_load_rows(context, builder, of_rows, (*row_arguments, place, flat_value))
-            steps = (_I64((v * len(shape) + c) * lanes) for c in range(len(shape)))
-            pointers = [step_pointer(builder, start, step, IR_TYPES[flat.dtype]) for step in steps]
-            ws = [emit_load(builder, flat.dtype, lanes, pointer) for pointer in pointers]
+            places = ((v * len(shape) + c) * lanes for c in range(len(shape)))
+            ws = emit_loads(builder, flat.dtype, start, places)
             xs = cgutils.unpack_tuple(builder, x)
-            totals = _emit_products(builder, flat.dtype, totals, xs, ws)
+            totals = emit_products(builder, flat.dtype, totals, xs, ws)
         return cgutils.pack_array(builder, totals)
 
     return sums(sums, A, shift, rows, types.int64, flat, types.int64, shape), emit
@@ -84,7 +71,7 @@ def _sums_with_rows(sums, A, shift, order, first, column, columns, flat, offset,
     for r in range(ROWS):
         x = columns_of(A, shift, order[first + r], column, columns, flat)
         w = flat[offset + r * len(shape) :][: len(shape)]
-        sums = _with_products(sums, x, w)
+        sums = with_products(sums, x, w)
     return sums
 
 
@@ -106,18 +93,15 @@ def outer_fma_of_rows(
         totals = cgutils.unpack_tuple(builder, totals)
         indices = flat_pointer(context, builder, order, order_value, first_value)
         start = flat_pointer(context, builder, flat, flat_value, offset_value)
-        element = IR_TYPES[flat.dtype]
         for r in range(ROWS):
             row = builder.load(step_pointer(builder, indices, _I64(r), _I64), typ=_I64)
             x = emit_load_columns(
                 context, builder, of_columns, (array, shift_value, row, column_value)
             )
-            steps = (_I64(r * len(shape) + c) for c in range(len(shape)))
-            pointers = [step_pointer(builder, start, step, element) for step in steps]
-            values = [builder.load(pointer, typ=element) for pointer in pointers]
-            ws = [emit_splat(builder, value, sums.dtype.lanes) for value in values]
+            places = (_I64(r * len(shape) + c) for c in range(len(shape)))
+            ws = emit_splats(builder, flat.dtype, start, places)
             xs = cgutils.unpack_tuple(builder, x)
-            totals = _emit_products(builder, flat.dtype, totals, xs, ws)
+            totals = emit_products(builder, flat.dtype, totals, xs, ws)
         return cgutils.pack_array(builder, totals)
 
     return (

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastlin import cluster
 from fastlin.cluster import Task, workers_of
 from fastlin.data.dataset import Split
@@ -25,12 +28,15 @@ class Fitted(NamedTuple):
 
     Attributes
     ----------
+    rows : NDArray[np.int64]
+        The numbers of its training rows.
     solution : Solution or None
         Of the first draw alone: of the others nothing is kept but how good they are.
     values : Judged
         The metrics of the classifier on the rows that it is judged by.
     """
 
+    rows: NDArray[np.int64]
     solution: Solution | None
     values: Judged
 
@@ -42,10 +48,8 @@ def exact_draws(
 
     Parameters
     ----------
-    split : Split
-        With validation or test rows, or both, on which classifiers are judged.
-    shots, draws : int
-        How many training rows of every class, and how often they are drawn.
+    split, shots, draws
+        As in `fastlin.few_shots`; the seed is 0.
     config, threads, client
         As in `fastlin.solve`; but a worker of a cluster fits all of a draw.
 
@@ -59,15 +63,13 @@ def exact_draws(
     InputError
         As `fastlin.solve` does.
     """
-    first, values = None, list[Judged]()
     with use_threads(threads) as count:
-        for fitted in _fitted(split, shots, draws, config, count, client):
-            first = first or fitted.solution
-            values.append(fitted.values)
-    drawn = tuple(few_rows(split.train.y, shots, _SEED, draw) for draw in range(draws))
-    assert first is not None  # noqa: S101  (there is a draw)
-    result = ExactFit.of(first, _training_split(split, shots, 0)).result
-    return FewShots(shots, over_draws(values), drawn, result, config.gap)
+        fitted = list(_fitted(split, shots, draws, config, count, client))
+    first = fitted[0]
+    assert first.solution is not None  # noqa: S101  (it is the first)
+    result = ExactFit.of(first.solution, _of_rows(split, first.rows)).result
+    values, rows = over_draws([one.values for one in fitted]), tuple(one.rows for one in fitted)
+    return FewShots(shots, values, rows, result, config.gap)
 
 
 def _fitted(
@@ -96,12 +98,13 @@ def _fit_as_worker(data: DataReference, shots: int, draw: int, config: FitConfig
 
 
 def _fit(split: Split, shots: int, draw: int, config: FitConfig, threads: int) -> Fitted:
-    solution = solve(_training_split(split, shots, draw), config=config, threads=threads)
+    rows = few_rows(split.train.y, shots, _SEED, draw)
+    solution = solve(_of_rows(split, rows), config=config, threads=threads)
     with use_threads(threads):
         values = judged(solution.model, split)
-    return Fitted(solution if draw == 0 else None, values)
+    return Fitted(rows, solution if draw == 0 else None, values)
 
 
-def _training_split(split: Split, shots: int, draw: int) -> Split:
-    """Return a split of the training rows of a draw alone."""
-    return Split(split.name, split.train.chosen(few_rows(split.train.y, shots, _SEED, draw)))
+def _of_rows(split: Split, rows: NDArray[np.int64]) -> Split:
+    """Return a split of these training rows alone."""
+    return Split(split.name, split.train.chosen(rows))
