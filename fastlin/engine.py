@@ -208,7 +208,7 @@ def _shared_epochs(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> 
     for e, epoch in enumerate(epochs):
         largest = min(epoch.batch_size, len(epoch.order))
         model = _of_entry(group.classifiers(e, e + 1, largest), 0)
-        for first, last in threads.parts(len(epoch.order), work, epoch.batch_size):
+        for first, last in threads.parts(len(epoch.order), work, epoch.batch_size, pieces):
             threads.run(
                 sgd.shared_epoch, pieces, pieces, X, y, samples, epoch.order[first:last], model,
                 features, _of_entry(rates, e), epoch.batch_size, loss, _of_entry(optimizer, e),
@@ -247,7 +247,7 @@ def _grid_epoch(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float
     loss_sums, scratch = np.zeros(len(epochs)), new_scratch(parts, tile, group.bias.dtype)
     # Every entry takes as many batches of its own size as come next to a number of rows.
     work = 2 * group.bias.size * X.shape[1]
-    rows = min(threads.MOST_WORK_OF_A_CALL // max(work, 1), int(order_lengths.max()))
+    rows = min(parts * threads.MOST_WORK_OF_A_CALL // max(work, 1), int(order_lengths.max()))
     steps = np.maximum(rows // batch_sizes, 1) * batch_sizes
     for call in range(int((-(-order_lengths // steps)).max())):
         begins = np.minimum(call * steps, order_lengths)

@@ -39,7 +39,7 @@ def _mean_of_columns(X: AnyRows, centre: NDArray[np.float64], power: int) -> NDA
     for _, block in blocks_of(X):
         rows = kernel_rows(block)
         # An element takes as long as some multiply-adds.
-        for first, last in threads.parts(len(block), 8 * d):
+        for first, last in threads.parts(len(block), 8 * d, members=members):
             threads.run(add_columns, members, blocks, rows, first, last, centre, power, sums)
     return sums / len(X)
 

@@ -67,7 +67,7 @@ def unchecked_scores(X: AnyRows, W: Array, b: Array, reading: Reading = AS_THEY_
     by_class = np.full((len(W), width), np.nan, W.dtype)
     rows, tile, members = kernel_rows(X), class_tile(len(W)), current_count()
     sums, orders = new_scratch(members, tile, W.dtype).sums, evaluate_kernels.new_order(members)
-    for first, last in threads.parts(len(X), W.size):
+    for first, last in threads.parts(len(X), W.size, members=members):
         threads.run_on_rows(
             evaluate_kernels.score_rows, (last - first) * W.size, rows, folded.features.shift,
             first, last, folded.packed[0], folded.b[0], folded.features.scale, tile, sums, orders,
@@ -226,7 +226,7 @@ def _evaluate_rows(
     work, tile, members = b.size * X.shape[1], class_tile(b.shape[1]), current_count()
     sums = new_scratch(members, tile, b.dtype).sums
     scratch = evaluate_kernels.new_block_scratch(members, b.shape[1], b.dtype)
-    for first, last in threads.parts(len(X), work):
+    for first, last in threads.parts(len(X), work, members=members):
         threads.run_on_rows(
             evaluate_kernels.evaluate_rows, (last - first) * work, rows, features.shift, labels,
             first, last, folded.packed, b, features.scale, kernel_loss(loss), tile, sums, scratch,
@@ -350,7 +350,7 @@ def _loss_sums(
         rows, labels = kernel_rows(block), kernel_rows(y[of_block])
         of_rows = kernel_weights(None if weights is None else weights[:, of_block], W.dtype)
         found = np.full((len(W), len(block)), np.nan, W.dtype)
-        for first, last in threads.parts(len(block), 2 * W.size, pieces * chunk_rows):
+        for first, last in threads.parts(len(block), 2 * W.size, pieces * chunk_rows, members):
             threads.run(
                 gradients.loss_and_gradient, members, pieces, rows, folded.features, labels,
                 of_rows, first, last, chunk_rows, packed, own_b, kernel_loss(loss), tile, products,

@@ -234,3 +234,35 @@ def test_many_entries_on_many_rows_need_little_memory():
         tracemalloc.stop()
     # Losses and predictions of all rows would be 180 MB, and with the rows they would grow.
     assert peak < 60e6
+
+
+@pytest.mark.parametrize(("l2", "most"), [(0.0, 7.5), (0.01, 9.0)])
+def test_large_weights_of_many_entries_are_copied_few_times(l2, most):
+    split = blobs(60, (1, 40, 50), 100)
+    lrs = np.geomspace(1e-3, 1e-1, 40)
+    configs = [TrainConfig(lr=lr, batch_size=30, momentum=0.9, l2=l2) for lr in lrs]
+    GridTrainer(split, configs, eval_train_every=0).compile()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        trainer = GridTrainer(split, configs, eval_train_every=0)
+        for _ in range(3):
+            trainer.run_epoch(range(40))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Weights and velocity in training, what an interrupt would restore, the classifiers of the
+    # last epoch, those of the best, and new ones.
+    assert peak < most * 40 * 100 * 2000 * 4
+
+
+def test_a_model_that_is_written_to_changes_no_training():
+    split, config = blobs(), TrainConfig(epochs=2, lr=0.01, momentum=0.9)
+    trainer, other = GridTrainer(split, [config]), GridTrainer(split, [config])
+    for one in (trainer, other):
+        one.run_epoch([0])
+    trainer.model(0).W[:] = trainer.best_model(0).b[:] = 7
+    state, expected = trainer.state(0), other.state(0)
+    assert state.keys() == expected.keys()
+    for name, array in expected.items():
+        assert state[name].tobytes() == array.tobytes()

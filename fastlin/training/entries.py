@@ -25,9 +25,9 @@ from fastlin.training.weighting import row_weights
 # Settings that entries must have in common: to be parts of one array, and to read rows alike.
 SHARED = ("class_weight", "dtype", "standardize")
 
-# So many classifiers at most are evaluated in one pass over the rows. More of them would gain
-# nothing, and need memory for their losses.
-_EVALUATED_TOGETHER = 256
+# So many classifiers at most are evaluated in one pass over the rows, or so many bytes of weights.
+# More would gain nothing, and need memory for their losses, and for copies of their weights.
+_EVALUATED_TOGETHER, _BYTES_EVALUATED_TOGETHER = 256, 2**24
 
 
 class _Rows(NamedTuple):
@@ -278,10 +278,12 @@ class Entries:
         by_loss: dict[Any, list[int]] = {}
         for e in weights:
             by_loss.setdefault(self.states[e].config.loss, []).append(e)
+        of_bytes = max(1, _BYTES_EVALUATED_TOGETHER // self._W[0].nbytes)
+        at_once = min(_EVALUATED_TOGETHER, of_bytes)
         measured: dict[int, Measured] = {}
         for loss, entries in by_loss.items():
-            for first in range(0, len(entries), _EVALUATED_TOGETHER):
-                together = entries[first : first + _EVALUATED_TOGETHER]
+            for first in range(0, len(entries), at_once):
+                together = entries[first : first + at_once]
                 results = passes.unchecked_measure(
                     data.X,
                     data.y,

@@ -246,7 +246,7 @@ class GridTrainer:
     def model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its last finished epoch."""
         finished = self._finished[index]
-        return self._states[index].model(finished.W, finished.b)
+        return self._states[index].model(finished.W.copy(), finished.b.copy())
 
     def offset(self, index: int) -> Array | None:
         """Return what an entry subtracts from features as they are loaded, (d,), if anything."""
@@ -255,7 +255,7 @@ class GridTrainer:
     def best_model(self, index: int) -> LinearModel:
         """Return the classifier of an entry after its best epoch by `select`."""
         finished = self._finished[index]
-        return self._states[index].model(finished.best_W, finished.best_b)
+        return self._states[index].model(finished.best_W.copy(), finished.best_b.copy())
 
     def state(self, index: int) -> dict[str, Array]:
         """Return the arrays from which, with its records, `restore` continues an entry."""

@@ -131,7 +131,7 @@ class RunState:
     def untrained(self) -> Finished:
         """Return the run before its first epoch."""
         W, b = self.weights()
-        return Finished(0, self._training(), W, b, None, W, b)
+        return Finished(0, self._training(W), W, b, None, W, b)
 
     @property
     def feature_std(self) -> NDArray[np.float64] | None:
@@ -219,14 +219,17 @@ class RunState:
         best_rank, best_W, best_b = finished.best_rank, finished.best_W, finished.best_b
         if best_rank is None or rank < best_rank:
             best_rank, best_W, best_b = rank, W, b
-        return Finished(epoch, self._training(), W, b, best_rank, best_W, best_b)
+        return Finished(epoch, self._training(W), W, b, best_rank, best_W, best_b)
 
     def confirm(self, finished: Finished) -> None:
         """Take what `after` returned as the state that the arrays hold."""
         self._copied = finished
 
-    def _training(self) -> dict[str, Array]:
-        arrays = {"W": self.W.copy(), "scale": self.scale.copy(), "b": self.b.copy()}
+    def _training(self, W: Array) -> dict[str, Array]:
+        """Return copies of what is trained; of W none, where the classifier's has its values."""
+        is_own = self.scale[0] == 1 and self.standardization is None and not self._recent
+        own_W = W if is_own else self.W.copy()
+        arrays = {"W": own_W, "scale": self.scale.copy(), "b": self.b.copy()}
         if self.velocity is not None:
             arrays |= {"velocity_W": self.velocity[0].copy(), "velocity_b": self.velocity[1].copy()}
         if self._recent:
