@@ -2,8 +2,9 @@
 
 `python -m benchmarks.workers` trains the grid of 27 settings of the study on CIFAR-10, and fits a
 path of 13 penalties to rows like embeddings, 100 classes: in one process, on 1, 2 and 3 workers of
-one thread each, and on 2 workers of which random ones are killed at random moments. Two workers can
-gain no more than two processes that know nothing of each other, which are measured as well.
+one thread each, and on 2 workers of which random ones are killed at random moments. The process
+that asks workers has all threads between their passes, as by default. Two workers can gain no more
+than two processes that know nothing of each other, which are measured as well.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def grid_of(split: Split, epochs: int, client: Any) -> str:
 
 def path_of(split: Split, l2s: Sequence[float], client: Any) -> str:
     """Fit a path, and return a digest of its points and of the classifier that is chosen."""
-    found = fastlin.path(split, l2s=l2s, gap=1e-4, threads=1, client=client)
+    threads = 1 if client is None else None
+    found = fastlin.path(split, l2s=l2s, gap=1e-4, threads=threads, client=client)
     digest = hashlib.sha256(found.model.W.tobytes() + found.model.b.tobytes())
     for point in found.points:
         digest.update(repr(point._replace(seconds=0.0)).encode())

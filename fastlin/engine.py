@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,12 +31,24 @@ Array = NDArray[Any]
 # what the other wrote, costs as much as it saves. See benchmarks/break_even.py.
 LEAST_WORK_OF_A_PIECE = 250_000
 
+# Bytes of weights and velocities that are packed at once, if those of some entries for each thread
+# are no more.
+BYTES_OF_GROUP = 2**24
+
 # Bytes of weights and velocities that a thread trains side by side. Entries that share batches read
 # each row from memory once, but while others pass, the weights of one leave the caches. Of entries
 # with momentum, two threads of a Zen 3 (second-level cache 512 KiB) trained all at once, and these:
 # 12 with K 1000, d 768 at 93 and 112 GFLOP/s, 32 with K 100, d 768 at 97 and 121, 64 with K 10,
 # d 3072, uint8 at 64 and 78.
-BYTES_OF_GROUP = 3 * 2**19
+BYTES_OF_CHAIN = 3 * 2**19
+
+# Multiply-adds of a thread in one call that trains entries, some 0.02 s on a core; and how many
+# such calls it has at least: at the end it may wait for one of them. Two threads of a Zen 3 trained
+# 27 entries with K 10, d 3072 and three batch sizes at 98 GFLOP/s in halves, and at 108 in chains.
+_WORK_OF_A_STEP, _STEPS_OF_A_THREAD = 800_000_000, 16
+
+# Fewer chains than these could not keep all threads busy to the end.
+_CHAINS_OF_A_THREAD = 2
 
 
 def unchecked_sgd_epoch(
@@ -88,8 +100,7 @@ def unchecked_sgd_epochs(
     X, y : as in `sgd_epoch`; weights : (n,) of the rows, of mean 1, or None.
     W : (M, K, d), b : (M, K); velocity : arrays like them, or None without momentum; those of the
         entries are updated in place.
-    epochs : of different entries. Neighbours with one order and batch size share their batches,
-        and every thread takes an equal part of them all.
+    epochs : of different entries. Neighbours with one order and batch size share their batches.
     loss, nesterov : of all entries.
     features : of `kernel_features`, which says what W holds; None for rows as they are.
     scales : (M,) float64, updated in place: the weights are scales * W, of which the penalty
@@ -160,9 +171,9 @@ def _scale_in_place(W: Array, factors: NDArray[np.float64]) -> None:
         W[m] = factors[m] * W[m].astype(np.float64)
 
 
-def _of_entry(bundle: Any, e: int) -> Any:
-    """Return a named tuple of arrays over entries with the values of one of them."""
-    return type(bundle)(*(values[e] for values in bundle))
+def _of_entries(bundle: Any, chosen: int | slice) -> Any:
+    """Return a named tuple of arrays over entries with the values of one of them, or of some."""
+    return type(bundle)(*(values[chosen] for values in bundle))
 
 
 class _Group(NamedTuple):
@@ -181,82 +192,114 @@ class _Group(NamedTuple):
     loss: NamedTuple
     tile: tuple[int, ...]
 
-    def classifiers(self, first: int, last: int, batch_size: int) -> sgd.Classifier:
-        """Return the entries first to last as kernels take them, for batches of so many rows."""
+    def part(self, first: int, last: int) -> _Group:
+        """Return the entries first to last: views of the same memory."""
+        of_part = slice(first, last)
+        return self._replace(
+            weights=self.weights[of_part], row_weights=self.row_weights[of_part],
+            scales=self.scales[of_part], bias=self.bias[of_part],
+            optimizer=_of_entries(self.optimizer, of_part), rates=_of_entries(self.rates, of_part),
+        )  # fmt: skip
+
+    def classifiers(self, batch_size: int) -> sgd.Classifier:
+        """Return the entries as kernels take them, for batches of so many rows."""
+        return sgd.new_classifiers(*self._trained(), batch_size, self.tile)
+
+    def with_scratch(self, others: sgd.Classifier) -> sgd.Classifier:
+        """Return the entries as kernels take them, with scratch of others, of as many or more."""
+        weights, row_weights, accumulator, scales, bias = self._trained()
+        return others._replace(
+            weights=weights, row_weights=row_weights, accumulator=accumulator,
+            scale=scales[:, None], bias=bias,
+        )  # fmt: skip
+
+    def _trained(self) -> tuple[Array, Array, Array, Array, Array]:
         accumulator = self.weights
         if not isinstance(self.optimizer, Plain):
             accumulator = self.optimizer.velocity_W
-        part = slice(first, last)
-        return sgd.new_classifiers(
-            self.weights[part], self.row_weights[part], accumulator[part], self.scales[part],
-            self.bias[part], batch_size, self.tile,
-        )  # fmt: skip
+        return self.weights, self.row_weights, accumulator, self.scales, self.bias
 
 
 def _run(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> NDArray[np.float64]:
     """Train the entries in place, in the way that suits their number; return sums of losses."""
     if pieces > 1:
         return _shared_epochs(group, epochs, pieces)
-    return _single_epoch(group, epochs[0]) if len(epochs) == 1 else _grid_epoch(group, epochs)
+    return _side_by_side(group, epochs)
+
+
+def _bytes_of_entry(group: _Group) -> int:
+    """Return how many bytes of weights, and of their velocity, a thread has of an entry."""
+    numbers = 1 if isinstance(group.optimizer, Plain) else 2
+    return numbers * int(group.weights[0].nbytes)
 
 
 def _shared_epochs(group: _Group, epochs: Sequence[EntryEpoch], pieces: int) -> NDArray[np.float64]:
     """Train entries one after another, every step shared by threads; return sums of losses."""
-    X, y, samples, *_, features, optimizer, rates, loss, tile = group
+    X, y, samples, *_, features, _, _, loss, tile = group
     loss_sums, scratch = np.zeros(len(epochs)), new_scratch(pieces, tile, group.bias.dtype)
     work = 2 * group.bias.shape[1] * X.shape[1]
     for e, epoch in enumerate(epochs):
         largest = min(epoch.batch_size, len(epoch.order))
-        model = _of_entry(group.classifiers(e, e + 1, largest), 0)
+        part = group.part(e, e + 1)
+        model = _of_entries(part.classifiers(largest), 0)
         for first, last in threads.parts(len(epoch.order), work, epoch.batch_size, pieces):
             threads.run(
                 sgd.shared_epoch, pieces, pieces, X, y, samples, epoch.order[first:last], model,
-                features, _of_entry(rates, e), epoch.batch_size, loss, _of_entry(optimizer, e),
-                tile, scratch, loss_sums[e : e + 1],
+                features, _of_entries(part.rates, 0), epoch.batch_size, loss,
+                _of_entries(part.optimizer, 0), tile, scratch, loss_sums[e : e + 1],
             )  # fmt: skip
     return loss_sums
 
 
-def _single_epoch(group: _Group, epoch: EntryEpoch) -> NDArray[np.float64]:
-    """Train one entry on one thread; return the sum of its losses, (1,)."""
-    X, y, samples, *_, features, optimizer, rates, loss, tile = group
-    models = group.classifiers(0, 1, min(epoch.batch_size, len(epoch.order)))
-    loss_sums, scratch = np.zeros(1), new_scratch(1, tile, group.bias.dtype)
-    work = 2 * group.bias.shape[1] * X.shape[1]
-    for first, last in threads.parts(len(epoch.order), work, epoch.batch_size):
+def _chains(epochs: Sequence[EntryEpoch], bytes_of_entry: int) -> list[tuple[int, int]]:
+    """Divide entries into neighbours (first, last) with equal batches, which one thread trains.
+
+    There are chains enough for every thread to find one, and they are no longer than caches hold.
+    """
+    wanted = _CHAINS_OF_A_THREAD * current_count() if current_count() > 1 else 1
+    most = max(1, min(BYTES_OF_CHAIN // bytes_of_entry, -(-len(epochs) // wanted)))
+    chains: list[tuple[int, int]] = []
+    first = 0
+    for _, alike in groupby(epochs, lambda epoch: (id(epoch.order), epoch.batch_size)):
+        count = len(list(alike))
+        parts = -(-count // most)
+        ends = [first + count * part // parts for part in range(parts + 1)]
+        chains += pairwise(ends)
+        first += count
+    return chains
+
+
+def _side_by_side(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float64]:
+    """Train entries, every one on one thread; return sums of losses."""
+    X, y, samples, *_, loss, tile = group
+    chains = _chains(epochs, _bytes_of_entry(group))
+    members = min(current_count(), len(chains))
+    longest = max(chains, key=lambda chain: chain[1] - chain[0])
+    largest = max(min(epoch.batch_size, len(epoch.order)) for epoch in epochs)
+    spare = [group.part(*longest).classifiers(largest) for _ in range(members)]
+    scratch, loss_sums = new_scratch(members, tile, group.bias.dtype), np.zeros(len(epochs))
+    parts, begins = [group.part(*chain) for chain in chains], [0] * len(chains)
+    rows = [len(epochs[first].order) * (last - first) for first, last in chains]
+    work = 2 * int(group.weights[0].size)  # of a row and an entry
+    most = min(_WORK_OF_A_STEP, work * sum(rows) // (_STEPS_OF_A_THREAD * members))
+
+    def train(chain: int, member: int) -> int:
+        """Train the next batches of a chain's entries; return how many of their rows are left."""
+        (first, last), part, begin = chains[chain], parts[chain], begins[chain]
+        batch_size, order = epochs[first].batch_size, epochs[first].order
+        batches = max(1, most // (work * (last - first) * batch_size))
+        end = min(begin + batches * batch_size, len(order))
         grid.group_epoch(
-            X, y, samples, epoch.order[first:last], 0, 1, models, features, optimizer, rates,
-            epoch.batch_size, loss, tile, scratch.sums[0], scratch.panels[0], loss_sums,
+            X, y, samples, order[begin:end], part.with_scratch(spare[member]), part.features,
+            part.optimizer, part.rates, batch_size, loss, tile, scratch.sums[member],
+            scratch.panels[member], loss_sums[first:last],
         )  # fmt: skip
-    return loss_sums
+        begins[chain] = end
+        return (len(order) - end) * (last - first)
 
-
-def _grid_epoch(group: _Group, epochs: Sequence[EntryEpoch]) -> NDArray[np.float64]:
-    """Train entries together, every thread its part of them; return sums of losses."""
-    X, y, samples, *_, features, optimizer, rates, loss, tile = group
-    distinct = {id(epoch.order): epoch.order for epoch in epochs}
-    lengths = [0, *(len(order) for order in distinct.values())]
-    firsts = dict(zip(distinct, np.cumsum(lengths).tolist(), strict=False))
-    orders = np.concatenate(list(distinct.values()))
-    order_firsts = np.array([firsts[id(epoch.order)] for epoch in epochs])
-    order_lengths = np.array([len(epoch.order) for epoch in epochs])
-    batch_sizes = np.array([epoch.batch_size for epoch in epochs], np.int64)
-    parts = min(current_count(), len(epochs))
-    bounds = np.arange(parts + 1) * len(epochs) // parts
-    models = group.classifiers(0, len(epochs), int(np.minimum(batch_sizes, order_lengths).max()))
-    loss_sums, scratch = np.zeros(len(epochs)), new_scratch(parts, tile, group.bias.dtype)
-    # Every entry takes as many batches of its own size as come next to a number of rows.
-    work = 2 * group.bias.size * X.shape[1]
-    rows = min(parts * threads.MOST_WORK_OF_A_CALL // max(work, 1), int(order_lengths.max()))
-    steps = np.maximum(rows // batch_sizes, 1) * batch_sizes
-    for call in range(int((-(-order_lengths // steps)).max())):
-        begins = np.minimum(call * steps, order_lengths)
-        ends = np.minimum((call + 1) * steps, order_lengths)
-        threads.run(
-            grid.grid_epoch, parts, parts, X, y, samples, orders, order_firsts + begins,
-            order_firsts + ends, bounds, models, features, optimizer, rates, batch_sizes, loss,
-            tile, scratch, loss_sums,
-        )  # fmt: skip
+    threads.run_chains(train, rows, members)
+    if begins != [len(epochs[first].order) for first, _ in chains]:
+        raise RuntimeError("rows were left out of an epoch")
     return loss_sums
 
 
@@ -267,16 +310,15 @@ def pieces_of_step(batch_size: int, class_count: int, feature_count: int) -> int
 
 
 def groups(entry_count: int, bytes_of_entry: int) -> list[tuple[int, int]]:
-    """Divide entries into groups, (first, last), to be trained one group after another.
+    """Divide entries into groups, (first, last), to be packed and trained one after another.
 
-    In a group every thread has as many entries as the others, about, and no more than its caches
-    hold. bytes_of_entry: of its weights, and of their velocity if it has one.
+    A group has more entries than there are threads, if there are so many, so that a fast thread has
+    something to do while others are slow. bytes_of_entry: of its weights, and of their velocity if
+    it has one.
     """
-    members = current_count()
-    rounds = -(-entry_count // members)  # in which each thread takes an entry
-    count = -(-rounds // max(1, BYTES_OF_GROUP // bytes_of_entry))
-    ends = (min(rounds * i // count * members, entry_count) for i in range(1, count + 1))
-    return list(pairwise([0, *ends]))
+    most = max(current_count() + 1, BYTES_OF_GROUP // bytes_of_entry)
+    count = max(1, entry_count // most)
+    return list(pairwise(entry_count * part // count for part in range(count + 1)))
 
 
 @cache

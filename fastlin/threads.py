@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, partial
+from heapq import heapify, heappop, heappush
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ _chosen: ContextVar[int | None] = ContextVar("fastlin_threads", default=None)
 MOST_WORK_OF_A_CALL = 4_000_000_000
 
 _PIECES_OF_A_THREAD = 4
+
+# Seconds after which a thread that was not woken looks whether others have ended.
+_PATIENCE = 0.05
 
 # Multiply-adds for which it is worth to wake a thread, which takes up to a tenth of a millisecond.
 LEAST_WORK_OF_A_THREAD = 1_000_000
@@ -283,6 +287,68 @@ def run_pieces(work: Callable[[int], None], firsts: Iterable[int], members: int)
     except BaseException:
         waiting.clear()
         raise
+
+
+def run_chains(step: Callable[[int, int], int], work: Sequence[int], members: int) -> None:
+    """Do chains of steps on several threads, and wait for all; the calling thread is member 0.
+
+    The steps of a chain are done one after another. A thread that is free takes the next one of the
+    chain with most left: none waits for a slower one as long as there are chains for all.
+
+    Parameters
+    ----------
+    step : Callable[[int, int], int]
+        Does the next step of a chain, with the scratch of a member, without the interpreter's lock
+        for most of its time; returns how much work is left of the chain.
+    work : Sequence[int]
+        Of every chain.
+    members : int
+        How many threads.
+
+    Raises
+    ------
+    Exception
+        What a step raised. No step is being done any more when this returns or raises.
+    """
+    # Ctrl-C may come to the calling thread at any moment: so no thread holds a lock of its own.
+    waiting = [(-left, chain) for chain, left in enumerate(work)]
+    heapify(waiting)
+    begun, ended, failures = deque[int](), deque[int](), deque[BaseException]()
+    woken: SimpleQueue[None] = SimpleQueue()
+
+    def take_part(member: int) -> None:
+        while not failures:
+            try:
+                chain = heappop(waiting)[1]
+            except IndexError:  # every chain that has not ended is with another thread
+                return
+            left = step(chain, member)
+            if left > 0:
+                heappush(waiting, (-left, chain))
+
+    def help_out(member: int) -> None:
+        begun.append(member)
+        try:
+            take_part(member)
+        except BaseException as error:  # noqa: BLE001  (raised again in the calling thread)
+            failures.append(error)
+        ended.append(member)
+        woken.put(None)
+
+    is_over = False
+    while not is_over:
+        try:
+            if not begun and not failures and not _IS_INTERPRETED:
+                _start([partial(help_out, member) for member in range(1, members)])
+            take_part(0)
+            while len(ended) < len(begun):
+                with suppress(Empty):
+                    woken.get(timeout=_PATIENCE)
+            is_over = True
+        except BaseException as error:  # noqa: BLE001  (raised again when no thread is at work)
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def parts(

@@ -37,7 +37,7 @@ try:
 except SystemExit as end:
     assert not end.code
 later = {one.py_func.__name__ for one in jit.entry_points() if set(one.overloads) - seen[1][one]}
-print("LATER", *sorted(later - {"shared_epoch", "_train_group", "add_columns"}))
+print("LATER", *sorted(later - {"shared_epoch", "group_epoch", "add_columns"}))
 """
 
 

@@ -79,39 +79,68 @@ def test_every_entry_has_the_bits_of_a_single_run(settings, threads, shared_step
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_no_bit_depends_on_how_many_entries_are_trained_side_by_side(most, threads, monkeypatch):
     split, configs = blobs(), grid(["softmax"], momentum=0.9)
-    monkeypatch.setattr(engine, "BYTES_OF_GROUP", most * 5 * 35 * 2 * 4)
+    monkeypatch.setattr(engine, "BYTES_OF_CHAIN", most * 5 * 35 * 2 * 4)
+    monkeypatch.setattr(engine, "BYTES_OF_GROUP", 2 * most * 5 * 35 * 2 * 4)
+    monkeypatch.setattr(engine, "_WORK_OF_A_STEP", 5 * 35 * 50)
     trainer = GridTrainer(split, configs, threads)
-    calls = watched(monkeypatch)
+    calls, chains = watched(monkeypatch)
     for _ in range(3):
         trainer.run_epoch(range(len(configs)))
-    assert 0 < max(calls) <= most * threads
+    assert 0 < max(calls) < 2 * max(2 * most, threads + 1)
+    assert 0 < max(chains) <= most
     assert_equal_to_single_runs(split, configs, trainer, 3)
 
 
 def watched(monkeypatch):
-    """Return a list to which every call that trains will add the number of its entries."""
-    calls, trained = [], engine.unchecked_sgd_epochs
+    """Return lists to which calls that train, and those of a kernel, add how many entries."""
+    calls, chains, trained, kernel = [], [], engine.unchecked_sgd_epochs, engine.grid.group_epoch
 
     def train(X, y, W, b, epochs, **settings):
         calls.append(len(epochs))
         return trained(X, y, W, b, epochs, **settings)
 
+    def train_group(*arguments):
+        chains.append(len(arguments[-1]))
+        kernel(*arguments)
+
     monkeypatch.setattr(engine, "unchecked_sgd_epochs", train)
-    return calls
+    monkeypatch.setattr(engine.grid, "group_epoch", train_group)
+    return calls, chains
 
 
 @given(st.integers(0, 500), st.integers(1, 10**7), st.integers(1, 8))
-def test_groups_hold_every_entry_once_and_no_thread_has_more_than_its_part(count, size, threads):
+def test_groups_hold_every_entry_once_and_have_enough_for_all_threads(count, size, threads):
     threads = min(threads, available())
     with use_threads(threads):
         groups = engine.groups(count, size)
     assert [e for first, last in groups for e in range(first, last)] == list(range(count))
-    most = max(1, engine.BYTES_OF_GROUP // size)
-    assert all(0 < last - first <= most * threads for first, last in groups)
-    # Only the last one leaves a thread without an entry in its last round.
-    assert all((last - first) % threads == 0 for first, last in groups[:-1])
-    rounds = [-(-(last - first) // threads) for first, last in groups]
-    assert not rounds or max(rounds) - min(rounds) <= 1
+    sizes = [last - first for first, last in groups]
+    assert max(sizes) - min(sizes) <= 1
+    most = max(threads + 1, engine.BYTES_OF_GROUP // size)
+    assert max(sizes) < 2 * most
+    assert min(sizes) >= min(count, most)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from([16, 50])), min_size=1, max_size=9),
+    st.integers(1, 10**6), st.integers(1, 8),
+)  # fmt: skip
+def test_chains_hold_every_entry_once_and_entries_of_a_chain_have_equal_batches(
+    runs, size, threads
+):
+    epochs = [
+        engine.EntryEpoch(0, np.arange(number), 0.1, 0.0, batch_size, 0.0)
+        for number, (_, batch_size) in enumerate(runs)
+    ]
+    epochs = [one for one, (count, _) in zip(epochs, runs, strict=True) for _ in range(count)]
+    threads = min(threads, available())
+    with use_threads(threads):
+        chains = engine._chains(epochs, size)
+    assert [e for first, last in chains for e in range(first, last)] == list(range(len(epochs)))
+    for first, last in chains:
+        assert last - first <= max(1, engine.BYTES_OF_CHAIN // size)
+        assert len({(id(one.order), one.batch_size) for one in epochs[first:last]}) == 1
+    assert threads == 1 or len(chains) >= min(threads, len(epochs))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -120,9 +149,9 @@ def test_groups_hold_every_entry_once_and_no_thread_has_more_than_its_part(count
 def test_what_is_compiled_before_an_epoch_is_what_it_runs(most, threads, shared_steps, monkeypatch):
     if shared_steps:
         monkeypatch.setattr(engine, "LEAST_WORK_OF_A_PIECE", 1)
-    monkeypatch.setattr(engine, "BYTES_OF_GROUP", most * 5 * 35 * 4)
+    monkeypatch.setattr(engine, "BYTES_OF_CHAIN", most * 5 * 35 * 4)
     ways = [set(), set()]
-    for way in ("_shared_epochs", "_single_epoch", "_grid_epoch"):
+    for way in ("_shared_epochs", "_side_by_side"):
         monkeypatch.setattr(engine, way, noting(ways, way, getattr(engine, way)))
     trainer = GridTrainer(blobs(), grid(), threads)
     trainer.compile()

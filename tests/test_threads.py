@@ -11,6 +11,8 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from fastlin import engine, functional, threads
@@ -131,6 +133,102 @@ def _taking_piece_0(kernel, failing):
         kernel(member, counters, pieces, *arguments)
 
     return taking
+
+
+# --- chains of steps ----------------------------------------------------------------------------
+
+
+class Chains:
+    """Steps that count themselves, and notice if two of them are where only one may be."""
+
+    def __init__(self, lengths):
+        self.lengths, self.steps = lengths, [[] for _ in lengths]
+        self.at_work, self.members = [], set()
+
+    def step(self, chain, member):
+        taken = (("chain", chain), ("member", member))
+        assert not set(taken) & set(self.at_work)
+        self.at_work.extend(taken)
+        self.members.add(member)
+        self.body(chain, member)
+        self.steps[chain].append(member)
+        for one in taken:
+            self.at_work.remove(one)
+        return self.lengths[chain] - len(self.steps[chain])
+
+    def body(self, chain, member):
+        time.sleep(0.0005)
+
+    def run(self, members):
+        threads.run_chains(self.step, self.lengths, members)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=7), st.integers(1, 4))
+def test_every_step_of_every_chain_is_done_once_and_in_order(lengths, members):
+    chains = Chains(lengths)
+    chains.run(members)
+    assert [len(steps) for steps in chains.steps] == lengths
+    assert not chains.at_work
+    assert chains.members <= set(range(members))
+
+
+@compiled_only
+def test_a_fast_thread_does_more_steps_and_waits_for_one_at_most():
+    chains = Chains([10, 10, 10])
+    chains.body = lambda _, member: time.sleep(0.1 if member == 0 else 0.01)
+    chains.run(2)
+    of_slow = sum(steps.count(0) for steps in chains.steps)
+    assert 1 <= of_slow <= 10  # in halves it would do 15
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("failing", [0, 1])
+@compiled_only
+def test_after_an_error_no_step_is_at_work(failing, error):
+    both, chains = threading.Barrier(2), Chains([50, 50, 50])
+
+    def body(chain, member):
+        if not chains.steps[chain] and chain < 2:
+            both.wait(10)
+            if member == failing:
+                chains.at_work.remove(("chain", chain))
+                chains.at_work.remove(("member", member))
+                raise error
+        time.sleep(0.05)
+
+    chains.body = body
+    with pytest.raises(error):
+        chains.run(2)
+    assert not chains.at_work
+    done = [len(steps) for steps in chains.steps]
+    time.sleep(0.2)
+    assert [len(steps) for steps in chains.steps] == done
+    assert sum(done) < 10
+
+
+@compiled_only
+@pytest.mark.skipif(os.name != "posix", reason="raises signals")
+def test_a_second_interrupt_does_not_leave_a_step_at_work():
+    chains, main = Chains([3, 3]), threading.get_ident()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    began = threading.Event()
+
+    def body(chain, member):
+        if member == 1:
+            began.set()
+            time.sleep(0.1)
+            signal.pthread_kill(main, signal.SIGINT)  # while the calling thread waits for this one
+            time.sleep(0.2)
+        elif began.wait(10):
+            raise KeyboardInterrupt
+
+    chains.body = body
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            chains.run(2)
+        assert not [one for one in chains.at_work if one[1] == 1 and one[0] == "member"]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def problem(seed=0):

@@ -98,10 +98,8 @@ class Entries:
         weights = None if self._weights is None else self._weights[:1]
         rows = _Rows(data.X[:1], data.y[:1], weights)
         for e, epochs in enumerate(by_kind.values()):
-            calls = {(min(len(own), 2), pieces) for own, pieces in self._divided(epochs)}
-            for count, pieces in sorted(calls):
-                own = count * [epochs[0]._replace(entry=e)]
-                spare._run(rows, own, mirrored=False, pieces=pieces)
+            for pieces in {pieces for _, pieces in self._divided(epochs)}:
+                spare._run(rows, [epochs[0]._replace(entry=e)], mirrored=False, pieces=pieces)
             spare._measure({e: spare.states[e].weights()}, one_row, None)
 
     def train(self, epochs: Mapping[int, int]) -> dict[int, float]:
@@ -203,22 +201,20 @@ class Entries:
     def _divided(self, epochs: list[EntryEpoch]) -> Iterator[tuple[list[EntryEpoch], int]]:
         """Divide epochs of one kind among calls; give the epochs and the `pieces` of each.
 
-        Each thread takes as many whole entries as the others. Those left over are trained one
-        after another by all threads together, if their steps are large enough to be shared.
+        Fewer entries than threads are trained one after another by all threads together, if their
+        steps are large enough to be shared. Of others each thread takes whole ones.
         """
         by_batches = sorted(
             epochs, key=lambda epoch: (epoch.batch_size, self.states[epoch.entry].config.seed)
         )
-        left_over = by_batches[len(epochs) // current_count() * current_count() :]
-        if not all(self._pieces(epoch.entry) > 1 for epoch in left_over):
-            left_over = []
-        for epoch in left_over:
-            yield [epoch], self._pieces(epoch.entry)
-        divided = by_batches[: len(epochs) - len(left_over)]
+        pieces = [self._pieces(epoch.entry) for epoch in by_batches]
+        if len(epochs) < current_count() and min(pieces) > 1:
+            yield from (([epoch], shared) for epoch, shared in zip(by_batches, pieces, strict=True))
+            return
         numbers = 2 if epochs[0].momentum > 0 else 1  # of every weight, with its velocity
         K, d = self._W.shape[1:]
-        for first, last in engine.groups(len(divided), K * d * numbers * self._W.itemsize):
-            yield divided[first:last], 1
+        for first, last in engine.groups(len(epochs), K * d * numbers * self._W.itemsize):
+            yield by_batches[first:last], 1
 
     def _pieces(self, entry: int) -> int:
         """Return how many threads can share a step of an entry."""
