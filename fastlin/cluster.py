@@ -37,7 +37,7 @@ _LONGEST_WITHOUT_WORKERS = 300  # seconds; a cluster may start others for those 
 _LOST_WORKER_TIMEOUT = "distributed.deploy.lost-worker-timeout"
 
 # A worker keeps the data that it used last, so many of them.
-_MOST_SPLITS = 4
+MOST_SPLITS = 4
 
 # In a worker: what uses its threads does so one at a time.
 one_at_a_time = threading.Lock()
@@ -311,7 +311,7 @@ def _worker() -> Any:
     return get_worker()
 
 
-@lru_cache(maxsize=_MOST_SPLITS)
+@lru_cache(maxsize=MOST_SPLITS)
 def split_of(data: DataReference) -> Split:
     """Return the data of a reference, which a worker loads once.
 
@@ -328,13 +328,19 @@ def split_of(data: DataReference) -> Split:
     return split
 
 
-@lru_cache(maxsize=1)
+_last_fold: dict[FoldReference, Fold] = {}
+
+
 def fold_of(reference: FoldReference) -> Fold:
     """Return a fold, of which a worker keeps the last one: each is a copy of most rows.
 
     Raises InputError as `split_of` does.
     """
-    return _folds_of(reference.data, reference.count, reference.seed).fold(reference.number)
+    if reference not in _last_fold:
+        _last_fold.clear()  # before there is another
+        folds = _folds_of(reference.data, reference.count, reference.seed)
+        _last_fold[reference] = folds.fold(reference.number)
+    return _last_fold[reference]
 
 
 @lru_cache(maxsize=1)

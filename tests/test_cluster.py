@@ -245,6 +245,57 @@ def test_what_is_saved_of_entries_goes_to_workers_that_lack_it(split, client):
         assert ours.history(e).records() == single.history(e).records()
 
 
+def test_averages_of_more_epochs_go_to_workers_and_back(split, client):
+    base, grid = replace(BASE, average_epochs=3), {"lr": [0.01, 0.03]}
+    theirs = fastlin.grid_search(split, grid, base=base)
+    check_same(fastlin.grid_search(split, grid, base=base, client=client), theirs)
+    with jobs("threading", 2):
+        check_same(fastlin.grid_search(split, grid, base=base, client="joblib"), theirs)
+    ours = ClusterTrainer(client, split, [base])
+    for epoch in range(1, 5):
+        ours.run_epoch([0])
+        trainer = fastlin.Trainer(split, base)
+        for _ in range(epoch):
+            trainer.run_epoch()
+        for name, array in trainer.state().items():
+            assert np.array_equal(ours.state(0)[name], array)  # fetched after every epoch
+
+
+def test_a_trainer_of_a_search_before_does_not_confuse_a_worker(split, monkeypatch):
+    """Of an entry it has what is wanted; of another one more, which is saved, too."""
+    from fastlin.search import cluster as workers
+
+    configs = (replace(BASE, lr=0.01), replace(BASE, lr=0.02))
+    group = workers.Group(cluster.reference_of(split), configs, "val_accuracy", 1)
+    monkeypatch.setattr(workers.cluster, "threads_of_worker", lambda: 1)
+    monkeypatch.setattr(workers.cluster, "address_of_worker", lambda: "")
+    monkeypatch.setattr(workers, "_trainers", type(workers._trainers)())
+    wanted = workers.Evaluated(None, True)
+    of_both = {e: workers._run_epoch(group, {0: n, 1: n}, {}, wanted) for e, n in enumerate((1, 2))}
+    _, first = of_both[1]
+    saved = {e: ([*of_both[0][1][e][:1]], of_both[0][1][e][2]) for e in (0, 1)}
+    workers._run_epoch(group, {1: 3}, None, wanted)
+    workers._run_epoch(group, {1: 4}, None, wanted)
+    _, again = workers._run_epoch(group, {0: 2, 1: 2}, saved, wanted)
+    for e in (0, 1):
+        assert again[e][0] == first[e][0]
+        assert all(np.array_equal(again[e][2][name], first[e][2][name]) for name in first[e][2])
+
+
+def test_a_worker_keeps_trainers_of_few_data_alone(split, monkeypatch, tmp_path):
+    from fastlin.search import cluster as workers
+
+    monkeypatch.setattr(workers.cluster, "threads_of_worker", lambda: 1)
+    monkeypatch.setattr(workers, "_trainers", type(workers._trainers)())
+    references = []
+    for number in range(cluster.MOST_SPLITS + 2):
+        np.savez(tmp_path / f"{number}.npz", X=split.train.X + number, y=split.train.y)
+        references.append(cluster.reference_of(fastlin.load_split(tmp_path / f"{number}.npz")))
+    for reference in references:
+        workers._trainer_of(workers.Group(reference, (BASE,), "train_cost", 1))
+    assert [group.data for group in workers._trainers] == references[2:]
+
+
 def _forget():
     """Forget, as a worker, what it has trained."""
     from fastlin.search.cluster import _trainers

@@ -1,5 +1,7 @@
 """Rows that stay in files: the same numbers as of rows in memory, in bounded memory."""
 
+import tracemalloc
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -279,6 +281,8 @@ def test_rows_that_memory_does_not_hold_stay_in_their_file(tmp_path):
     assert split.source.memory == "20MB"
     with pytest.raises(InputError, match="window is 200000 rows of 64 bytes, of which memory"):
         fastlin.train(split, window=200_000)
+    with pytest.raises(InputError, match="batch_size is 90000 rows of 64 bytes, of which memory"):
+        fastlin.train(split, batch_size=90_000)
     np.savez_compressed(tmp_path / "rows.npz", X=X, y=y)
     with pytest.raises(InputError, match="X_train takes 16 MB, and memory is 20MB; rows that are"):
         fastlin.load_split(tmp_path / "rows.npz", memory="20MB")
@@ -335,6 +339,76 @@ def test_shards_of_any_kind_are_the_rows_one_after_another(tmp_path):
         assert split.train.class_names == ("cat", "dog", "emu", "owl")
         assert np.array_equal(split.train.y, y)
         assert np.array_equal(fastlin.load_rows(tmp_path / folder).X[:], X)
+
+
+def written_shards(folder, X, y, bounds, form):
+    """Write shards of rows in a form; return their folder."""
+    folder.mkdir()
+    for number, (first, last) in enumerate(pairwise(bounds)):
+        own = slice(first, last)
+        if form == "npy":
+            np.save(folder / f"X-{number}.npy", X[own])
+            np.save(folder / f"y-{number}.npy", y[own])
+        elif form == "h5":
+            h5py = pytest.importorskip("h5py", reason="HDF5 needs the extra formats")
+            with h5py.File(folder / f"part-{number}.h5", "w") as file:
+                file.create_dataset("X", data=X[own], chunks=True, compression="gzip")
+                file["y"] = y[own]
+        else:
+            pa = pytest.importorskip("pyarrow", reason="Parquet needs the extra formats")
+            pq = pytest.importorskip("pyarrow.parquet", reason="Parquet needs the extra formats")
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(X[own].ravel()), X.shape[1])
+            table = pa.table({"embedding": lists, "label": y[own]})
+            pq.write_table(table, folder / f"part-{number}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["npy", "h5", "parquet"])
+@pytest.mark.parametrize("last", [1, 20_000])
+def test_shards_that_memory_does_not_hold_stay_in_files_whatever_the_size_of_one(
+    tmp_path, form, last
+):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120_000 + last, 32)).astype(np.float32)  # 15 MB and more
+    y = np.arange(len(X)) % 3
+    bounds = [*range(0, 120_001, 20_000), len(X)]  # the last .npy is small enough to be read
+    folder = written_shards(tmp_path / "shards", X, y, bounds, form)
+    split = fastlin.load_split(folder)
+    assert isinstance(split.train.X, np.ndarray)
+    assert np.array_equal(split.train.X, X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # it is said what is written to a file
+        tracemalloc.start()
+        try:
+            split = fastlin.load_split(folder, memory="16MB")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert isinstance(split.train.X, StoredRows)
+    assert np.array_equal(split.train.X[:], X)
+    assert np.array_equal(split.train.y, y)
+    assert peak < X.nbytes  # half of 16 MB, a shard, and labels
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell of files")
+def test_thousands_of_shards_are_read_with_few_open_files(tmp_path, monkeypatch):
+    import resource
+
+    monkeypatch.setattr("fastlin.files.npz._LEAST_MAPPED", 1)
+    X, y = rows(np.float16)
+    folder = written_shards(tmp_path / "shards", X, y, range(0, N + 1, 10), "npy")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_open = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (is_open + 40, before[1]))
+    try:
+        monkeypatch.setattr(memory, "most_of_rows", lambda _: 1000)
+        monkeypatch.setattr("fastlin.data.reading.most_of_rows", lambda _: 1000)
+        split = fastlin.load_split(folder)
+        assert isinstance(split.train.X, StoredRows)
+        shuffled = np.random.default_rng(0).permutation(N)
+        assert np.array_equal(split.train.X[shuffled], X[shuffled])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_what_is_said_of_all_shards_is_said_once(tmp_path):

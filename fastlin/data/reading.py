@@ -267,7 +267,7 @@ def _of_shards(path: Path, known: KnownColumns) -> dict[str, Any]:
     """Return the arrays of all shards of a folder; none if it has no shards."""
     arrays: dict[str, Any] = {}
     for meaning, found in shards.files_of(path).items():
-        parts = []
+        parts, most_bytes = [], known.most_bytes
         for file in found:
             if meaning is None:
                 own = _of_file(Place(file), known=known)
@@ -276,9 +276,18 @@ def _of_shards(path: Path, known: KnownColumns) -> dict[str, Any]:
                 own = {meaning: _single(file, known)[0]}
             else:
                 own = {meaning: read_labels(Place(file))}
-            parts.append((file, own))
-        arrays |= shards.joined(path, parts)
+            parts.append((file, shards.left_in_file(own)))
+            if known.most_bytes is not None:  # what is left of it, for the next shards
+                known = known._replace(
+                    most_bytes=max(0, known.most_bytes - _bytes_in_memory(parts[-1][1]))
+                )
+        known = known._replace(most_bytes=most_bytes)
+        arrays |= shards.joined(path, parts, most_bytes)
     return arrays
+
+
+def _bytes_in_memory(arrays: dict[str, Any]) -> int:
+    return sum(array.nbytes for array in arrays.values() if isinstance(array, np.ndarray))
 
 
 def _single(path: Path, known: KnownColumns) -> tuple[NDArray[Any], FeatureNames]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from fastlin.data.formats.names import meaning_of
 from fastlin.data.formats.registry import FORMATS
-from fastlin.data.stored import StoredRows
+from fastlin.data.stored import AnyRows, StoredRows, in_memory
 from fastlin.errors import InputError, listed
+from fastlin.files.spool import spooled
 
 # The number of a shard at the end of its name, such as that of rows-00003-of-00128.
 _NUMBER = re.compile(r"[-_. ]?[0-9]+(?:[-_ ]of[-_ ][0-9]+)?$", re.IGNORECASE)
@@ -59,10 +60,31 @@ def _natural(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 
 
-def joined(folder: Path, shards: Sequence[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
+def left_in_file(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the arrays of a shard, of which none holds its file open: there may be thousands.
+
+    Rows that are mapped stay in the file, and of all else there is a copy.
+    """
+    found: dict[str, Any] = {}
+    for name, array in arrays.items():
+        rows = StoredRows.of_mapped(array) if name.startswith("X_") else None
+        is_open = rows is None and _is_mapped(array)
+        found[name] = np.array(array) if is_open else array if rows is None else rows
+    return found
+
+
+def _is_mapped(array: Any) -> bool:
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array is not None
+
+
+def joined(
+    folder: Path, shards: Sequence[tuple[Path, Mapping[str, Any]]], most_bytes: int | None
+) -> dict[str, Any]:
     """Return the arrays of all shards, one after the other, by name.
 
-    Rows that are mapped from files stay there.
+    Rows that stay in files do so together with others, if all of them take more than `most_bytes`.
 
     Raises
     ------
@@ -75,12 +97,14 @@ def joined(folder: Path, shards: Sequence[tuple[Path, Mapping[str, Any]]]) -> di
             other = listed(sorted(names ^ set(arrays)))
             raise InputError(f"{first.name} and {file.name} do not both have {other}, in {folder}")
     return {
-        name: _joined(folder, name, [(file, arrays[name]) for file, arrays in shards])
+        name: _joined(folder, name, [(file, arrays[name]) for file, arrays in shards], most_bytes)
         for name in shards[0][1]
     }
 
 
-def _joined(folder: Path, name: str, parts: Sequence[tuple[Path, Any]]) -> Any:
+def _joined(
+    folder: Path, name: str, parts: Sequence[tuple[Path, Any]], most_bytes: int | None
+) -> Any:
     first, example = parts[0]
     if not name.startswith(_OF_ROWS):  # names, the shape of images
         for file, value in parts:
@@ -98,7 +122,18 @@ def _joined(folder: Path, name: str, parts: Sequence[tuple[Path, Any]]) -> Any:
                 f"{name} is {example.dtype} {example.shape} in {first.name}, and {array.dtype} "
                 f"{array.shape} in {file.name}, in {folder}"
             )
-    in_files = [StoredRows.of_mapped(array) for _, array in parts]
-    if name.startswith("X_") and all(rows is not None for rows in in_files):
-        return StoredRows.of_parts([rows for rows in in_files if rows is not None])
-    return np.concatenate([array for _, array in parts])
+    arrays = [array for _, array in parts]
+    in_files = [array for array in arrays if isinstance(array, StoredRows)]
+    are_large = most_bytes is not None and sum(array.nbytes for array in arrays) > most_bytes
+    if len(in_files) == len(arrays) or (in_files and are_large):
+        return StoredRows.of_parts([_in_file(f"{file}: {name}", array) for file, array in parts])
+    return np.concatenate([in_memory(array) for array in arrays])
+
+
+def _in_file(name: str, array: AnyRows) -> StoredRows:
+    """Return rows in a file; those of a shard that was read are few, and written to one."""
+    if isinstance(array, StoredRows):
+        return array
+    found = StoredRows.of_mapped(spooled(name, array.shape, array.dtype, [array], is_told=False))
+    assert found is not None  # noqa: S101
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import FileIO
@@ -29,6 +28,9 @@ _BYTES_OF_GAP = 2**15
 # Pieces of files that are read one by one have at most so many bytes each.
 _BYTES_OF_PIECE = 2**20
 
+
+# Files that are read in turn, as blocks of a window lie in many: a system allows some 1,000.
+_MOST_OPEN = 16
 
 # Rows that are chosen stay in memory if they take this part of it at most.
 _SHARE_OF_FEW = 0.125
@@ -305,19 +307,24 @@ class StoredRows:
 
     def _read(self, numbers: range | NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
         """Read rows by their numbers among those of all segments into `out`, and return it."""
-        with ExitStack() as stack:
-            files: dict[Path, FileIO] = {}
+        files: dict[Path, FileIO] = {}
 
-            def file_of(segment: Segment) -> FileIO:
-                if segment.path not in files:
-                    files[segment.path] = stack.enter_context(opened(segment))
-                return files[segment.path]
+        def file_of(segment: Segment) -> FileIO:
+            if segment.path not in files:
+                if len(files) == _MOST_OPEN:
+                    files.pop(next(iter(files))).close()
+                files[segment.path] = opened(segment)
+            return files[segment.path]
 
+        try:
             for first, last in spans(numbers, max(1, _BYTES_OF_GAP // self.row_bytes)):
                 if is_run(numbers, first, last):
                     self._read_run(int(numbers[first]), out[first:last], file_of)
                 else:
                     self._read_span(np.asarray(numbers[first:last]), out[first:last], file_of)
+        finally:
+            for file in files.values():
+                file.close()
         return out
 
     def _read_span(

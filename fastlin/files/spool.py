@@ -26,8 +26,9 @@ _SECONDS_TO_LOCK = 60  # after it is made, a folder is locked by then
 
 
 def spooled(
-    name: str, shape: tuple[int, ...], dtype: DTypeLike, blocks: Iterable[NDArray[Any]]
-) -> NDArray[Any]:
+    name: str, shape: tuple[int, ...], dtype: DTypeLike, blocks: Iterable[NDArray[Any]], *,
+    is_told: bool = True,
+) -> NDArray[Any]:  # fmt: skip
     """Write an array to a temporary file, block by block, and return it mapped from there.
 
     The file is removed when the process ends.
@@ -40,6 +41,8 @@ def spooled(
     dtype : DTypeLike
     blocks : Iterable[NDArray]
         Its rows, (m, ...) each.
+    is_told : bool, optional
+        Whether a warning says so.
 
     Raises
     ------
@@ -54,11 +57,12 @@ def spooled(
     )
     if size > shutil.disk_usage(folder).free:
         raise no_place
-    warnings.warn(
-        f"{name} takes {size / 1e6:,.0f} MB as it is read, more than memory may hold: it is "
-        f"written to a temporary file in {folder.parent} first",
-        DataWarning, stacklevel=2,
-    )  # fmt: skip
+    if is_told:
+        warnings.warn(
+            f"{name} takes {size / 1e6:,.0f} MB as it is read, more than memory may hold: it is "
+            f"written to a temporary file in {folder.parent} first",
+            DataWarning, stacklevel=2,
+        )  # fmt: skip
     handle, place = tempfile.mkstemp(dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -295,7 +295,7 @@ def _bring_forward(
     """Let entries have so many finished epochs.
 
     They are trained again as far as they are not; what is saved of them, None where nobody has
-    looked, is asked for before.
+    looked, is asked for before. Raises DivergedError if one cannot be.
     """
     trainer = _trainer_of(group)
     if any(trainer.epochs_done(e) > count for e, count in epochs.items()):
@@ -305,10 +305,12 @@ def _bring_forward(
     if late and saved is None:
         return _Behind(late)
     for e, (records, arrays) in (saved or {}).items():
-        if trainer.epochs_done(e) < len(records) <= epochs[e]:
+        if e in epochs and trainer.epochs_done(e) < len(records) <= epochs[e]:
             trainer.restore(e, records, arrays)
     while late := [e for e, count in epochs.items() if trainer.epochs_done(e) < count]:
-        trainer.run_epoch(late)
+        for outcome in trainer.run_epoch(late).values():
+            if isinstance(outcome, DivergedError):
+                raise outcome  # on another processor it did not
     return None
 
 
@@ -322,6 +324,9 @@ def _trainer_of(group: Group) -> GridTrainer:
         trainer.compile()
         _trainers[group] = trainer
     _trainers.move_to_end(group)
+    last = list(dict.fromkeys(one.data for one in reversed(_trainers)))[: cluster.MOST_SPLITS]
+    for other in [one for one in _trainers if one.data not in last]:
+        del _trainers[other]  # they would keep the rows
     while len(_trainers) > _MOST_TRAINERS:
         _trainers.popitem(last=False)
     return _trainers[group]

@@ -146,15 +146,16 @@ def with_chosen(configs: Sequence[TrainConfig], data: Dataset) -> tuple[TrainCon
 def _within_memory(config: TrainConfig, X: AnyRows) -> TrainConfig:
     """Return settings whose window is as large as memory allows, where none is given.
 
-    Raises InputError if one is given that is larger.
+    Raises InputError if one is given that is larger, or a batch is.
     """
     if not isinstance(X, StoredRows) or X.rows_in_memory >= len(X):
         return config
-    if config.window > X.rows_in_memory:
-        raise InputError(
-            f"window is {config.window} rows of {X.row_bytes} bytes, of which memory allows "
-            f"{X.rows_in_memory}; give a smaller window, or a larger memory"
-        )
+    for name, rows in (("window", config.window), ("batch_size", config.batch_size)):
+        if rows > X.rows_in_memory:
+            raise InputError(
+                f"{name} is {rows} rows of {X.row_bytes} bytes, of which memory allows "
+                f"{X.rows_in_memory}; give a smaller {name}, or a larger memory"
+            )
     return config if config.window else replace(config, window=X.rows_in_memory)
 
 

@@ -289,7 +289,8 @@ class GridTrainer:
         ranks = [
             record.rank(self.select, value) for record, value in zip(records, values, strict=True)
         ]
-        finished = self._finished[index].of_arrays(ranks, arrays)
+        averaged = self.configs[index].average_epochs
+        finished = self._finished[index].of_arrays(ranks, arrays, averaged)
         self._records[index], self._values[index] = list(records), values
         self._finished[index] = finished
 

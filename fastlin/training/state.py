@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Finished:
         return trained | {name: getattr(self, name) for name in _MODEL_ARRAYS}
 
     def of_arrays(
-        self, ranks: Sequence[tuple[int, float]], arrays: Mapping[str, Array]
+        self, ranks: Sequence[tuple[int, float]], arrays: Mapping[str, Array], averaged: int
     ) -> Finished:
         """Return a later state of the same run.
 
@@ -64,27 +65,47 @@ class Finished:
             Of every epoch that is finished then, by `EpochRecord.rank`.
         arrays : Mapping[str, Array]
             What `arrays` returned then.
+        averaged : int
+            Of how many epochs the weights are averaged, by `average_epochs`.
 
         Raises
         ------
         InputError
             If an array is missing or does not fit the run.
         """
-        for name, ours in self.arrays().items():
+        shapes = {name: ours.shape for name, ours in self.arrays().items() if name not in _RECENT}
+        if recent := min(len(ranks), averaged - 1):
+            ours = (self.W.shape, self.b.shape)
+            shapes |= {name: (recent, *own) for name, own in zip(_RECENT, ours, strict=True)}
+        for name, shape in shapes.items():
             array = arrays.get(name)
-            if array is None or array.shape != ours.shape or array.dtype != ours.dtype:
+            if array is None or array.shape != shape or array.dtype != self.dtype_of(name):
                 raise InputError(f"the saved array {name} does not fit the run that it is of")
         training = {
-            name.removeprefix("training_"): array
-            for name, array in arrays.items()
+            name.removeprefix("training_"): arrays[name]
+            for name in shapes
             if name.startswith("training_")
         }
-        W, b, best_W, best_b = (arrays[name] for name in _MODEL_ARRAYS)
+        # Equal arrays were one, and are again: those of large weights are most of the memory.
+        W = _one_of(arrays["W"], training["W"])
+        best_W = _one_of(arrays["best_W"], W)
+        b, best_b = arrays["b"], arrays["best_b"]
         best_rank = min(ranks, default=None)
         return Finished(len(ranks), training, W, b, best_rank, best_W, best_b)
 
+    def dtype_of(self, name: str) -> np.dtype[Any]:
+        """Return the dtype of one of `arrays`."""
+        return np.dtype(np.float64) if name == "training_scale" else self.W.dtype
+
 
 _MODEL_ARRAYS = ("W", "b", "best_W", "best_b")
+_RECENT = ("training_recent_W", "training_recent_b")
+
+
+def _one_of(array: Array, other: Array) -> Array:
+    """Return another array, if it has the same bits."""
+    is_same = np.array_equal(array.view(np.uint8), other.view(np.uint8))
+    return other if is_same else array
 
 
 class RunState:
