@@ -191,7 +191,7 @@ def main(
         page = f"""# Rows that stay in a file
 
 Written by `python -m benchmarks.beyond_memory --out`. Peaks are of memory that is no part of a
-file.
+file. Rows of less than half of the memory are not read in blocks, but mapped.
 
 ![Seconds and memory over the number of rows]({out.with_suffix(".png").name})
 

@@ -100,6 +100,5 @@ def leave_in_files(arrays: dict[str, Any], memory: str | None) -> None:
             raise InputError(
                 f"{name} takes {array.nbytes / 1e6:,.0f} MB, and memory is {memory}; rows that are "
                 "stored as they are, (n, features) in the order of this machine (.npy, "
-                ".safetensors, .npz without compression), or in Parquet or .h5, can be read in "
-                "blocks"
+                ".safetensors), or in Parquet or .h5, can be read in blocks"
             )

@@ -112,7 +112,9 @@ def read_rows(data: str, features: FeatureNames = None, ids: str | None = None) 
         As `read_split` does.
     """
     place = Place.of(data)
-    known = KnownColumns(features, ids=name_in_file(ids, place), needs_labels=False)
+    known = KnownColumns(
+        features, ids=name_in_file(ids, place), needs_labels=False, most_bytes=most_of_rows(None)
+    )
     found = _of_place(place, None, PARTS[0], known)
     wanted = ("X_", "ids_", "names_", IMAGE_SHAPE)
     return {name: array for name, array in found.items() if name.startswith(wanted)}
