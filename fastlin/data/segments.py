@@ -61,6 +61,13 @@ def state_of(found: os.stat_result) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def map_of(array: Any) -> np.memmap[Any, Any] | None:
+    """Return the memory map of a file of which an array is a view; None if it is of none."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array
+
+
 def opened(segment: Segment) -> FileIO:
     """Return the file of a segment.
 

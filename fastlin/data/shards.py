@@ -11,6 +11,7 @@ import numpy as np
 
 from fastlin.data.formats.names import meaning_of
 from fastlin.data.formats.registry import FORMATS
+from fastlin.data.segments import map_of
 from fastlin.data.stored import AnyRows, StoredRows, in_memory
 from fastlin.errors import InputError, listed
 from fastlin.files.spool import spooled
@@ -68,15 +69,9 @@ def left_in_file(arrays: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, array in arrays.items():
         rows = StoredRows.of_mapped(array) if name.startswith("X_") else None
-        is_open = rows is None and _is_mapped(array)
+        is_open = rows is None and map_of(array) is not None
         found[name] = np.array(array) if is_open else array if rows is None else rows
     return found
-
-
-def _is_mapped(array: Any) -> bool:
-    while array is not None and not isinstance(array, np.memmap):
-        array = getattr(array, "base", None)
-    return array is not None
 
 
 def joined(

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlin.data.segments import Segment, is_run, opened, read_bytes, spans, state_of
+from fastlin.data.segments import Segment, is_run, map_of, opened, read_bytes, spans, state_of
 
 # A block that is read while another one is used: both stay in a third-level cache.
 BYTES_OF_BLOCK = 2**22
@@ -108,9 +108,7 @@ class StoredRows:
 
         None if it is not.
         """
-        base: Any = array
-        while base is not None and not isinstance(base, np.memmap):
-            base = getattr(base, "base", None)
+        base: Any = map_of(array)
         if base is None or array.ndim != 2 or not array.flags.c_contiguous:
             return None
         while isinstance(base.base, np.memmap):
